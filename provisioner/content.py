@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know where the shipped playbooks, roles and templates lie; nothing else does.
+
+In a wheel they are `provisioner/_content`; in a checkout they are the folders beside the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def root() -> Path:
+    """Return the folder that holds `playbooks`, `roles`, `templates` and `inventories`."""
+    shipped = PACKAGE / "_content"
+    return shipped if shipped.is_dir() else PACKAGE.parent
+
+
+def playbook(name: str) -> Path:
+    """Return the path of the playbook called `name`."""
+    return root() / "playbooks" / f"{name}.yml"
+
+
+def roles() -> Path:
+    """Return the folder of all roles."""
+    return root() / "roles"
+
+
+def plugins(kind: str) -> Path:
+    """Return the folder of our Ansible plugins of one kind: modules, module_utils, action or callbacks."""
+    return PACKAGE / "ansible" / kind
+
+
+def lab_inventory() -> Path:
+    """Return the inventory of the throwaway hosts that the tool brings along."""
+    return root() / "inventories" / "lab.ini"
+
+
+def lab_words() -> Path:
+    """Return the specification of the `lab_*` words."""
+    return PACKAGE / "lab" / "words.yml"
