@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give every test the checkout's path and keep it away from the user's own files and settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+E2E = CHECKOUT / "tests" / "e2e"
+
+# What a developer may have exported, and what must not change the outcome of a test.
+FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(E2E):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    return CHECKOUT
+
+
+@pytest.fixture(autouse=True)
+def xdg(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the XDG folders below tmp_path; end-to-end tests keep theirs, container storage lies there."""
+    base = tmp_path / "xdg"
+    if request.node.get_closest_marker("e2e"):
+        return base
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        monkeypatch.delenv(name)
+    for kind in ("STATE", "CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(base / kind.lower()))
+    return base
