@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, build and prune the virtual environments of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: python_env
+short_description: Build an immutable virtual environment from a hash-locked requirements file
+description:
+  - An environment lies in C(<root>/<name>-<digest>). The digest covers the lock, the Python version and the
+    installer, so a change makes a new environment beside the old one and nothing that runs is touched.
+  - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. Call again
+    until I(finished) is true.
+options:
+  name: {type: str, required: true, description: Name of the environment.}
+  state: {type: str, choices: [observed, present, pruned], default: present, description: What to do.}
+  lock_sha256: {type: str, default: "", description: Digest of the requirements file.}
+  lock: {type: path, description: Requirements file on the host.}
+  python: {type: str, default: "", description: Version as X.Y; empty takes what the host offers.}
+  minimum_python: {type: str, default: "3.10", description: Oldest version that will do.}
+  maximum_python: {type: str, default: "", description: Newest version that will do.}
+  candidates: {type: list, elements: str, default: [], description: Versions the distribution packages.}
+  installer: {type: str, choices: [uv, pip], default: uv, description: What installs.}
+  uv_lock: {type: path, description: Requirements file on the host that pins uv.}
+  uv_lock_sha256: {type: str, default: "", description: Digest of that file.}
+  environment_file: {type: path, description: systemd environment file with indexes and proxies.}
+  builder: {type: path, default: /usr/local/lib/provision/python_env_build, description: The build script.}
+  compile_bytecode: {type: bool, default: true, description: Compile once instead of at each start.}
+  needed_bytes: {type: int, default: 0, description: Disk space the environment takes.}
+  poll: {type: int, default: 10, description: Longest time to wait in one call.}
+  known: {type: dict, default: {}, description: Environments of this host found earlier.}
+  keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
+  root: {type: path, default: /opt/provision/envs, description: Where environments lie.}
+  cache: {type: path, default: /var/cache/provision, description: Where downloads are kept.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Build the environment
+  python_env: {name: vllm, lock: /var/cache/provision/locks/vllm.txt, lock_sha256: "{{ digest }}"}
+  register: build
+  until: build is failed or build.finished
+  retries: 300
+  delay: 1
+"""
+
+RETURN = r"""
+directory: {type: str, returned: always, description: Where the environment lies or will lie.}
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+present: {type: bool, returned: always, description: Whether the environment is complete.}
+python: {type: str, returned: always, description: Version of Python chosen.}
+python_usable: {type: bool, returned: always, description: Whether it is there and can make environments.}
+removed: {type: list, returned: when pruned, description: Directories removed or to be removed.}
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.transient_unit import (
+    TransientUnitError,
+    journal_tail,
+    start_or_attach,
+    state,
+    wait,
+)
+from ansible.module_utils.virtual_environment import (
+    EnvironmentFault,
+    Interpreter,
+    check_disk,
+    check_lock,
+    choose_version,
+    directory_name,
+    existing_parent,
+    find_interpreter,
+    free_bytes,
+    is_complete,
+    remove,
+    system_version,
+    unused,
+)
+
+BUILD_SECONDS = 7200
+RUNTIME = Path("/run/provision")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Hold what was asked for, resolved on this host."""
+
+    name: str
+    directory: Path
+    lock_sha256: str
+    interpreter: Interpreter
+
+    @property
+    def unit(self) -> str:
+        """Return the name of the unit that builds it."""
+        return f"provision-job-env-{self.name}"
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether it is there."""
+        return bool(is_complete(self.directory, self.lock_sha256))
+
+
+def resolve(params: dict[str, Any]) -> Wanted:
+    """Resolve the parameters against the host."""
+    limits = (params["minimum_python"], params["maximum_python"])
+    version = choose_version(params["python"], system_version(), limits, params["candidates"])
+    name = directory_name(params["name"], params["lock_sha256"], version, params["installer"])
+    directory = Path(params["root"]) / name
+    return Wanted(params["name"], directory, params["lock_sha256"], find_interpreter(version))
+
+
+def unit_properties(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
+    """Return what systemd must know about the build."""
+    cache = Path(params["cache"])
+    devices = {existing_parent(path).stat().st_dev for path in (cache, wanted.directory)}
+    environment = {
+        "HOME": cache,
+        "TMPDIR": cache / "tmp",
+        "PIP_CACHE_DIR": cache / "pip",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_CACHE_DIR": cache / "uv",
+        # Files of the cache and of the environment are the same ones where the file system allows it.
+        "UV_LINK_MODE": "hardlink" if len(devices) == 1 else "copy",
+    }
+    return {
+        "Description": f"Build the virtual environment {wanted.directory}",
+        "UMask": "0022",
+        "RuntimeMaxSec": BUILD_SECONDS,
+        "Environment": [f"{key}={value}" for key, value in environment.items()],
+    }
+
+
+def start(params: dict[str, Any], wanted: Wanted) -> None:
+    """Start the build, or attach to the one that runs."""
+    if state(wanted.unit).running:
+        return
+    if not wanted.interpreter.usable:
+        raise EnvironmentFault(
+            f"Python {wanted.interpreter.version} with venv and ensurepip is not on this host",
+            "install its packages, or name another version in python_env_python",
+        )
+    check_lock(Path(params["lock"]), wanted.lock_sha256)
+    check_disk(params["needed_bytes"], [wanted.directory, Path(params["cache"])])
+    uv_name = directory_name("uv", params["uv_lock_sha256"], wanted.interpreter.version, "pip")
+    argv = [
+        params["builder"],
+        str(wanted.directory),
+        wanted.interpreter.executable,
+        params["installer"],
+        params["lock"],
+        str(wanted.directory.parent / uv_name),
+        params["uv_lock"] or "",
+        "yes" if params["compile_bytecode"] else "no",
+    ]
+    RUNTIME.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (RUNTIME / wanted.unit).write_text(str(free_bytes(wanted.directory)), encoding="utf-8")
+    start_or_attach(
+        wanted.unit,
+        argv,
+        properties=unit_properties(params, wanted),
+        environment_file=params["environment_file"],
+    )
+
+
+def progress(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Tell how far the build is, by the space it has taken and its last line."""
+    line = journal_tail(wanted.unit, 1)
+    try:
+        before = int((RUNTIME / wanted.unit).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = free_bytes(wanted.directory)
+    told = {"label": f"{wanted.name} environment: {line[:80]}"}
+    if params["needed_bytes"]:
+        done = max(0, before - free_bytes(wanted.directory))
+        told.update(done_bytes=min(done, params["needed_bytes"]), total_bytes=params["needed_bytes"])
+    return told
+
+
+def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
+    """Bring the environment about as far as one call can."""
+    start(module.params, wanted)
+    now = wait(wanted.unit, module.params["poll"])
+    if now.failed:
+        raise EnvironmentFault(
+            f"building {wanted.directory} failed ({now.result}, exit {now.exit_status}):\n"
+            + journal_tail(wanted.unit, 20, now.invocation),
+            f"read 'journalctl -u {wanted.unit}' on the host; apply again to resume",
+        )
+    if not wanted.complete:
+        return {
+            "changed": False,
+            "finished": False,
+            "provision": {"progress": progress(module.params, wanted)},
+        }
+    return {"changed": True, "finished": True, "present": True}
+
+
+def prune(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
+    """Remove the environments of that name that nothing uses."""
+    rubbish = unused(Path(module.params["root"]), wanted.name, module.params["keep"])
+    if not module.check_mode:
+        for directory in rubbish:
+            remove(directory)
+    names = [str(directory) for directory in rubbish]
+    return {
+        "changed": bool(names),
+        "removed": names,
+        "diff": {"before": "".join(name + "\n" for name in names), "after": ""},
+    }
+
+
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of one call."""
+    if module.params["state"] == "pruned":
+        return prune(module, Wanted(module.params["name"], Path(), "", Interpreter("", "", usable=False)))
+    wanted = resolve(module.params)
+    result: dict[str, Any] = {
+        "changed": False,
+        "finished": True,
+        "present": wanted.complete,
+        "directory": str(wanted.directory),
+        "python": wanted.interpreter.version,
+        "python_usable": wanted.interpreter.usable,
+        "ansible_facts": {
+            "python_envs": dict(module.params["known"], **{wanted.name: str(wanted.directory)})
+        },
+    }
+    if wanted.complete or module.params["state"] == "observed":
+        return result
+    result["diff"] = {"before": "", "after": f"{wanted.directory}\n"}
+    if module.check_mode:
+        return dict(result, changed=True)
+    return dict(result, **build(module, wanted))
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"required": True},
+    "state": {"choices": ["observed", "present", "pruned"], "default": "present"},
+    "lock_sha256": {"default": ""},
+    "lock": {"type": "path"},
+    "python": {"default": ""},
+    "minimum_python": {"default": "3.10"},
+    "maximum_python": {"default": ""},
+    "candidates": {"type": "list", "elements": "str", "default": []},
+    "installer": {"choices": ["uv", "pip"], "default": "uv"},
+    "uv_lock": {"type": "path"},
+    "uv_lock_sha256": {"default": ""},
+    "environment_file": {"type": "path"},
+    "builder": {"type": "path", "default": "/usr/local/lib/provision/python_env_build"},
+    "compile_bytecode": {"type": "bool", "default": True},
+    "needed_bytes": {"type": "int", "default": 0},
+    "poll": {"type": "int", "default": 10},
+    "known": {"type": "dict", "default": {}},
+    "keep": {"type": "list", "elements": "path", "default": []},
+    "root": {"type": "path", "default": "/opt/provision/envs"},
+    "cache": {"type": "path", "default": "/var/cache/provision"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o022)
+    try:
+        result = outcome(module)
+    except (EnvironmentFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
