@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents tell a reader to type or to open is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from provisioner.cli import main as command_line
+from tests.contract import tree
+
+DOCUMENTS = sorted(tree.ROOT.glob("*.md"))
+EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=tree.relative)
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+COMMAND = re.compile(r"(?:^|`|\$ )provision ((?:[a-z-]+ ?)+)", re.MULTILINE)
+SCRIPT = re.compile(r"\b(scripts/[a-z-]+|bench/[a-z_]+\.py|\.ci/run)\b")
+
+
+@EVERY_DOCUMENT
+def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
+    links = [link for link in LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
+    assert not [link for link in links if not (tree.ROOT / link).exists()]
+
+
+@EVERY_DOCUMENT
+def test_every_script_that_is_named_exists(document: Path) -> None:
+    named = set(SCRIPT.findall(document.read_text(encoding="utf-8")))
+    assert not [name for name in named if not (tree.ROOT / name).exists()]
+
+
+@EVERY_DOCUMENT
+def test_every_command_that_is_named_exists(document: Path) -> None:
+    named = COMMAND.findall(document.read_text(encoding="utf-8"))
+    assert not [words for words in named if not _exists(words.split())]
+
+
+def _exists(words: list[str]) -> bool:
+    """Follow the words down the groups of commands, as far as they are groups."""
+    command: click.Command = command_line.cli
+    for word in words:
+        if not isinstance(command, click.Group):
+            return True
+        if word not in command.commands:
+            return False
+        command = command.commands[word]
+    return True

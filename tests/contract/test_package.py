@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold the package to its laws: who imports whom, who prints, who starts processes, how long things are."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract import tree
+
+CEILING_OF_A_MODULE = 300
+CEILING_OF_A_FUNCTION = 40
+
+# A module imports from its own row or from one above it, never from one below.
+ROWS = (
+    ("", "content", "errors", "plain", "typed"),
+    ("engines", "inventory", "rundir", "settings", "words"),
+    ("events", "locks", "origins", "values"),
+    ("rules", "services", "spec"),
+    ("fold", "junit", "plan", "report", "run"),
+    ("lab",),
+    ("cli", "__main__"),
+)
+ROW = {name: number for number, names in enumerate(ROWS) for name in names}
+
+STARTERS = {"asyncio.subprocess", "multiprocessing", "pty", "subprocess"}
+STARTING_CALLS = ("fork", "system", "popen", "posix_spawn", "exec", "spawn")
+MAY_START = {"provisioner/run.py", "provisioner/inventory.py", "provisioner/lab/process.py"}
+# Copied to a lab host and run there by that host's Python.
+PROGRAMS = {"provisioner/lab/hub.py"}
+
+OURS = [path for path in tree.modules() if "ansible" not in path.relative_to(tree.PACKAGE).parts]
+EVERY_MODULE = pytest.mark.parametrize("path", tree.modules(), ids=tree.relative)
+EVERY_MODULE_OF_OURS = pytest.mark.parametrize("path", OURS, ids=tree.relative)
+
+
+@EVERY_MODULE_OF_OURS
+def test_imports_point_downward(path: Path) -> None:
+    assert _unit(path) in ROW, "give the new module its row in ROWS"
+    upward = [name for name in _imported_units(path) if ROW[name] > ROW[_unit(path)]]
+    assert not upward
+
+
+def test_imports_form_no_circle() -> None:
+    graph = {_dotted(path): set(_imports(path)) for path in OURS}
+    list(graphlib.TopologicalSorter({name: needs - {name} for name, needs in graph.items()}).static_order())
+
+
+@EVERY_MODULE_OF_OURS
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    if _unit(path) in {"cli", "__main__"} or tree.relative(path) in PROGRAMS:
+        return
+    assert not [
+        line for name, line in _calls(path) if name in {"print", "exit", "quit", "sys.exit", "os._exit"}
+    ]
+    assert not [line for name, line in _attributes(path) if name in {"sys.stdout", "sys.stderr"}]
+
+
+@EVERY_MODULE_OF_OURS
+def test_few_modules_start_processes(path: Path) -> None:
+    if tree.relative(path) in MAY_START:
+        return
+    assert not STARTERS & set(_all_imports(path))
+    calls = [name.removeprefix("os.") for name, _ in _calls(path) if name.startswith("os.")]
+    assert not [name for name in calls if name.startswith(STARTING_CALLS)]
+
+
+@EVERY_MODULE
+def test_says_what_it_owns_and_under_which_licence(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "# SPDX-License-Identifier: Apache-2.0" in text.splitlines()[:2]
+    assert ast.get_docstring(tree.parsed(path)) or "DOCUMENTATION" in text
+    code = [node for node in tree.parsed(path).body if not isinstance(node, ast.Expr)]
+    assert not code or "from __future__ import annotations" in text
+
+
+@EVERY_MODULE
+def test_a_module_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= CEILING_OF_A_MODULE
+
+
+@EVERY_MODULE
+def test_functions_are_short(path: Path) -> None:
+    nodes = (node for node in ast.walk(tree.parsed(path)) if isinstance(node, ast.FunctionDef))
+    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in nodes}
+    assert not {name: length for name, length in lengths.items() if length > CEILING_OF_A_FUNCTION}
+
+
+def _unit(path: Path) -> str:
+    """Return the name a module counts under: its own, or that of the folder it lies in."""
+    first = path.relative_to(tree.PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(tree.ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Yield the modules of the package that a module imports."""
+    known = {_dotted(other) for other in tree.modules()}
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from members & known or {str(node.module)}
+
+
+def _imported_units(path: Path) -> Iterator[str]:
+    for name in _imports(path):
+        _, _, rest = name.partition(".")
+        yield rest.split(".")[0]
+
+
+def _all_imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def _calls(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node.lineno
+
+
+def _attributes(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node), node.lineno
