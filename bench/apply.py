@@ -45,9 +45,8 @@ def main() -> None:
         _lab("up", options.inventory)
         _timed(runners[0])
     rows.append(_converged(runners, options.repeat))
-    print(
-        f"\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}: {os.cpu_count()} cores, {platform.platform()}"
-    )
+    command = shlex.join(["bench/apply.py", *sys.argv[1:]])
+    print(f"\n{command}: {os.cpu_count()} cores, {platform.platform()}")
     for runner in runners:
         print(f"  {runner.name}: {shlex.join((Path(runner.argv[0]).name, *runner.argv[1:]))}")
     print("\n".join(_table(runners, rows)))
