@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep one folder of evidence for each run: what was planned, what happened, what came of it.
+
+They lie in `$XDG_STATE_HOME/provision/runs/` (else `~/.local/state/…`), for their owner only. A new one
+removes the oldest beyond the newest 50; one without a report may still be going on and stays a week.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from provisioner.errors import UsageError
+
+KEEP = 50
+UNFINISHED_S = 7 * 24 * 3600
+NAME = re.compile(r"\d{8}-\d{9}-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Name the files of one run."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Return the run's name; names sort by time."""
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        """Return where the plan lies."""
+        return self.path / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        """Return where the callback writes its lines."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Return where Ansible's own output lies."""
+        return self.path / "ansible.log"
+
+    @property
+    def report(self) -> Path:
+        """Return where the report lies."""
+        return self.path / "report.json"
+
+    @property
+    def started(self) -> datetime:
+        """Return when the run began, from its name."""
+        return datetime.strptime(self.id[:18] + "000", "%Y%m%d-%H%M%S%f").replace(tzinfo=UTC)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing; its owner alone may read it."""
+    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def root() -> Path:
+    """Return the folder that holds all runs."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    return base / "provision" / "runs"
+
+
+def create(keep: int = KEEP) -> RunDir:
+    """Make the folder of a new run and remove the ones that are too old to keep."""
+    folder = root()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    stamp = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}"
+    made = RunDir(folder / f"{stamp}-{secrets.token_hex(2)}")
+    made.path.mkdir(mode=0o700)
+    prune(keep)
+    return made
+
+
+def runs() -> tuple[RunDir, ...]:
+    """Return all runs, the newest first."""
+    folder = root()
+    if not folder.is_dir():
+        return ()
+    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and not path.is_symlink()]
+    return tuple(RunDir(path) for path in sorted(found, reverse=True) if path.is_dir())
+
+
+def find(name: str = "latest") -> RunDir:
+    """Return the run of this name, of the one name that begins so, or the latest."""
+    known = runs()
+    if not known:
+        raise UsageError(f"there is no run in {root()}", "run provision apply first")
+    if name == "latest":
+        return known[0]
+    fitting = [run for run in known if run.id.startswith(name)]
+    if len(fitting) != 1:
+        count = "no run" if not fitting else f"{len(fitting)} runs"
+        raise UsageError(f"{count} with a name that begins with {name!r}", "see provision runs list")
+    return fitting[0]
+
+
+def prune(keep: int = KEEP) -> tuple[str, ...]:
+    """Remove the oldest runs beyond the newest `keep`; return their names."""
+    old = [run for run in runs()[max(keep, 1) :] if run.report.exists() or _abandoned(run)]
+    for run in old:
+        shutil.rmtree(run.path, ignore_errors=True)
+    return tuple(run.id for run in old)
+
+
+def _abandoned(run: RunDir) -> bool:
+    return time.time() - run.started.timestamp() > UNFINISHED_S

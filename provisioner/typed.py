@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build frozen dataclasses from plain JSON values by their annotations; words not known here are ignored."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def load(cls: type[T], raw: object) -> T:
+    """Return `cls` filled from the mapping `raw`; raise TypeError when a part is missing or wrong."""
+    if not isinstance(raw, Mapping):
+        raise TypeError(f"{cls.__name__} needs a mapping")
+    values = {}
+    for name, hint, required in _fields(cast("Any", cls)):
+        if raw.get(name) is not None:
+            values[name] = _convert(hint, raw[name])
+        elif required:
+            raise TypeError(f"{cls.__name__} needs {name}")
+    return cls(**values)
+
+
+@cache
+def _fields(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
+    hints = get_type_hints(cls)
+    return tuple(
+        (part.name, hints[part.name], part.default is MISSING and part.default_factory is MISSING)
+        for part in fields(cls)
+    )
+
+
+def _convert(hint: Any, raw: Any) -> Any:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _or_none(inner[0], raw)
+    if origin is tuple:
+        parts = (_or_none(inner[0], part) for part in (raw if isinstance(raw, list | tuple) else [raw]))
+        return tuple(part for part in parts if part is not None)
+    if origin is not None:
+        return {str(key): _convert(inner[1], value) for key, value in raw.items()}
+    if is_dataclass(hint):
+        return load(cast("type[Any]", hint), raw)
+    if hint is bool:
+        return raw is True
+    if isinstance(raw, bool | list | dict) and hint in (int, float):
+        raise TypeError(f"{raw!r} is not a number")
+    return hint(raw)
+
+
+def _or_none(hint: Any, raw: Any) -> Any:
+    try:
+        return _convert(hint, raw)
+    except (TypeError, ValueError, AttributeError):
+        return None

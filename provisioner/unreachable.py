@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say in one line why a host could not be worked on, and the way out; reads the words of ssh and Ansible."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from provisioner.plain import clean, one_line
+
+KEY_CHANGED = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for \S+ has changed")
+OFFENDING = re.compile(r"Offending (?:\S+ )?key in (?P<file>[^\n]+?):(?P<line>\d+)")
+CHANGED_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed")
+ENDPOINT = re.compile(r"connect to host (?P<name>\S+) port (?P<port>\d+)")
+
+# The first pattern that fits gives the reason and the way out.
+KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        r"Host key verification failed|host key is known|authenticity of host",
+        "the SSH host key is not known and unknown keys are refused",
+        "connect once with ssh, compare the fingerprint with the host's own, accept it, then run this again",
+    ),
+    (
+        r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
+        "ssh ignores the private key because others may read it",
+        "chmod 600 the key file, then run this again",
+    ),
+    (
+        r"Too many authentication failures",
+        "the SSH login was refused: too many keys were offered",
+        "name the key in ansible_ssh_private_key_file and set IdentitiesOnly yes in the ssh configuration",
+    ),
+    (
+        r"Permission denied|Authentication failed|Invalid/incorrect password",
+        "the SSH login was refused",
+        "check ansible_user and ansible_ssh_private_key_file, and that ssh to the host works by hand",
+    ),
+    (
+        r"Connection refused",
+        "nothing listens on the SSH port",
+        "start sshd on the host, or correct ansible_host and ansible_port",
+    ),
+    (
+        r"Could not resolve hostname|Name or service not known|nodename nor servname",
+        "the host's name cannot be resolved",
+        "correct ansible_host or the host's name in the inventory, or mend the name service",
+    ),
+    (
+        r"No route to host|Network is unreachable|Host is down",
+        "there is no way to the host on the network",
+        "check that it is switched on, and the network or VPN between here and there",
+    ),
+    (
+        r"timed out|Timeout|not responding",
+        "the host did not answer in time",
+        "check that it is switched on and that no firewall drops the SSH port",
+    ),
+    (
+        r"kex_exchange_identification|Connection closed|reset by peer|Broken pipe|closed by remote host",
+        "the SSH connection was closed by the other side",
+        "look at sshd's journal on the host; a reboot, MaxStartups or a ban of this address does this",
+    ),
+    (
+        r"Failed to create temporary directory|No space left on device",
+        "the login works but no temporary directory can be made there",
+        "free disk space in the login user's home and /tmp, and check their permissions",
+    ),
+)
+HINTS: tuple[tuple[str, str], ...] = (
+    (r"Missing sudo password|password is required", "run it with --ask-become-pass"),
+    (r"Incorrect sudo password|sudo: .*incorrect", "run it with --ask-become-pass and the right password"),
+    (r"sudo: .*not found|sudo: not found", "install sudo on the host, or log in as root"),
+    (r"not in the sudoers|may not run sudo", "give the login user sudo rights, or log in as root"),
+    (r"python\S*: (?:command )?not found|[Nn]o python interpreters", "install python3 on the host"),
+    (r"install the sshpass program", "install sshpass here, or use an SSH key"),
+    (r"Attempting to decrypt but no vault secrets", "run it with --ask-vault-pass or --vault-password-file"),
+)
+
+
+def explain(message: str, host: str) -> tuple[str, str]:
+    """Return the reason in one line and the way out, for a message of an unreachable host."""
+    if KEY_CHANGED.search(message):
+        return _key_changed(message, host)
+    endpoint = ENDPOINT.search(message)
+    where = f" ({endpoint['name']} port {endpoint['port']})" if endpoint else ""
+    for pattern, reason, way_out in KNOWN:
+        if re.search(pattern, message):
+            return reason + where, way_out
+    said = one_line(message) or "no reason given"
+    return f"no answer over SSH: {said}", "check that ssh to the host works by hand"
+
+
+def hint(message: str) -> str | None:
+    """Return the next step for a failure of logging in or becoming root, or None for any other."""
+    return next((step for pattern, step in HINTS if re.search(pattern, message)), None)
+
+
+def _key_changed(message: str, host: str) -> tuple[str, str]:
+    text = clean(message)
+    offending, named = OFFENDING.search(text), CHANGED_NAME.search(text)
+    name = named["name"] if named else host
+    remove = f"ssh-keygen -R {shlex.quote(name)}"
+    known = ""
+    if offending:
+        known = f" (known key: {offending['file']} line {offending['line']})"
+        remove = f"ssh-keygen -f {shlex.quote(offending['file'])} -R {shlex.quote(name)}"
+    reason = f"the SSH host key of {name} is not the one seen before{known}; refused"
+    doubt = "find out why first: reinstalled, another machine at this address, or somebody in between?"
+    return reason, f"{doubt} When it is right, forget the old key: {remove}"
