@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve model directories over the Hugging Face and ModelScope HTTP APIs, with faults on demand.
+
+Run it beside its sibling hub_models.py: `python3 hub.py --root DIR --host 127.0.0.1 --port 8090`.
+A model lies in `DIR/<org>/<name>/`. `PUT /_faults` takes a list of rules, `GET /_stats` tells what
+was asked and sent; `DELETE` clears either:
+
+    {"path": "org/name/*.safetensors", "kind": "cut", "after": 1000000, "count": 1}
+
+A rule's path is a glob over `org/name/file`, or `org/name` for listings; it holds for GET unless
+`method` says `HEAD` or `*`, and for ever unless `count` says how often. Kinds: `cut` (close the
+connection after `after` bytes), `truncate` (a complete answer of only `after` bytes), `wrong` (flip the
+byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes a second), `status`
+(`status`, optional `retry_after`) and `token` (401 unless the bearer token is `token`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import re
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+try:
+    from provisioner.lab import hub_models
+except ModuleNotFoundError:  # a lab host gets only these two files
+    import hub_models  # type: ignore[import-not-found,no-redef]
+
+BLOCK = 64 * 1024
+
+
+@dataclass
+class Control:
+    """Fault rules and counters, shared by all connections."""
+
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    stats: dict[str, Counter[str]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, key: str, what: str, amount: int = 1) -> None:
+        """Add to a counter of one path."""
+        with self.lock:
+            self.stats.setdefault(key, Counter())[what] += amount
+
+    def take(self, key: str, method: str, *kinds: str) -> dict[str, Any] | None:
+        """Return the first rule that applies now and use up one of its counts."""
+        with self.lock:
+            for rule in self.rules:
+                wanted = rule.get("method", "*" if rule["kind"] == "token" else "GET")
+                applies = rule["kind"] in kinds and wanted in ("*", method) and rule.get("count", 1) > 0
+                if applies and fnmatch.fnmatchcase(key, rule.get("path", "*")):
+                    if "count" in rule:
+                        rule["count"] -= 1
+                    return dict(rule)
+        return None
+
+
+class Hub(ThreadingHTTPServer):
+    """The stand-in hub: one thread a connection."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], root: Path) -> None:
+        self.repositories = hub_models.Repositories(root)
+        self.control = Control()
+        self.stopping = threading.Event()
+        super().__init__(address, Handler)
+
+    def server_close(self) -> None:
+        """Close the socket and wake the connections that a fault keeps waiting."""
+        self.stopping.set()
+        super().server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answer one connection."""
+
+    server: Hub
+    protocol_version = "HTTP/1.1"
+    server_version = "provision-lab-hub-stand-in/1"
+    sys_version = ""
+    # A block must leave at once: counted bytes are bytes on the wire.
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent: the counters tell what happened."""
+
+    def do_GET(self) -> None:
+        """Route a read by its path."""
+        url = urlsplit(self.path)
+        path, query = unquote(url.path), parse_qs(url.query)
+        asked = query.get("Revision", ["main"])[0]
+        for pattern, shape in hub_models.LISTINGS.items():
+            if match := re.fullmatch(pattern, path):
+                model = self._model(match["repo"], match.groupdict().get("revision") or asked, match["repo"])
+                if model is not None:
+                    self._json(shape(model))
+                return
+        for pattern in hub_models.FILES:
+            if match := re.fullmatch(pattern, path):
+                found = {"revision": asked, "file": query.get("FilePath", [""])[0], **match.groupdict()}
+                self._file(found["repo"], found["revision"], found["file"])
+                return
+        with self.server.control.lock:
+            control = self.server.control
+            state = json.loads(json.dumps({"/_faults": control.rules, "/_stats": control.stats}.get(path)))
+        self._json(
+            {"error": f"no such path: {path}"} if state is None else state, 404 if state is None else 200
+        )
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    def do_PUT(self) -> None:
+        """Replace the fault rules."""
+        rules = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        if self.path != "/_faults":
+            self._json({"error": "only /_faults can be set"}, 404)
+            return
+        with self.server.control.lock:
+            self.server.control.rules[:] = rules
+        self._json({"ok": True})
+
+    def do_DELETE(self) -> None:
+        """Clear the fault rules or the counters."""
+        with self.server.control.lock:
+            (self.server.control.rules if self.path == "/_faults" else self.server.control.stats).clear()
+        self._json({"ok": True})
+
+    def _model(self, repo: str, revision: str, key: str) -> hub_models.Model | None:
+        """Find a model at a revision, or answer with the refusal a hub sends."""
+        if self._refused(key):
+            return None
+        model = self.server.repositories.model(repo)
+        if model is None:
+            self._json({"error": f"no model {repo}"}, 404, {"X-Error-Code": "RepoNotFound"})
+        elif not model.has(revision):
+            self._json({"error": f"no revision {revision}"}, 404, {"X-Error-Code": "RevisionNotFound"})
+            return None
+        return model
+
+    def _refused(self, key: str) -> bool:
+        """Answer for a `token` or `status` rule; tell whether one applied."""
+        control = self.server.control
+        control.count(key, "heads" if self.command == "HEAD" else "requests")
+        if rule := control.take(key, self.command, "token"):
+            if self.headers.get("Authorization") != f"Bearer {rule['token']}":
+                refusal = "a valid token is needed"
+                self._json({"error": refusal}, 401, {"X-Error-Message": refusal})
+                return True
+            control.count(key, "authorized")
+        if rule := control.take(key, self.command, "status"):
+            after = {"Retry-After": str(rule["retry_after"])} if "retry_after" in rule else {}
+            self._json({"error": "planted"}, rule["status"], after)
+            return True
+        return False
+
+    def _file(self, repo: str, revision: str, file: str) -> None:
+        key = f"{repo}/{file}"
+        model = self._model(repo, revision, key)
+        if model is None:
+            return
+        entry = model.find(file)
+        if entry is None:
+            self._json({"error": f"no file {file}"}, 404, {"X-Error-Code": "EntryNotFound"})
+            return
+        rule = self.server.control.take(key, self.command, "cut", "truncate", "wrong", "stall", "slow") or {}
+        size = min(entry.size, rule.get("after", 0)) if rule.get("kind") == "truncate" else entry.size
+        headers = {
+            "ETag": f'"{entry.etag}"',
+            "X-Linked-Etag": f'"{entry.etag}"',
+            "X-Linked-Size": str(entry.size),
+            "X-Repo-Commit": model.commit,
+            "Accept-Ranges": "bytes",
+            "Content-Type": "application/octet-stream",
+        }
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, end = (int(span[1]), min(int(span[2] or size), size - 1)) if span else (0, size - 1)
+        if span and start >= size:
+            self._headers(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+            return
+        if span:
+            headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+        self._headers(206 if span else 200, {**headers, "Content-Length": str(end - start + 1)})
+        if self.command != "HEAD":
+            self._body(self.server.repositories.root / repo / file, start, end + 1, rule, key)
+
+    def _body(self, path: Path, start: int, end: int, rule: dict[str, Any], key: str) -> None:
+        """Send bytes `start` to `end` of a file, misbehaving as the rule says."""
+        kind, after = rule.get("kind"), rule.get("after", 0)
+        stop = min(end, start + after) if kind in ("cut", "stall") else end
+        with path.open("rb") as stream:
+            stream.seek(start)
+            while start < stop:
+                block = bytearray(stream.read(min(BLOCK, stop - start)))
+                if kind == "wrong" and start <= after < start + len(block):
+                    block[after - start] ^= 0xFF
+                try:
+                    self.wfile.write(block)
+                except OSError:  # the client went away
+                    self.close_connection = True
+                    return
+                self.server.control.count(key, "bytes", len(block))
+                start += len(block)
+                if kind == "slow":
+                    self.server.stopping.wait(len(block) / rule.get("rate", BLOCK))
+        if kind == "stall":
+            self.server.stopping.wait(rule.get("seconds", 600))
+        if kind in ("cut", "stall"):
+            self.close_connection = True
+
+    def _json(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(body).encode()
+        kind = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self._headers(status, {**kind, **(headers or {})})
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _headers(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description="a stand-in for the Hugging Face and ModelScope hubs")
+    parser.add_argument("--root", type=Path, required=True, help="directory that holds <org>/<name>/ folders")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one; the first line names it")
+    options = parser.parse_args()
+    with Hub((options.host, options.port), options.root) as hub:
+        where = f"http://{options.host}:{hub.server_port}"
+        sys.stdout.write(f"{Handler.server_version} serves {options.root} at {where}\n")
+        sys.stdout.flush()
+        hub.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
