@@ -63,9 +63,7 @@ class InventoryError(ProvisionError):
 
     exit_code = 2
 
-    def __init__(
-        self, message: str, problems: Sequence[Problem] = (), next_step: str | None = None
-    ) -> None:
+    def __init__(self, message: str, problems: Sequence[Problem] = (), next_step: str | None = None) -> None:
         super().__init__(message, next_step)
         self.problems = tuple(problems)
 

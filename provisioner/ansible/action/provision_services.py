@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resolve a host's services from its inventory words, by the same rules as `provision plan`.
+
+Runs on the controller. Sets the facts `provision_services` and `provision_models`; fails with every word that
+is wrong once its templates are resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+from provisioner import engines, rules, services, words
+from provisioner.services import Finding, Service
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
+    """Turn `serve_*` words into the list that every role reads."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS: frozenset[str] = frozenset()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the facts, or the findings as one failure."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        given = task_vars or {}
+        catalog = words.load()
+        folder = Path(str(given.get("inventory_dir") or "."))
+        own = {name: self._templar.template(given[name]) for name in given if name in catalog.words}
+        asked = {str(own.get("serve_engine"))} | {
+            str(item.get("serve_engine"))
+            for item in own.get(services.LIST_WORD) or ()
+            if isinstance(item, Mapping)
+        }
+        defaults = {
+            name: self._defaults(engine.role) for name, engine in engines.load().items() if name in asked
+        }
+        resolved = services.resolve(own, defaults)
+        findings = [*resolved.findings, *rules.check(resolved.services, folder)]
+        if findings:
+            return {**result, **_failure(findings)}
+        facts = {
+            "provision_services": [_service(service, folder) for service in resolved.services],
+            "provision_models": _models(resolved.services),
+        }
+        return {**result, "changed": False, "ansible_facts": facts}
+
+    def _defaults(self, role: str) -> dict[str, Any]:
+        return {name: self._templar.template(_trusted(value)) for name, value in words.defaults(role).items()}
+
+
+def _trusted(value: Any) -> Any:
+    """Return a shipped default with its templates allowed to run."""
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, list):
+        return [_trusted(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _trusted(item) for key, item in value.items()}
+    return value
+
+
+def _failure(findings: list[Finding]) -> dict[str, Any]:
+    lines = []
+    for finding in findings:
+        value = f" = {finding.value!r}" if finding.has_value else ""
+        hint = f" ({finding.hint})" if finding.hint else ""
+        lines.append(f"{finding.variable}{value} {finding.reason}{hint}")
+    return {
+        "failed": True,
+        "msg": "the inventory asks for something impossible: " + "; ".join(lines),
+        "provision": {"next": "mend these words in the inventory and run it again"},
+    }
+
+
+def _service(service: Service, folder: Path) -> dict[str, Any]:
+    flat = service.for_ansible()
+    if flat.get("serve_api_key_file"):
+        flat["serve_api_key_file"] = str(folder / Path(str(flat["serve_api_key_file"])).expanduser())
+    return flat
+
+
+def _models(found: tuple[Service, ...]) -> list[dict[str, Any]]:
+    """Return each model once, with the names of the services that share it."""
+    shared: dict[services.Model, list[str]] = {}
+    for service in found:
+        shared.setdefault(service.model, []).append(service.name)
+    return [
+        {
+            "source": model.source,
+            "model": model.name,
+            "revision": model.revision,
+            "include": list(model.include),
+            "exclude": list(model.exclude),
+            "directory": model.directory,
+            "allow_unsafe": model.allow_unsafe,
+            "services": names,
+        }
+        for model, names in shared.items()
+    ]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offer `init`: write a commented inventory from a few answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from provisioner import engines, inventory, spec
+from provisioner.errors import InventoryError, UsageError
+
+_SOURCES = ("huggingface", "modelscope", "path")
+
+_TEXT = """\
+# Written by `provision init`. Check it with `provision plan {file}`, then run `provision apply {file}`.
+# Any Ansible inventory works: INI, YAML, a folder with group_vars, or a program.
+
+[{group}]
+# One line a host: its name, and how to reach it over SSH. Your ~/.ssh/config is respected.
+{hosts}
+
+[{group}:vars]
+ansible_user={user}
+
+# What the hosts serve. `provision engines {engine}` lists every word.
+serve_engine={engine}
+serve_model={model}
+serve_model_source={source}
+# Pin a commit, so that every host and every later run fetches the same bytes.
+{revision}
+
+# The engine listens on the host itself only. Put a gateway in front of anything wider.
+serve_port={port}
+# serve_address=0.0.0.0
+# serve_api_key_file=/path/on/this/machine/to/a/file/with/the/key
+
+# Further settings of the engine: environment variables and arguments.
+# serve_env={{"VLLM_LOGGING_LEVEL": "INFO"}}
+# serve_args=["--max-log-len", "100"]
+
+# The question that every host must answer, and what its answer must contain.
+# serve_verify_prompt=What is the capital of France?
+# serve_verify_expect=Paris
+
+# Mirrors and tokens, when the hosts need them.
+# model_store_huggingface_endpoint=https://a-mirror.example
+# model_store_huggingface_token_file=/path/on/this/machine/to/a/file/with/the/token
+"""
+
+
+@click.command()
+@click.argument("file", default="inventory.ini", type=click.Path(dir_okay=False))
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME[=ADDRESS[:PORT]]",
+    help="A host; may be given several times.",
+)
+@click.option("--user", metavar="USER", help="Who logs in; needs sudo, or is root.")
+@click.option("--engine", metavar="NAME", help="What serves the model.")
+@click.option("--model", metavar="MODEL", help="What is served, as the hub writes it: owner/name.")
+@click.option("--source", type=click.Choice(_SOURCES), help="Where the model comes from.")
+@click.option("--revision", metavar="COMMIT", help="Commit of the model; pin it.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, **answers: Any) -> int:
+    """Write an inventory to FILE; asks for what the options leave open."""
+    path = Path(file)
+    if path.exists() and not force:
+        raise UsageError(f"{file} exists", "name another file, or overwrite it with --force")
+    chosen = _Answers(answers)
+    found = hosts or tuple(
+        chosen.ask("hosts", "Hosts (name, or name=address; separated by spaces)", None).split()
+    )
+    engine = chosen.ask("engine", "Engine", "vllm", tuple(engines.load()))
+    model = chosen.ask("model", "Model", None)
+    source = chosen.ask("source", "Model source", "huggingface", _SOURCES)
+    text = _TEXT.format(
+        file=file,
+        group="gpu_hosts",
+        hosts="\n".join(map(_host_line, found)),
+        user=chosen.ask("user", "User who logs in", "root"),
+        engine=engine,
+        model=model,
+        source=source,
+        revision=f"serve_model_revision={revision}" if revision else "# serve_model_revision=",
+        port=engines.load()[engine].port,
+    )
+    _write_checked(path, text)
+    click.echo(f"wrote {file}; next: provision plan {file}", err=True)
+    return 0
+
+
+class _Answers:
+    """Take an answer from its option, from the person at the terminal, or from its default."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._may_ask = sys.stdin.isatty()
+
+    def ask(self, option: str, question: str, default: str | None, choices: tuple[str, ...] = ()) -> str:
+        """Return the answer; raises UsageError when there is none and nobody to ask."""
+        answer = self._given.get(option)
+        if answer is None and self._may_ask:
+            kind = click.Choice(choices) if choices else None
+            answer = click.prompt(question, default=default, type=kind, err=True)
+        answer = answer if answer is not None else default
+        if answer is None:
+            raise UsageError(
+                f"--{option.rstrip('s')} is needed", "give it, or run this on a terminal to be asked"
+            )
+        if choices and answer not in choices:
+            raise UsageError(f"--{option} {answer} is not known", f"it is one of {', '.join(choices)}")
+        return str(answer)
+
+
+def _host_line(text: str) -> str:
+    name, _, where = text.partition("=")
+    address, _, port = where.partition(":")
+    return " ".join(
+        filter(None, [name, address and f"ansible_host={address}", port and f"ansible_port={port}"])
+    )
+
+
+def _write_checked(path: Path, text: str) -> None:
+    """Write the inventory only if it passes the checks of `plan`."""
+    draft = path.with_name(f".{path.name}.draft{path.suffix}")
+    try:
+        draft.write_text(text)
+        spec.load(inventory.load(str(draft)))
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", "choose another place") from error
+    except InventoryError as error:
+        reasons = (
+            "; ".join(f"{problem.variable} {problem.reason}" for problem in error.problems) or error.message
+        )
+        raise UsageError(
+            f"these answers make no usable inventory: {reasons}", "run it again with other answers"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Define the options that several commands share, in the words that Ansible's users know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from provisioner import inventory, run, spec
+from provisioner.run import Secrets
+from provisioner.spec import Fleet
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Hold what the user chose of an inventory, and how its secrets are read."""
+
+    source: str
+    limit: str | None
+    extra_vars: tuple[str, ...]
+    vault_password_files: tuple[str, ...]
+    secrets: Secrets
+
+    def fleet(self) -> Fleet:
+        """Return the checked fleet; raises InventoryError with all that is wrong."""
+        with run.password_files(Secrets(vault_password=self.secrets.vault_password)) as passwords:
+            found = inventory.load(
+                self.source,
+                limit=self.limit,
+                extra_vars=self.extra_vars,
+                vault_arguments=[*run.inventory_arguments(self.vault_password_files), *passwords],
+            )
+        return spec.load(found, self.extra_vars)
+
+
+def selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the inventory argument and the options that choose hosts and unlock secrets."""
+    for option in reversed(
+        (
+            click.argument("source", metavar="INVENTORY"),
+            click.option(
+                "-l", "--limit", metavar="PATTERN", help="Only the hosts that match this Ansible pattern."
+            ),
+            click.option(
+                "-e",
+                "--extra-vars",
+                multiple=True,
+                metavar="VARS",
+                help="Variables as key=value, JSON, or @FILE.",
+            ),
+            click.option("--ask-vault-pass", is_flag=True, help="Ask for the password of encrypted files."),
+            click.option(
+                "--vault-password-file",
+                multiple=True,
+                metavar="FILE",
+                type=click.Path(exists=True, dir_okay=False),
+                help="File (or program) with the password of encrypted files.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def ansible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that are passed on to `ansible-playbook`."""
+    for option in reversed(
+        (
+            click.option(
+                "-K", "--ask-become-pass", is_flag=True, help="Ask for the password that sudo wants."
+            ),
+            click.option(
+                "-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."
+            ),
+            click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`."""
+    text = "Print one JSON document on standard output, and nothing else there."
+    return click.option("--json", "as_json", is_flag=True, help=text)(command)
+
+
+def choose(values: dict[str, Any]) -> Selection:
+    """Take the shared options out of a command's parameters, and ask for the passwords they call for."""
+    ask_become = values.pop("ask_become_pass", False)
+    ask_vault = values.pop("ask_vault_pass")
+    return Selection(
+        source=values.pop("source"),
+        limit=values.pop("limit"),
+        extra_vars=values.pop("extra_vars"),
+        vault_password_files=values.pop("vault_password_file"),
+        secrets=Secrets(
+            become_password=_ask("BECOME password") if ask_become else None,
+            vault_password=_ask("Vault password") if ask_vault else None,
+        ),
+    )
+
+
+def _ask(what: str) -> str:
+    answer: str = click.prompt(what, hide_input=True, err=True)
+    return answer

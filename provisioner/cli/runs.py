@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offer `runs`: what earlier runs did, from the evidence they kept."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from provisioner import rundir
+from provisioner.cli import options, screen
+from provisioner.errors import UsageError
+from provisioner.report import Report
+from provisioner.rundir import RunDir
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def runs(context: click.Context) -> int:
+    """Show what earlier runs did."""
+    return _list() if context.invoked_subcommand is None else 0
+
+
+@runs.command("list")
+def list_runs() -> int:
+    """List the runs that are kept, the newest first."""
+    return _list()
+
+
+@runs.command()
+@click.argument("run", default="latest")
+@options.as_json
+def show(run: str, as_json: bool) -> int:
+    """Show the report of RUN: its id, a part of it that is unique, or `latest`."""
+    found = rundir.find(run)
+    report = _report(found)
+    if report is None:
+        raise UsageError(f"run {found.id} has no report: it was killed", f"its events are in {found.events}")
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        screen.show_report(report, Console(), ladder=bool(report.rungs))
+    return 0
+
+
+def _report(found: RunDir) -> Report | None:
+    return Report.from_json(found.report.read_text()) if found.report.is_file() else None
+
+
+def _list() -> int:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("run", "hosts", "changed", "failed", "seconds", "result"):
+        table.add_column(title)
+    for found in rundir.runs():
+        table.add_row(*map(Text, _row(found)))
+    Console().print(table if table.row_count else "no runs yet")
+    return 0
+
+
+def _row(found: RunDir) -> tuple[str, ...]:
+    report = _report(found)
+    if report is None:
+        return found.id, "", "", "", "", "killed"
+    result = {0: "done", 1: "failed", 2: "needs consent"}[report.exit_code]
+    failed = len({failure.host for failure in report.failures})
+    return found.id, str(len(report.hosts)), str(report.changed), str(failed), f"{report.seconds:.0f}", result

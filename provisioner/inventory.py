@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read any Ansible inventory through `ansible-inventory`, the interface that Ansible keeps stable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import InventoryError, UsageError
+
+BUILTIN_GROUPS = ("all", "ungrouped")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Hold the merged variables of every host, and the groups it belongs to, nearest first."""
+
+    source: str
+    hosts: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that relative names in the inventory mean."""
+        path = Path(self.source)
+        return path if path.is_dir() else path.parent
+
+
+def load(
+    source: str,
+    *,
+    limit: str | None = None,
+    extra_vars: Sequence[str] = (),
+    vault_arguments: Sequence[str] = (),
+) -> Inventory:
+    """Return the inventory at `source`: INI, YAML, a folder, a program, or a list such as `host,`.
+
+    Raises UsageError when there is no such file and InventoryError when Ansible cannot read it.
+    """
+    if "," not in source and not Path(source).exists():
+        raise UsageError(
+            f"no inventory at {source}",
+            "give the path of an Ansible inventory, or write one with `provision init`",
+        )
+    document = _list(source, limit, extra_vars, vault_arguments)
+    hosts = document.get("_meta", {}).get("hostvars", {})
+    groups = _groups_of_hosts(document)
+    return Inventory(source, {name: hosts.get(name, {}) for name in groups}, groups)
+
+
+def _list(
+    source: str, limit: str | None, extra_vars: Sequence[str], vault_arguments: Sequence[str]
+) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "ansible", "inventory", "-i", source, "--list", *vault_arguments]
+    argv += [word for value in extra_vars for word in ("-e", value)]
+    if limit:
+        argv += ["--limit", limit]
+    # A half-read inventory would silently leave hosts out.
+    environment = {**os.environ, "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InventoryError(
+            f"Ansible cannot read the inventory {source}: {_reason(done.stderr)}",
+            next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
+        )
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "ERROR" in line or "rror:" in line]
+    return " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ") or "it gives no reason"
+
+
+def _groups_of_hosts(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return each host's groups, the nearest first and `all` last."""
+    children = {name: group.get("children", []) for name, group in document.items() if name != "_meta"}
+    found: dict[str, list[str]] = {}
+    for group in sorted(children, key=lambda name: -_depth(name, children)):
+        for host in _members(group, document):
+            found.setdefault(host, []).append(group)
+    for host in document.get("_meta", {}).get("hostvars", {}):
+        found.setdefault(host, ["all"])
+    return {host: tuple(names) for host, names in found.items()}
+
+
+def _depth(group: str, children: Mapping[str, Sequence[str]]) -> int:
+    parents = [name for name, members in children.items() if group in members]
+    return 0 if not parents else 1 + max(_depth(parent, children) for parent in parents)
+
+
+def _members(group: str, document: Mapping[str, Any]) -> list[str]:
+    entry = document.get(group, {})
+    hosts = list(entry.get("hosts", []))
+    for child in entry.get("children", []):
+        hosts += [host for host in _members(child, document) if host not in hosts]
+    return hosts

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check what one word cannot show: how the words of a service, and the services of a host, fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from provisioner import values
+from provisioner.services import EVERY_IPV4, Finding, Service
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
+)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# A source that is none of these has been reported as a wrong value already.
+_SOURCES = ("huggingface", "modelscope", "ollama", "path")
+_EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
+
+
+def check(services: Sequence[Service], folder: Path) -> list[Finding]:
+    """Return what is wrong with each service and with all of them together on one host."""
+    findings = [finding for service in services for rule in _SERVICE_RULES for finding in rule(service)]
+    findings += [finding for service in services for finding in _key_file(service, folder)]
+    for first, second in combinations(services, 2):
+        findings += _pair(first, second)
+    return findings
+
+
+def _name(service: Service) -> Iterator[Finding]:
+    if not values.is_deferred(service.name) and not _NAME.fullmatch(service.name):
+        reason = "must be 1 to 31 of a-z, 0-9 and '-', because it becomes the name of a systemd unit"
+        yield _finding(service, "serve_name", reason, service.name)
+
+
+def _port(service: Service) -> Iterator[Finding]:
+    if service.port is not None and not 1024 <= service.port <= 65535:
+        reason = "must be between 1024 and 65535: the engine does not run as root"
+        yield _finding(service, "serve_port", reason, service.port)
+
+
+def _source(service: Service) -> Iterator[Finding]:
+    source, engine = service.model.source, service.engine
+    if source in _SOURCES and source not in engine.sources:
+        reason = f"{engine.title} takes its model from {', '.join(engine.sources)}"
+        yield _finding(service, "serve_model_source", reason, source)
+
+
+def _format(service: Service) -> Iterator[Finding]:
+    name, engine = service.model.name, service.engine
+    asks_for_gguf = re.search(r"gguf$", name, re.IGNORECASE) or any(
+        g.endswith(".gguf") for g in service.model.include
+    )
+    if asks_for_gguf and "gguf" not in engine.formats:
+        reason = f"is in the GGUF format, and {engine.title} serves {', '.join(engine.formats)}"
+        yield _finding(
+            service, "serve_model", reason, name, hint="name the repository of the original weights"
+        )
+
+
+def _model_name(service: Service) -> Iterator[Finding]:
+    source, name = service.model.source, service.model.name
+    if values.is_deferred(name) or values.is_deferred(source):
+        return
+    if source == "path" and not name.startswith("/"):
+        yield _finding(
+            service, "serve_model", "must be an absolute path on the host when its source is path", name
+        )
+    if source in ("huggingface", "modelscope") and not _REPOSITORY.fullmatch(name):
+        hint = "such as Qwen/Qwen3-8B"
+        if name.startswith("/"):
+            hint = "set serve_model_source: path for a folder on the host"
+        yield _finding(service, "serve_model", f"must be owner/name, as {source} writes it", name, hint=hint)
+
+
+def _gpus(service: Service) -> Iterator[Finding]:
+    if len(set(service.gpus)) < len(service.gpus):
+        yield _finding(service, "serve_gpus", "names the same GPU twice", list(service.gpus))
+
+
+def _environment(service: Service) -> Iterator[Finding]:
+    environment = service.settings["serve_env"]
+    for name, value in environment.items() if isinstance(environment, dict) else ():
+        if not _ENVIRONMENT_NAME.fullmatch(str(name)):
+            yield _finding(
+                service, "serve_env", f"{name!r} is not a name that an environment variable can have"
+            )
+        elif name in service.engine.reserved_env:
+            reason = f"{name} is set by the typed words of {service.engine.title}, which would overrule it"
+            yield _finding(service, "serve_env", reason)
+        elif _SECRET_NAME.search(str(name)):
+            hint = "use serve_api_key_file or model_store_*_token_file"
+            yield _finding(
+                service, "serve_env", f"{name} looks like a secret, and secrets go by file", hint=hint
+            )
+        elif not isinstance(value, (str, int, float, bool)):
+            yield _finding(service, "serve_env", f"{name} must be text or a number")
+        elif "\n" in str(value):
+            yield _finding(service, "serve_env", f"{name} must fit on one line")
+
+
+def _arguments(service: Service) -> Iterator[Finding]:
+    arguments = service.settings["serve_args"]
+    for argument in arguments if isinstance(arguments, list) else ():
+        flag = str(argument).split("=")[0].split(" ")[0]
+        if flag in service.engine.reserved_args:
+            reason = f"{flag} is written from the inventory's own words and cannot be given twice"
+            yield _finding(service, "serve_args", reason, str(argument))
+
+
+def _version(service: Service) -> Iterator[Finding]:
+    floor = service.engine.minimum_safe
+    for name, value in service.settings.items():
+        is_version = name.startswith(f"{service.engine.role}_") and name.endswith("version")
+        if not floor or not is_version or not value or values.is_deferred(value):
+            continue
+        try:
+            if Version(str(value)) < Version(floor):
+                reason = f"is below {floor}, the oldest safe version: {service.engine.minimum_safe_reason}"
+                yield _finding(service, name, reason, value, hint=f"set it to {floor} or newer")
+        except InvalidVersion:
+            yield _finding(service, name, "must be a version such as " + floor, value)
+
+
+def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
+    given = service.settings.get("serve_api_key_file")
+    if given and not values.is_deferred(given) and not (folder / Path(str(given)).expanduser()).is_file():
+        reason = "there is no such file on this machine"
+        yield _finding(service, "serve_api_key_file", reason, given, hint="write the key into it, mode 0600")
+
+
+def _pair(first: Service, second: Service) -> Iterator[Finding]:
+    both = f"services {first.name} and {second.name}"
+    if first.unit == second.unit:
+        reason = f"is used by two services of one host, which would both be {first.unit}"
+        yield _finding(second, "serve_name", reason, second.name, hint="give each service its own serve_name")
+    same_address = first.address == second.address or {first.address, second.address} & set(_EVERY_ADDRESS)
+    if first.port is not None and first.port == second.port and same_address:
+        yield _finding(second, "serve_port", f"is used by {both} of one host", second.port)
+    weights = (first.model, second.model)
+    if weights[0].directory == weights[1].directory and weights[0] != weights[1]:
+        reason = f"differs between {both}, which share one copy of {first.model.name}"
+        yield _finding(
+            second, "serve_model_include", reason, hint="give both the same include and exclude patterns"
+        )
+    shared = sorted(set(first.gpus) & set(second.gpus))
+    if shared:
+        yield _finding(
+            second, "serve_gpus", f"GPU {', '.join(shared)} is used by {both} of one host", list(second.gpus)
+        )
+
+
+def _finding(service: Service, variable: str, reason: str, value: object = None, hint: str = "") -> Finding:
+    return Finding(variable, reason, value, value is not None, hint, service.item)
+
+
+_SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
+    _name,
+    _port,
+    _source,
+    _format,
+    _model_name,
+    _gpus,
+    _environment,
+    _arguments,
+    _version,
+)

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn the words of one host into its services: merged, typed, frozen.
+
+The command line calls this with the inventory's values, where templates are still unresolved, and the
+`provision_services` action plugin with the values that Ansible has resolved, so both apply the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner import engines, values, words
+from provisioner.engines import Engine
+
+LIST_WORD = "serve_services"
+# Words that say nothing unless a model is served, so any of them shows that a service is meant.
+STARTING_WORDS = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
+EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
+DEFAULT_REVISIONS = {"huggingface": "main", "modelscope": "master"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Say what is wrong with one value; `item` is the service's number when it came from the list."""
+
+    variable: str
+    reason: str
+    value: object = None
+    has_value: bool = False
+    hint: str = ""
+    item: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Name one set of weights and the folder that serves them."""
+
+    source: str
+    name: str
+    revision: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    directory: str
+    allow_unsafe: bool
+
+
+@dataclass(frozen=True)
+class Service:
+    """Describe one served model of a host; `port` is None while only Ansible can know it."""
+
+    name: str
+    engine: Engine
+    unit: str
+    model: Model
+    served_name: str
+    address: str
+    port: int | None
+    gpus: tuple[str, ...]
+    settings: Mapping[str, Any] = field(repr=False)
+    item: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the base address that a client on the host itself uses."""
+        address = {EVERY_IPV4: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        address = f"[{address}]" if ":" in address else address
+        return f"http://{address}:{self.port}"
+
+    def for_ansible(self) -> dict[str, Any]:
+        """Return the flat mapping that roles read as `service`."""
+        return {
+            **self.settings,
+            "unit": self.unit,
+            "engine": self.engine.name,
+            "title": self.engine.title,
+            "health_path": self.engine.health_path,
+            "model_dir": self.model.directory,
+            "served_name": self.served_name,
+            "url": self.url,
+        }
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Hold the services of one host and everything that is wrong with its words."""
+
+    services: tuple[Service, ...]
+    findings: tuple[Finding, ...]
+
+
+def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Return the services that `host_values` ask for; `engine_defaults` holds each engine role's defaults."""
+    catalog = words.load()
+    findings: list[Finding] = []
+    common = {name: value for name, value in host_values.items() if name in catalog.words}
+    common, found = _checked(common, None)
+    findings += found
+    items = host_values.get(LIST_WORD)
+    if values.is_deferred(items):
+        return Resolved((), tuple(findings))
+    services: list[Service] = []
+    for number, item in _items(items, common, findings):
+        service, found = _service(number, item, common, engine_defaults)
+        findings += found
+        if service is not None:
+            services.append(service)
+    return Resolved(tuple(services), tuple(findings))
+
+
+def _items(
+    items: object, common: Mapping[str, Any], findings: list[Finding]
+) -> list[tuple[int | None, Mapping[str, Any]]]:
+    """Return the entries of `serve_services`, or the single service that the host's own words describe."""
+    if items is None:
+        return [(None, {})] if any(common.get(name) for name in STARTING_WORDS) else []
+    if not isinstance(items, list):
+        return []  # its type has been reported with the host's own words
+    entries: list[tuple[int | None, Mapping[str, Any]]] = []
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, Mapping):
+            entries.append((number, item))
+        else:
+            reason = "every service must be a mapping of words, such as {serve_name: chat, serve_model: …}"
+            findings.append(Finding(LIST_WORD, reason, item, True, item=number))
+    return entries
+
+
+def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the values as their words' types, and a finding for each one that does not fit."""
+    catalog = words.load()
+    checked: dict[str, Any] = {}
+    findings = []
+    for name, value in given.items():
+        word = catalog.words[name]
+        checked[name], reason = values.check(word, value)
+        if reason:
+            near = catalog.nearest(str(value), map(str, word.choices), 0.7) if word.choices else None
+            hint = f"did you mean {near}?" if near else ""
+            findings.append(Finding(name, reason, value, True, hint, item))
+    return checked, findings
+
+
+def _service(
+    number: int | None,
+    item: Mapping[str, Any],
+    common: Mapping[str, Any],
+    engine_defaults: Mapping[str, Mapping[str, Any]],
+) -> tuple[Service | None, list[Finding]]:
+    catalog = words.load()
+    findings = [_unknown(name, number) for name in item if not _allowed_in_item(name)]
+    own, found = _checked({name: value for name, value in item.items() if _allowed_in_item(name)}, number)
+    findings += found
+    given = {**common, **own}
+    engine = engines.load().get(str(given.get("serve_engine")))
+    if engine is None:
+        item_of_engine = number if "serve_engine" in own else None
+        return None, [*findings, *_missing_engine(given.get("serve_engine"), item_of_engine)]
+    if not given.get("serve_model"):
+        reason = f"is missing: {engine.title} needs a model to serve"
+        return None, [*findings, Finding("serve_model", reason, item=number, hint="such as Qwen/Qwen3-8B")]
+    if found and not values.is_deferred(dict(given)):
+        return None, findings
+    serve = {name: given.get(name, catalog.words[name].default) for name in sorted(catalog.serve_words)}
+    knobs = {
+        **engine_defaults.get(engine.name, {}),
+        **{k: v for k, v in given.items() if k in catalog.knobs(engine.name)},
+    }
+    return _build(engine, {**serve, **knobs}, given, number), findings
+
+
+def _allowed_in_item(name: str) -> bool:
+    catalog = words.load()
+    word = catalog.words.get(name)
+    if word is None or name == LIST_WORD:
+        return False
+    return name in catalog.serve_words or (word.owner.startswith("engine_"))
+
+
+def _unknown(name: str, item: int | None) -> Finding:
+    catalog = words.load()
+    among = [word for word in catalog.words if _allowed_in_item(word)]
+    near = catalog.nearest(name, among) or catalog.nearest(f"serve_{name}", among, 0.8)
+    hint = f"did you mean {near}?" if near else "see the words in roles/engine_common/README.md"
+    return Finding(name, "is not a word that a service can have", hint=hint, item=item)
+
+
+def _missing_engine(value: object, item: int | None) -> list[Finding]:
+    if values.is_deferred(value):
+        return []
+    known = ", ".join(sorted(engines.load()))
+    if value is None:
+        return [Finding("serve_engine", f"is missing: it must be one of {known}", item=item)]
+    near = words.load().nearest(str(value), engines.load())
+    hint = f"did you mean {near}?" if near else ""
+    return [Finding("serve_engine", f"must be one of {known}", value, True, hint, item)]
+
+
+def _build(engine: Engine, settings: dict[str, Any], given: Mapping[str, Any], item: int | None) -> Service:
+    name = str(settings.get("serve_name") or engine.name)
+    port = settings.get("serve_port") or engine.port
+    source = str(settings["serve_model_source"])
+    model = _model(source, settings, given)
+    settings |= {
+        "serve_name": name,
+        "serve_port": port,
+        "serve_model_revision": model.revision,
+        "serve_gpus": settings.get("serve_gpus") or [],
+        "serve_env": settings.get("serve_env") or {},
+        "serve_args": settings.get("serve_args") or [],
+    }
+    settings.pop(LIST_WORD, None)
+    return Service(
+        name=name,
+        engine=engine,
+        unit=f"{engine.name}.service" if name == engine.name else f"{engine.name}-{name}.service",
+        model=model,
+        served_name=Path(model.name).name if source == "path" else model.name,
+        address=str(settings["serve_address"]),
+        port=port if isinstance(port, int) else None,
+        gpus=_texts(settings["serve_gpus"]),
+        settings=settings,
+        item=item,
+    )
+
+
+def _model(source: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Model:
+    name = str(settings["serve_model"])
+    revision = str(settings.get("serve_model_revision") or DEFAULT_REVISIONS.get(source, ""))
+    root = given.get("model_store_root") or words.defaults("model_store").get("model_store_root")
+    folder = f"{root}/{source}/{name.replace('/', '--')}/{revision.replace('/', '--')}"
+    return Model(
+        source=source,
+        name=name,
+        revision=revision,
+        include=_texts(settings.get("serve_model_include")),
+        exclude=_texts(settings.get("serve_model_exclude")),
+        directory=name if source == "path" else folder,
+        allow_unsafe=name in _texts(given.get("model_store_unsafe_models")),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    sequence = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return tuple(map(str, sequence))

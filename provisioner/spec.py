@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a Fleet of an inventory: typed and frozen, or every error in it at once, with no host contacted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.vars.reserved import get_reserved_names
+
+from provisioner import engines, rules, services, values, words
+from provisioner.errors import InventoryError, Problem
+from provisioner.inventory import Inventory
+from provisioner.origins import Origins
+from provisioner.services import Finding, Service
+
+# The connection words of Ansible that people type by hand, to recognise a misspelt one.
+_CONNECTION_WORDS = tuple(
+    f"ansible_{name}"
+    for name in (
+        "host",
+        "port",
+        "user",
+        "password",
+        "connection",
+        "ssh_private_key_file",
+        "ssh_common_args",
+        "ssh_extra_args",
+        "become",
+        "become_user",
+        "become_method",
+        "become_password",
+        "become_exe",
+        "python_interpreter",
+    )
+)
+# A name this like one of our words, that nothing refers to, is taken for a misspelling.
+_MISSPELT = 0.88
+
+
+@dataclass(frozen=True)
+class Host:
+    """Describe one host: how to reach it and what it serves."""
+
+    name: str
+    address: str
+    port: int
+    groups: tuple[str, ...]
+    services: tuple[Service, ...]
+    templated: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Hold every host of an inventory, in the inventory's order."""
+
+    source: str
+    hosts: tuple[Host, ...]
+
+
+def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
+    """Return the fleet that `inventory` describes.
+
+    Raises InventoryError that carries every problem found, each with its origin and the nearest valid word.
+    """
+    if not inventory.hosts:
+        raise InventoryError(f"{inventory.source} names no host", next_step="add a host, or mend --limit")
+    checked = _Checker(inventory)
+    hosts = tuple(checked.host(name) for name in inventory.hosts)
+    found = {**checked.found}
+    for name, finding in _shared_addresses(hosts):
+        found.setdefault(finding, []).append(name)
+    if found:
+        origins = Origins(inventory.source, extra_vars)
+        problems = [_problem(finding, names, inventory, origins) for finding, names in found.items()]
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise InventoryError(f"{inventory.source} has {count}; no host was contacted", problems)
+    return Fleet(inventory.source, hosts)
+
+
+class _Checker:
+    """Resolve hosts one by one; hosts whose words are equal are resolved once."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._defaults = {name: words.defaults(engine.role) for name, engine in engines.load().items()}
+        self._reserved = set(get_reserved_names()) - {"name"}
+        self._seen: dict[str, tuple[tuple[Service, ...], tuple[Finding, ...]]] = {}
+        self.found: dict[Finding, list[str]] = {}
+
+    def host(self, name: str) -> Host:
+        given = self._inventory.hosts[name]
+        own = {key: value for key, value in given.items() if not key.startswith("ansible_")}
+        key = json.dumps(own, sort_keys=True, default=str)
+        if key not in self._seen:
+            self._seen[key] = self._resolve(own)
+        found, findings = self._seen[key]
+        for finding in (*findings, *_connection(given)):
+            self.found.setdefault(_hashable(finding), []).append(name)
+        port = given.get("ansible_port", 22)
+        return Host(
+            name=name,
+            address=str(given.get("ansible_host", name)),
+            port=int(port) if str(port).isdigit() else 22,
+            groups=self._inventory.groups[name],
+            services=found,
+            templated=tuple(sorted(key for key, value in own.items() if values.is_deferred(value))),
+        )
+
+    def _resolve(self, own: Mapping[str, Any]) -> tuple[tuple[Service, ...], tuple[Finding, ...]]:
+        resolved = services.resolve(own, self._defaults)
+        findings = [*_unknown_words(own, self._reserved), *resolved.findings]
+        findings += rules.check(resolved.services, self._inventory.folder)
+        return resolved.services, tuple(findings)
+
+
+def _unknown_words(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:
+    catalog = words.load()
+    text = json.dumps(own, default=str)
+    for name, value in own.items():
+        if name in catalog.words:
+            continue
+        if name in words.COMMAND_LINE_WORDS:
+            yield Finding(name, "is set by the command line and cannot be set in an inventory", value, True)
+        elif catalog.owns(name):
+            near = catalog.nearest(name)
+            hint = f"did you mean {near}?" if near else "`provision engines` lists the words"
+            yield Finding(name, "is not a word of this tool", value, True, hint)
+        elif name in reserved:
+            hint = (
+                f"did you mean serve_{name}?" if f"serve_{name}" in catalog.words else "give it another name"
+            )
+            yield Finding(name, "is a name that Ansible reserves for itself", value, True, hint)
+        elif (near := catalog.nearest(name, cutoff=_MISSPELT)) and not _is_used(name, text):
+            yield Finding(
+                name,
+                "is not a word of this tool, and nothing refers to it",
+                value,
+                True,
+                f"did you mean {near}?",
+            )
+
+
+def _is_used(name: str, text: str) -> bool:
+    return bool(re.search(rf"\{{[\{{%][^}}]*\b{re.escape(name)}\b", text))
+
+
+def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
+    port = given.get("ansible_port")
+    is_port = str(port).isdigit() and 1 <= int(str(port)) <= 65535
+    if port is not None and not values.is_deferred(port) and not is_port:
+        yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
+    for name in given:
+        if name.startswith("ansible_") and name not in _CONNECTION_WORDS:
+            near = words.load().nearest(name, _CONNECTION_WORDS, 0.9)
+            if near and len(near) == len(name):
+                yield Finding(
+                    name, "is not a variable that Ansible knows", given[name], True, f"did you mean {near}?"
+                )
+
+
+def _shared_addresses(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:
+    first: dict[tuple[str, int], Host] = {}
+    for host in hosts:
+        known = first.setdefault((host.address, host.port), host)
+        if known is not host and not values.is_deferred(host.address):
+            where = f"{host.address} port {host.port}"
+            reason = f"{where} is also {known.name}: one machine would be provisioned twice"
+            yield host.name, Finding("ansible_host", reason, host.address, True)
+
+
+def _hashable(finding: Finding) -> Finding:
+    """Return the finding with a value that can be a key, so that equal findings of many hosts become one."""
+    value = finding.value
+    if isinstance(value, (list, dict)):
+        value = json.dumps(value, default=str)
+    return Finding(finding.variable, finding.reason, value, finding.has_value, finding.hint, finding.item)
+
+
+def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origins: Origins) -> Problem:
+    first = names[0]
+    given = inventory.hosts[first]
+    in_list = finding.item is not None
+    variable = services.LIST_WORD if in_list and finding.variable not in given else finding.variable
+    return Problem(
+        variable=f"{services.LIST_WORD}[{finding.item}].{finding.variable}" if in_list else finding.variable,
+        reason=finding.reason,
+        hosts=tuple(names),
+        value=finding.value,
+        has_value=finding.has_value,
+        origin=origins.of(variable, first, inventory.groups[first]),
+        hint=finding.hint,
+    )
