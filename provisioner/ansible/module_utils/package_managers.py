@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask apt or dnf what is installed, who holds their locks, and how a transaction is written."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+QUERY_SECONDS = 60
+STAMP = Path("/var/lib/provision/apt-refreshed")
+# struct flock of 64-bit Linux: type, whence, start, length, pid.
+FLOCK = "hhqqi0q"
+
+
+class PackageFault(Exception):
+    """Say why packages cannot be handled; `next` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next = next_step
+
+
+def query(argv: list[str]) -> tuple[int, str]:
+    """Run a query that changes nothing and return its exit status and output."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=QUERY_SECONDS,
+            check=False,
+            env=dict(os.environ, LC_ALL="C"),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackageFault(
+            f"{argv[0]} did not answer within {QUERY_SECONDS} s", f"run '{' '.join(argv[:3])}' on the host"
+        ) from error
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def lock_holder(path: Path) -> int:
+    """Return the process that holds the POSIX lock on a file, 0 when it is free."""
+    try:
+        with path.open("r+b") as handle:
+            asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+    except OSError:
+        return 0
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
+
+
+def process_name(pid: int) -> str:
+    """Return what a process calls itself."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return f"process {pid}"
+    # An interpreter's second word says what it runs.
+    names = [Path(word.decode(errors="replace")).name for word in words[:2] if not word.startswith(b"-")]
+    return f"{' '.join(name for name in names if name)} (process {pid})"
+
+
+class Apt:
+    """Speak for dpkg and apt-get."""
+
+    locks = tuple(map(Path, ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")))
+    environment = ("DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none")
+    # A recommended package is not asked for; a configuration file the operator changed stays.
+    options = (
+        "-y --no-install-recommends -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "
+        "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+    )
+
+    def installed(self) -> dict[str, str]:
+        """Map each installed package, and what it provides, to its name."""
+        text = "${db:Status-Abbrev}|${Package}|${Provides}\\n"
+        status, output = query(["dpkg-query", "-W", "-f", text])
+        if status != 0:
+            raise PackageFault(f"dpkg-query failed: {output.strip()}", "run 'dpkg --audit' on the host")
+        return parse_dpkg(output)
+
+    def interrupted(self) -> bool:
+        """Tell whether an earlier dpkg run was cut off."""
+        updates = Path("/var/lib/dpkg/updates")
+        return (updates.is_dir() and any(updates.iterdir())) or bool(query(["dpkg", "--audit"])[1].strip())
+
+    def stale(self, max_age: float) -> bool:
+        """Tell whether the package lists are missing, old, or older than the sources they come from."""
+        stamps = [Path("/var/lib/apt/periodic/update-success-stamp"), STAMP]
+        refreshed = max((stamp.stat().st_mtime for stamp in stamps if stamp.exists()), default=0.0)
+        sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+        changed = max((source.stat().st_mtime for source in sources if source.exists()), default=0.0)
+        empty = not any(Path("/var/lib/apt/lists").glob("*_Packages*"))
+        return empty or refreshed < changed or time.time() - refreshed > max_age
+
+    def script(self, *, repair: bool, refresh: bool, remove: bool) -> str:
+        """Return the shell script of a transaction; the packages are its arguments."""
+        steps = ["dpkg --force-confdef --force-confold --configure -a"] if repair else []
+        if refresh:
+            steps.append(
+                f"if apt-get update -o Acquire::Retries=3; then touch {STAMP}; "
+                "else echo 'The package lists were not refreshed; going on with those that are there.'; fi"
+            )
+        steps.append(f'apt-get {"purge" if remove else "install"} {self.options} -- "$@"')
+        return "; ".join(steps)
+
+    def would_remove(self, names: list[str]) -> set[str]:
+        """Return everything that goes when these packages go."""
+        lines = query(["apt-get", "-s", "purge", "--", *names])[1].splitlines()
+        return {line.split()[1].split(":")[0] for line in lines if line.startswith(("Remv ", "Purg "))}
+
+
+class Dnf:
+    """Speak for rpm and dnf."""
+
+    locks = (Path("/var/lib/rpm/.rpm.lock"), Path("/usr/lib/sysimage/rpm/.rpm.lock"))
+    pid_files = (
+        "/var/cache/dnf/metadata_lock.pid",
+        "/var/cache/dnf/download_lock.pid",
+        "/var/lib/dnf/rpmdb_lock.pid",
+    )
+    environment = ("LC_ALL=C.UTF-8",)
+
+    def installed(self) -> dict[str, str]:
+        """Map each installed package, and what it provides, to its name."""
+        status, output = query(["rpm", "-qa", "--qf", "%{NAME}|[%{PROVIDENAME} ]\\n"])
+        if status != 0:
+            raise PackageFault(f"rpm failed: {output.strip()}", "run 'rpm --rebuilddb' on the host")
+        found = {}
+        for line in output.splitlines():
+            name, _, provides = line.partition("|")
+            found.update({word: name for word in provides.split() if "(" not in word})
+            found[name] = name
+        return found
+
+    def interrupted(self) -> bool:
+        """Tell whether an earlier transaction was cut off; dnf finds its own way back."""
+        return False
+
+    def stale(self, max_age: float) -> bool:
+        """Tell whether lists need a refresh of their own; dnf sees to that itself."""
+        return max_age < 0
+
+    def script(self, *, repair: bool, refresh: bool, remove: bool) -> str:
+        """Return the shell script of a transaction; the packages are its arguments."""
+        if remove:
+            return 'dnf -y remove --noautoremove -- "$@"'
+        fresh = " --refresh" if refresh or repair else ""
+        return f'dnf -y install{fresh} --setopt=install_weak_deps=False -- "$@"'
+
+    def would_remove(self, names: list[str]) -> set[str]:
+        """Return everything that goes when these packages go; rpm names who would miss them."""
+        lines = query(["rpm", "-e", "--test", *names])[1].splitlines()
+        needed_by = {
+            line.rpartition("(installed) ")[2] for line in lines if "is needed by (installed)" in line
+        }
+        return {*names, *needed_by}
+
+
+def parse_dpkg(output: str) -> dict[str, str]:
+    """Map installed packages, and what they provide, to package names."""
+    found = {}
+    for line in output.splitlines():
+        status, name, provides = line.split("|", 2)
+        if status.strip() == "ii" or status[1:2] == "i":
+            found.update({word.split()[0]: name for word in provides.split(",") if word.strip()})
+            found[name] = name
+    return found
+
+
+def manager() -> Apt | Dnf:
+    """Return the package manager of this host."""
+    if shutil.which("apt-get"):
+        return Apt()
+    if shutil.which("dnf"):
+        return Dnf()
+    raise PackageFault("this host has neither apt-get nor dnf", "use a distribution of the support matrix")
+
+
+def lock_owner(packages: Apt | Dnf) -> str:
+    """Return who holds the package manager's lock, or nothing."""
+    holders = [lock_holder(path) for path in packages.locks]
+    for path in getattr(packages, "pid_files", ()):
+        text = Path(path).read_text(encoding="ascii", errors="replace").strip() if Path(path).exists() else ""
+        holders.append(int(text) if text.isdigit() and Path(f"/proc/{text}").exists() else 0)
+    return next((process_name(pid) for pid in holders if pid), "")
