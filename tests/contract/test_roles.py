@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ansible.playbook.handler import Handler
@@ -128,7 +125,9 @@ def test_is_used_by_a_playbook_or_another_role(role: Path) -> None:
 def test_readme_is_up_to_date(role: Path) -> None:
     readme = role / "README.md"
     assert readme.is_file(), "run scripts/role-readmes"
-    assert readme.read_text(encoding="utf-8") == _generator().render(role), "run scripts/role-readmes"
+    assert readme.read_text(encoding="utf-8") == tree.readme_generator().render(role), (
+        "run scripts/role-readmes"
+    )
 
 
 def test_includes_name_an_entry_without_extension() -> None:
@@ -153,15 +152,6 @@ def test_modules_are_builtin_or_ours() -> None:
         or (PUBLIC.match(key) and key not in ours and key not in TASK_KEYWORDS)
     ]
     assert not foreign
-
-
-def _generator() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("role_readmes", str(tree.ROOT / "scripts/role-readmes"))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 def _matches(name: str, role: Path) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.machinery
+import importlib.util
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -121,3 +124,12 @@ def tracked() -> list[Path]:
 
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def readme_generator() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("role_readmes", str(ROOT / "scripts/role-readmes"))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
