@@ -20,6 +20,8 @@ def load(cls: type[T], raw: object) -> T:
     for name, hint, required in _fields(cast("Any", cls)):
         if raw.get(name) is not None:
             values[name] = _convert(hint, raw[name])
+        elif required and types.NoneType in get_args(hint):
+            values[name] = None
         elif required:
             raise TypeError(f"{cls.__name__} needs {name}")
     return cls(**values)

@@ -52,7 +52,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.disabled = not self._file
         self._fd = -1
         self._phase = ""
-        self._names: dict[str, str] = {}
         self._begun: dict[tuple[str, str], float] = {}
         self._diffs: dict[tuple[str, str], str] = {}
 
@@ -65,14 +64,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._phase = str(play.get_name())
         hosts = play.get_variable_manager().get_vars(play=play).get("ansible_play_hosts_all", [])
         self._write("phase_start", phase=self._phase, hosts=[str(host) for host in hosts])
-
-    def v2_playbook_on_task_start(self, task: Any, **_: Any) -> None:
-        """Remember the name of a task, which is templated here and only here."""
-        self._names[task._uuid] = str(task.name or task.get_name())
-
-    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
-        """Treat a handler as any task."""
-        self.v2_playbook_on_task_start(task)
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Tell that a host begins a task."""
@@ -136,9 +127,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._write("result", **self._place(result.host, result.task), **shown)
 
     def _place(self, host: Any, task: Any) -> dict[str, Any]:
+        title = str(task.name or task.get_name()).partition("{{")[0].strip()
         role = task._role.get_name() if task._role else None
-        name = self._names.get(task._uuid) or str(task.name or task.get_name())
-        where = {"host": str(host.name), "phase": self._phase, "task": name}
+        where = {"host": str(host.name), "phase": self._phase, "task": title}
         return {**where, "role": role, "path": task.get_path()}
 
     def _write(self, event: str, **fields: Any) -> None:
