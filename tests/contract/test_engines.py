@@ -18,7 +18,8 @@ FILES = (
 )
 KEYS = {"title", "port", "health_path", "api", "formats", "sources", "devices"}
 OPTIONAL_KEYS = {"versions", "reserved_args", "reserved_env"}
-PINNED = re.compile(r"[A-Za-z0-9._\[\]-]+==[^\s*]+")
+# One version and at least one hash; a direct reference to a file of the registry would lack the first.
+PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^\s*;]+\s.*--hash=sha256:[0-9a-f]{64}")
 
 
 def test_every_role_named_engine_is_an_engine() -> None:
@@ -58,8 +59,8 @@ def test_its_port_is_its_own(role: Path) -> None:
 
 @EVERY_ENGINE
 def test_its_packages_are_locked(role: Path) -> None:
-    locks = sorted((role / "files").glob("*.lock"))
-    assert locks, "an engine pins what it installs in files/*.lock"
+    locks = sorted((role / "files").glob("requirements*.txt"))
+    assert locks, "an engine pins what it installs in files/requirements*.txt"
     loose = [
         f"{lock.name}: {line}" for lock in locks for line in requirements(lock) if not PINNED.match(line)
     ]
@@ -67,6 +68,6 @@ def test_its_packages_are_locked(role: Path) -> None:
 
 
 def requirements(lock: Path) -> list[str]:
-    """Return a lock's requirements without comments, options, hashes and continuation marks."""
-    lines = (line.split(" #")[0].strip().removesuffix("\\").strip() for line in lock.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith(("#", "-"))]
+    """Return a lock's requirements, each as one line with its hashes; without comments and options."""
+    lines = lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(("#", "-"))]

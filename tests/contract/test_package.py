@@ -17,11 +17,11 @@ CEILING_OF_A_FUNCTION = 40
 
 # A module imports from its own row or from one above it, never from one below.
 ROWS = (
-    ("", "content", "errors", "plain", "typed"),
+    ("", "content", "errors", "plain", "typed", "unreachable"),
     ("engines", "inventory", "rundir", "settings", "words"),
     ("events", "locks", "origins", "values"),
     ("rules", "services", "spec"),
-    ("fold", "junit", "plan", "report", "run"),
+    ("fold", "junit", "plan", "report", "run", "tally"),
     ("lab",),
     ("cli", "__main__"),
 )
@@ -30,8 +30,8 @@ ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 STARTERS = {"asyncio.subprocess", "multiprocessing", "pty", "subprocess"}
 STARTING_CALLS = ("fork", "system", "popen", "posix_spawn", "exec", "spawn")
 MAY_START = {"provisioner/run.py", "provisioner/inventory.py", "provisioner/lab/process.py"}
-# Copied to a lab host and run there by that host's Python.
-PROGRAMS = {"provisioner/lab/hub.py"}
+# Programs of their own, which the lab starts with another Python: the hub, and the maker of its model.
+PROGRAMS = {"provisioner/lab/hub.py", "provisioner/lab/model.py", "provisioner/lab/model_convert.py"}
 
 OURS = [path for path in tree.modules() if "ansible" not in path.relative_to(tree.PACKAGE).parts]
 EVERY_MODULE = pytest.mark.parametrize("path", tree.modules(), ids=tree.relative)

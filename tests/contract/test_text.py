@@ -30,7 +30,7 @@ HOSTS = {
     "www.modelscope.cn",
     "www.w3.org",
 }
-RESERVED = (".example", ".example.com", ".example.org", ".invalid", ".test", ".localhost")
+RESERVED = (".example", ".example.com", ".example.org", ".invalid", ".test", ".localhost", ".lab")
 URL = re.compile(r"\bhttps?://([^\s/:\"'`<>{}()\\|,;]+)")
 
 # Spelled apart, so that this file passes its own test.
