@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Throwaway hosts on this machine: one mechanism for `provision lab`, Molecule and the tests.
+
+A lab host is a podman container with systemd, sshd and apt, and without Python, like a new server. Its SSH
+port is published on 127.0.0.1. A hub host that serves models comes with every lab. The functions take the
+variables of the hosts in an inventory's group `lab` (see `words.yml`), return plain data and print nothing::
+
+    from provisioner import lab
+
+    report = lab.up({"one": {"ansible_host": "127.0.0.1", "ansible_port": 2221}}, say=print)
+    report.hosts[0].systemd         # "running"
+    lab.exec_in("one", ["systemctl", "is-active", "ssh"]).text  # past SSH, as root; lab="lab" by default
+    lab.filesystem_digest("one")    # path -> type, mode, owner, size, sha256
+    lab.stop("one"), lab.start("one"), lab.kill("one"), lab.reboot("one")
+    lab.status().is_up
+    lab.down(say=print)             # purge=True also removes keys, package cache, models and images
+
+Every failure is a `provisioner.errors.LabError` (or `BusyError`). Keys and known_hosts lie in
+`$XDG_STATE_HOME/provision/lab/<name>/` and survive `down`; so does the volume `provision-lab-cache`, mounted
+at /var/cache/provision in all hosts, unless `down` purges. Only `process.py` starts processes.
+"""
+
+from __future__ import annotations
+
+from provisioner.lab.hosts import boot_time, exec_in, filesystem_digest, kill, reboot, start, stop
+from provisioner.lab.lifecycle import down, ssh_command, status, up
+from provisioner.lab.report import HostReport, LabReport
+from provisioner.lab.spec import HUB_URL
+
+__all__ = [
+    "HUB_URL",
+    "HostReport",
+    "LabReport",
+    "boot_time",
+    "down",
+    "exec_in",
+    "filesystem_digest",
+    "kill",
+    "reboot",
+    "ssh_command",
+    "start",
+    "status",
+    "stop",
+    "up",
+]

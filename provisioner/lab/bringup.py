@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of `up`: refuse early, then make images, model, network and machines; a failure undoes them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provisioner.errors import LabError
+from provisioner.lab import controller, hosts, image, keys, model, plans
+from provisioner.lab.hosts import HostPlan, SeedFile
+from provisioner.lab.image import USER, Recipe
+from provisioner.lab.podman import LABEL, Machine, Podman
+from provisioner.lab.report import HostReport, Stopwatch
+from provisioner.lab.spec import HUB, LabSpec
+
+# Measured: an engine's environment with a model on each host, and the package cache that all hosts share.
+HOST_BYTES = 8 * 1024**3
+CACHE_BYTES = 6 * 1024**3
+HUB_BYTES = 1024**3
+HUB_SERVICE = "provision-hub.service"
+
+
+@dataclass
+class Bringup:
+    """Carry what every step of one `up` needs."""
+
+    podman: Podman
+    spec: LabSpec
+    watch: Stopwatch
+    undo: ExitStack
+    existing: dict[str, Machine] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> list[HostReport]:
+        """Do all steps and return the machines, the hub first."""
+        self._observe()
+        self._refuse_what_cannot_work()
+        recipes = {name: image.recipe(name) for name in sorted({host.image for host in self.spec.hosts})}
+        hub_recipe = plans.hub_recipe()
+        with self.watch.step("images and model"):
+            models = self._images_and_model([*recipes.values(), hub_recipe])
+        with self.watch.step("network and keys"):
+            subnet = self._network()
+            keys.write_known_hosts(self.spec.name, self.spec.ports)
+        layout = self._layout(recipes, hub_recipe, subnet, models)
+        return [self._machine(plan) for plan in layout]
+
+    def _observe(self) -> None:
+        """Learn what exists; a container that never started is the rest of a killed run and goes."""
+        machines = self.podman.machines(self.spec.name)
+        self.podman.remove([machine.container for machine in machines if machine.state == "created"])
+        self.existing = {machine.host: machine for machine in machines if machine.state != "created"}
+
+    def _refuse_what_cannot_work(self) -> None:
+        wanted = {HUB: self.spec.hub_port, **self.spec.ports}
+        owners = {other.port: other for other in self.podman.machines() if other.lab != self.spec.name}
+        for name, port in wanted.items():
+            known = self.existing.get(name)
+            if known and known.port != port:
+                raise LabError(
+                    f"{name} is published on port {known.port}, but the inventory says {port}",
+                    f"remove the lab first: provision lab down ({self.spec.name})",
+                )
+            if not (known and known.state == "running"):
+                owner = owners.get(port)
+                controller.require_free_port(port, f"host {owner.host} of lab {owner.lab}" if owner else "")
+        self._require_disk([name for name in wanted if name not in self.existing])
+
+    def _require_disk(self, new: Sequence[str]) -> None:
+        """Say what will be used and fail before anything is made when it does not fit."""
+        if not new:
+            return
+        needed = sum(HUB_BYTES if name == HUB else HOST_BYTES for name in new)
+        needed += 0 if self.podman.has("volume", plans.CACHE_VOLUME) else CACHE_BYTES
+        store = Path(self.podman.store())
+        free = controller.free_bytes(store)
+        says = f"{needed / 1e9:.0f} GB at most for {', '.join(new)} and the shared package cache"
+        self.watch.say(f"disk: {says}; {free / 1e9:.0f} GB are free in {store}")
+        if free < needed:
+            raise LabError(
+                f"not enough disk in {store}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+                "free some space, or take hosts out of the inventory",
+            )
+
+    def _images_and_model(self, recipes: Sequence[Recipe]) -> Path:
+        """Build what is missing side by side, as each waits for the network most of the time."""
+        missing = [wanted for wanted in recipes if not self.podman.has("image", wanted.tag)]
+        for wanted in missing:
+            self.watch.say(f"building image {wanted.name} (Debian {wanted.suite} from this machine's mirror)")
+        with ThreadPoolExecutor() as pool:
+            builds = [pool.submit(image.build, self.podman, wanted) for wanted in missing]
+            models = pool.submit(model.ensure)
+            for build in builds:
+                build.result()
+            return models.result()
+
+    def _network(self) -> ipaddress.IPv4Network:
+        """Make the lab's network unless it exists and return its addresses."""
+        name = plans.network(self.spec.name)
+        if not self.podman.has("network", name):
+            label = f"--label={LABEL}={self.spec.name}"
+            # Names are in /etc/hosts; podman's resolver would only stand between a host and DNS.
+            options = ("--disable-dns", f"--opt=mtu={controller.mtu()}", label)
+            self.podman.run("network", "create", *options, name)
+            self.undo.callback(self.podman.run, "network", "rm", "--force", name, check=False)
+        found = re.search(r'"subnet": "([0-9./]+)"', self.podman.run("network", "inspect", name).text)
+        if found is None:
+            raise LabError(f"podman's network {name} has no IPv4 addresses", "provision lab down; then up")
+        return ipaddress.IPv4Network(found[1])
+
+    def _layout(
+        self, recipes: Mapping[str, Recipe], hub_recipe: Recipe, subnet: ipaddress.IPv4Network, models: Path
+    ) -> list[HostPlan]:
+        """Give every machine its address; those that exist keep theirs."""
+        taken = {name: machine.address for name, machine in self.existing.items()}
+        free = iter(plans.free_addresses(subnet, taken.values()))
+        names = {host.name: taken.get(host.name) or next(free) for host in self.spec.hosts}
+        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models)]
+        layout += [
+            plans.host_plan(self.spec.name, host, recipes[host.image], names[host.name])
+            for host in self.spec.hosts
+        ]
+        self.names = {plan.name: plan.address for plan in layout}
+        return layout
+
+    def _machine(self, plan: HostPlan) -> HostReport:
+        """Create, start or keep one machine and wait until it is up."""
+        known = self.existing.get(plan.name)
+        files = plans.hub_files(self.names) if plan.name == HUB else plans.host_files(plan, self.names)
+        with self.watch.step(f"host {plan.name}"):
+            if known is None:
+                self._create(plan, files)
+            elif known.state != "running":
+                self.podman.run("start", plan.container)
+            action = "created" if known is None else "kept" if known.state == "running" else "started"
+            ssh = None if plan.name == HUB else plan.publish[0]
+            state = hosts.wait_until_up(self.podman, plan.container, ssh)
+            if plan.name == HUB:
+                self._serve(plan, files, new=known is None)
+        self.watch.say(f"{plan.name}: {action}, 127.0.0.1:{plan.publish[0]}, systemd {state}")
+        stale = known is not None and known.recipe != plan.recipe
+        if stale:
+            self.watch.say(f"{plan.name}: its image is older than the recipe; `provision lab down` renews it")
+        return HostReport(plan.name, plan.publish[0], "running", action, state, plan.image)
+
+    def _create(self, plan: HostPlan, files: Sequence[SeedFile]) -> None:
+        self.podman.run(*hosts.create_argv(plan, controller.ulimits()))
+        self.undo.callback(self.podman.remove, [plan.container])
+        self.podman.run("cp", "-", f"{plan.container}:/", stdin=hosts.seed(files))
+        self.podman.run("start", plan.container)
+        if plan.name != HUB:
+            # podman gives all it copies to root.
+            owner = ("chown", "--recursive", f"{USER}:{USER}", f"/home/{USER}/.ssh")
+            self.podman.run("exec", plan.container, *owner)
+
+    def _serve(self, plan: HostPlan, files: Sequence[SeedFile], *, new: bool) -> None:
+        """Start the hub's service; renew its program when the installed one differs."""
+        stale = not new and any(
+            self.podman.run("exec", plan.container, "cat", file.path, check=False).stdout != file.content
+            for file in files
+            if file.path.startswith(plans.HUB_FOLDER)
+        )
+        if stale:
+            self.podman.run("cp", "-", f"{plan.container}:/", stdin=hosts.seed(files))
+        if new or stale:
+            self.podman.run("exec", plan.container, "systemctl", "daemon-reload")
+            self.podman.run("exec", plan.container, "systemctl", "enable", "--quiet", HUB_SERVICE)
+            self.podman.run("exec", plan.container, "systemctl", "restart", HUB_SERVICE)
+        hosts.wait_for(lambda: hosts.answers(plan.publish[0]), "the hub does not answer")

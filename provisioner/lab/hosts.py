@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make one throwaway host and work on it: start, stop, reboot, run commands, compare file systems."""
+
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provisioner.errors import LabError
+from provisioner.lab.podman import LABEL, Podman, connect
+from provisioner.lab.process import Result
+from provisioner.lab.spec import DEFAULT_LAB, container
+
+# What systemd, sshd, sudo, a firewall and `ss --processes` need and a container does not get by itself.
+CAPABILITIES = "AUDIT_WRITE,NET_ADMIN,SYS_ADMIN,SYS_PTRACE"
+READY_SECONDS = 60
+UP_STATES = ("running", "degraded")
+# Changes without anybody's doing: logs, clocks, and what podman itself keeps in the file system.
+VOLATILE = ("/var/log", "/var/lib/systemd", "/var/cache/provision", "/etc/hosts", "/etc/resolv.conf")
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """Say how one container is to be created."""
+
+    lab: str
+    name: str
+    image: str
+    network: str
+    address: str
+    publish: tuple[int, int]
+    recipe: str
+    mounts: tuple[str, ...] = ()
+
+    @property
+    def container(self) -> str:
+        """Return the container's name."""
+        return container(self.lab, self.name)
+
+
+@dataclass(frozen=True)
+class SeedFile:
+    """Describe a file that a new container starts with."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+def create_argv(plan: HostPlan, ulimits: Mapping[str, int]) -> list[str]:
+    """Return podman's words for a container that behaves like a machine."""
+    outside, inside = plan.publish
+    return [
+        "create",
+        f"--name={plan.container}",
+        f"--hostname={plan.name}",
+        f"--label={LABEL}={plan.lab}",
+        f"--label={LABEL}.host={plan.name}",
+        f"--label={LABEL}.port={outside}",
+        f"--label={LABEL}.address={plan.address}",
+        f"--label={LABEL}.recipe={plan.recipe}",
+        f"--network={plan.network}",
+        f"--ip={plan.address}",
+        f"--publish=127.0.0.1:{outside}:{inside}",
+        "--no-hosts",
+        "--systemd=always",
+        "--stop-signal=SIGRTMIN+3",
+        # A reboot ends PID 1, and podman starts the container again.
+        "--restart=always",
+        "--pids-limit=0",
+        f"--cap-add={CAPABILITIES}",
+        "--security-opt=label=disable",
+        "--security-opt=apparmor=unconfined",
+        *(f"--ulimit={name}={value}:{value}" for name, value in ulimits.items()),
+        *(f"--volume={mount}" for mount in plan.mounts),
+        plan.image,
+    ]
+
+
+def seed(files: Sequence[SeedFile]) -> bytes:
+    """Pack files with their modes for `podman cp`, which gives them to root."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for file in files:
+            info = tarfile.TarInfo(file.path.lstrip("/"))
+            info.size, info.mode, info.mtime = len(file.content), file.mode, int(time.time())
+            archive.addfile(info, io.BytesIO(file.content))
+    return packed.getvalue()
+
+
+def exec_in(
+    host: str,
+    argv: Sequence[str],
+    *,
+    lab: str = DEFAULT_LAB,
+    stdin: bytes | None = None,
+    check: bool = True,
+) -> Result:
+    """Run a command as root on a host, past SSH; a failure is a `LabError` unless `check` is off."""
+    interactive = ("--interactive",) if stdin is not None else ()
+    return connect().run("exec", *interactive, container(lab, host), *argv, stdin=stdin, check=check)
+
+
+def stop(host: str, *, lab: str = DEFAULT_LAB) -> None:
+    """Shut a host down in order."""
+    connect().run("stop", "--time=20", container(lab, host))
+
+
+def kill(host: str, *, lab: str = DEFAULT_LAB) -> None:
+    """Take a host's power away; it stays off until `start`."""
+    connect().run("stop", "--time=0", container(lab, host))
+
+
+def start(host: str, *, lab: str = DEFAULT_LAB) -> None:
+    """Start a stopped host and wait until it is up."""
+    podman = connect()
+    podman.run("start", container(lab, host))
+    wait_until_up(podman, container(lab, host))
+
+
+def reboot(host: str, *, lab: str = DEFAULT_LAB) -> None:
+    """Reboot a host from inside and wait until it is up again."""
+    before = boot_time(host, lab=lab)
+    exec_in(host, ["systemctl", "reboot"], lab=lab, check=False)
+    wait_for(lambda: boot_time(host, lab=lab) not in (before, None), f"{host} did not reboot")
+    wait_until_up(connect(), container(lab, host))
+
+
+def boot_time(host: str, *, lab: str = DEFAULT_LAB) -> str | None:
+    """Return when the host's PID 1 began, in clock ticks, or None while the host is off."""
+    result = exec_in(host, ["cat", "/proc/1/stat"], lab=lab, check=False)
+    return result.text.rpartition(")")[2].split()[19] if result.code == 0 else None
+
+
+def systemd_state(podman: Podman, name: str) -> str:
+    """Return what systemd in a container says of itself: running, degraded, starting or offline."""
+    return podman.run("exec", name, "systemctl", "is-system-running", check=False).text or "offline"
+
+
+def wait_until_up(podman: Podman, name: str, port: int | None = None) -> str:
+    """Wait until systemd has started everything and sshd greets on `port`; return systemd's state."""
+    state = wait_for(
+        lambda: next((s for s in (systemd_state(podman, name),) if s in UP_STATES), None),
+        f"{name}: systemd did not come up; see `podman logs {name}`",
+    )
+    if port is not None:
+        wait_for(lambda: greets(port), f"{name}: sshd does not answer on 127.0.0.1:{port}")
+    return str(state)
+
+
+def greets(port: int) -> bool:
+    """Tell whether an SSH server introduces itself on a loopback port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def answers(port: int) -> bool:
+    """Tell whether something accepts connections and speaks HTTP on a loopback port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def wait_for(probe: Callable[[], object], failure: str, seconds: float = READY_SECONDS) -> object:
+    """Ask until the answer is true and return it; after `seconds` it is a `LabError`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := probe()):
+        if time.monotonic() > deadline:
+            raise LabError(f"{failure} within {seconds:g} s", "look at it with `provision lab status`")
+        time.sleep(0.1)
+    return answer
+
+
+def filesystem_digest(
+    host: str, *, lab: str = DEFAULT_LAB, exclude: Sequence[str] = (), content: bool = True
+) -> dict[str, str]:
+    """Describe every file of a host, so that two descriptions tell what changed between them.
+
+    Each path maps to type, mode, owner, size, link target and, with `content`, the sha256 of regular files;
+    without it the time of the last change instead, which is quick and notices even rewrites of equal bytes.
+    Mounted file systems (/proc, /run, /tmp, the shared cache) and `VOLATILE` paths are left out.
+    """
+    pruned = [word for path in (*VOLATILE, *exclude) for word in ("-path", path, "-o")]
+    walk = ["find", "/", "-xdev", "(", *pruned[:-1], ")", "-prune", "-o"]
+    stamp = "" if content else " %C@"
+    listed = exec_in(host, [*walk, "-printf", rf"%p\t%y %m %U:%G %s %l{stamp}\0"], lab=lab)
+    described = dict(
+        line.split("\t", 1) for line in listed.stdout.decode(errors="surrogateescape").split("\0") if line
+    )
+    if content:
+        sums = exec_in(host, [*walk, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+"], lab=lab)
+        for line in sums.stdout.decode(errors="surrogateescape").split("\0"):
+            digest, _, path = line.partition("  ")
+            if path in described:
+                described[path] += f" sha256:{digest}"
+    # A directory's size tells how it grew once, not what it holds.
+    return {path: _without_size(text) if text.startswith("d") else text for path, text in described.items()}
+
+
+def _without_size(text: str) -> str:
+    kind, mode, owner, _size, *rest = text.split(" ")
+    return " ".join((kind, mode, owner, *rest))

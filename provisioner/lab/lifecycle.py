@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a lab up, take it down and tell what is there."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from provisioner.errors import BusyError
+from provisioner.lab import controller, hosts, image, namespace, plans
+from provisioner.lab.bringup import Bringup
+from provisioner.lab.podman import LABEL, Machine, Podman, connect
+from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch
+from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
+
+
+def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
+    """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made."""
+    spec = from_inventory(inventory)
+    watch = Stopwatch(say)
+    with _lock(), ExitStack() as undo:
+        if namespace.needed() and namespace.start_holder():
+            say("made a private cgroup2 mount, which this machine lacks")
+            undo.callback(namespace.stop_holder)
+        machines = Bringup(connect(), spec, watch, undo).run()
+        undo.pop_all()
+    hub, *others = machines
+    return LabReport(spec.name, tuple(others), hub, ssh_command(spec.name), tuple(watch.timings))
+
+
+def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
+    """Remove a lab's containers and network; with `purge` also its keys, the cache, models and images."""
+    with _lock():
+        podman = connect(start=True)
+        names = [machine.container for machine in podman.machines(lab)]
+        if names:
+            say(f"removing {len(names)} containers of lab {lab}")
+            podman.remove(names)
+        if podman.has("network", plans.network(lab)):
+            podman.run("network", "rm", plans.network(lab))
+        others = podman.machines()
+        if purge:
+            _purge(podman, lab, others_exist=bool(others), say=say)
+        if not others:
+            namespace.stop_holder()
+
+
+def status(lab: str = DEFAULT_LAB) -> LabReport:
+    """Tell which hosts of a lab exist and what state they are in."""
+    podman = connect()
+    machines = sorted(podman.machines(lab), key=lambda machine: machine.port)
+    found = [_report(podman, machine) for machine in machines]
+    hub = next((machine for machine in found if machine.name == HUB), None)
+    return LabReport(lab, tuple(machine for machine in found if machine.name != HUB), hub, ssh_command(lab))
+
+
+def ssh_command(lab: str) -> str:
+    """Return how to log in to a lab's hosts; the port of a host goes at its end."""
+    folder = controller.state_dir(lab)
+    known = f"-o UserKnownHostsFile={folder / 'known_hosts'}"
+    return f"ssh -i {folder / 'id_ed25519'} {known} {image.USER}@127.0.0.1 -p"
+
+
+def _report(podman: Podman, machine: Machine) -> HostReport:
+    systemd = hosts.systemd_state(podman, machine.container) if machine.state == "running" else ""
+    return HostReport(machine.host, machine.port, machine.state, systemd=systemd)
+
+
+def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:
+    """Remove what outlives a lab; what labs share goes with the last of them."""
+    shutil.rmtree(controller.state_dir(lab), ignore_errors=True)
+    if others_exist:
+        say("keeping the package cache, the images and the hub's models: another lab uses them")
+        return
+    if podman.has("volume", plans.CACHE_VOLUME):
+        podman.run("volume", "rm", plans.CACHE_VOLUME)
+    images = podman.run("images", "--quiet", "--filter", f"label={LABEL}.recipe").text.split()
+    if images:
+        podman.run("rmi", "--force", *sorted(set(images)))
+    shutil.rmtree(controller.cache_dir(), ignore_errors=True)
+    say("removed keys, package cache, images and the hub's models")
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Let one command at a time change the labs of this machine."""
+    folder = controller.runtime_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as busy:
+            raise BusyError("another lab command is at work", "wait until it has ended") from busy
+        yield

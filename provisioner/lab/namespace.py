@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give podman the one thing that small machines lack: a cgroup version 2 at /sys/fs/cgroup.
+
+systemd in a container needs it. Where the machine has only the old or the hybrid layout, a holder process
+keeps a private mount namespace with a fresh cgroup2 mount alive, and every podman call enters it. Nothing
+else on the machine sees the mount. The holder outlives the command that started it; `provision lab down` ends
+it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from provisioner.errors import LabError
+from provisioner.lab import controller, process
+
+CGROUP = Path("/sys/fs/cgroup")
+# The shell first says that the mount stands, then becomes the process that keeps the namespace.
+KEEP = 'mount -t cgroup2 none /sys/fs/cgroup && : > "$1" && exec sleep infinity'
+START_SECONDS = 10
+
+
+def needed(cgroup: Path = CGROUP) -> bool:
+    """Tell whether this machine needs the private namespace."""
+    return not (cgroup / "cgroup.controllers").exists()
+
+
+def holder() -> int | None:
+    """Return the process id of the holder, or None when none is alive."""
+    try:
+        pid, started = _pid_file().read_text().split()
+    except (OSError, ValueError):
+        return None
+    return int(pid) if _start_time(int(pid)) == started else None
+
+
+def prefix() -> tuple[str, ...]:
+    """Return what to put before a podman call; empty where plain podman will do or no holder lives."""
+    pid = holder() if needed() else None
+    return () if pid is None else ("nsenter", f"--target={pid}", "--mount", "--")
+
+
+def start_holder() -> bool:
+    """Make the namespace unless it exists; tell whether it is new."""
+    if holder() is not None:
+        return False
+    if os.geteuid() != 0:
+        raise LabError(
+            "this machine has no cgroup version 2 at /sys/fs/cgroup, and only root can supply it",
+            "run the lab as root, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    folder = controller.runtime_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ready = folder / "ready"
+    ready.unlink(missing_ok=True)
+    with (folder / "holder.log").open("wb") as log:
+        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", KEEP, "sh", str(ready)]
+        pid = process.start_detached(argv, log)
+    _wait_for(ready, pid)
+    _pid_file().write_text(f"{pid} {_start_time(pid)}\n")
+    return True
+
+
+def stop_holder() -> bool:
+    """End the holder; tell whether there was one."""
+    pid = holder()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+    _pid_file().unlink(missing_ok=True)
+    return pid is not None
+
+
+def _pid_file() -> Path:
+    return controller.runtime_dir() / "holder"
+
+
+def _wait_for(ready: Path, pid: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready.exists():
+        if _start_time(pid) is None or time.monotonic() > deadline:
+            reason = (controller.runtime_dir() / "holder.log").read_text().strip()
+            raise LabError(f"a private cgroup2 could not be mounted: {reason or 'no answer'}")
+        time.sleep(0.02)
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a live process began, in clock ticks since boot: a pid used again differs in it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lay out a lab's containers: addresses, mounts, and the files that each one starts with."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from provisioner.lab import controller, keys
+from provisioner.lab.hosts import HostPlan, SeedFile
+from provisioner.lab.image import PACKAGES, USER, Recipe, recipe
+from provisioner.lab.spec import HUB, HUB_NAME, HUB_PORT, HostSpec, LabSpec
+
+# One cache of downloaded packages for every lab of this machine, so that each wheel is fetched once.
+CACHE_VOLUME = "provision-lab-cache"
+CACHE_MOUNT = "/var/cache/provision"
+HUB_PROGRAM = Path(__file__).with_name("hub.py")
+HUB_FOLDER = "/usr/local/lib/provision-hub"
+HUB_MODELS = "/srv/models"
+HUB_UNIT = f"""\
+[Unit]
+Description=Model hub of the lab
+After=network.target
+
+[Service]
+ExecStart=/usr/bin/python3 {HUB_FOLDER}/hub.py --root {HUB_MODELS} --host 0.0.0.0 --port {HUB_PORT}
+Restart=always
+
+[Install]
+WantedBy=multi-user.target
+"""
+# The gateway takes the first address; the hub's comes next, hosts follow.
+HUB_OFFSET = 2
+
+
+def network(lab: str) -> str:
+    """Return the name of a lab's network."""
+    return f"provision-lab-{lab}"
+
+
+def hub_recipe() -> Recipe:
+    """Return the recipe of the hub's image: a lab host with Python instead of sshd."""
+    without_sshd = (package for package in PACKAGES if not package.startswith("openssh"))
+    return recipe("debian13", packages=(*without_sshd, "python3"), suffix="-hub")
+
+
+def hub_plan(spec: LabSpec, recipe_of_hub: Recipe, subnet: ipaddress.IPv4Network, models: Path) -> HostPlan:
+    """Lay out the hub."""
+    return HostPlan(
+        lab=spec.name,
+        name=HUB,
+        image=recipe_of_hub.tag,
+        recipe=recipe_of_hub.digest,
+        network=network(spec.name),
+        address=str(subnet[HUB_OFFSET]),
+        publish=(spec.hub_port, HUB_PORT),
+        mounts=(f"{models}:{HUB_MODELS}:ro",),
+    )
+
+
+def host_plan(lab: str, host: HostSpec, wanted: Recipe, address: str) -> HostPlan:
+    """Lay out a host that an inventory names."""
+    wheels = (f"{folder}:{folder}:ro" for folder in controller.wheel_folders())
+    return HostPlan(
+        lab=lab,
+        name=host.name,
+        image=wanted.tag,
+        recipe=wanted.digest,
+        network=network(lab),
+        address=address,
+        publish=(host.port, 22),
+        mounts=(f"{CACHE_VOLUME}:{CACHE_MOUNT}", *wheels),
+    )
+
+
+def free_addresses(subnet: ipaddress.IPv4Network, taken: Iterable[str]) -> list[str]:
+    """Return the addresses for new hosts, in order."""
+    used = {*taken, str(subnet[HUB_OFFSET])}
+    return [str(address) for address in list(subnet.hosts())[HUB_OFFSET:] if str(address) not in used]
+
+
+def host_files(plan: HostPlan, names: Mapping[str, str]) -> list[SeedFile]:
+    """Return what a new host starts with: its key, who may log in, and the names of the lab."""
+    key = keys.host_key(plan.lab, plan.name)
+    authorized = keys.public_half(keys.client_key(plan.lab))
+    return [
+        hosts_file(plan.name, names),
+        SeedFile("/etc/ssh/ssh_host_ed25519_key", key.read_bytes(), 0o600),
+        SeedFile("/etc/ssh/ssh_host_ed25519_key.pub", keys.public_half(key).encode()),
+        SeedFile(f"/home/{USER}/.ssh/authorized_keys", authorized.encode(), 0o600),
+    ]
+
+
+def hub_files(names: Mapping[str, str]) -> list[SeedFile]:
+    """Return what the hub starts with: its program and the unit that runs it."""
+    programs = (HUB_PROGRAM, HUB_PROGRAM.with_name("hub_models.py"))
+    return [
+        hosts_file(HUB, names),
+        *(SeedFile(f"{HUB_FOLDER}/{program.name}", program.read_bytes()) for program in programs),
+        SeedFile("/etc/systemd/system/provision-hub.service", HUB_UNIT.encode()),
+    ]
+
+
+def hosts_file(host: str, names: Mapping[str, str]) -> SeedFile:
+    """Return /etc/hosts for one machine: itself, then the others by name."""
+    lines = ["127.0.0.1 localhost", f"{names[host]} {host}"]
+    lines += [f"{address} {_public_name(name)}" for name, address in names.items() if name != host]
+    return SeedFile("/etc/hosts", "".join(f"{line}\n" for line in lines).encode())
+
+
+def _public_name(name: str) -> str:
+    return HUB_NAME if name == HUB else name

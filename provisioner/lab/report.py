@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what a lab is: plain data for whoever shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """Tell one host's state: `action` is created, started or kept (what `up` did), or empty (status)."""
+
+    name: str
+    port: int
+    state: str
+    action: str = ""
+    systemd: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class LabReport:
+    """Tell a lab's state and, after `up`, where the time went (step, seconds)."""
+
+    name: str
+    hosts: tuple[HostReport, ...]
+    hub: HostReport | None
+    ssh: str = ""
+    timings: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the hub and all hosts run."""
+        machines = (*self.hosts, self.hub)
+        return bool(self.hosts) and all(m is not None and m.state == "running" for m in machines)
+
+
+@dataclass
+class Stopwatch:
+    """Measure steps and announce each one."""
+
+    say: Say
+    timings: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what happens inside the block."""
+        begun = time.monotonic()
+        yield
+        self.timings.append((name, time.monotonic() - begun))
