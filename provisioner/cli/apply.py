@@ -132,7 +132,7 @@ class _Work:
             secrets=chosen.secrets,
         )
         run_dir = rundir.create()
-        run_dir.write(run_dir.plan, json.dumps(self._plan.to_json(), indent=2))
+        rundir.write(run_dir.plan, json.dumps(self._plan.to_json(), indent=2))
         hosts = tuple(
             host.name for host in self._plan.fleet.hosts if limit is None or host.name in limit.split(",")
         )
@@ -147,7 +147,7 @@ class _Work:
         with show:
             outcome = run.execute(request, run_dir, on_event)
         report = folded.report(run=run_dir.id, log=str(run_dir.log))
-        run_dir.write(run_dir.report, report.to_json())
+        rundir.write(run_dir.report, report.to_json())
         show.finish(report)
         run.raise_if_interrupted(outcome)
         if outcome.returncode and not report.failures and not report.complete:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from provisioner import inventory
+from provisioner.errors import InventoryError, UsageError
+
+
+def test_a_host_knows_its_groups_the_nearest_first(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("[inner]\nh1\n[outer:children]\ninner\n[other]\nh2\n")
+    found = inventory.load(str(path))
+    assert found.groups["h1"] == ("inner", "outer", "all")
+    assert found.groups["h2"] == ("other", "all")
+
+
+def test_every_kind_of_inventory_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "group_vars").mkdir(parents=True)
+    (folder / "hosts.yml").write_text("all:\n  hosts:\n    h1: {serve_port: 8001}\n")
+    (folder / "group_vars/all.yml").write_text("serve_engine: vllm\n")
+    program = tmp_path / "dynamic"
+    program.write_text('#!/bin/sh\necho \'{"_meta": {"hostvars": {"h2": {"a": 1}}}, "all": {"hosts": ["h2"]}}\'\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    assert inventory.load(str(folder)).hosts["h1"] == {"serve_port": 8001, "serve_engine": "vllm"}
+    assert inventory.load(str(program)).hosts["h2"] == {"a": 1}
+    assert list(inventory.load("h3,h4").hosts) == ["h3", "h4"]
+
+
+def test_limit_and_extra_vars_reach_ansible(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("h1\nh2\n")
+    found = inventory.load(str(path), limit="h2", extra_vars=["serve_port=8009"])
+    assert found.hosts == {"h2": {"serve_port": "8009"}}
+
+
+def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no inventory at"):
+        inventory.load(str(tmp_path / "nowhere.ini"))
+
+
+def test_an_unreadable_inventory_is_an_error_and_not_an_empty_fleet(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yml"
+    path.write_text("all:\n  hosts: [h1\n")
+    with pytest.raises(InventoryError, match="cannot read the inventory"):
+        inventory.load(str(path))

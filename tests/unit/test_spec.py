@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner import inventory, spec
+from provisioner.errors import InventoryError
+
+CASES = Path(__file__).resolve().parents[1] / "data/inventories"
+
+
+def fleet_of(path: Path, text: str) -> spec.Fleet:
+    path.write_text(text)
+    return spec.load(inventory.load(str(path)))
+
+
+def problems_of(path: Path, text: str) -> list[str]:
+    with pytest.raises(InventoryError) as caught:
+        fleet_of(path, text)
+    return [f"{problem.variable}: {problem.reason}; {problem.hint}" for problem in caught.value.problems]
+
+
+def test_every_planted_mistake_is_reported_at_once_with_its_place() -> None:
+    with pytest.raises(InventoryError) as caught:
+        spec.load(inventory.load(str(CASES / "mistakes.ini")))
+    found = [
+        " | ".join(
+            (",".join(problem.hosts), problem.origin.split("/")[-1], problem.variable, problem.reason, problem.hint)
+        )
+        for problem in caught.value.problems
+    ]
+    expected = (CASES / "mistakes.expected").read_text().splitlines()
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_service_takes_its_words_from_its_host_and_the_defaults_from_its_engine(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path / "one.ini", "gpu1 serve_engine=vllm serve_model=owner/model engine_vllm_dtype=float32\n")
+    (service,) = fleet.hosts[0].services
+    assert (service.unit, service.port, service.url) == ("vllm.service", 8000, "http://127.0.0.1:8000")
+    assert service.model.directory == "/var/lib/provision/models/huggingface/owner--model/main"
+    assert service.settings["engine_vllm_dtype"] == "float32"
+    assert service.settings["engine_vllm_trust_remote_code"] is False
+
+
+def test_an_item_of_the_list_wins_over_its_host(tmp_path: Path) -> None:
+    text = """\
+all:
+  hosts:
+    gpu1:
+      serve_engine: vllm
+      serve_model: owner/shared
+      engine_vllm_dtype: float32
+      serve_services:
+        - {serve_name: one}
+        - {serve_name: two, serve_port: 8001, serve_model: owner/other, engine_vllm_dtype: auto}
+"""
+    one, two = fleet_of(tmp_path / "list.yml", text).hosts[0].services
+    assert (one.unit, one.model.name, one.settings["engine_vllm_dtype"]) == (
+        "vllm-one.service",
+        "owner/shared",
+        "float32",
+    )
+    assert (two.unit, two.model.name, two.settings["engine_vllm_dtype"]) == ("vllm-two.service", "owner/other", "auto")
+
+
+def test_modelscope_has_its_own_default_revision(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=vllm serve_model=owner/model serve_model_source=modelscope\n"
+    assert fleet_of(tmp_path / "ms.ini", text).hosts[0].services[0].model.revision == "master"
+
+
+def test_a_host_without_a_service_is_no_mistake(tmp_path: Path) -> None:
+    assert fleet_of(tmp_path / "bare.ini", "gpu1 serve_port=8001\n").hosts[0].services == ()
+
+
+def test_templates_wait_for_run_time(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=vllm serve_model='{{ chosen }}' serve_port='{{ 8000 + 1 }}' chosen=owner/model\n"
+    (host,) = fleet_of(tmp_path / "late.ini", text).hosts
+    assert host.templated == ("serve_model", "serve_port")
+    assert host.services[0].port is None
+
+
+def test_a_name_that_a_template_refers_to_is_not_a_misspelling(tmp_path: Path) -> None:
+    text = "gpu1 server_port=8001 serve_port='{{ server_port }}' serve_engine=vllm serve_model=owner/model\n"
+    assert fleet_of(tmp_path / "own.ini", text).hosts[0].templated == ("serve_port",)
+    lonely = problems_of(tmp_path / "lonely.ini", "gpu1 server_port=8001 serve_engine=vllm serve_model=owner/model\n")
+    assert lonely == ["server_port: is not a word of this tool, and nothing refers to it; did you mean serve_port?"]
+
+
+def test_the_same_mistake_of_many_hosts_is_one_problem(tmp_path: Path) -> None:
+    text = "[gpu]\ngpu[1:9] serve_modell=a/b\n[gpu:vars]\nserve_engine=vllm\nserve_model=a/b\n"
+    text = text.replace("gpu[1:9]", "gpu[1:9] ansible_host='{{ inventory_hostname }}.example'")
+    (problem,) = problems_of(tmp_path / "many.ini", text)
+    assert problem.startswith("serve_modell")
+
+
+def test_two_services_may_share_a_model_but_not_with_other_files(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=vllm serve_model=a/b serve_services='{}'\n"
+    shared = '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001}]'
+    fleet = fleet_of(tmp_path / "share.ini", text.format(shared))
+    assert len({service.model for service in fleet.hosts[0].services}) == 1
+    differ = '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001, "serve_model_include": ["*.json"]}]'
+    (problem,) = problems_of(tmp_path / "differ.ini", text.format(differ))
+    assert "share one copy" in problem
+
+
+def test_addresses_decide_whether_equal_ports_clash(tmp_path: Path) -> None:
+    item = '{{"serve_name": "{}", "serve_address": "{}"}}'
+    text = "gpu1 serve_engine=vllm serve_model=a/b serve_services='[{}, {}]'\n"
+    apart = text.format(item.format("x", "192.0.2.1"), item.format("y", "192.0.2.2"))
+    assert len(fleet_of(tmp_path / "apart.ini", apart).hosts[0].services) == 2
+    everywhere = text.format(item.format("x", "0.0.0.0"), item.format("y", "192.0.2.2"))
+    (problem,) = problems_of(tmp_path / "all.ini", everywhere)
+    assert problem.startswith("serve_services[2].serve_port")
+
+
+def test_an_empty_choice_of_hosts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.ini"
+    path.write_text("gpu1\n")
+    with pytest.raises(InventoryError, match="names no host"):
+        spec.load(inventory.load(str(path), limit="nobody"))
+
+
+def test_a_thousand_hosts_are_resolved_in_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = spec.services.resolve
+    monkeypatch.setattr(spec.services, "resolve", lambda *given: calls.append(1) or original(*given))
+    text = "[gpu]\nh[0:999] ansible_host='{{ inventory_hostname }}'\n[gpu:vars]\nserve_engine=vllm\nserve_model=a/b\n"
+    fleet = fleet_of(tmp_path / "many.ini", text)
+    assert (len(fleet.hosts), len(calls)) == (1000, 1)
