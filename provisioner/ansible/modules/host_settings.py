@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a list of a host's settings about in one round trip, and take them back exactly."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_settings
+short_description: Make a list of settings and remember what was there before
+description:
+  - Each setting is a kind, a name and a text. What was there before the first change is written to
+  - Each setting is a kind, a name and a text. What was there before is written before the change to
+  - A setting made earlier that is no longer listed is restored too, within the kinds of I(scope).
+options:
+  settings: {type: list, elements: dict, default: [], description: Settings with kind name and value.}
+  scope: {type: list, elements: str, default: [], description: Kinds that this call speaks for.}
+  mirrors: {type: dict, default: {}, description: URL prefixes of package sources and what replaces each.}
+  ntp_servers: {type: list, elements: str, default: [], description: Time servers to write into chrony_conf.}
+  chrony_conf: {type: path, description: The configuration file of chrony.}
+  state: {type: str, choices: [present, absent], default: present, description: Make or take back.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Make the group
+  host_settings:
+    scope: [group]
+    settings: [{kind: group, name: provision, value: present}]
+"""
+
+RETURN = r"""
+changes: {type: list, returned: always, description: Kind and name of every setting that changed.}
+notes: {type: list, returned: always, description: Settings that do not apply to this host and why.}
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_kinds import KINDS, NotHere, SettingFault, must, read_file
+from ansible.module_utils.host_sources import rewrite_chrony, rewrite_sources, source_files
+
+LEDGER = Path("/var/lib/provision/host_base.json")
+TRUST = {
+    "/usr/local/share/ca-certificates/": ("update-ca-certificates",),
+    "/etc/pki/ca-trust/source/anchors/": ("update-ca-trust", "extract"),
+}
+CHRONY = ("chrony.service", "chronyd.service")
+
+
+class Settings:
+    """Compare the settings of a host with the wanted ones and change what differs."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.ledger: dict[str, dict[str, Any]] = {}
+        if LEDGER.exists():
+            self.ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
+        self.before: list[str] = []
+        self.after: list[str] = []
+        self.changes: list[str] = []
+        self.notes: list[str] = []
+
+    def save(self) -> None:
+        """Write the ledger; it goes with its last entry."""
+        if not self.ledger:
+            LEDGER.unlink(missing_ok=True)
+            return
+        LEDGER.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = LEDGER.with_name(LEDGER.name + ".new")
+        fresh.write_text(json.dumps(self.ledger, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        fresh.replace(LEDGER)
+
+    def wanted(self) -> dict[str, str]:
+        """Return every wanted setting by its key."""
+        params = self.module.params
+        found = {f"{item['kind']} {item['name']}": str(item["value"]) for item in params["settings"]}
+        texts = {path: rewrite_sources(text, params["mirrors"]) for path, text in source_files().items()}
+        if params["ntp_servers"] and params["chrony_conf"]:
+            text = read_file(params["chrony_conf"])
+            texts[params["chrony_conf"]] = rewrite_chrony(text or "", params["ntp_servers"])
+        if params["mirrors"] or params["ntp_servers"]:
+            rewritten = {path: text for path, text in texts.items() if text != read_file(path)}
+            kept = {path: text for path, text in texts.items() if f"source {path}" in self.ledger}
+            found.update({f"source {path}": text for path, text in {**rewritten, **kept}.items()})
+        return found
+
+    def set(self, key: str, value: str | None) -> None:
+        """Change one setting if it differs, and remember what was there before."""
+        kind, _, name = key.partition(" ")
+        try:
+            current = KINDS[kind].read(name)
+            if current == value:
+                return
+            if not self.module.check_mode:
+                self.remember(key, current, value)
+                KINDS[kind].write(name, value)
+        except NotHere as reason:
+            self.notes.append(str(reason))
+            return
+        self.changes.append(key)
+        self.before.append(f"{key}: {current if current is not None else '(none)'}\n")
+        self.after.append(f"{key}: {value if value is not None else '(none)'}\n")
+
+    def remember(self, key: str, current: str | None, value: str | None) -> None:
+        """Record the first value before a change; it is on disk before anything changes."""
+        entry = self.ledger.setdefault(key, {"before": current})
+        entry["after"] = value
+        self.save()
+
+    def restore(self, key: str) -> None:
+        """Take one setting back unless somebody else has changed it since."""
+        kind, _, name = key.partition(" ")
+        entry = self.ledger[key]
+        try:
+            current = KINDS[kind].read(name)
+        except NotHere:
+            current = entry["before"]
+        if current == entry["after"] or kind == "directory":
+            self.set(key, entry["before"])
+        elif current != entry["before"]:
+            self.notes.append(f"{key} stays: it was changed since")
+        if not self.module.check_mode:
+            del self.ledger[key]
+            self.save()
+
+    def refresh(self) -> None:
+        """Run what has to follow a change."""
+        if self.module.check_mode:
+            return
+        for directory, argv in TRUST.items():
+            changed = any(key.startswith("file " + directory) for key in self.changes)
+            # Without the package its own installation does the same later.
+            if changed and shutil.which(argv[0]):
+                must(*argv)
+        if f"source {self.module.params['chrony_conf']}" in self.changes:
+            for unit in CHRONY:
+                if KINDS["service"].read(unit) == "on":
+                    must("systemctl", "restart", unit)
+
+    def run(self) -> dict[str, Any]:
+        """Make or take back, and return the result."""
+        scope = self.module.params["scope"]
+        wanted = self.wanted() if self.module.params["state"] == "present" else {}
+        stale = [key for key in self.ledger if key not in wanted]
+        for key in reversed(stale):
+            if self.module.params["state"] == "absent" or key.partition(" ")[0] in scope:
+                self.restore(key)
+        for key, value in wanted.items():
+            self.set(key, value)
+        self.refresh()
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "notes": self.notes,
+            "diff": {"before": "".join(self.before), "after": "".join(self.after)},
+        }
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "settings": {"type": "list", "elements": "dict", "default": []},
+    "scope": {"type": "list", "elements": "str", "default": []},
+    "mirrors": {"type": "dict", "default": {}},
+    "ntp_servers": {"type": "list", "elements": "str", "default": []},
+    "chrony_conf": {"type": "path"},
+    "state": {"choices": ["present", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = Settings(module).run()
+    except SettingFault as fault:
+        module.fail_json(msg=str(fault), provision={"next": fault.next})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
