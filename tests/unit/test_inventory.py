@@ -24,7 +24,9 @@ def test_every_kind_of_inventory_is_read(tmp_path: Path) -> None:
     (folder / "hosts.yml").write_text("all:\n  hosts:\n    h1: {serve_port: 8001}\n")
     (folder / "group_vars/all.yml").write_text("serve_engine: vllm\n")
     program = tmp_path / "dynamic"
-    program.write_text('#!/bin/sh\necho \'{"_meta": {"hostvars": {"h2": {"a": 1}}}, "all": {"hosts": ["h2"]}}\'\n')
+    program.write_text(
+        '#!/bin/sh\necho \'{"_meta": {"hostvars": {"h2": {"a": 1}}}, "all": {"hosts": ["h2"]}}\'\n'
+    )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     assert inventory.load(str(folder)).hosts["h1"] == {"serve_port": 8001, "serve_engine": "vllm"}
     assert inventory.load(str(program)).hosts["h2"] == {"a": 1}

@@ -46,7 +46,9 @@ def test_a_second_run_is_refused_and_names_the_first(tmp_path: Path, holder: sub
     os.kill(child, 9)
 
 
-def test_what_a_killed_run_left_is_stopped_and_the_lock_taken(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_what_a_killed_run_left_is_stopped_and_the_lock_taken(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
     assert holder.stdout
     child = int(holder.stdout.readline())
     holder.kill()

@@ -29,7 +29,9 @@ def test_an_ini_file_names_the_line_of_host_and_group(tmp_path: Path) -> None:
 
 def test_a_yaml_file_names_the_line_of_host_and_group(tmp_path: Path) -> None:
     path = tmp_path / "hosts.yml"
-    path.write_text("all:\n  vars:\n    a: 1\n  children:\n    gpu:\n      hosts:\n        h1:\n          b: 2\n")
+    path.write_text(
+        "all:\n  vars:\n    a: 1\n  children:\n    gpu:\n      hosts:\n        h1:\n          b: 2\n"
+    )
     origins = Origins(str(path))
     assert origins.of("a", "h1", ("gpu", "all")) == f"{path}:3 (group all)"
     assert origins.of("b", "h1", ("gpu", "all")) == f"{path}:8 (host h1)"
@@ -43,7 +45,9 @@ def test_variable_folders_beside_the_inventory_are_searched(tmp_path: Path) -> N
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars/h1.yml").write_text("serve_model: a/b\n")
     origins = Origins(str(path))
-    assert origins.of("serve_port", "h1", ("gpu", "all")) == f"{tmp_path}/group_vars/gpu/serve.yml:2 (group gpu)"
+    assert (
+        origins.of("serve_port", "h1", ("gpu", "all")) == f"{tmp_path}/group_vars/gpu/serve.yml:2 (group gpu)"
+    )
     assert origins.of("serve_model", "h1", ("gpu", "all")) == f"{tmp_path}/host_vars/h1.yml:1 (host h1)"
 
 

@@ -20,7 +20,7 @@ def test_the_phases_are_those_of_the_site_in_its_order() -> None:
 
 
 def test_the_document_says_what_is_served_where(tmp_path: Path) -> None:
-    text = "gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_env='{\"A\": \"1\"}'\n"
+    text = 'gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_env=\'{"A": "1"}\'\n'
     made = plan.make(fleet(tmp_path / "one.ini", text)).to_json()
     (host,) = made["hosts"]
     assert (host["address"], host["port"]) == ("192.0.2.1", 22)
@@ -29,7 +29,8 @@ def test_the_document_says_what_is_served_where(tmp_path: Path) -> None:
 
 
 def test_a_moving_revision_and_an_open_port_deserve_a_note(tmp_path: Path) -> None:
-    text = "[gpu]\ngpu[1:5] ansible_host={{inventory_hostname}} serve_engine=vllm serve_model=a/b serve_address=0.0.0.0\n"
+    words = "serve_engine=vllm serve_model=a/b serve_address=0.0.0.0"
+    text = f"gpu[1:5] ansible_host='{{{{ inventory_hostname }}}}' {words}\n"
     moving, exposed = plan.make(fleet(tmp_path / "five.ini", text)).warnings
     assert moving.endswith("on gpu1, gpu2, gpu3 and 2 more")
     assert "not pinned" in moving

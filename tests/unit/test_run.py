@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import content, rundir, run
+from provisioner import content, run, rundir
 from provisioner.errors import Interrupted
 from provisioner.events import Event, TaskStart
 from provisioner.run import Request, Secrets
@@ -30,7 +30,9 @@ PLAYBOOK = """\
 def request_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     """Return a request for a playbook with one task, which the test writes."""
     monkeypatch.setattr(content, "playbook", lambda name: tmp_path / f"{name}.yml")
-    (tmp_path / "hosts.ini").write_text("localhost ansible_python_interpreter='{{ ansible_playbook_python }}'\n")
+    (tmp_path / "hosts.ini").write_text(
+        "localhost ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
+    )
     return Request(playbook="one", inventory=str(tmp_path / "hosts.ini"))
 
 
@@ -84,7 +86,7 @@ def test_the_command_is_what_an_ansible_user_would_type() -> None:
     )
     text = " ".join(request.argv())
     assert text.endswith(
-        "site.yml -i lab.ini --tags models,serve --limit gpu1 -e a=1 -e {\"provision_consent\": false}"
+        'site.yml -i lab.ini --tags models,serve --limit gpu1 -e a=1 -e {"provision_consent": false}'
         " --check --diff --forks 5 --vault-password-file secret -vvv"
     )
 

@@ -36,7 +36,10 @@ def test_what_the_user_set_wins(elsewhere: Path) -> None:
     assert "ANSIBLE_SSH_ARGS" not in made
     assert "ANSIBLE_FORKS" not in made
     assert made["ANSIBLE_PIPELINING"] == "False"
-    assert made["ANSIBLE_CALLBACK_PLUGINS"].split(":") == [str(content.plugins("callbacks")), "/their/callbacks"]
+    assert made["ANSIBLE_CALLBACK_PLUGINS"].split(":") == [
+        str(content.plugins("callbacks")),
+        "/their/callbacks",
+    ]
 
 
 def test_host_keys_are_always_checked_and_options_of_the_user_come_first() -> None:

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from provisioner import inventory, spec
+from provisioner import inventory, services, spec
 from provisioner.errors import InventoryError
 
 CASES = Path(__file__).resolve().parents[1] / "data/inventories"
@@ -27,7 +28,13 @@ def test_every_planted_mistake_is_reported_at_once_with_its_place() -> None:
         spec.load(inventory.load(str(CASES / "mistakes.ini")))
     found = [
         " | ".join(
-            (",".join(problem.hosts), problem.origin.split("/")[-1], problem.variable, problem.reason, problem.hint)
+            (
+                ",".join(problem.hosts),
+                problem.origin.split("/")[-1],
+                problem.variable,
+                problem.reason,
+                problem.hint,
+            )
         )
         for problem in caught.value.problems
     ]
@@ -36,7 +43,9 @@ def test_every_planted_mistake_is_reported_at_once_with_its_place() -> None:
 
 
 def test_a_service_takes_its_words_from_its_host_and_the_defaults_from_its_engine(tmp_path: Path) -> None:
-    fleet = fleet_of(tmp_path / "one.ini", "gpu1 serve_engine=vllm serve_model=owner/model engine_vllm_dtype=float32\n")
+    fleet = fleet_of(
+        tmp_path / "one.ini", "gpu1 serve_engine=vllm serve_model=owner/model engine_vllm_dtype=float32\n"
+    )
     (service,) = fleet.hosts[0].services
     assert (service.unit, service.port, service.url) == ("vllm.service", 8000, "http://127.0.0.1:8000")
     assert service.model.directory == "/var/lib/provision/models/huggingface/owner--model/main"
@@ -62,7 +71,11 @@ all:
         "owner/shared",
         "float32",
     )
-    assert (two.unit, two.model.name, two.settings["engine_vllm_dtype"]) == ("vllm-two.service", "owner/other", "auto")
+    assert (two.unit, two.model.name, two.settings["engine_vllm_dtype"]) == (
+        "vllm-two.service",
+        "owner/other",
+        "auto",
+    )
 
 
 def test_modelscope_has_its_own_default_revision(tmp_path: Path) -> None:
@@ -75,7 +88,9 @@ def test_a_host_without_a_service_is_no_mistake(tmp_path: Path) -> None:
 
 
 def test_templates_wait_for_run_time(tmp_path: Path) -> None:
-    text = "gpu1 serve_engine=vllm serve_model='{{ chosen }}' serve_port='{{ 8000 + 1 }}' chosen=owner/model\n"
+    text = (
+        "gpu1 serve_engine=vllm serve_model='{{ chosen }}' serve_port='{{ 8000 + 1 }}' chosen=owner/model\n"
+    )
     (host,) = fleet_of(tmp_path / "late.ini", text).hosts
     assert host.templated == ("serve_model", "serve_port")
     assert host.services[0].port is None
@@ -84,8 +99,12 @@ def test_templates_wait_for_run_time(tmp_path: Path) -> None:
 def test_a_name_that_a_template_refers_to_is_not_a_misspelling(tmp_path: Path) -> None:
     text = "gpu1 server_port=8001 serve_port='{{ server_port }}' serve_engine=vllm serve_model=owner/model\n"
     assert fleet_of(tmp_path / "own.ini", text).hosts[0].templated == ("serve_port",)
-    lonely = problems_of(tmp_path / "lonely.ini", "gpu1 server_port=8001 serve_engine=vllm serve_model=owner/model\n")
-    assert lonely == ["server_port: is not a word of this tool, and nothing refers to it; did you mean serve_port?"]
+    lonely = problems_of(
+        tmp_path / "lonely.ini", "gpu1 server_port=8001 serve_engine=vllm serve_model=owner/model\n"
+    )
+    assert lonely == [
+        "server_port: is not a word of this tool, and nothing refers to it; did you mean serve_port?"
+    ]
 
 
 def test_the_same_mistake_of_many_hosts_is_one_problem(tmp_path: Path) -> None:
@@ -100,7 +119,9 @@ def test_two_services_may_share_a_model_but_not_with_other_files(tmp_path: Path)
     shared = '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001}]'
     fleet = fleet_of(tmp_path / "share.ini", text.format(shared))
     assert len({service.model for service in fleet.hosts[0].services}) == 1
-    differ = '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001, "serve_model_include": ["*.json"]}]'
+    differ = (
+        '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001, "serve_model_include": ["*.json"]}]'
+    )
     (problem,) = problems_of(tmp_path / "differ.ini", text.format(differ))
     assert "share one copy" in problem
 
@@ -123,9 +144,9 @@ def test_an_empty_choice_of_hosts_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_thousand_hosts_are_resolved_in_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    original = spec.services.resolve
-    monkeypatch.setattr(spec.services, "resolve", lambda *given: calls.append(1) or original(*given))
-    text = "[gpu]\nh[0:999] ansible_host='{{ inventory_hostname }}'\n[gpu:vars]\nserve_engine=vllm\nserve_model=a/b\n"
+    resolve = Mock(wraps=services.resolve)
+    monkeypatch.setattr(services, "resolve", resolve)
+    hosts = "h[0:999] ansible_host='{{ inventory_hostname }}'"
+    text = f"[gpu]\n{hosts}\n[gpu:vars]\nserve_engine=vllm\nserve_model=a/b\n"
     fleet = fleet_of(tmp_path / "many.ini", text)
-    assert (len(fleet.hosts), len(calls)) == (1000, 1)
+    assert (len(fleet.hosts), resolve.call_count) == (1000, 1)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from provisioner import inventory, spec
+from provisioner.cli import main as entry
+
+CASES = Path(__file__).resolve().parents[1] / "data/inventories"
+GOOD = "gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_model_revision=0123\n"
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.ini"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put programs on PATH that note every attempt to reach a host, and return the file they write."""
+    noted = tmp_path / "connections"
+    for name in ("ssh", "scp", "sftp", "sshpass"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {noted}\nexit 255\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return noted
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        entry.main([str(argument) for argument in arguments])
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize("command", [("plan",), ("apply", "--yes"), ("verify",), ("remove", "--yes")])
+def test_a_wrong_inventory_is_refused_before_any_connection(
+    command: tuple[str, ...], connections: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mistakes = CASES / "mistakes.ini"
+    assert call(*command, mistakes) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{len((CASES / 'mistakes.expected').read_text().splitlines())} problems; no host was contacted"
+        in said
+    )
+    assert f"{mistakes}:5 (host misspelt-word)\n    serve_modle = a/b: is not a word of this tool" in said
+    assert not connections.exists()
+
+
+def test_plan_contacts_nobody_and_prints_one_document(
+    good: Path, connections: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("plan", good, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["hosts"][0]["services"][0]["model"] == "a/b"
+    assert not connections.exists()
+
+
+def test_plan_is_readable(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("plan", good) == 0
+    said = capsys.readouterr().out
+    assert "1 hosts, 1 services: preflight → host → models → serve → verify" in said
+    assert "vllm.service" in said
+
+
+def test_apply_reaches_for_the_host_and_reports_it_unreachable(
+    good: Path, connections: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("apply", good, "--yes", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["hosts"][0]["name"] == "gpu1"
+    assert "192.0.2.1" in connections.read_text()
+
+
+def test_a_removal_needs_consent(good: Path, connections: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("remove", good) == 2
+    assert "gpu1: remove vllm.service" in capsys.readouterr().err
+    assert not connections.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("plan", "/nowhere.ini"), "no inventory at /nowhere.ini"),
+        (("plan", CASES / "mistakes.ini", "--phase", "sreve"), "problems"),
+        (("engines", "vlm"), "did you mean vllm?"),
+        (("runs", "show", "nothing"), "nothing"),
+        (("aply",), "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_with_a_hint(
+    arguments: tuple[object, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_bug_is_exit_code_3_with_its_log(
+    good: Path, xdg: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(inventory, "load", broken)
+    assert call("plan", good) == 3
+    (log,) = (xdg / "state/provision").glob("bug-*.log")
+    assert str(log) in capsys.readouterr().err
+    assert "boom" in log.read_text()
+
+
+def test_engines_lists_words_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("engines", "vllm") == 0
+    said = capsys.readouterr().out
+    assert "engine_vllm_max_model_len" in said
+    assert "serve_model_source" in said
+
+
+def test_init_writes_an_inventory_that_plan_accepts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new.ini"
+    assert call("init", path, "--host", "gpu1=192.0.2.1:2222", "--model", "a/b", "--user", "ops") == 0
+    (host,) = spec.load(inventory.load(str(path))).hosts
+    assert (host.name, host.address, host.port) == ("gpu1", "192.0.2.1", 2222)
+    assert host.services[0].model.name == "a/b"
+    assert call("init", path, "--host", "gpu2", "--model", "a/b") == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_init_refuses_answers_that_make_no_inventory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("init", tmp_path / "new.ini", "--host", "gpu1", "--model", "nonsense") == 2
+    assert "must be owner/name" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.ini")) == []
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert "provision, version" in capsys.readouterr().out
