@@ -75,6 +75,7 @@ class RunStart(Event):
     """Say that Ansible has begun."""
 
     playbook: str = ""
+    check: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from provisioner import report as r
-from provisioner.events import Event, PhaseStart, Progress, Result, RunEnd, TaskStart
+from provisioner.events import Event, PhaseStart, Progress, Result, RunEnd, RunStart, TaskStart
 from provisioner.tally import RUNNING, WAITING, Course, HostTally, Now, shipped
 
 SLOWEST = 5
@@ -19,6 +19,7 @@ class Fold:
     def __init__(self, hosts: Iterable[str] = (), phases: Iterable[str] = ()) -> None:
         self._hosts = {name: HostTally() for name in hosts}
         self._course = Course(list(phases))
+        self._check = False
         self._begun: float | None = None
         self._last: float | None = None
         self._phase_since: float | None = None
@@ -65,7 +66,9 @@ class Fold:
         """Take in one event; a kind that says nothing to the report is passed over."""
         self._begun = event.t if self._begun is None else self._begun
         self._last = event.t
-        if isinstance(event, PhaseStart):
+        if isinstance(event, RunStart):
+            self._check = event.check
+        elif isinstance(event, PhaseStart):
             self._start_phase(event)
         elif isinstance(event, TaskStart):
             self._host(event.host).begin(event)
@@ -94,6 +97,7 @@ class Fold:
             warnings=tuple(self._warnings),
             phase_times=tuple(r.PhaseTime(phase, round(spent, 3)) for phase, spent in times.items()),
             slowest=tuple(sorted(self._slowest.values(), key=lambda time: -time.seconds)[:SLOWEST]),
+            check=self._check,
             run=run,
             log=log,
         )

@@ -6,8 +6,10 @@ from __future__ import annotations
 import re
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# C0 without tab and newline, DEL, C1, and the marks that reorder or hide text on the reader's screen.
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
+# C0 without tab and newline, DEL, C1, marks that reorder or hide text, and what no encoding or XML can carry.
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 
 
 def clean(text: object) -> str:

@@ -137,6 +137,7 @@ class Report:
     warnings: tuple[Warned, ...] = ()
     phase_times: tuple[PhaseTime, ...] = ()
     slowest: tuple[TaskTime, ...] = ()
+    check: bool = False
     run: str | None = None
     log: str | None = None
 
@@ -147,7 +148,7 @@ class Report:
 
     @property
     def changed(self) -> int:
-        """Return how many tasks changed something."""
+        """Return how many tasks changed something, or would have in check mode."""
         return len(self.changes)
 
     @property

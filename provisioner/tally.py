@@ -81,7 +81,7 @@ class HostTally:
         """Take in the result of a task, or of one item of its loop."""
         bad = event.status in (r.FAILED, r.UNREACHABLE)
         if event.item is not None:
-            self.items += [failure_of(event)] if bad else []
+            self.items += [failure_of(event)] if bad and not event.ignored else []
             return
         if bad and not event.ignored:
             self.failed.append(tuple(self.items) or (failure_of(event),))

@@ -13,6 +13,7 @@ import re
 import time
 from typing import Any
 
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
@@ -57,7 +58,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Name the playbook."""
-        self._write("run_start", playbook=playbook._file_name.rpartition("/")[2])
+        check = bool(context.CLIARGS.get("check"))
+        self._write("run_start", playbook=playbook._file_name.rpartition("/")[2], check=check)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Announce a phase: the name of a play."""
@@ -93,7 +95,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Tell which item of a loop failed."""
-        self._result(result, "unreachable" if result.is_unreachable() else "failed", item=_label(result))
+        status = "unreachable" if result.is_unreachable() else "failed"
+        ignored = result.task_fields.get("ignore_errors") is True
+        self._result(result, status, ignored=ignored, item=_label(result))
 
     def v2_runner_retry(self, result: Any) -> None:
         """Tell how far a task has come that is asked again and again."""

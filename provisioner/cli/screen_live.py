@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the live table: hosts by phases, what each host is busy with, how long it has been at it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from provisioner import report as r
+from provisioner.cli.screen_report import show_report
+from provisioner.cli.screen_text import duration, host_text, symbol, transfer
+from provisioner.events import Event
+from provisioner.fold import Fold
+from provisioner.plain import one_line
+from provisioner.tally import RUNNING, WAITING
+
+WIDE, MEDIUM = 100, 60
+LONG_NAME, SHORT_NAME = 12, 4
+FRAME_LINES = 5
+STYLE_BAD = "bold red"
+
+
+class LiveTable:
+    """Render the state of a fold as a table that fits the terminal."""
+
+    def __init__(self, fold: Fold, clock: Callable[[], float]) -> None:
+        self.fold = fold
+        self.lock = threading.Lock()
+        self._clock = clock
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw what is known now; the refreshing thread calls this while events come in."""
+        with self.lock:
+            drawn = self._draw(console, options.max_width, options.height or console.size.height)
+        yield drawn
+
+    def _draw(self, console: Console, width: int, height: int) -> Group:
+        shown, rest = self._choose(max(height - FRAME_LINES, 3))
+        table = self._columns(width)
+        for host in shown:
+            table.add_row(*self._row(host, console, width))
+        return Group(table, *([Text(rest, "dim")] if rest else []), self._foot())
+
+    def _columns(self, width: int) -> Table:
+        table = Table(box=None, pad_edge=False, expand=True, padding=(0, 1, 0, 0), header_style="bold")
+        name_width = max((len(host) for host in self.fold.hosts), default=4)
+        table.add_column("Host", no_wrap=True, overflow="ellipsis", width=min(name_width, max(width // 4, 8)))
+        if width < MEDIUM:
+            table.add_column("", no_wrap=True, width=max(len(self.fold.phases), 1))
+        else:
+            for phase in self.fold.phases:
+                name = one_line(phase)[: LONG_NAME if width >= WIDE else SHORT_NAME]
+                table.add_column(Text(name), no_wrap=True, min_width=3)
+        table.add_column("Now", no_wrap=True, overflow="ellipsis", ratio=1)
+        if width >= MEDIUM:
+            table.add_column("Time", no_wrap=True, justify="right", min_width=6)
+        return table
+
+    def _row(self, host: str, console: Console, width: int) -> list[Text]:
+        cells = [self.fold.cell(host, phase) for phase in self.fold.phases]
+        name = host_text(host, STYLE_BAD if self.fold.trouble(host) else "")
+        if width < MEDIUM:
+            strip = Text.assemble(*(symbol(cell.outcome, console) for cell in cells))
+            return [name, strip, self._busy(host)]
+        marks = [symbol(cell.outcome, console, _count(cell)) for cell in cells]
+        now = self.fold.now(host)
+        spent = duration(self._clock() - now.since) if now else ""
+        return [name, *marks, self._busy(host), Text(spent, "dim")]
+
+    def _busy(self, host: str) -> Text:
+        trouble, now = self.fold.trouble(host), self.fold.now(host)
+        if trouble:
+            return host_text(trouble.message, STYLE_BAD, 300)
+        if not now:
+            return Text("")
+        told = transfer(now.transfer) if now.transfer else ""
+        if not told and now.attempt:
+            told = f"try {now.attempt}" + (f" of {now.attempts}" if now.attempts else "")
+        task = one_line(now.task)
+        return Text.assemble(told, (f"  {task}", "dim")) if told else Text(task)
+
+    def _choose(self, room: int) -> tuple[list[str], str]:
+        """Pick the hosts that fit: those in trouble, then the busy, the waiting and the finished."""
+        hosts = self.fold.hosts
+        if len(hosts) <= room:
+            return list(hosts), ""
+        ranked = sorted(hosts, key=self._rank)[: room - 1]
+        hidden = [host for host in hosts if host not in set(ranked)]
+        kinds = ("in trouble", "busy", "waiting", "finished")
+        counts = [sum(self._rank(host) == rank for host in hidden) for rank in range(len(kinds))]
+        told = ", ".join(f"{count} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
+        return [host for host in hosts if host in set(ranked)], f"and {told}"
+
+    def _rank(self, host: str) -> int:
+        if self.fold.trouble(host):
+            return 0
+        if self.fold.now(host):
+            return 1
+        phases = self.fold.phases
+        return 2 if any(self.fold.cell(host, phase).outcome in (WAITING, RUNNING) for phase in phases) else 3
+
+    def _foot(self) -> Text:
+        begun, _ = self.fold.span
+        stopped = sum(1 for host in self.fold.hosts if self.fold.trouble(host))
+        parts = [one_line(self.fold.phase, 30) or "Starting", f"{len(self.fold.hosts)} hosts"]
+        parts += [f"{stopped} stopped"] if stopped else []
+        parts.append(duration(self._clock() - begun) if begun else duration(0))
+        return Text(" · ".join(parts), "bold", overflow="ellipsis", no_wrap=True, end="")
+
+
+class LiveScreen:
+    """Show a run on a terminal: the table while it goes on, the report when it has ended."""
+
+    def __init__(
+        self, console: Console, fold: Fold, *, ladder: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._console = console
+        self._ladder = ladder
+        self._table = LiveTable(fold, clock)
+        self._live = Live(self._table, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing and give the terminal back, whatever happened."""
+        self._live.stop()
+
+    def event(self, event: Event) -> None:
+        """Take in one event; the table shows it at its next refresh."""
+        with self._table.lock:
+            self._table.fold.add(event)
+
+    def finish(self, report: r.Report) -> None:
+        """Replace the table by the report."""
+        self._live.stop()
+        show_report(report, self._console, ladder=self._ladder)
+
+
+def _count(cell: r.Cell) -> int:
+    return cell.changed if cell.outcome == r.CHANGED else 0
