@@ -16,7 +16,7 @@ from rich.text import Text
 
 from provisioner import report as r
 from provisioner.cli.screen_report import show_report
-from provisioner.cli.screen_text import duration, host_text, symbol, transfer
+from provisioner.cli.screen_text import duration, host_text, middle, symbol, transfer
 from provisioner.events import Event
 from provisioner.fold import Fold
 from provisioner.plain import one_line
@@ -51,8 +51,8 @@ class LiveTable:
 
     def _columns(self, width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, padding=(0, 1, 0, 0), header_style="bold")
-        name_width = max((len(host) for host in self.fold.hosts), default=4)
-        table.add_column("Host", no_wrap=True, overflow="ellipsis", width=min(name_width, max(width // 4, 8)))
+        name_width = max((len(one_line(host)) for host in self.fold.hosts), default=4)
+        table.add_column("Host", no_wrap=True, width=min(name_width, _name_room(width)))
         if width < MEDIUM:
             table.add_column("", no_wrap=True, width=max(len(self.fold.phases), 1))
         else:
@@ -66,7 +66,8 @@ class LiveTable:
 
     def _row(self, host: str, console: Console, width: int) -> list[Text]:
         cells = [self.fold.cell(host, phase) for phase in self.fold.phases]
-        name = host_text(host, STYLE_BAD if self.fold.trouble(host) else "")
+        known = middle(one_line(host), _name_room(width))
+        name = Text(known, STYLE_BAD if self.fold.trouble(host) else "")
         if width < MEDIUM:
             strip = Text.assemble(*(symbol(cell.outcome, console) for cell in cells))
             return [name, strip, self._busy(host)]
@@ -147,6 +148,10 @@ class LiveScreen:
         """Replace the table by the report."""
         self._live.stop()
         show_report(report, self._console, ladder=self._ladder)
+
+
+def _name_room(width: int) -> int:
+    return max(width // (3 if width < MEDIUM else 4), 8)
 
 
 def _count(cell: r.Cell) -> int:

@@ -97,8 +97,10 @@ def _failures(report: r.Report) -> Iterator[Text]:
         place = f"{failure.host} · {failure.phase} · {failure.task}{item}"
         mark = "consent needed " if failure.consent else "failed "
         mark = "unreachable " if failure.kind == r.UNREACHABLE else mark
-        where = [" ", host_text(f"({failure.where})", "dim")] if failure.where else []
-        yield Text.assemble((mark, "bold red"), host_text(place, "bold"), *where)
+        head = Text.assemble((mark, "bold red"), host_text(place, "bold"))
+        if failure.where:
+            head.append(" ").append(host_text(f"({failure.where})", "dim"))
+        yield head
         for line in _message(failure.message):
             yield Text(f"  {line}")
         for need in failure.consent:

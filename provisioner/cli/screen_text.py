@@ -79,12 +79,21 @@ def transfer(told: Transfer) -> str:
     parts = [f"{size(rate)}/s"] if rate else []
     if done is not None and total:
         left = [f"{duration(max(total - done, 0) / rate)} left"] if rate else []
-        parts = [f"{min(done / total, 1.0):.0%}", *parts, *left, f"{size(done)} of {size(total)}"]
+        head = " ".join((f"{min(done / total, 1.0):.0%}", *parts, *left))
+        parts = [head, f"{size(done)} of {size(total)}"]
     elif done is not None:
         parts = [size(done), *parts]
     if told.label:
         parts.append(one_line(told.label, 60))
     return ", ".join(parts)
+
+
+def middle(text: str, width: int) -> str:
+    """Shorten a name in its middle: names of one family differ at their ends."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def host_text(text: object, style: str = "", limit: int = 2000) -> Text:
