@@ -39,8 +39,9 @@ class Bringup:
 
     def run(self) -> list[HostReport]:
         """Do all steps and return the machines, the hub first."""
-        self._observe()
-        self._refuse_what_cannot_work()
+        with self.watch.step("checks"):
+            self._observe()
+            self._refuse_what_cannot_work()
         recipes = {name: image.recipe(name) for name in sorted({host.image for host in self.spec.hosts})}
         hub_recipe = plans.hub_recipe()
         with self.watch.step("images and model"):

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import resource
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def port_owner(port: int) -> str:
     for entry in Path("/proc").glob("[0-9]*"):
         if inodes & set(_sockets(entry)):
             return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
-    return "a process of another user"
+    return "another process"
 
 
 def _listening_inodes(port: int) -> set[str]:
@@ -156,12 +157,12 @@ def _listening_inodes(port: int) -> set[str]:
     return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
 
 
-def _sockets(process_entry: Path) -> Iterable[str]:
-    try:
-        links = [str(link.readlink()) for link in (process_entry / "fd").iterdir()]
-    except OSError:
-        return ()  # it ended meanwhile, or belongs to somebody else
-    return tuple(link[8:-1] for link in links if link.startswith("socket:["))
+def _sockets(process_entry: Path) -> Iterator[str]:
+    # A process or a file of it may end meanwhile, or belong to somebody else.
+    with contextlib.suppress(OSError):
+        for link in (process_entry / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                yield str(link.readlink()).removeprefix("socket:[").removesuffix("]")
 
 
 def _at_most(kind: int, wanted: int) -> int:

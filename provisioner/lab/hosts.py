@@ -20,7 +20,13 @@ CAPABILITIES = "AUDIT_WRITE,NET_ADMIN,SYS_ADMIN,SYS_PTRACE"
 READY_SECONDS = 60
 UP_STATES = ("running", "degraded")
 # Changes without anybody's doing: logs, clocks, and what podman itself keeps in the file system.
-VOLATILE = ("/var/log", "/var/lib/systemd", "/var/cache/provision", "/etc/hosts", "/etc/resolv.conf")
+VOLATILE = (
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/tmp/systemd-private-*",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def ssh_command(lab: str) -> str:
 
 def _report(podman: Podman, machine: Machine) -> HostReport:
     systemd = hosts.systemd_state(podman, machine.container) if machine.state == "running" else ""
-    return HostReport(machine.host, machine.port, machine.state, systemd=systemd)
+    return HostReport(machine.host, machine.port, machine.state, systemd=systemd, image=machine.image)
 
 
 def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:

@@ -22,6 +22,7 @@ class Machine:
     host: str
     port: int
     address: str
+    image: str
     recipe: str
     state: str
 
@@ -35,6 +36,7 @@ def machine(record: Mapping[str, Any]) -> Machine:
         host=labels[f"{LABEL}.host"],
         port=int(labels[f"{LABEL}.port"]),
         address=labels[f"{LABEL}.address"],
+        image=record["Image"],
         recipe=labels[f"{LABEL}.recipe"],
         state=record["State"],
     )
