@@ -117,6 +117,8 @@ def _remove_directory(path: Path) -> None:
         users = [unit.name for unit in UNITS.glob("*.service") if f"{path}/" in (read_file(str(unit)) or "")]
         if users:
             raise NotHere(f"{path} stays: {', '.join(users)} still uses it")
+        if os.path.ismount(str(path)):
+            raise NotHere(f"{path} stays: it is a mount point")
         shutil.rmtree(str(path))
     elif not any(path.iterdir()):
         path.rmdir()
@@ -245,6 +247,7 @@ KINDS = {
     "directory": Kind(read_directory, write_directory),
     "file": Kind(read_file, write_file),
     "source": Kind(read_file, write_file),
+    "chrony": Kind(read_file, write_file),
     "sysctl": Kind(read_sysctl, write_sysctl),
     "timezone": Kind(read_timezone, write_timezone),
     "service": Kind(read_service, write_service),

@@ -10,12 +10,15 @@ short_description: Read what roles need to know about a host
 description:
   - Sets C(ansible_facts.host_probe). Reads files where it can; every program it calls has a time limit, so a
     hung driver tool or a dead mount cannot hold the run.
+options:
+  controller_clock: {type: float, description: The controller's time in seconds since 1970.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
 - name: Probe the host
   host_probe:
+    controller_clock: "{{ now(utc=true).timestamp() }}"
 """
 
 RETURN = r"""
@@ -47,6 +50,14 @@ NVIDIA_SMI_FIELDS = "index,uuid,name,memory.total,compute_cap,driver_version"
 # A card that fell off the bus can hold nvidia-smi for minutes.
 NVIDIA_SMI_SECONDS = 20
 MOUNT_SECONDS = 5
+CAP_SYS_TIME = 1 << 25
+TIME_SERVICES = (
+    "chronyd.service",
+    "chrony.service",
+    "systemd-timesyncd.service",
+    "ntpd.service",
+    "ntpsec.service",
+)
 
 
 def read(path: str) -> str:
@@ -117,7 +128,23 @@ def package_manager() -> str:
     return "dnf" if not shutil.which("apt-get") and shutil.which("dnf") else "apt"
 
 
-def probe() -> dict[str, Any]:
+def time_service() -> str:
+    """Return the service that keeps the clock right."""
+    for unit in TIME_SERVICES:
+        if run(["systemctl", "is-active", unit]) == "active":
+            return unit
+    return "none"
+
+
+def can_set_clock() -> bool:
+    """Tell whether this host has a clock of its own to set; a container has not."""
+    for line in read("/proc/self/status").splitlines():
+        if line.startswith("CapBnd:"):
+            return bool(int(line.split()[1], 16) & CAP_SYS_TIME)
+    return False
+
+
+def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
     """Return every fact."""
     cards, driver = gpus()
     return {
@@ -126,7 +153,11 @@ def probe() -> dict[str, Any]:
         "systemd": systemd_version(),
         "init_is_systemd": Path("/run/systemd/system").is_dir(),
         "boot_token": boot_token(),
-        "clock": time.time(),
+        "clock": started,
+        # The way here counts as skew, so a small positive value means nothing.
+        "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,
+        "can_set_clock": can_set_clock(),
+        "time_service": time_service(),
         "container": run(["systemd-detect-virt", "--container"]) not in ("", "none"),
         "memory_bytes": parse_meminfo(read("/proc/meminfo")),
         "cpus": len(os.sched_getaffinity(0)),
@@ -142,8 +173,11 @@ def probe() -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, ansible_facts={"host_probe": probe()})
+    started = time.time()
+    spec = {"controller_clock": {"type": "float"}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    facts = probe(started, module.params["controller_clock"])
+    module.exit_json(changed=False, ansible_facts={"host_probe": facts})
 
 
 if __name__ == "__main__":

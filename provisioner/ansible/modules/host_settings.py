@@ -9,14 +9,13 @@ module: host_settings
 short_description: Make a list of settings and remember what was there before
 description:
   - Each setting is a kind, a name and a text. What was there before the first change is written to
-  - Each setting is a kind, a name and a text. What was there before is written before the change to
+    C(/var/lib/provision/host_base.json). V(absent) restores it and leaves alone what somebody changed since.
   - A setting made earlier that is no longer listed is restored too, within the kinds of I(scope).
 options:
   settings: {type: list, elements: dict, default: [], description: Settings with kind name and value.}
   scope: {type: list, elements: str, default: [], description: Kinds that this call speaks for.}
   mirrors: {type: dict, default: {}, description: URL prefixes of package sources and what replaces each.}
-  ntp_servers: {type: list, elements: str, default: [], description: Time servers to write into chrony_conf.}
-  chrony_conf: {type: path, description: The configuration file of chrony.}
+  container: {type: bool, default: false, description: Leave kernel settings that a container shares alone.}
   state: {type: str, choices: [present, absent], default: present, description: Make or take back.}
 author: [The provision developers]
 """
@@ -33,7 +32,9 @@ changes: {type: list, returned: always, description: Kind and name of every sett
 notes: {type: list, returned: always, description: Settings that do not apply to this host and why.}
 """
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,17 @@ TRUST = {
     "/usr/local/share/ca-certificates/": ("update-ca-certificates",),
     "/etc/pki/ca-trust/source/anchors/": ("update-ca-trust", "extract"),
 }
+SYSCTL_FILE = "/etc/sysctl.d/60-provision.conf"
 CHRONY = ("chrony.service", "chronyd.service")
+
+
+def shown(key: str, value: str | None) -> str:
+    """Return a value as a difference shows it; of a certificate the digest says enough."""
+    if value is None:
+        return ""
+    if key.startswith(tuple("file " + directory for directory in TRUST)):
+        return f"certificate, sha256 {hashlib.sha256(value.encode()).hexdigest()}\n"
+    return value if value.endswith("\n") else value + "\n"
 
 
 class Settings:
@@ -58,8 +69,7 @@ class Settings:
         self.ledger: dict[str, dict[str, Any]] = {}
         if LEDGER.exists():
             self.ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
-        self.before: list[str] = []
-        self.after: list[str] = []
+        self.diff: list[dict[str, str]] = []
         self.changes: list[str] = []
         self.notes: list[str] = []
 
@@ -75,17 +85,47 @@ class Settings:
 
     def wanted(self) -> dict[str, str]:
         """Return every wanted setting by its key."""
-        params = self.module.params
-        found = {f"{item['kind']} {item['name']}": str(item["value"]) for item in params["settings"]}
-        texts = {path: rewrite_sources(text, params["mirrors"]) for path, text in source_files().items()}
-        if params["ntp_servers"] and params["chrony_conf"]:
-            text = read_file(params["chrony_conf"])
-            texts[params["chrony_conf"]] = rewrite_chrony(text or "", params["ntp_servers"])
-        if params["mirrors"] or params["ntp_servers"]:
-            rewritten = {path: text for path, text in texts.items() if text != read_file(path)}
-            kept = {path: text for path, text in texts.items() if f"source {path}" in self.ledger}
-            found.update({f"source {path}": text for path, text in {**rewritten, **kept}.items()})
-        return found
+        found: dict[str, str] = {}
+        kernel: dict[str, str] = {}
+        for item in self.module.params["settings"]:
+            kind, name, value = item["kind"], item["name"], str(item["value"])
+            if kind.startswith("sysctl"):
+                kernel.update(self.kernel(name, value, minimum=kind == "sysctl_minimum"))
+            elif kind == "chrony":
+                found[f"chrony {name}"] = rewrite_chrony(read_file(name) or "", value.split())
+            else:
+                found[f"{kind} {name}"] = value
+        if kernel:
+            lines = "".join(f"{name} = {value}\n" for name, value in sorted(kernel.items()))
+            found[f"file {SYSCTL_FILE}"] = "# Written by the role host_base.\n" + lines
+        found.update({f"sysctl {name}": value for name, value in kernel.items()})
+        return {**found, **self.mirrored()}
+
+    def kernel(self, name: str, value: str, *, minimum: bool) -> dict[str, str]:
+        """Return a kernel setting when it is this host's to make."""
+        if self.module.params["container"] and not name.startswith("net."):
+            self.notes.append(f"{name} belongs to the machine that runs this container")
+            return {}
+        try:
+            current = KINDS["sysctl"].read(name)
+        except NotHere as reason:
+            self.notes.append(str(reason))
+            return {}
+        if not os.access(f"/proc/sys/{name.replace('.', '/')}", os.W_OK):
+            self.notes.append(f"{name} is read-only here: the machine below decides it")
+            return {}
+        before = self.ledger.get(f"sysctl {name}", {"before": current})["before"]
+        return {} if minimum and int(before) >= int(value) else {name: value}
+
+    def mirrored(self) -> dict[str, str]:
+        """Return the package sources that mirrors change, or have changed."""
+        mirrors = self.module.params["mirrors"]
+        texts = {path: (text, rewrite_sources(text, mirrors)) for path, text in source_files().items()}
+        return {
+            f"source {path}": new
+            for path, (old, new) in texts.items()
+            if mirrors and (new != old or f"source {path}" in self.ledger)
+        }
 
     def set(self, key: str, value: str | None) -> None:
         """Change one setting if it differs, and remember what was there before."""
@@ -101,8 +141,14 @@ class Settings:
             self.notes.append(str(reason))
             return
         self.changes.append(key)
-        self.before.append(f"{key}: {current if current is not None else '(none)'}\n")
-        self.after.append(f"{key}: {value if value is not None else '(none)'}\n")
+        self.diff.append(
+            {
+                "before_header": key,
+                "after_header": key,
+                "before": shown(key, current),
+                "after": shown(key, value),
+            }
+        )
 
     def remember(self, key: str, current: str | None, value: str | None) -> None:
         """Record the first value before a change; it is on disk before anything changes."""
@@ -135,7 +181,7 @@ class Settings:
             # Without the package its own installation does the same later.
             if changed and shutil.which(argv[0]):
                 must(*argv)
-        if f"source {self.module.params['chrony_conf']}" in self.changes:
+        if any(key.startswith("chrony ") for key in self.changes):
             for unit in CHRONY:
                 if KINDS["service"].read(unit) == "on":
                     must("systemctl", "restart", unit)
@@ -155,7 +201,7 @@ class Settings:
             "changed": bool(self.changes),
             "changes": self.changes,
             "notes": self.notes,
-            "diff": {"before": "".join(self.before), "after": "".join(self.after)},
+            "diff": self.diff,
         }
 
 
@@ -163,8 +209,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "settings": {"type": "list", "elements": "dict", "default": []},
     "scope": {"type": "list", "elements": "str", "default": []},
     "mirrors": {"type": "dict", "default": {}},
-    "ntp_servers": {"type": "list", "elements": "str", "default": []},
-    "chrony_conf": {"type": "path"},
+    "container": {"type": "bool", "default": False},
     "state": {"choices": ["present", "absent"], "default": "present"},
 }
 

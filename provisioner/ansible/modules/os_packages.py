@@ -12,7 +12,8 @@ description:
     survives a lost connection. Call again until I(finished) is true.
   - Another package manager's lock is waited for, with its owner in the progress and in the error. An
     interrupted dpkg run is repaired first.
-  - Packages that a transaction brought are recorded on the host; V(restored) removes those and no others.
+  - Packages that a transaction brought are recorded on the host; V(restored) removes those of
+    these names, or all of them without names, and no others.
 options:
   names: {type: list, elements: str, required: true, description: Names of packages.}
   state: {type: str, choices: [present, absent, restored], default: present, description: What to do.}
@@ -119,7 +120,10 @@ class Transaction:
         """List what the recorded transactions for these names brought and is still there."""
         entries = read_json(LEDGER, [])
         brought = {
-            name for entry in entries if set(entry["asked"]) & set(self.asked) for name in entry["installed"]
+            name
+            for entry in entries
+            if not self.asked or set(entry["asked"]) & set(self.asked)
+            for name in entry["installed"]
         }
         present = sorted(name for name in brought if self.found.get(name) == name)
         if not present:

@@ -38,7 +38,7 @@ author: [The provision developers]
 
 EXAMPLES = r"""
 - name: Build the environment
-  python_env: {name: vllm, lock: /var/cache/provision/locks/vllm.txt, lock_sha256: "{{ digest }}"}
+  python_env: {name: vllm, lock: /var/lib/provision/locks/vllm.txt, lock_sha256: "{{ digest }}"}
   register: build
   until: build is failed or build.finished
   retries: 300
