@@ -22,7 +22,7 @@ OWN_TREES = (
     "/usr/local/lib/provision",
     "/etc/provision",
     "/var/cache/provision",
-    "/run/provision",
+    "/var/lib/provision/locks",
 )
 
 

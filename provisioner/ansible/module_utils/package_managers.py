@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 QUERY_SECONDS = 60
-STAMP = Path("/var/lib/provision/apt-refreshed")
+STAMP = Path("/run/provision/apt-refreshed")
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 FLOCK = "hhqqi0q"
 
@@ -104,7 +104,7 @@ class Apt:
         steps = ["dpkg --force-confdef --force-confold --configure -a"] if repair else []
         if refresh:
             steps.append(
-                f"if apt-get update -o Acquire::Retries=3; then touch {STAMP}; "
+                f"if apt-get update -o Acquire::Retries=3; then mkdir -p {STAMP.parent}; touch {STAMP}; "
                 "else echo 'The package lists were not refreshed; going on with those that are there.'; fi"
             )
         steps.append(f'apt-get {"purge" if remove else "install"} {self.options} -- "$@"')

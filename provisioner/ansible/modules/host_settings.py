@@ -45,9 +45,11 @@ from ansible.module_utils.host_sources import rewrite_chrony, rewrite_sources, s
 
 LEDGER = Path("/var/lib/provision/host_base.json")
 TRUST = {
-    "/usr/local/share/ca-certificates/": ("update-ca-certificates",),
+    # Only a fresh start drops the links of certificates that are gone.
+    "/usr/local/share/ca-certificates/": ("update-ca-certificates", "--fresh"),
     "/etc/pki/ca-trust/source/anchors/": ("update-ca-trust", "extract"),
 }
+RUNTIME = Path("/run/provision")
 SYSCTL_FILE = "/etc/sysctl.d/60-provision.conf"
 CHRONY = ("chrony.service", "chronyd.service")
 
@@ -59,6 +61,13 @@ def shown(key: str, value: str | None) -> str:
     if key.startswith(tuple("file " + directory for directory in TRUST)):
         return f"certificate, sha256 {hashlib.sha256(value.encode()).hexdigest()}\n"
     return value if value.endswith("\n") else value + "\n"
+
+
+def leave_nothing() -> None:
+    """Remove the directories of our own that no setting speaks for."""
+    shutil.rmtree(str(RUNTIME), ignore_errors=True)
+    if LEDGER.parent.is_dir() and not any(LEDGER.parent.iterdir()):
+        LEDGER.parent.rmdir()
 
 
 class Settings:
@@ -74,13 +83,13 @@ class Settings:
         self.notes: list[str] = []
 
     def save(self) -> None:
-        """Write the ledger; it goes with its last entry."""
+        """Write the ledger in the order of the changes; it goes with its last entry."""
         if not self.ledger:
             LEDGER.unlink(missing_ok=True)
             return
         LEDGER.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = LEDGER.with_name(LEDGER.name + ".new")
-        fresh.write_text(json.dumps(self.ledger, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        fresh.write_text(json.dumps(self.ledger, indent=1) + "\n", encoding="utf-8")
         fresh.replace(LEDGER)
 
     def wanted(self) -> dict[str, str]:
@@ -197,6 +206,8 @@ class Settings:
         for key, value in wanted.items():
             self.set(key, value)
         self.refresh()
+        if self.module.params["state"] == "absent" and not self.module.check_mode:
+            leave_nothing()
         return {
             "changed": bool(self.changes),
             "changes": self.changes,

@@ -153,7 +153,11 @@ class Transaction:
         ]
         if installed:
             entries.append({"asked": before["asked"], "installed": installed})
-        write_json(LEDGER, [entry for entry in entries if entry["installed"]])
+        entries = [entry for entry in entries if entry["installed"]]
+        if entries:
+            write_json(LEDGER, entries)
+        else:
+            LEDGER.unlink(missing_ok=True)
         BEFORE.unlink()
         return {"installed": installed, "removed": removed}
 
