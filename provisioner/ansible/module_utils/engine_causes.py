@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognise in a journal why an engine did not start, and say what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Pair what a journal says with what it means and what helps."""
+
+    pattern: str
+    meaning: str
+    next_step: str
+
+
+# Causes of any engine; each engine's role adds its own, which come first.
+COMMON = (
+    Cause(
+        r"port \d+ is taken by .+|Address already in use",
+        "the port is taken",
+        "stop that process, or set serve_port to a free port",
+    ),
+    Cause(
+        r"No space left on device",
+        "the disk is full",
+        "make room: 'df -h / /var /opt' on the host shows where",
+    ),
+    Cause(
+        r"status=4/ILL|SIGILL|[Ii]llegal instruction",
+        "the processor does not have an instruction that the engine used",
+        "choose a plainer data type, such as float32",
+    ),
+    Cause(
+        r"oom-kill|killed by the OOM killer|Cannot allocate memory|MemoryError",
+        "the host's memory ran out",
+        "serve a smaller model or context, stop other services, or add memory",
+    ),
+    Cause(
+        r"status=203/EXEC|No such file or directory: .*/bin/",
+        "the engine's program is missing",
+        "run `provision apply` again; it builds the environment anew",
+    ),
+    Cause(
+        r"Permission denied.*",
+        "the engine may not read or write something that it needs",
+        "the engine's user needs to read the model; see the line above for the path",
+    ),
+)
+_FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the host has the rest"
+
+
+def explain(
+    journal: Iterable[str], result: str, given: Iterable[Mapping[str, str]], unit: str
+) -> tuple[str, str]:
+    """Return what the journal means and the next step; the meaning is empty when nothing is recognised."""
+    lines = [*journal, f"result: {result}"]
+    own = [Cause(cause["pattern"], cause["meaning"], cause["next"]) for cause in given]
+    for cause in [*own, *COMMON]:
+        for line in lines:
+            found = re.search(cause.pattern, line)
+            if found:
+                return f"{cause.meaning} ({_shortened(found.group(0))})", cause.next_step
+    return "", _FALLBACK.format(unit=unit)
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare an engine's service on the host with what is asked, and change nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import engine_files, engine_unit
+from ansible.module_utils.engine_files import ManagedFile
+from ansible.module_utils.engine_unit import UnitError, UnitStatus
+
+GATE_SECONDS = 60
+
+
+def desired_files(given: dict[str, Any]) -> list[ManagedFile]:
+    """Return the files that the service needs, in the order in which they are safe to write."""
+    unit, stem = given["unit"], engine_files.stem(given["unit"])
+    files = [
+        ManagedFile(engine_files.GATE, given["gate_text"], 0o755),
+        ManagedFile(engine_files.SETTINGS / f"{stem}.env", given["environment_text"], 0o640, given["user"]),
+        ManagedFile(engine_files.UNITS / unit, given["unit_text"], 0o644),
+    ]
+    if given["api_key"]:
+        text = engine_files.key_line(given["key_variable"], given["api_key"].strip())
+        files.append(ManagedFile(engine_files.key_path(unit), text, 0o640, given["user"], secret=True))
+    return files
+
+
+def desired_signature(files: list[ManagedFile], model: str) -> dict[str, str]:
+    """Return what the gate will record when the service starts from `files`."""
+    texts = {file.path.suffix: hashlib.sha256(file.text.encode()).hexdigest() for file in files}
+    return {
+        "unit file": texts[".service"],
+        "environment": texts[".env"],
+        "API key": texts.get(".key", "absent"),
+        "model files": model,
+    }
+
+
+def _ask_gate(given: dict[str, Any]) -> dict[str, Any]:
+    """Run the gate that the controller sent, whatever the host has: it knows ports and signatures."""
+    words = ["show", "--unit", given["unit"], "--model-dir", given["model_dir"]]
+    words += ["--address", given["address"], "--port", str(given["port"])]
+    done = subprocess.run(
+        [sys.executable, "-", *words],
+        input=given["gate_text"],
+        capture_output=True,
+        text=True,
+        timeout=GATE_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise UnitError(f"the gate failed: {done.stderr.strip()[-400:]}", "see the message above")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def foreign_owner(owner: str, status: UnitStatus) -> str:
+    """Return the owner of the port unless it is the service itself."""
+    pid = owner.rsplit("(pid ", 1)[-1].rstrip(")")
+    if not owner or not pid.isdigit():
+        return owner
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    except OSError:  # it ended meanwhile
+        return ""
+    return "" if status.control_group and status.control_group in groups else owner
+
+
+@dataclass(frozen=True)
+class Look:
+    """Hold what one look at the host has shown."""
+
+    status: UnitStatus
+    owner: str
+    wrong: list[ManagedFile]
+    surplus: list[Path]
+    stale: list[str]
+    user_right: bool
+
+    @property
+    def action(self) -> str:
+        """Return what systemd has to do."""
+        if not (self.status.serving or self.status.starting):
+            return "start"
+        return "restart" if self.stale else ""
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether anything differs from what is asked."""
+        return bool(self.wrong or self.surplus or self.action) or not (
+            self.user_right and self.status.enabled
+        )
+
+
+def look(given: dict[str, Any]) -> Look:
+    """Compare the host with what is asked."""
+    files = desired_files(given)
+    status = engine_unit.status(given["unit"])
+    gate = _ask_gate(given)
+    key = engine_files.key_path(given["unit"])
+    wanted = desired_signature(files, gate["now"]["model files"])
+    return Look(
+        status=status,
+        owner=foreign_owner(gate["port_owner"], status),
+        wrong=[file for file in files if not file.is_right()],
+        surplus=[key] if key.exists() and not given["api_key"] else [],
+        stale=[name for name in wanted if gate["started"].get(name) != wanted[name]],
+        user_right=engine_files.user_is_right(given["user"], given["groups"]),
+    )

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at and steer the systemd unit of an engine; every call is bounded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+
+COMMAND_SECONDS = 30
+# Longer than TimeoutStopSec, after which systemd kills what is left.
+STOP_SECONDS = 120
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "Result",
+    "MainPID",
+    "NRestarts",
+    "NeedDaemonReload",
+    "InvocationID",
+    "ActiveEnterTimestampMonotonic",
+    "ControlGroup",
+    "Job",
+)
+
+
+class UnitError(Exception):
+    """Say what went wrong with a unit; `next_step` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """Describe a unit as systemd sees it now."""
+
+    loaded: bool
+    active: str
+    sub: str
+    enabled: bool
+    result: str
+    main_pid: int
+    restarts: int
+    needs_reload: bool
+    invocation: str
+    active_seconds: float
+    control_group: str
+
+    @property
+    def serving(self) -> bool:
+        """Tell whether the engine answers, which the unit's start waits for."""
+        return self.active in ("active", "reloading")
+
+    @property
+    def starting(self) -> bool:
+        """Tell whether systemd is on its way to a running engine, between attempts included."""
+        return self.active in ("activating", "deactivating")
+
+    @property
+    def between_attempts(self) -> bool:
+        """Tell whether a start has failed and systemd waits before the next one."""
+        return self.sub == "auto-restart"
+
+
+def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run a command of the host, in English and without a terminal."""
+    environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env=environment,
+        )
+    except FileNotFoundError as error:
+        raise UnitError(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
+    except subprocess.TimeoutExpired as error:
+        command = " ".join(argv[:3])
+        raise UnitError(
+            f"{command} did not end within {seconds:.0f} s", "look at 'systemctl list-jobs' on the host"
+        ) from error
+
+
+def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
+    """Run systemctl and return what it printed."""
+    done = call("systemctl", *words, seconds=seconds)
+    if done.returncode != 0:
+        raise UnitError(
+            "systemctl {} failed: {}".format(" ".join(words), done.stderr.strip() or done.stdout.strip()),
+            "look at 'systemctl status' and 'journalctl -b' on the host",
+        )
+    return done.stdout
+
+
+def status(unit: str) -> UnitStatus:
+    """Return the state of `unit`, which need not exist."""
+    shown = systemctl("show", "--property=" + ",".join(PROPERTIES), unit)
+    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    active = found.get("ActiveState", "inactive")
+    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
+    if active != "deactivating" and found.get("Job", "0") not in ("", "0"):
+        active = "activating"
+    entered = int(found.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    return UnitStatus(
+        loaded=found.get("LoadState") == "loaded",
+        active=active,
+        sub=found.get("SubState", "dead"),
+        enabled=found.get("UnitFileState") == "enabled",
+        result=found.get("Result", "success"),
+        main_pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
+        needs_reload=found.get("NeedDaemonReload") == "yes",
+        invocation=found.get("InvocationID", ""),
+        active_seconds=time.monotonic() - entered if active == "active" else 0.0,
+        control_group=found.get("ControlGroup", ""),
+    )
+
+
+def stop(unit: str) -> None:
+    """Stop `unit` and wait until none of its processes is left."""
+    systemctl("stop", unit, seconds=STOP_SECONDS)
+
+
+def journal(unit: str, lines: int, invocation: str = "") -> list[str]:
+    """Return the last lines of the unit's journal, of one start only when `invocation` names it."""
+    which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation else []
+    unit_words = [] if which else ["--unit", unit]
+    shown = call(
+        "journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={lines}", *unit_words, *which
+    )
+    return [line for line in shown.stdout.splitlines() if line.strip()]

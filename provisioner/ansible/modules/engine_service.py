@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring the systemd service of an inference engine into being, to an answer, or away."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine_service
+short_description: Manage the systemd service of an inference engine
+description:
+  - Compares the unit, its environment file, its key and its user with the host, in one round trip.
+  - Restarts the service only when what it was started with differs from what a start would read now.
+  - V(started) queues the start and returns; V(ready) then waits, in slices that survive a lost connection.
+options:
+  unit: {type: str, required: true, description: Name of the unit.}
+  state: {type: str, choices: [started, ready, absent], default: started, description: What to reach.}
+  user: {type: str, description: System user of the engine.}
+  groups: {type: list, elements: str, default: [], description: Further groups of the user.}
+  unit_text: {type: str, description: Content of the unit file.}
+  environment_text: {type: str, description: Content of the environment file.}
+  gate_text: {type: str, description: Program that guards the start.}
+  api_key: {type: str, description: Key that clients must send; none when empty.}
+  key_variable: {type: str, description: Environment variable in which the engine takes the key.}
+  model_dir: {type: str, description: Directory that is served.}
+  address: {type: str, description: Address to listen on.}
+  port: {type: int, description: Port to listen on.}
+  consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
+  restarts: {type: int, default: 0, description: Restarts that V(started) counted, which are no failure.}
+  poll: {type: int, default: 10, description: Seconds until V(ready) reports progress.}
+  causes: {type: list, elements: dict, default: [], description: Patterns of the engine's journal.}
+"""
+
+EXAMPLES = r"""
+- name: Remove a service
+  engine_service:
+    unit: vllm.service
+    user: vllm
+    state: absent
+"""
+
+RETURN = r"""
+action: {type: str, returned: started, description: What was queued - start or restart - or nothing.}
+finished: {type: bool, returned: started and ready, description: Whether the model answers.}
+restarts: {type: int, returned: started, description: Count that V(ready) takes as its baseline.}
+removed: {type: list, elements: str, returned: absent, description: Paths that were removed.}
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils import engine_causes, engine_files, engine_unit
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.engine_look import Look, look
+from ansible.module_utils.engine_unit import UnitError, UnitStatus
+
+JOURNAL_LINES = 40
+SHOWN_LINES = 12
+NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
+
+
+def start(module: AnsibleModule) -> None:
+    """Bring files, user and unit to what is asked, and queue what start or restart that takes."""
+    given = module.params
+    found = look(given)
+    status = found.status
+    if found.owner:
+        step = "stop that process, or set serve_port to a free port"
+        refuse(module, f"port {given['port']} is taken by {found.owner}", step)
+    result: dict[str, Any] = {
+        "changed": found.changed,
+        "diff": [file.diff() for file in found.wrong],
+        "action": found.action,
+        "finished": not found.action and status.serving,
+        # A service that is recovering by itself may fail once more than one that was just started.
+        "restarts": 0 if found.action else status.restarts + (1 if status.between_attempts else 0),
+    }
+    if status.serving and found.stale:
+        result.update(consent(module, f"restart {given['unit']}: {', '.join(found.stale)} changed"))
+    if found.changed and not module.check_mode:
+        if not found.user_right:
+            engine_files.make_user(given["user"], given["groups"])
+        converge(given["unit"], found)
+    module.exit_json(**result)
+
+
+def converge(unit: str, found: Look) -> None:
+    """Write what is wrong and tell systemd; a run that ends in between is completed by the next one."""
+    for file in found.wrong:
+        file.write()
+    engine_files.remove(found.surplus)
+    if found.status.needs_reload or any(file.path.suffix == ".service" for file in found.wrong):
+        engine_unit.systemctl("daemon-reload")
+    if not found.status.enabled:
+        engine_unit.systemctl("enable", unit)
+    if found.action:
+        # Earlier starts count towards the start limit, and a start that was asked for must not meet it.
+        engine_unit.systemctl("reset-failed", unit)
+        engine_unit.systemctl("--no-block", found.action, unit)
+
+
+def wait(module: AnsibleModule) -> None:
+    """Wait a while for the service's first answer and report how far it is."""
+    given = module.params
+    unit, deadline = given["unit"], time.monotonic() + given["poll"]
+    while True:
+        status = engine_unit.status(unit)
+        if status.serving:
+            module.exit_json(changed=False, finished=True)
+        if has_failed(status, given["restarts"]):
+            explain_failure(module, status)
+        if time.monotonic() >= deadline:
+            lines = engine_unit.journal(unit, 1, status.invocation)
+            label = f"{unit} is starting" + (f": {lines[-1].strip()[-100:]}" if lines else "")
+            module.exit_json(changed=False, finished=False, provision={"progress": {"label": label}})
+        time.sleep(0.5)
+
+
+def has_failed(status: UnitStatus, restarts: int) -> bool:
+    """Tell whether the start that is waited for has failed, though systemd may try again."""
+    if not status.starting:
+        return True
+    failed: bool = status.restarts + int(status.between_attempts) > restarts
+    return failed
+
+
+def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
+    """Fail with the journal's end and what it means; no crash loop is left running behind."""
+    unit = module.params["unit"]
+    journal = engine_unit.journal(unit, JOURNAL_LINES, status.invocation)
+    if status.starting:
+        engine_unit.stop(unit)
+    meaning, step = engine_causes.explain(journal, status.result, module.params["causes"], unit)
+    head = f"{unit} did not start: {meaning or status.result}"
+    refuse(module, "\n".join([head, *(f"  {line}" for line in journal[-SHOWN_LINES:])]), step)
+
+
+def remove(module: AnsibleModule) -> None:
+    """Stop the service and remove everything that is its own."""
+    unit, user = module.params["unit"], module.params["user"]
+    status = engine_unit.status(unit)
+    paths = engine_files.leftovers(unit)
+    last = not engine_files.others(unit, user)
+    with_user = last and engine_files.user_is_right(user, [])
+    asked = consent(module, f"stop and remove {unit}") if status.serving else {}
+    changed = bool(paths or with_user or status.serving or status.starting)
+    if changed and not module.check_mode:
+        if status.loaded:
+            engine_unit.stop(unit)
+            engine_unit.systemctl("disable", unit)
+            engine_unit.systemctl("reset-failed", unit)
+        engine_files.remove(paths)
+        engine_unit.systemctl("daemon-reload")
+        if with_user:
+            engine_files.remove_user(user)
+    module.exit_json(changed=changed, removed=[str(path) for path in paths], **asked)
+
+
+def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
+    """Refuse what nobody has allowed; a dry run only names it."""
+    allowed: bool = module.params["consent"]
+    if allowed:
+        return {}
+    provision = {"consent": [what], "next": NO_CONSENT}
+    if not module.check_mode:
+        module.fail_json(msg=f"needs consent: {what}", provision=provision)
+    return {"provision": provision}
+
+
+def refuse(module: AnsibleModule, message: str, step: str) -> None:
+    """Fail with what happened and what to do next."""
+    module.fail_json(msg=message, provision={"next": step})
+
+
+def main() -> None:
+    """Run the module."""
+    text = {"type": "str"}
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["started", "ready", "absent"], "default": "started"},
+            "user": text,
+            "groups": {"type": "list", "elements": "str", "default": []},
+            "unit_text": text,
+            "environment_text": text,
+            "gate_text": text,
+            "api_key": {"type": "str", "no_log": True},
+            "key_variable": {"type": "str", "no_log": False},
+            "model_dir": text,
+            "address": text,
+            "port": {"type": "int"},
+            "consent": {"type": "bool", "default": False},
+            "restarts": {"type": "int", "default": 0},
+            "poll": {"type": "int", "default": 10},
+            "causes": {"type": "list", "elements": "dict", "default": []},
+        },
+        required_if=[
+            (
+                "state",
+                "started",
+                ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port"),
+            ),
+            ("state", "absent", ("user",)),
+        ],
+        supports_check_mode=True,
+    )
+    states = {"started": start, "ready": wait, "absent": remove}
+    try:
+        states[module.params["state"]](module)
+    except UnitError as error:
+        refuse(module, str(error), error.next_step)
+    except OSError as error:
+        refuse(module, f"{module.params['unit']}: {error}", "see the message above; then run again")
+
+
+if __name__ == "__main__":
+    main()
