@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, fetch, verify and remove the models of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: model_store
+short_description: Keep verified models in a directory of the host
+description:
+  - V(observed) compares directories with their manifests without reading files and lists what is missing.
+  - V(present) brings one model about as the transient unit C(provision-job-model-<digest>); V(verified)
+    hashes all models as C(provision-job-model-verify). Both survive a lost connection. Call again until
+    RV(finished).
+  - V(absent) ends these units and removes the store's programs and tokens, and with O(purge) its models.
+options:
+  state: {type: str, choices: [observed, present, verified, absent], required: true, description: What to do.}
+  models: {type: list, elements: dict, default: [], description: What provision_services lists.}
+  model: {type: dict, description: The one model to bring about.}
+  root: {type: path, default: /var/lib/provision/models, description: The store.}
+  endpoint: {type: str, default: "", description: Address of the model's hub.}
+  token_file: {type: str, default: "", description: File on the host with the hub's token.}
+  client_python: {type: path, description: Python of the environment that holds the hubs' clients.}
+  environment_file: {type: path, description: systemd environment file with proxies and CA bundle.}
+  workers: {type: int, default: 4, description: Files fetched at a time.}
+  streams: {type: int, default: 4, description: Parts of one large file fetched at a time.}
+  attempts: {type: int, default: 5, description: Rounds in a row that may bring nothing.}
+  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
+  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
+  poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
+  purge: {type: bool, default: false, description: Remove the models as well.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Where the store's program lies.}
+  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
+  cache: {type: path, default: /var/cache/provision/model_store, description: Where the clients keep notes.}
+  settings: {type: path, default: /etc/provision, description: Where tokens and the environment file lie.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Look at the models
+  model_store: {state: observed, models: "{{ ansible_facts.provision_models }}"}
+  register: look
+
+- name: Fetch a model
+  model_store: {state: present, model: "{{ look.missing[0] }}", endpoint: https://huggingface.co}
+  register: fetch
+  until: fetch is failed or fetch.finished
+  retries: 1000
+  delay: 1
+"""
+
+RETURN = r"""
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+missing: {type: list, returned: when observed, description: Models to bring about, each with its reason.}
+fetched: {type: list, returned: when present and finished, description: Files that came from the hub.}
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.model_files import (
+    StoreFault,
+    Wanted,
+    doubt,
+    read_json,
+    read_manifest,
+    write_json,
+)
+from ansible.module_utils.model_main import install
+from ansible.module_utils.model_remove import remove
+from ansible.module_utils.model_select import WEIGHTS
+from ansible.module_utils.transient_unit import (
+    TransientUnitError,
+    UnitState,
+    journal_tail,
+    start_or_attach,
+    state,
+    wait,
+)
+
+HUBS = ("huggingface", "modelscope")
+VERIFY_UNIT = "provision-job-model-verify"
+PASSED_ON = ("endpoint", "token_file", "client_python", "workers", "streams", "attempts", "stall_seconds")
+
+
+def unit_of(directory: str) -> str:
+    """Return the unit that brings a directory about."""
+    return f"provision-job-model-{hashlib.sha256(directory.encode()).hexdigest()[:10]}"
+
+
+def check_path(model: dict[str, Any]) -> None:
+    """Refuse a directory of the user's own that no engine could serve."""
+    directory = Path(model["directory"])
+    who = f"the model of {', '.join(model['services'])}"
+    if not directory.is_dir():
+        raise StoreFault(
+            f"{who} is to be served from {directory}, which is not a directory on this host",
+            "put the model there, or let provision fetch it with serve_model_source: huggingface",
+        )
+    if not any(path.suffix in WEIGHTS for path in directory.iterdir()):
+        raise StoreFault(
+            f"{who} is to be served from {directory}, which holds no safetensors or GGUF file",
+            "convert the model to safetensors, or name the directory that holds the files",
+        )
+
+
+def observe(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """List the models that are not there as wanted."""
+    missing = []
+    for model in models:
+        if model["source"] == "path":
+            check_path(model)
+        elif model["source"] in HUBS:
+            reason = doubt(Path(model["directory"]), Wanted.of(model))
+            if reason:
+                missing.append(dict(model, reason=reason))
+    return {"changed": False, "finished": True, "missing": missing}
+
+
+class Job:
+    """A unit that works for the store, its orders and its state."""
+
+    def __init__(self, params: dict[str, Any], unit: str) -> None:
+        self.params = params
+        self.unit = unit
+        runtime = Path(params["runtime"])
+        self.spec = runtime / f"{unit}.spec.json"
+        self.result = runtime / f"{unit}.json"
+
+    def advance(self, verb: str, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """Start or attach, wait a little, and return the outcome once the unit has ended well."""
+        if not state(self.unit).running:
+            program = install(Path(self.params["programs"]))
+            self.spec.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            body = {**spec, "program": str(program), "result": str(self.result)}
+            write_json(self.spec, body, 0o600)
+            start_or_attach(
+                self.unit,
+                [sys.executable, str(program), verb, str(self.spec)],
+                properties={
+                    "Description": spec["title"],
+                    "UMask": "0027",
+                    "Nice": 10,
+                    "NoNewPrivileges": True,
+                },
+                environment_file=self.params["environment_file"],
+            )
+        now = wait(self.unit, self.params["poll"])
+        if now.running:
+            return None
+        told = read_json(self.result)
+        if now.failed:
+            raise self.failure(now, told)
+        if told.get("state") != "done":
+            raise StoreFault(
+                f"{self.unit} ended without a result",
+                f"read 'journalctl -u {self.unit}' on the host and apply again",
+            )
+        return dict(told)
+
+    def failure(self, now: UnitState, told: dict[str, Any]) -> StoreFault:
+        """Return why the unit failed, in its own words where it left some."""
+        if told.get("state") == "failed" and told.get("invocation") in ("", now.invocation):
+            return StoreFault(told["message"], told["next"])
+        tail = journal_tail(self.unit, 20, now.invocation)
+        return StoreFault(
+            f"{self.unit} broke off ({now.result}, exit {now.exit_status}):\n{tail}",
+            f"read 'journalctl -u {self.unit}' on the host; apply again goes on where it ended",
+        )
+
+    def progress(self) -> dict[str, Any]:
+        """Return the result of a call that leaves the unit at work."""
+        told = read_json(self.result).get("progress") or {"label": self.unit}
+        return {"changed": False, "finished": False, "provision": {"progress": told}}
+
+
+def fetch(module: AnsibleModule) -> dict[str, Any]:
+    """Bring one model about as far as one call can."""
+    model = module.params["model"]
+    wanted, directory = Wanted.of(model), model["directory"]
+    why = doubt(Path(directory), wanted)
+    result: dict[str, Any] = {"changed": True, "finished": True}
+    result["diff"] = {
+        "before": f"{directory}: {why}\n",
+        "after": f"{directory}: {wanted} from {wanted.source}\n",
+    }
+    if module.check_mode:
+        return dict(result, msg=f"would fetch {wanted} from {module.params['endpoint']} into {directory}")
+    job = Job(module.params, unit_of(directory))
+    if not why and not state(job.unit).running:
+        told = read_json(job.result)
+    else:
+        spec = {**model, **{key: module.params[key] for key in PASSED_ON}}
+        spec.update({key: module.params[key] for key in ("root", "reserve_bytes", "cache")})
+        told = job.advance("fetch", {**spec, "title": f"Fetch {wanted} into {directory}"})
+        if told is None:
+            return job.progress()
+    why = doubt(Path(directory), wanted)
+    if why:
+        raise StoreFault(
+            f"{directory} was brought about, yet {why}", "something else writes there: apply again"
+        )
+    return dict(result, changed=bool(told.get("changed")), fetched=told.get("fetched", []))
+
+
+def verify(module: AnsibleModule) -> dict[str, Any]:
+    """Hash every model of the host as far as one call can."""
+    models = module.params["models"]
+    held = sorted({m["directory"] for m in models if read_manifest(Path(m["directory"]))})
+    results: dict[str, Any] = {}
+    if held and not module.check_mode:
+        job = Job(module.params, VERIFY_UNIT)
+        told = read_json(job.result)
+        if told.get("state") != "done" or told.get("run") != module.params["run"]:
+            orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
+            told = job.advance("verify", orders)
+        if told is None:
+            return job.progress()
+        results = told["results"]
+    rungs = [rung(model, name, results) for model in models for name in model["services"]]
+    failed = [one for one in rungs if one["status"] == "failed"]
+    if failed and not module.check_mode:
+        evidence = "; ".join(dict.fromkeys(one["evidence"] for one in failed))
+        module.fail_json(msg=evidence, finished=True, provision={"rungs": rungs, "next": failed[0]["next"]})
+    return {"changed": False, "finished": True, "provision": {"rungs": rungs}}
+
+
+def rung(model: dict[str, Any], service: str, results: dict[str, Any]) -> dict[str, Any]:
+    """Return what the files rung says of one service."""
+    directory = Path(model["directory"])
+    found = results.get(str(directory))
+    if found is None and model["source"] in HUBS:
+        why = doubt(directory, Wanted.of(model))
+        evidence = f"{directory}: {why or 'unchanged since its hashes were right; not read in check mode'}"
+        found = {"status": "failed" if why else "passed", "evidence": evidence, "next": None}
+        if why:
+            found["next"] = "run `provision apply`: it fetches what is missing"
+    if found is None:
+        evidence = f"{directory} has no manifest: this store did not fetch it"
+        found = {"status": "not applicable", "evidence": evidence, "next": None}
+    return {"service": service, "rung": "files", **found}
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"choices": ["observed", "present", "verified", "absent"], "required": True},
+    "models": {"type": "list", "elements": "dict", "default": []},
+    "model": {"type": "dict"},
+    "root": {"type": "path", "default": "/var/lib/provision/models"},
+    "endpoint": {"default": ""},
+    "token_file": {"default": "", "no_log": False},
+    "client_python": {"type": "path"},
+    "environment_file": {"type": "path"},
+    "workers": {"type": "int", "default": 4},
+    "streams": {"type": "int", "default": 4},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "reserve_bytes": {"type": "int", "default": 1073741824},
+    "poll": {"type": "int", "default": 5},
+    "run": {"default": ""},
+    "purge": {"type": "bool", "default": False},
+    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
+    "runtime": {"type": "path", "default": "/run/provision"},
+    "cache": {"type": "path", "default": "/var/cache/provision/model_store"},
+    "settings": {"type": "path", "default": "/etc/provision"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, required_if=[("state", "present", ["model"])], supports_check_mode=True
+    )
+    verbs = {"present": fetch, "verified": verify, "absent": remove}
+    try:
+        asked = module.params["state"]
+        result = observe(module.params["models"]) if asked == "observed" else verbs[asked](module)
+    except (StoreFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
