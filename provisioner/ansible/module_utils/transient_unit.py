@@ -14,7 +14,7 @@ REPORTED = Path("/run/provision/reported")
 COMMAND_SECONDS = 30
 STOP_SECONDS = 120
 # A failure nobody has read yet is reported once; an older one belongs to a run that is gone.
-FRESH_FAILURE_SECONDS = 600
+FRESH_FAILURE_SECONDS = 60
 START_ATTEMPTS = 25
 RUNNING = ("active", "activating", "deactivating", "reloading")
 PROPERTIES = "ActiveState,Result,ExecMainStatus,InvocationID,Job,InactiveEnterTimestampMonotonic"
@@ -147,6 +147,9 @@ def _run_arguments(
     for key, value in properties.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
             text = ("yes" if one else "no") if isinstance(one, bool) else str(one)
+            if key == "Environment":
+                # systemd splits this one at blanks.
+                text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
             arguments.append(f"--property={key}={text}")
     if environment_file:
         arguments.append("--property=EnvironmentFile=" + environment_file)
