@@ -15,7 +15,7 @@ from tests.contract import tree
 DOCUMENTS = sorted(tree.ROOT.glob("*.md"))
 EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=tree.relative)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
-COMMAND = re.compile(r"(?:^|`|\$ )provision ((?:[a-z-]+ ?)+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^|`|\$ )provision ((?:[a-z]+ ?)+)", re.MULTILINE)
 SCRIPT = re.compile(r"\b(scripts/[a-z-]+|bench/[a-z_]+\.py|\.ci/run)\b")
 
 

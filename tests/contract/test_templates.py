@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every template can be read by Jinja and uses only names that a role gives it."""
+"""Every template can be read by Jinja, uses only names that a role gives it, and is used itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import jinja2
-import jinja2.meta
+import jinja2.nodes
 import pytest
 
 from tests.contract import tree
@@ -14,27 +14,39 @@ from tests.contract import tree
 TEMPLATES = sorted(
     [*(tree.ROOT / "templates").rglob("*.j2"), *(tree.ROOT / "roles").glob("*/templates/**/*.j2")]
 )
-# What every play of ours sets, and what Ansible itself gives a template.
-GIVEN = {"ansible_facts", "ansible_managed", "inventory_hostname", "item", "service"}
+EVERY_TEMPLATE = pytest.mark.parametrize("path", TEMPLATES, ids=tree.relative)
+ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)  # noqa: S701 - it only parses
+# What every play of ours sets, what Ansible gives a template, and what Jinja does.
+GIVEN = {
+    "ansible_facts",
+    "ansible_managed",
+    "inventory_hostname",
+    "item",
+    "lookup",
+    "query",
+    "range",
+    "service",
+}
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=tree.relative)
+@EVERY_TEMPLATE
 def test_uses_names_that_a_role_gives(path: Path) -> None:
-    syntax = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)  # noqa: S701 - it renders no page
-    names = jinja2.meta.find_undeclared_variables(syntax.parse(path.read_text(encoding="utf-8")))
-    unknown = [name for name in names - GIVEN if not name.removeprefix("__").startswith(_prefixes(path))]
+    names = list(ENVIRONMENT.parse(path.read_text(encoding="utf-8")).find_all(jinja2.nodes.Name))
+    own = {node.name for node in names if node.ctx != "load"} | GIVEN
+    unknown = {
+        node.name for node in names if not node.name.removeprefix("__").startswith(_prefixes(path))
+    } - own
     assert not unknown
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=tree.relative)
+@EVERY_TEMPLATE
 def test_is_used(path: Path) -> None:
-    folders = (
-        tree.ROLES
-        if path.parent.name == "templates" and path.parent.parent == tree.ROOT
-        else [path.parents[1]]
-    )
-    texts = [text for role in folders for text in sorted((role / "tasks").rglob("*.yml"))]
-    assert any(path.name in text.read_text(encoding="utf-8") for text in texts)
+    owner = path.parents[1]
+    folders = tree.ROLES if owner == tree.ROOT else [owner]
+    files = [
+        file for folder in folders for file in sorted(folder.rglob("*")) if file.suffix in {".yml", ".j2"}
+    ]
+    assert any(path.name in file.read_text(encoding="utf-8") for file in files if file != path)
 
 
 def _prefixes(path: Path) -> tuple[str, ...]:

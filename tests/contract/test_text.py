@@ -68,6 +68,8 @@ def test_every_file_ends_with_one_newline() -> None:
     wrong = [
         tree.relative(path)
         for path in TEXTS
-        if (text := path.read_text(encoding="utf-8")) and (not text.endswith("\n") or text.endswith("\n\n"))
+        if not path.is_relative_to(tree.ROOT / "tests/data")  # some of it is broken on purpose
+        and (text := path.read_text(encoding="utf-8"))
+        and (not text.endswith("\n") or text.endswith("\n\n"))
     ]
     assert not wrong
