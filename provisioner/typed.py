@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from math import isfinite
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ def _convert(hint: Any, raw: Any) -> Any:
         return load(cast("type[Any]", hint), raw)
     if hint is bool:
         return raw is True
-    if isinstance(raw, bool | list | dict) and hint in (int, float):
+    if hint in (int, float) and (isinstance(raw, bool) or not isfinite(float(raw))):
         raise TypeError(f"{raw!r} is not a number")
     return hint(raw)
 

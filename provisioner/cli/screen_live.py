@@ -16,7 +16,7 @@ from rich.text import Text
 
 from provisioner import report as r
 from provisioner.cli.screen_report import show_report
-from provisioner.cli.screen_text import duration, host_text, middle, symbol, transfer
+from provisioner.cli.screen_text import duration, host_text, hosts, middle, symbol, transfer
 from provisioner.events import Event
 from provisioner.fold import Fold
 from provisioner.plain import one_line
@@ -90,15 +90,15 @@ class LiveTable:
 
     def _choose(self, room: int) -> tuple[list[str], str]:
         """Pick the hosts that fit: those in trouble, then the busy, the waiting and the finished."""
-        hosts = self.fold.hosts
-        if len(hosts) <= room:
-            return list(hosts), ""
-        ranked = sorted(hosts, key=self._rank)[: room - 1]
-        hidden = [host for host in hosts if host not in set(ranked)]
+        names = self.fold.hosts
+        if len(names) <= room:
+            return list(names), ""
+        ranked = set(sorted(names, key=self._rank)[: room - 1])
+        hidden = [name for name in names if name not in ranked]
         kinds = ("in trouble", "busy", "waiting", "finished")
         counts = [sum(self._rank(host) == rank for host in hidden) for rank in range(len(kinds))]
         told = ", ".join(f"{count} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
-        return [host for host in hosts if host in set(ranked)], f"and {told}"
+        return [name for name in names if name in ranked], f"and {told}"
 
     def _rank(self, host: str) -> int:
         if self.fold.trouble(host):
@@ -111,7 +111,7 @@ class LiveTable:
     def _foot(self) -> Text:
         begun, _ = self.fold.span
         stopped = sum(1 for host in self.fold.hosts if self.fold.trouble(host))
-        parts = [one_line(self.fold.phase, 30) or "Starting", f"{len(self.fold.hosts)} hosts"]
+        parts = [one_line(self.fold.phase, 30) or "Starting", hosts(len(self.fold.hosts))]
         parts += [f"{stopped} stopped"] if stopped else []
         parts.append(duration(self._clock() - begun) if begun else duration(0))
         return Text(" · ".join(parts), "bold", overflow="ellipsis", no_wrap=True, end="")

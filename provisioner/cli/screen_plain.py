@@ -11,7 +11,7 @@ from rich.text import Text
 
 from provisioner import report as r
 from provisioner.cli.screen_report import show_report
-from provisioner.cli.screen_text import host_text, transfer
+from provisioner.cli.screen_text import forgive, host_text, hosts, transfer
 from provisioner.events import Event, PhaseStart, Progress, Result
 from provisioner.plain import clean
 from provisioner.tally import failure_of
@@ -31,7 +31,8 @@ class PlainScreen:
         self._items: set[tuple[str, str, str]] = set()
 
     def __enter__(self) -> Self:
-        """Begin; there is nothing to prepare."""
+        """Begin; make sure that every line can be written."""
+        forgive(self._console)
         return self
 
     def __exit__(
@@ -42,7 +43,7 @@ class PlainScreen:
     def event(self, event: Event) -> None:
         """Print what the event has to say, if anything."""
         if isinstance(event, PhaseStart):
-            self._line(f"== {event.phase} ({len(event.hosts)} hosts)", "bold")
+            self._line(f"== {event.phase} ({hosts(len(event.hosts))})", "bold")
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Result):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provisioner import report as r
-from provisioner.cli.screen_text import duration, host_text, legend, symbol
+from provisioner.cli.screen_text import duration, forgive, host_text, hosts, legend, symbol
 from provisioner.plain import clean, one_line
 
 MANY_HOSTS = 30
@@ -23,6 +23,7 @@ QUIET = (r.OK, r.SKIPPED)
 
 def show_report(report: r.Report, console: Console, *, ladder: bool = False) -> None:
     """Print the report; with `ladder` each rung of the verification, else only what failed there."""
+    forgive(console)
     _matrix(report, console)
     sections = (_rungs(report, console, every=ladder), _answers(report), _warnings(report), _failures(report))
     for section in sections:
@@ -49,7 +50,7 @@ def _matrix(report: r.Report, console: Console) -> None:
     if shown:
         console.print(table)
     if hidden := len(report.hosts) - len(shown):
-        console.print(Text(f"{hidden} {'more hosts' if shown else 'hosts'}: ok, nothing changed"))
+        console.print(Text(f"{hosts(hidden)}{' more' if shown else ''}: ok, nothing changed"))
     found = {cell.outcome for host in shown for cell in host.cells}
     console.print(legend(found, console), style="dim", soft_wrap=True)
 
@@ -130,7 +131,7 @@ def _end(report: r.Report) -> Iterator[Text]:
         yield Text.assemble(("time: ", "bold"), host_text(times))
     bad = sum(1 for host in report.hosts if any(failure.host == host.name for failure in report.failures))
     parts = [
-        f"{len(report.hosts)} hosts",
+        hosts(len(report.hosts)),
         f"{report.changed} {'would change' if report.check else 'changed'}",
     ]
     parts += [f"{bad} stopped"] if bad else []

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+
 from rich.console import Console
 from rich.text import Text
 
@@ -37,6 +39,17 @@ ASCII = str.maketrans({"✓": "v", "✗": "x", "·": ".", "▸": ">"})
 MEANINGS = (r.OK, r.CHANGED, r.FAILED, r.UNREACHABLE, r.SKIPPED, r.NOT_REACHED, r.INTERRUPTED)
 KILO = 1000.0
 MINUTE, HOUR = 60, 3600
+
+
+def forgive(console: Console) -> None:
+    """Let an output that is not UTF-8 show a question mark where it has no letter, rather than fail."""
+    if isinstance(console.file, io.TextIOWrapper) and "utf" not in console.encoding.lower():
+        console.file.reconfigure(errors="replace")
+
+
+def hosts(count: int) -> str:
+    """Return a number of hosts in words."""
+    return "1 host" if count == 1 else f"{count} hosts"
 
 
 def symbol(outcome: str, console: Console, count: int = 0) -> Text:
