@@ -108,8 +108,8 @@ class Bringup:
             label = f"--label={LABEL}={self.spec.name}"
             # Names are in /etc/hosts; podman's resolver would only stand between a host and DNS.
             options = ("--disable-dns", f"--opt=mtu={controller.mtu()}", label)
-            self.podman.run("network", "create", *options, name)
             self.undo.callback(self.podman.run, "network", "rm", "--force", name, check=False)
+            self.podman.run("network", "create", *options, name)
         found = re.search(r'"subnet": "([0-9./]+)"', self.podman.run("network", "inspect", name).text)
         if found is None:
             raise LabError(f"podman's network {name} has no IPv4 addresses", "provision lab down; then up")
@@ -151,8 +151,9 @@ class Bringup:
         return HostReport(plan.name, plan.publish[0], "running", action, state, plan.image)
 
     def _create(self, plan: HostPlan, files: Sequence[SeedFile]) -> None:
-        self.podman.run(*hosts.create_argv(plan, controller.ulimits()))
+        # Noted first: an interrupt may come while podman is at it.
         self.undo.callback(self.podman.remove, [plan.container])
+        self.podman.run(*hosts.create_argv(plan, controller.ulimits()))
         self.podman.run("cp", "-", f"{plan.container}:/", stdin=hosts.seed(files))
         self.podman.run("start", plan.container)
         if plan.name != HUB:

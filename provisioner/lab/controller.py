@@ -54,7 +54,9 @@ def cache_dir() -> Path:
 
 def runtime_dir() -> Path:
     """Return the folder for what ends with this boot."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "provision-lab"
+    # Root has one place, with or without a login session: a machine has only one namespace for its labs.
+    base = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return Path(base) / "provision-lab"
 
 
 def mirror() -> Mirror:

@@ -23,7 +23,7 @@ UP_STATES = ("running", "degraded")
 VOLATILE = (
     "/var/log",
     "/var/lib/systemd",
-    "/var/tmp/systemd-private-*",
+    "/var/tmp/systemd-private-*",  # noqa: S108 - a pattern of names to leave out
     "/etc/hosts",
     "/etc/resolv.conf",
 )

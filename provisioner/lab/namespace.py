@@ -19,7 +19,8 @@ from provisioner.lab import controller, process
 
 CGROUP = Path("/sys/fs/cgroup")
 # The shell first says that the mount stands, then becomes the process that keeps the namespace.
-KEEP = 'mount -t cgroup2 none /sys/fs/cgroup && : > "$1" && exec sleep infinity'
+KEEP = ': > "$1" && exec sleep infinity'
+MOUNT_AND_KEEP = f"mount -t cgroup2 none /sys/fs/cgroup && {KEEP}"
 START_SECONDS = 10
 
 
@@ -30,37 +31,26 @@ def needed(cgroup: Path = CGROUP) -> bool:
 
 def holder() -> int | None:
     """Return the process id of the holder, or None when none is alive."""
-    try:
-        pid, started = _pid_file().read_text().split()
-    except (OSError, ValueError):
-        return None
-    return int(pid) if _start_time(int(pid)) == started else None
+    pid, started, _ = _record()
+    return pid if pid and _start_time(pid) == started else None
 
 
 def prefix() -> tuple[str, ...]:
     """Return what to put before a podman call; empty where plain podman will do or no holder lives."""
-    pid = holder() if needed() else None
+    pid = (holder() or _revived()) if needed() else None
     return () if pid is None else ("nsenter", f"--target={pid}", "--mount", "--")
 
 
 def start_holder() -> bool:
     """Make the namespace unless it exists; tell whether it is new."""
-    if holder() is not None:
+    if (holder() or _revived()) is not None:
         return False
     if os.geteuid() != 0:
         raise LabError(
             "this machine has no cgroup version 2 at /sys/fs/cgroup, and only root can supply it",
             "run the lab as root, or boot with systemd.unified_cgroup_hierarchy=1",
         )
-    folder = controller.runtime_dir()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ready = folder / "ready"
-    ready.unlink(missing_ok=True)
-    with (folder / "holder.log").open("wb") as log:
-        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", KEEP, "sh", str(ready)]
-        pid = process.start_detached(argv, log)
-    _wait_for(ready, pid)
-    _pid_file().write_text(f"{pid} {_start_time(pid)}\n")
+    _hold(["unshare", "--mount", "--propagation=private", "sh", "-c", MOUNT_AND_KEEP])
     return True
 
 
@@ -71,6 +61,53 @@ def stop_holder() -> bool:
         os.kill(pid, signal.SIGTERM)
     _pid_file().unlink(missing_ok=True)
     return pid is not None
+
+
+def _revived() -> int | None:
+    """Return a new holder for a namespace whose holder died, or None when nothing lives there any more.
+
+    The processes that look after running containers are still inside, and podman can work with those from
+    nowhere else.
+    """
+    inhabitant = _inhabitant(_record()[2])
+    if inhabitant is None:
+        return None
+    return _hold(["nsenter", f"--target={inhabitant}", "--mount", "--", "sh", "-c", KEEP])
+
+
+def _hold(argv: list[str]) -> int:
+    """Start a holder, wait until it stands and write down who it is and which namespace it keeps."""
+    folder = controller.runtime_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ready = folder / "ready"
+    ready.unlink(missing_ok=True)
+    with (folder / "holder.log").open("wb") as log:
+        pid = process.start_detached([*argv, "sh", str(ready)], log)
+    _wait_for(ready, pid)
+    _pid_file().write_text(f"{pid} {_start_time(pid)} {_mount_namespace(Path(f'/proc/{pid}'))}\n")
+    return pid
+
+
+def _record() -> tuple[int, str, str]:
+    """Return process id, start time and namespace of the last holder; zero and blanks when there was none."""
+    try:
+        pid, started, mounts = _pid_file().read_text().split()
+    except (OSError, ValueError):
+        return 0, "", ""
+    return int(pid), started, mounts
+
+
+def _inhabitant(mounts: str) -> int | None:
+    """Return a process that lives in a mount namespace."""
+    entries = Path("/proc").glob("[0-9]*")
+    return next((int(entry.name) for entry in entries if mounts and _mount_namespace(entry) == mounts), None)
+
+
+def _mount_namespace(process_entry: Path) -> str:
+    try:
+        return str((process_entry / "ns/mnt").readlink())
+    except OSError:
+        return ""
 
 
 def _pid_file() -> Path:

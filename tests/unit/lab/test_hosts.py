@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+import threading
+
+import pytest
+
+from provisioner.errors import LabError
+from provisioner.lab import hosts
+from provisioner.lab.hosts import HostPlan, SeedFile
+from provisioner.lab.process import Result
+
+PLAN = HostPlan(
+    lab="mine",
+    name="one",
+    image="localhost/provision-lab/debian13:0123456789ab",
+    network="provision-lab-mine",
+    address="10.1.2.3",
+    publish=(2301, 22),
+    recipe="0123456789ab",
+    mounts=("cache:/var/cache/provision",),
+)
+
+
+def test_a_container_that_behaves_like_a_machine() -> None:
+    argv = hosts.create_argv(PLAN, {"nofile": 20000, "nproc": 30000})
+    assert argv[0] == "create"
+    assert argv[-1] == PLAN.image
+    assert {
+        "--name=provision-lab-mine-one",
+        "--hostname=one",
+        "--ip=10.1.2.3",
+        "--publish=127.0.0.1:2301:22",
+        "--systemd=always",
+        "--restart=always",
+        "--pids-limit=0",
+        "--ulimit=nofile=20000:20000",
+        "--ulimit=nproc=30000:30000",
+        "--volume=cache:/var/cache/provision",
+    } <= set(argv)
+    assert not [word for word in argv if "privileged" in word]
+
+
+def test_ssh_is_published_on_the_loopback_address_only() -> None:
+    published = [word for word in hosts.create_argv(PLAN, {}) if word.startswith("--publish")]
+    assert published == ["--publish=127.0.0.1:2301:22"]
+
+
+def test_files_are_packed_with_their_modes() -> None:
+    packed = hosts.seed([SeedFile("/etc/ssh/key", b"secret", 0o600), SeedFile("/etc/hosts", b"names")])
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        key = archive.extractfile("etc/ssh/key")
+        assert key is not None
+        assert key.read() == b"secret"
+        assert archive.getmember("etc/ssh/key").mode == 0o600
+        assert archive.getmember("etc/hosts").mode == 0o644
+
+
+def test_a_greeting_tells_sshd_from_anything_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for greeting, expected in ((b"SSH-2.0-OpenSSH\r\n", True), (b"HTTP/1.1 400\r\n", False)):
+            answering = threading.Thread(target=_greet, args=(listener, greeting))
+            answering.start()
+            assert hosts.greets(port) is expected
+            answering.join()
+    assert hosts.greets(port) is False
+
+
+def _greet(listener: socket.socket, greeting: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(greeting)
+
+
+def test_waiting_returns_the_first_true_answer() -> None:
+    answers = iter([None, "", "running"])
+    assert hosts.wait_for(lambda: next(answers), "no") == "running"
+
+
+def test_waiting_ends_with_what_did_not_happen() -> None:
+    with pytest.raises(LabError, match="one did not reboot within 0 s"):
+        hosts.wait_for(lambda: None, "one did not reboot", seconds=0)
+
+
+def test_file_systems_are_described_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def answer(host: str, argv: list[str], *, lab: str) -> Result:
+        asked.append(argv)
+        walked = b"/etc\td 755 0:0 4096 \0/etc/odd\nname\tf 644 0:0 2 \0/bin\tl 777 0:0 7 usr/bin\0"
+        sums = b"73cb  /etc/odd\nname\0"
+        return Result(tuple(argv), 0, sums if "sha256sum" in argv else walked, f"{host} {lab}".encode())
+
+    monkeypatch.setattr(hosts, "exec_in", answer)
+    assert hosts.filesystem_digest("one", exclude=["/srv"]) == {
+        "/etc": "d 755 0:0 ",
+        "/etc/odd\nname": "f 644 0:0 2  sha256:73cb",
+        "/bin": "l 777 0:0 7 usr/bin",
+    }
+    assert all("/srv" in argv for argv in asked)
+    assert len(asked) == 2
+    hosts.filesystem_digest("one", content=False)
+    assert len(asked) == 3

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.errors import LabError
+from provisioner.lab.spec import HostSpec, LabSpec, from_inventory
+
+HERE = {"ansible_host": "127.0.0.1"}
+
+
+def test_an_inventory_becomes_a_lab() -> None:
+    words = {"lab_name": "mine", "lab_hub_port": 2999}
+    lab = from_inventory(
+        {
+            "one": {**HERE, **words, "ansible_port": 2301},
+            "two": {**HERE, **words, "ansible_port": "2302", "lab_image": "debian12"},
+        }
+    )
+    assert lab == LabSpec("mine", (HostSpec("one", 2301), HostSpec("two", 2302, "debian12")), 2999)
+    assert lab.ports == {"one": 2301, "two": 2302}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "complaint"),
+    [
+        ({}, "no hosts"),
+        ({"one": {"ansible_host": "192.0.2.1", "ansible_port": 2301}}, "one: ansible_host must be 127.0.0.1"),
+        ({"one": HERE}, "one: ansible_port must be a number"),
+        ({"one": {**HERE, "ansible_port": 22}}, "one: ansible_port must be a number"),
+        ({"One": {**HERE, "ansible_port": 2301}}, "One: a lab host's name"),
+        ({"hub": {**HERE, "ansible_port": 2301}}, "hub: a lab host's name"),
+        ({"one": {**HERE, "ansible_port": 2301, "lab_image": "rocky9"}}, "'rocky9' is none of debian12"),
+        ({"one": {**HERE, "ansible_port": 2301, "lab_name": "a b"}}, "lab_name: 'a b' is no valid name"),
+        ({"one": {**HERE, "ansible_port": 2280}}, "port 2280 is asked for by one and hub"),
+        (
+            {"one": {**HERE, "ansible_port": 2301}, "two": {**HERE, "ansible_port": 2301}},
+            "port 2301 is asked for by one and two",
+        ),
+        (
+            {"one": {**HERE, "ansible_port": 2301, "lab_name": "a"}, "two": {**HERE, "ansible_port": 2302}},
+            "lab_name differs between hosts: a, lab",
+        ),
+    ],
+)
+def test_what_cannot_be_a_lab_is_refused(hosts: dict[str, dict[str, Any]], complaint: str) -> None:
+    with pytest.raises(LabError) as refused:
+        from_inventory(hosts)
+    assert complaint in refused.value.message
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(LabError) as refused:
+        from_inventory({"One": {"ansible_host": "192.0.2.1", "ansible_port": 1, "lab_image": "x"}})
+    assert refused.value.message.count(";") == 3
