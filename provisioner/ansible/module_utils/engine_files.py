@@ -19,7 +19,7 @@ from ansible.module_utils.engine_unit import UnitError, call
 UNITS = Path("/etc/systemd/system")
 SETTINGS = Path("/etc/provision")
 LIBRARY = Path("/usr/local/lib/provision")
-CACHES = Path("/var/cache/provision")
+STATES = Path("/var/lib/provision/services")
 GATE = LIBRARY / "serve-gate"
 MARKER = "# Managed by provision;"
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -181,7 +181,7 @@ def others(unit: str, user: str = "") -> list[str]:
 def leftovers(unit: str) -> list[Path]:
     """Return every path of `unit` that exists, shared ones included when it is the last service."""
     name = stem(unit)
-    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), CACHES / name]
+    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), STATES / name]
     if not others(unit):
         paths.append(GATE)
     return [path for path in paths if path.exists()]
@@ -191,6 +191,6 @@ def remove(paths: list[Path]) -> None:
     """Remove files and directories, and the directories of ours that this leaves empty."""
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for folder in (SETTINGS, LIBRARY, CACHES):
+    for folder in (SETTINGS, LIBRARY, STATES):
         with contextlib.suppress(OSError):  # absent, or somebody else's files are in it
             folder.rmdir()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show that a host is in shape, or that one of its services generates tokens."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_verify
+short_description: Climb the verification ladder of a host or of a service
+description:
+  - Every rung names its evidence; a health page is never one, a generated token is.
+  - Fails when a rung failed, with all rungs in C(provision.rungs). Changes nothing.
+options:
+  scope: {type: str, choices: [host, service], required: true, description: What to look at.}
+  service: {type: str, description: Name of the service.}
+  unit: {type: str, description: Its systemd unit.}
+  url: {type: str, description: Its base address, as seen from the host.}
+  health_path: {type: str, default: /health, description: Path of the engine's health page.}
+  model: {type: str, description: Name of the model in requests.}
+  model_dir: {type: str, description: Directory that is served.}
+  address: {type: str, description: Address it listens on.}
+  port: {type: int, description: Port it listens on.}
+  prompt: {type: str, description: Question to ask.}
+  expect: {type: str, default: '', description: Text that must occur in the answer, in any case of letters.}
+  device: {type: str, choices: [cpu, cuda], default: cpu, description: Device it must run on.}
+  settings: {type: dict, default: {}, description: What the API must report of the model.}
+  gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
+  driver: {type: str, default: '', description: Version of the NVIDIA driver that the probe found.}
+  systemd: {type: int, default: 0, description: Version of systemd that the probe found.}
+"""
+
+EXAMPLES = r"""
+- name: Check the host
+  service_verify:
+    scope: host
+    systemd: 257
+"""
+
+RETURN = r"""
+provision:
+  type: dict
+  returned: always
+  description: C(rungs), each with its status and evidence, and the C(answer) of the model.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.engine_rungs import FAILED, Ladder, Rung, host_rungs
+from ansible.module_utils.engine_unit import UnitError
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "scope": {"type": "str", "choices": ["host", "service"], "required": True},
+    "service": {"type": "str"},
+    "unit": {"type": "str"},
+    "url": {"type": "str"},
+    "health_path": {"type": "str", "default": "/health"},
+    "model": {"type": "str"},
+    "model_dir": {"type": "str"},
+    "address": {"type": "str"},
+    "port": {"type": "int"},
+    "prompt": {"type": "str"},
+    "expect": {"type": "str", "default": ""},
+    "device": {"type": "str", "choices": ["cpu", "cuda"], "default": "cpu"},
+    "settings": {"type": "dict", "default": {}},
+    "gpus": {"type": "list", "elements": "dict", "default": []},
+    "driver": {"type": "str", "default": ""},
+    "systemd": {"type": "int", "default": 0},
+}
+SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", "port", "prompt")
+
+
+def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any] | None]:
+    """Return a service's rungs, and its answer when it gave one."""
+    ladder = Ladder(given)
+    rungs = ladder.climb()
+    if ladder.answer is None:
+        return rungs, None
+    return rungs, {"service": given["service"], "question": given["prompt"], **asdict(ladder.answer)}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_if=[("scope", "service", SERVICE_ARGUMENTS)],
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        if given["scope"] == "host":
+            rungs, answer = host_rungs(given["gpus"], given["driver"], given["systemd"]), None
+        else:
+            rungs, answer = verify_service(given)
+    except UnitError as error:
+        module.fail_json(msg=str(error), provision={"next": error.next_step})
+    provision: dict[str, Any] = {"rungs": [rung.to_dict() for rung in rungs]}
+    if answer:
+        provision["answer"] = answer
+    failures = [rung for rung in rungs if rung.status == FAILED]
+    if not failures:
+        module.exit_json(changed=False, provision=provision)
+    failed = failures[0]
+    of = f"{given['unit']}: " if given["unit"] else ""
+    module.fail_json(
+        msg=f"{of}{failed.rung}: {failed.evidence}", provision={**provision, "next": failed.next}
+    )
+
+
+if __name__ == "__main__":
+    main()
