@@ -40,6 +40,7 @@ removed: {type: list, returned: when absent, description: Packages that the tran
 """
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ BEFORE = STATE / "packages.before"
 LEDGER = STATE / "packages.json"
 WAITING = Path("/run/provision/packages.waiting")
 TRANSACTION_SECONDS = 3600
+# Package managers take anything else for a pattern, a file or an order to remove.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*[A-Za-z0-9+]")
 ADVICE = (
     (("not valid yet", "is not yet valid"), "the host's clock is behind: set it, then apply again"),
     (("is expired", "Release file expired"), "the mirror is out of date or the clock ahead: fix that first"),
@@ -107,6 +110,11 @@ class Transaction:
         self.found: dict[str, str] = self.packages.installed()
         self.asked: list[str] = module.params["names"]
         self.remove = module.params["state"] != "present"
+        strange = [name for name in self.asked if not NAME.fullmatch(name)]
+        if strange:
+            raise PackageFault(
+                f"{', '.join(strange)} is not the name of a package", "give plain names of packages"
+            )
 
     def open(self) -> list[str]:
         """List the packages that are still to be installed or removed."""
