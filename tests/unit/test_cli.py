@@ -92,7 +92,7 @@ def test_a_removal_needs_consent(good: Path, connections: Path, capsys: pytest.C
         (("plan", "/nowhere.ini"), "no inventory at /nowhere.ini"),
         (("plan", CASES / "mistakes.ini", "--phase", "sreve"), "problems"),
         (("engines", "vlm"), "did you mean vllm?"),
-        (("runs", "show", "nothing"), "nothing"),
+        (("runs", "show", "nothing"), "there is no run"),
         (("aply",), "No such command"),
     ],
 )

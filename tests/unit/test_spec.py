@@ -26,18 +26,11 @@ def problems_of(path: Path, text: str) -> list[str]:
 def test_every_planted_mistake_is_reported_at_once_with_its_place() -> None:
     with pytest.raises(InventoryError) as caught:
         spec.load(inventory.load(str(CASES / "mistakes.ini")))
-    found = [
-        " | ".join(
-            (
-                ",".join(problem.hosts),
-                problem.origin.split("/")[-1],
-                problem.variable,
-                problem.reason,
-                problem.hint,
-            )
-        )
-        for problem in caught.value.problems
-    ]
+    found = []
+    for problem in caught.value.problems:
+        place = problem.origin.split("/")[-1]
+        parts = (",".join(problem.hosts), place, problem.variable, problem.reason, problem.hint)
+        found.append(" | ".join(filter(None, parts)))
     expected = (CASES / "mistakes.expected").read_text().splitlines()
     assert sorted(found) == sorted(expected)
 

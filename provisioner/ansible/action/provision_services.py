@@ -7,12 +7,16 @@ is wrong once its templates are resolved.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+
+# In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from provisioner import engines, rules, services, words
 from provisioner.services import Finding, Service

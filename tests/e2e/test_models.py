@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reaches the served directory when the hub or the disk misbehaves: nothing that is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Hub, Machines, inventory_with
+
+from provisioner.lab import controller, tiny_model
+
+REPOSITORY = "faulty/model"
+SHARD = 1024**2
+FILES = f"{REPOSITORY}/*.safetensors"
+SOURCES = ("huggingface", "modelscope")
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def fetch(machines: Machines, hub: Hub, source: str, tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """Serve a small model on a hub without faults, and return the command that fetches it on the third host."""
+    root = controller.cache_dir() / "models"
+    shutil.rmtree(root / REPOSITORY, ignore_errors=True)
+    tiny_model.make(root, REPOSITORY, shards=2, shard_bytes=SHARD)
+    words = f"serve_engine=vllm serve_model={REPOSITORY} serve_model_source={source} model_store_attempts=3"
+    inventory = inventory_with(
+        tmp_path, machines.inventory, [("third ansible_port=2243", f"third ansible_port=2243 {words}")]
+    )
+    assert hub.sent() == {}
+    yield (
+        "apply",
+        str(inventory),
+        "--limit",
+        "third",
+        "--phase",
+        "host",
+        "--phase",
+        "models",
+        "--yes",
+        "--json",
+    )
+    machines.sh("third", f"rm -rf /var/lib/provision/models/{source}/faulty*")
+    shutil.rmtree(root / REPOSITORY.split("/", maxsplit=1)[0])
+
+
+def served(machines: Machines, source: str) -> list[str]:
+    """Return the files of the directory that an engine would serve."""
+    folder = f"/var/lib/provision/models/{source}/faulty--model"
+    return machines.sh(
+        "third", f"find {folder}/main {folder}/master -type f 2>/dev/null", check=False
+    ).split()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "cut", "after": SHARD // 2, "count": 1},
+        {"kind": "wrong", "count": 1},
+        {"kind": "status", "status": 429, "retry_after": 1, "count": 2},
+    ],
+    ids=lambda fault: str(fault["kind"]),
+)
+def test_a_passing_fault_costs_a_retry(
+    machines: Machines, hub: Hub, fetch: tuple[str, ...], source: str, fault: Mapping[str, Any]
+) -> None:
+    hub.faults({"path": FILES, **fault})
+    machines.provision(*fetch)
+    assert len([path for path in served(machines, source) if path.endswith(".safetensors")]) == 2
+
+
+@pytest.mark.parametrize("kind", ["wrong", "truncate"])
+def test_a_lasting_fault_is_an_error_and_nothing_wrong_is_served(
+    machines: Machines, hub: Hub, fetch: tuple[str, ...], source: str, kind: str
+) -> None:
+    hub.faults({"path": FILES, "kind": kind, "after": SHARD // 2})
+    (failure,) = machines.provision(*fetch, code=1).report["failures"]
+    assert ".safetensors" in failure["message"]
+    assert failure["next"]
+    assert served(machines, source) == []
+    hub.reset()
+    machines.provision(*fetch)
+    assert len([path for path in served(machines, source) if path.endswith(".safetensors")]) == 2
+
+
+def test_a_run_after_a_cut_resumes_where_it_stopped(
+    machines: Machines, hub: Hub, fetch: tuple[str, ...], source: str
+) -> None:
+    hub.faults(
+        {"path": FILES, "kind": "cut", "after": SHARD // 2}, {"path": FILES, "kind": "status", "status": 500}
+    )
+    machines.provision(*fetch, code=1)
+    already = hub.bytes_of(".safetensors")
+    hub.reset()
+    machines.provision(*fetch)
+    assert hub.bytes_of(".safetensors") < 2 * SHARD * 1.1
+    assert served(machines, source)
+    assert already >= 0
+
+
+def test_a_full_disk_is_refused_before_the_first_byte(
+    machines: Machines, hub: Hub, fetch: tuple[str, ...], source: str
+) -> None:
+    store = "/var/lib/provision/models"
+    machines.sh("third", f"mkdir -p {store} && mount -t tmpfs -o size=1m tmpfs {store}")
+    try:
+        (failure,) = machines.provision(*fetch, code=1).report["failures"]
+    finally:
+        machines.sh("third", f"umount {store}")
+    assert "free" in failure["message"]
+    assert "need" in failure["message"]
+    assert hub.bytes_of(".safetensors") == 0
+    assert served(machines, source) == []

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is left of a host after remove: what was there before, and what is listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from conftest import LAB, Machines
+
+from provisioner import lab
+
+# What a removal may leave: caches and indexes that the package managers and systemd keep by themselves.
+LEFT = (
+    "/home/lab/.ansible",
+    "/root/.ansible",
+    "/tmp",
+    "/var/cache/",
+    "/var/lib/apt/",
+    "/var/lib/dpkg/",
+    "/var/lib/systemd/",
+    "/etc/ld.so.cache",
+    "/etc/.pwd.lock",
+    "/var/tmp",
+)
+
+
+def test_remove_asks_first_then_takes_the_host_back(serving: Machines, bare: Mapping[str, str]) -> None:
+    command = ("remove", str(serving.inventory), "--limit", "ms")
+    assert "ms: remove vllm.service" in serving.provision(*command, code=2).err
+    assert serving.pid("ms")
+
+    serving.provision(*command, "--yes")
+    assert serving.sh("ms", "systemctl list-unit-files --no-legend 'vllm*' 'provision-*'") == ""
+    assert "model.safetensors" in serving.sh("ms", "ls /var/lib/provision/models/modelscope/*/*")
+
+    serving.provision(*command, "--yes", "--models")
+    after = lab.filesystem_digest("ms", lab=LAB)
+    changed = sorted(path for path in {*bare, *after} if bare.get(path) != after.get(path))
+    assert [path for path in changed if not path.startswith(LEFT)] == []
