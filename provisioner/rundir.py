@@ -104,16 +104,16 @@ def runs() -> tuple[RunDir, ...]:
 
 
 def find(name: str = "latest") -> RunDir:
-    """Return the run of this name, of the one name that begins so, or the latest."""
+    """Return the run of this name, the only one whose name holds this text, or the latest."""
     known = runs()
     if not known:
         raise UsageError(f"there is no run in {root()}", "run provision apply first")
     if name == "latest":
         return known[0]
-    fitting = [run for run in known if run.id.startswith(name)]
+    fitting = [run for run in known if name in run.id]
     if len(fitting) != 1:
         count = "no run" if not fitting else f"{len(fitting)} runs"
-        raise UsageError(f"{count} with a name that begins with {name!r}", "see provision runs list")
+        raise UsageError(f"{count} with a name that holds {name!r}", "see provision runs list")
     return fitting[0]
 
 

@@ -43,20 +43,21 @@ def test_a_relative_state_folder_is_not_used(monkeypatch: pytest.MonkeyPatch, tm
     assert rundir.root() == tmp_path / ".local" / "state" / "provision" / "runs"
 
 
-def test_runs_are_found_by_name_beginning_and_as_the_latest() -> None:
+def test_runs_are_found_by_a_part_of_their_name_and_as_the_latest() -> None:
     old, new = made("20260101-000000000-aaaa"), made("20260102-000000000-bbbb")
     made("not-a-run")
     (rundir.root() / "20260103-000000000-cccc").symlink_to(old)
     assert [run.path for run in rundir.runs()] == [new, old]
     assert rundir.find().path == new
     assert rundir.find("20260101").path == old
+    assert rundir.find("aaaa").path == old
 
 
 @pytest.mark.parametrize("name", ["2027", "2026", "../x"])
 def test_an_unknown_or_ambiguous_name_is_a_usage_error(name: str) -> None:
     made("20260101-000000000-aaaa")
     made("20260102-000000000-bbbb")
-    with pytest.raises(UsageError, match=r"begins with"):
+    with pytest.raises(UsageError, match="that holds"):
         rundir.find(name)
 
 

@@ -86,7 +86,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Tell that the host cannot be reached."""
-        self._result(result, "unreachable", ignored=result.task_fields.get("ignore_unreachable") is True)
+        self._result(result, "unreachable", ignored=bool(result.task.ignore_unreachable))
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Tell what an item of a loop reports; the loop itself gives one result at its end."""
@@ -96,7 +96,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Tell which item of a loop failed."""
         status = "unreachable" if result.is_unreachable() else "failed"
-        ignored = result.task_fields.get("ignore_errors") is True
+        ignored = result.task.ignore_errors is True
         self._result(result, status, ignored=ignored, item=_label(result))
 
     def v2_runner_retry(self, result: Any) -> None:
@@ -110,7 +110,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_on_file_diff(self, result: Any) -> None:
         """Keep the diff for the result; Ansible asks for it only where diffs are on."""
         diff = result.result.get("diff")
-        if diff and result.is_changed() and result.task_fields.get("diff") is True and not _hidden(result):
+        if diff and result.is_changed() and result.task.diff is True and not _hidden(result):
             key = (result.host.name, result.task._uuid)
             self._diffs[key] = self._diffs.get(key, "") + COLOUR.sub("", self._get_diff(diff))
 
@@ -145,8 +145,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 
 def _hidden(result: Any) -> bool:
-    data = result.result
-    return bool(result.task_fields.get("no_log") or data.get("_ansible_no_log") or "censored" in data)
+    return "censored" in result.result or bool(result.result.get("_ansible_no_log"))
 
 
 def _label(result: Any) -> str:
