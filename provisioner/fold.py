@@ -108,6 +108,7 @@ class Fold:
     def _start_phase(self, event: PhaseStart) -> None:
         self._times = self._clocked()
         self._course.phase, self._phase_since = event.phase, event.t
+        self._course.begun.add(event.phase)
         if event.phase not in self._course.phases:
             self._course.phases.append(event.phase)
         for name in event.hosts:

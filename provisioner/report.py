@@ -162,9 +162,17 @@ class Report:
         return tuple(rung for rung in self.rungs if rung.status == FAILED)
 
     @property
+    def missed(self) -> tuple[str, ...]:
+        """Return the hosts that the run left aside although nothing failed on them."""
+        stopped = {failure.host for failure in self.failures}
+        unfinished = (host.name for host in self.hosts if any(c.outcome == NOT_REACHED for c in host.cells))
+        return tuple(name for name in unfinished if name not in stopped)
+
+    @property
     def exit_code(self) -> int:
         """Return 0 when all is well, 2 when only consent is missing, else 1."""
-        if not self.complete or self.unhealthy or any(not failure.consent for failure in self.failures):
+        broken = any(not failure.consent for failure in self.failures)
+        if broken or self.unhealthy or self.missed or not self.complete:
             return 1
         return 2 if self.failures else 0
 

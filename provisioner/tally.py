@@ -28,11 +28,12 @@ class Now:
 
 @dataclass
 class Course:
-    """Tell where the whole run is: its phases in order, the present one, whether it has ended."""
+    """Tell where the whole run is: all phases, the present one, those that began, whether it ended."""
 
     phases: list[str]
     phase: str = ""
     complete: bool = False
+    begun: set[str] = field(default_factory=set)
 
     def before(self, phase: str, other: str) -> bool:
         """Tell whether one phase comes before another."""
@@ -114,7 +115,7 @@ class HostTally:
         if failures:
             return r.SKIPPED if course.before(phase, failures[0].phase) else r.NOT_REACHED
         if course.complete:
-            return r.SKIPPED if self.phases else r.NOT_REACHED
+            return r.SKIPPED if self.phases and phase in course.begun else r.NOT_REACHED
         over = bool(course.phase) and course.before(phase, course.phase)
         return r.SKIPPED if over and self.phases else WAITING
 

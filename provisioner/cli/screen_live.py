@@ -22,8 +22,8 @@ from provisioner.fold import Fold
 from provisioner.plain import one_line
 from provisioner.tally import RUNNING, WAITING
 
-WIDE, MEDIUM = 100, 60
-LONG_NAME, SHORT_NAME = 12, 4
+MEDIUM = 60
+NAME_ROOM = ((100, 12), (80, 6), (0, 4))  # from this width on, so many letters of a phase
 FRAME_LINES = 5
 STYLE_BAD = "bold red"
 
@@ -56,8 +56,9 @@ class LiveTable:
         if width < MEDIUM:
             table.add_column("", no_wrap=True, width=max(len(self.fold.phases), 1))
         else:
+            letters = next(room for least, room in NAME_ROOM if width >= least)
             for phase in self.fold.phases:
-                name = one_line(phase)[: LONG_NAME if width >= WIDE else SHORT_NAME]
+                name = one_line(phase)[:letters]
                 table.add_column(Text(name), no_wrap=True, min_width=3)
         table.add_column("Now", no_wrap=True, overflow="ellipsis", ratio=1)
         if width >= MEDIUM:

@@ -135,6 +135,7 @@ def _end(report: r.Report) -> Iterator[Text]:
         f"{report.changed} {'would change' if report.check else 'changed'}",
     ]
     parts += [f"{bad} stopped"] if bad else []
+    parts += [f"{len(report.missed)} left aside"] if report.missed and report.complete else []
     parts += [] if report.complete else ["cut short"]
     style = {0: "bold green", 1: "bold red", 2: "bold yellow"}[report.exit_code]
     verdict = {0: "done", 1: "failed", 2: "waits for consent"}[report.exit_code]

@@ -128,7 +128,8 @@ def test_an_ignored_failure_says_so(lines: Lines) -> None:
 
 def test_a_retry_is_progress(lines: Lines) -> None:
     told = [line for line in lines if line["event"] == "progress" and line["host"] == "good"]
-    assert [(line["attempt"], line["attempts"]) for line in told] == [(1, 6), (2, 6)]
+    assert [line["attempts"] for line in told] == [6, 6]
+    assert told[0]["attempt"] < told[1]["attempt"]  # where they begin differs between versions of Ansible
     transfer = {"label": "weights", "done_bytes": 5, "total_bytes": 10, "rate_bytes_s": 2.5}
     assert told[0]["provision"] == {"progress": transfer}
 

@@ -69,9 +69,24 @@ def test_a_phase_and_a_host_that_never_came_are_not_reached() -> None:
 
 
 def test_a_phase_that_was_not_asked_for_is_skipped_not_missed() -> None:
-    report = fold(recorded("consent"), phases=PHASES)
+    begun = [events.PhaseStart(1.0, phase, ("alpha", "beta")) for phase in PHASES]
+    start, serve, *rest, end = recorded("consent")
+    report = fold([start, *begun[:3], serve, *rest, begun[4], end])
+    assert report.exit_code == 2
     assert outcomes(report)["beta"] == ["skipped", "skipped", "skipped", "ok", "skipped"]
     assert outcomes(report)["alpha"] == ["skipped", "skipped", "skipped", "failed", "not reached"]
+
+
+def test_a_host_that_the_run_left_aside_is_not_done() -> None:
+    report = fold(recorded("converged"), hosts=("alpha", "beta", "planned"), phases=PHASES)
+    assert report.missed == ("planned",)
+    assert report.exit_code == 1
+
+
+def test_a_phase_that_never_began_in_a_whole_run_is_not_done() -> None:
+    report = fold(recorded("converged"), phases=(*PHASES, "Later"))
+    assert outcomes(report)["alpha"][-1] == "not reached"
+    assert report.missed == ("alpha", "beta")
 
 
 def test_a_report_without_any_event_is_a_failure() -> None:
