@@ -125,6 +125,8 @@ def hooks(wanted: Recipe, work: Path) -> list[tuple[str, str]]:
         f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
         f'chroot "$1" install --directory --owner={USER} --group={USER} --mode=700 /home/{USER}/.ssh',
         f"copy-in {work / 'sudoers-lab'} /etc/sudoers.d",
+        # Files that an ordinary user copies in are that user's, and sudo trusts none of those.
+        'chroot "$1" chown --recursive root:root /etc/sudoers.d /usr/local/share/ca-certificates',
         # An empty file, not the word "uninitialized": a host that is up is past its first boot.
         ': > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
         f'systemctl --root="$1" mask --quiet {" ".join(MASKED)}',
