@@ -138,6 +138,8 @@ def test_a_loop_is_one_result_and_one_more_for_each_payload(lines: Lines) -> Non
     item, whole = results(lines, "Go through a loop")
     assert (item["item"], item["provision"]) == ("b", {"warning": ["a warning of b"]})
     assert (whole["status"], "item" in whole) == ("changed", False)
+    assert "diff" not in item
+    assert [text for text in whole["diff"].splitlines() if text.startswith("+new")] == ["+new b"]
     assert results(lines, "Go through secrets")[0]["item"] == "(item)"
 
 
@@ -168,7 +170,7 @@ def test_check_mode_is_told_and_nothing_is_said_without_diff(tmp_path: Path) -> 
 
 
 def test_without_the_variable_it_is_not_there(tmp_path: Path) -> None:
-    shown = play(tmp_path, "--limit=good")
+    shown = play(tmp_path, "--limit=good", "--start-at-task=Ask the model")
     assert "PLAY RECAP" in shown
     assert "WARNING" not in shown
     assert sorted(path.name for path in tmp_path.iterdir()) == [".ansible"]
