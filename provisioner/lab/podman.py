@@ -79,7 +79,9 @@ class Podman:
     def remove(self, names: Sequence[str]) -> None:
         """Remove containers with what they hold, running or not; names unknown are no error."""
         if names:
-            self.run("rm", "--force", "--time=2", "--volumes", "--ignore", *names)
+            # Two calls, because `rm` of older versions knows no time limit.
+            self.run("stop", "--time=2", "--ignore", *names, check=False)
+            self.run("rm", "--force", "--volumes", "--ignore", *names)
 
 
 def connect(*, start: bool = False) -> Podman:
