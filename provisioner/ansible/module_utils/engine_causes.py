@@ -50,6 +50,9 @@ COMMON = (
         "the engine's user needs to read the model; see the line above for the path",
     ),
 )
+_ERROR = re.compile(r"\b\w*(Error|Exception)\b: .+")
+_SHOWN_ERRORS = 4
+_SHOWN_LINES = 8
 _FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the host has the rest"
 
 
@@ -65,6 +68,18 @@ def explain(
             if found:
                 return f"{cause.meaning} ({_shortened(found.group(0))})", cause.next_step
     return "", _FALLBACK.format(unit=unit)
+
+
+def excerpt(journal: Iterable[str]) -> list[str]:
+    """Return the journal's last errors and its last lines; a long traceback hides both."""
+    lines = list(journal)
+    errors = []
+    for line in lines:
+        found = _ERROR.search(line)
+        if found and found.group(0) not in errors:
+            errors.append(found.group(0))
+    last = [line for line in lines[-_SHOWN_LINES:] if not any(error in line for error in errors)]
+    return [_shortened(line) for line in [*errors[-_SHOWN_ERRORS:], *last]]
 
 
 def _shortened(text: str) -> str:

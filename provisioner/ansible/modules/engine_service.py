@@ -52,8 +52,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_look import Look, look
 from ansible.module_utils.engine_unit import UnitError, UnitStatus
 
-JOURNAL_LINES = 40
-SHOWN_LINES = 12
+JOURNAL_LINES = 600
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 
 
@@ -130,7 +129,7 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
         engine_unit.stop(unit)
     meaning, step = engine_causes.explain(journal, status.result, module.params["causes"], unit)
     head = f"{unit} did not start: {meaning or status.result}"
-    refuse(module, "\n".join([head, *(f"  {line}" for line in journal[-SHOWN_LINES:])]), step)
+    refuse(module, "\n".join([head, *(f"  {line}" for line in engine_causes.excerpt(journal))]), step)
 
 
 def remove(module: AnsibleModule) -> None:
