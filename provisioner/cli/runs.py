@@ -36,7 +36,10 @@ def show(run: str, as_json: bool) -> int:
     found = rundir.find(run)
     report = _report(found)
     if report is None:
-        raise UsageError(f"run {found.id} has no report: it was killed", f"its events are in {found.events}")
+        raise UsageError(
+            f"run {found.id} has no report that can be read: it goes on, was killed or is too old",
+            f"its events are in {found.events}",
+        )
     if as_json:
         click.echo(report.to_json())
     else:
@@ -45,7 +48,11 @@ def show(run: str, as_json: bool) -> int:
 
 
 def _report(found: RunDir) -> Report | None:
-    return Report.from_json(found.report.read_text()) if found.report.is_file() else None
+    """Return the report of a run, or None when it has none that can be read."""
+    try:
+        return Report.from_json(found.report.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _list() -> int:
@@ -61,7 +68,7 @@ def _list() -> int:
 def _row(found: RunDir) -> tuple[str, ...]:
     report = _report(found)
     if report is None:
-        return found.id, "", "", "", "", "killed"
+        return found.id, "", "", "", "", "no report"
     result = {0: "done", 1: "failed", 2: "needs consent"}[report.exit_code]
     failed = len({failure.host for failure in report.failures})
     return found.id, str(len(report.hosts)), str(report.changed), str(failed), f"{report.seconds:.0f}", result

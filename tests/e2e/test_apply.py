@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import LAB, Done, Machines, inventory_with
-
 from provisioner import lab
+from tests.e2e.machines import LAB, Done, Machines, inventory_with
 
 
 def test_bare_hosts_end_with_an_answer(first_apply: Done) -> None:

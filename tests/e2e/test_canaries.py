@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import Machines, inventory_with
-
 from provisioner import rundir
+from tests.e2e.machines import Machines, inventory_with
 
 CANARY = "canary-8d1f"
 VAULT, BECOME, KEY, TOKEN = (f"{CANARY}-{name}" for name in ("vault", "become", "key", "token"))

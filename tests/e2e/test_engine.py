@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import LAB, Hub, Machines, inventory_with
 
 from provisioner import lab
+from tests.e2e.machines import LAB, Hub, Machines, inventory_with
 
 WEIGHTS = "/var/lib/provision/models/modelscope/HuggingFaceTB--SmolLM2-135M-Instruct/master/model.safetensors"
 # Answers like a healthy engine as long as nobody asks it to generate.

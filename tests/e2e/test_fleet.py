@@ -6,9 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conftest import LAB, Machines
-
 from provisioner import lab
+from tests.e2e.machines import LAB, Machines
 
 
 def test_a_host_that_is_down_does_not_stop_the_others(serving: Machines) -> None:

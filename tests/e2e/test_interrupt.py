@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Hub, Machines, interrupt, inventory_with
 
 from provisioner.lab import controller, tiny_model
+from tests.e2e.machines import Hub, Machines, interrupt, inventory_with
 
 REPOSITORY = "stand-in/interrupted"
 SHARD = 4 * 1024**2

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Hub, Machines, inventory_with
 
 from provisioner.lab import controller, tiny_model
+from tests.e2e.machines import Hub, Machines, inventory_with
 
 REPOSITORY = "faulty/model"
 SHARD = 1024**2
@@ -26,11 +26,12 @@ def source(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fetch(machines: Machines, hub: Hub, source: str, tmp_path: Path) -> Iterator[tuple[str, ...]]:
-    """Serve a small model on a hub without faults, and return the command that fetches it on the third host."""
+    """Serve a small model on a sound hub, and return the command that fetches it on the third host."""
     root = controller.cache_dir() / "models"
     shutil.rmtree(root / REPOSITORY, ignore_errors=True)
     tiny_model.make(root, REPOSITORY, shards=2, shard_bytes=SHARD)
-    words = f"serve_engine=vllm serve_model={REPOSITORY} serve_model_source={source} model_store_attempts=3"
+    words = f"serve_engine=vllm serve_model={REPOSITORY} serve_model_source={source}"
+    words += " model_store_attempts=3"
     inventory = inventory_with(
         tmp_path, machines.inventory, [("third ansible_port=2243", f"third ansible_port=2243 {words}")]
     )

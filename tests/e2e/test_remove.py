@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conftest import LAB, Machines
-
 from provisioner import lab
+from tests.e2e.machines import LAB, Machines
 
 # What a removal may leave: caches and indexes that the package managers and systemd keep by themselves.
 LEFT = (

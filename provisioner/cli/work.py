@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run playbooks for a command: show what happens, keep the evidence, and find the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from provisioner import fold, plan, run, rundir
+from provisioner.cli import options, screen
+from provisioner.cli.options import Selection
+from provisioner.errors import ConsentRequired, UsageError
+from provisioner.events import Event
+from provisioner.plan import Plan
+from provisioner.report import Report
+from provisioner.run import Outcome, Request
+from provisioner.rundir import RunDir
+
+CONSENT = "provision_consent"
+SITE = "site"
+
+
+class Work:
+    """Carry what the runs of one command share: the checked fleet, the options, the console."""
+
+    def __init__(
+        self, values: dict[str, Any], *, as_json: bool, phases: tuple[str, ...] = (), ladder: bool = False
+    ) -> None:
+        self._selection: Selection = options.choose(values)
+        self._forks: int | None = values.pop("forks")
+        self._verbosity: int = values.pop("verbose")
+        self._as_json = as_json
+        self._ladder = ladder
+        self._phases = phases
+        self.plan: Plan = plan.make(self._selection.fleet(), phases)
+        self._console = Console(stderr=as_json)
+
+    def may_ask(self) -> bool:
+        """Tell whether a person is there to answer."""
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self._as_json
+
+    def run(
+        self,
+        playbook: str,
+        words: dict[str, Any],
+        *,
+        check: bool = False,
+        diff: bool = False,
+        only: tuple[str, ...] = (),
+    ) -> Report:
+        """Run the playbook on all chosen hosts or `only` on some, show it as it happens, return its report.
+
+        Raises Interrupted at Ctrl-C, and UsageError when Ansible refused to start.
+        """
+        chosen = self._selection
+        request = Request(
+            playbook=playbook,
+            inventory=chosen.source,
+            phases=self._phases,
+            limit=",".join(only) or chosen.limit,
+            extra_vars=chosen.extra_vars,
+            check=check,
+            diff=diff,
+            forks=self._forks,
+            verbosity=self._verbosity,
+            vault_password_files=chosen.vault_password_files,
+            words=tuple(words.items()),
+            secrets=chosen.secrets,
+        )
+        run_dir = rundir.create()
+        rundir.write(run_dir.plan, json.dumps(self.plan.to_json(), indent=2))
+        report, outcome = self._execute(request, run_dir, only)
+        if outcome.interrupted and self._as_json:
+            click.echo(report.to_json(), nl=False)
+        run.raise_if_interrupted(outcome)
+        if outcome.returncode and not report.complete and not report.failures:
+            reason = f"Ansible stopped before any host was reached: {_last_error(run_dir.log)}"
+            raise UsageError(reason, f"see {run_dir.log}")
+        return report
+
+    def _execute(self, request: Request, run_dir: RunDir, only: tuple[str, ...]) -> tuple[Report, Outcome]:
+        """Run Ansible under the screen, and write down what came of it."""
+        hosts = only or tuple(host.name for host in self.plan.fleet.hosts)
+        phases = tuple(phase.title for phase in self.plan.phases) if request.playbook == SITE else ()
+        folded = fold.Fold(hosts, phases)
+        show = screen.make(self._console, hosts=hosts, phases=phases, diff=request.diff, ladder=self._ladder)
+
+        def on_event(event: Event) -> None:
+            folded.add(event)
+            show.event(event)
+
+        with show:
+            outcome = run.execute(request, run_dir, on_event)
+        report = folded.report(run=run_dir.id, log=str(run_dir.log))
+        rundir.write(run_dir.report, report.to_json())
+        show.finish(report)
+        return report, outcome
+
+    def finish(self, report: Report) -> int:
+        """Print the document when asked for, and return the exit code; raises ConsentRequired."""
+        if self._as_json:
+            click.echo(report.to_json(), nl=False)
+        if report.exit_code == ConsentRequired.exit_code:
+            raise ConsentRequired(report.consent)
+        return report.exit_code
+
+
+def agree(needs: Iterable[str]) -> bool:
+    """Ask the person at the terminal to agree to all of `needs`."""
+    for need in needs:
+        click.echo(f"  - {need}", err=True)
+    return click.confirm("Go on with this?", err=True)
+
+
+def _last_error(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
+    return lines[-1].removeprefix("[ERROR]: ") if lines else "it gives no reason"
