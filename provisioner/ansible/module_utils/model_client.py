@@ -112,7 +112,10 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """Yield an error and what caused it; some libraries close the chain into a ring."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
         yield error
         error = error.__cause__ or error.__context__
 
@@ -121,6 +124,8 @@ def _kind(error: BaseException, status: int) -> str:
     if any(getattr(cause, "errno", None) == errno.ENOSPC for cause in _chain(error)):
         return "full"
     names = {parent.__name__ for parent in type(error).__mro__}
+    if "FileIntegrityError" in names and "FileSizeMismatchError" not in names:
+        return "wrong"
     if status in (401, 403) or "GatedRepoError" in names:
         return "refused"
     if status == 404:

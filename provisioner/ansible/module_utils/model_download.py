@@ -28,6 +28,10 @@ PROGRESS_BYTES = 1024**2
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 LONGEST_WAIT = 600.0
+ALTERED = (
+    "a mirror or proxy alters the file, or the revision has moved on: try another endpoint, or remove the "
+    "model's directory and apply again"
+)
 
 
 def ask(spec: dict[str, Any], revision: str) -> dict[str, Any]:
@@ -40,6 +44,11 @@ def ask(spec: dict[str, Any], revision: str) -> dict[str, Any]:
         if answers and answers[0]["ok"]:
             return dict(answers[0])
         failures.add(answers, progressed=False)
+
+
+def told(answer: dict[str, Any]) -> str:
+    """Return a failure with the file it is about."""
+    return ": ".join(filter(None, [answer.get("name"), answer["error"]]))
 
 
 class Failures:
@@ -57,7 +66,7 @@ class Failures:
                 raise self.final(answer, where)
         self.in_a_row = 1 if progressed else self.in_a_row + 1
         stalled = f"no data for {2 * self.spec['stall_seconds']} s, or its client ended"
-        reason = answers[-1]["error"] if answers else stalled
+        reason = told(answers[-1]) if answers else stalled
         wait = max([0.0, *(answer["retry_after"] for answer in answers)])
         if self.in_a_row >= self.spec["attempts"] or wait > LONGEST_WAIT:
             asked = f"; the hub asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
@@ -85,6 +94,8 @@ class Failures:
                 f"the disk became full while {wanted} was fetched ({answer['error']})",
                 "free space and apply again: what has arrived is kept",
             )
+        if answer["kind"] == "wrong":
+            return StoreFault(f"{where} keeps sending {answer['name']} wrong: {answer['error']}", ALTERED)
         if answer["kind"] == "missing":
             return StoreFault(
                 f"{where} has no {wanted}, or hides it from who asks ({answer['error']})",
@@ -188,5 +199,5 @@ class Download:
                 raise StoreFault(
                     f"{name} of {Wanted.of(self.spec)} {reason}; {self.spec['endpoint']} sent it wrong "
                     f"{self._wrong[name]} times",
-                    "the hub, a mirror or a proxy in between alters the file: try another endpoint",
+                    ALTERED,
                 )

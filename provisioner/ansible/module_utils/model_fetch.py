@@ -154,7 +154,8 @@ class Fetch:
             (self.staging / stray).unlink()
         for name in manifest.files:
             settle(self.staging / name)
-        self.write_notes(self.staging, manifest)
+        manifest.write(self.staging)
+        self.write_stamps(self.staging, manifest)
         for folder in [self.staging, *(path for path in self.staging.rglob("*") if path.is_dir())]:
             make_directory(folder)
             sync(folder)
@@ -167,16 +168,18 @@ class Fetch:
             settle(self.staging / name)
             make_directory((self.directory / name).parent)
             (self.staging / name).replace(self.directory / name)
-        self.write_notes(self.directory, manifest)
+        if names or manifest != self.old:
+            # Whoever started before the manifest was written may have loaded other bytes.
+            manifest.write(self.directory)
+        self.write_stamps(self.directory, manifest)
         for name in set(self.old.files if self.old else ()) - set(manifest.files):
             (self.directory / name).unlink()
         sync(self.directory)
         shutil.rmtree(str(self.staging))
 
     @staticmethod
-    def write_notes(directory: Path, manifest: Manifest) -> None:
-        """Write the manifest and the stamps of files that are all right now."""
-        manifest.write(directory)
+    def write_stamps(directory: Path, manifest: Manifest) -> None:
+        """Record that all files are right now, and give both notes their owner."""
         write_stamps(directory, manifest.files)
         for name in (MANIFEST, STAMPS):
             settle(directory / name)

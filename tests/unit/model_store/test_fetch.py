@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch with the hubs' real clients from a hub that misbehaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import model_download, model_process
+from ansible.module_utils.model_fetch import fetch
+from ansible.module_utils.model_files import MANIFEST, StoreFault, Wanted, doubt, read_manifest
+
+REPO = "stand-in/noise"
+ONE = "model-00001-of-00002.safetensors"
+TWO = "model-00002-of-00002.safetensors"
+Orders = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_download, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(model_process, "LOOK_SECONDS", 0.05)
+
+
+def outcome(spec: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(Path(spec["result"]).read_text())
+    return told
+
+
+def sums(directory: Path) -> dict[str, str]:
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.startswith(".provision-")
+    }
+
+
+def assert_served_whole(hub: Any, spec: dict[str, Any]) -> None:
+    directory = Path(spec["directory"])
+    assert sums(directory) == sums(hub.model)
+    assert not directory.with_name(directory.name + ".partial").exists()
+    assert doubt(directory, Wanted.of(spec)) == ""
+
+
+def assert_nothing_served(spec: dict[str, Any]) -> None:
+    assert not Path(spec["directory"]).exists()
+
+
+def test_publishes_every_file_with_its_hash(hub: Any, orders: Orders, source: str) -> None:
+    spec = orders(source)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    told = outcome(spec)
+    assert told["state"] == "done"
+    assert told["changed"] is True
+    assert sorted(told["fetched"]) == sorted(sums(hub.model))
+    manifest = read_manifest(Path(spec["directory"]))
+    assert manifest is not None
+    assert {name: known.sha256 for name, known in manifest.files.items()} == sums(hub.model)
+    assert manifest.files[ONE].origin == "hub"
+    assert hub.stats(ONE)["bytes"] == (hub.model / ONE).stat().st_size
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "cut", "after": 11 * 1024**2, "count": 1})
+    spec = orders(source)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    size = (hub.model / ONE).stat().st_size
+    # At most the block that was being filled when it broke comes twice.
+    assert size <= hub.stats(ONE)["bytes"] <= size + 2 * 1024**2
+
+
+def test_a_later_run_resumes_what_an_earlier_one_left(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant(
+        {"path": f"*/{ONE}", "kind": "cut", "after": 11 * 1024**2, "count": 1},
+        {"path": f"*/{ONE}", **down(500)},
+    )
+    spec = orders(source, attempts=1)
+    with pytest.raises(StoreFault):
+        fetch(spec)
+    assert_nothing_served(spec)
+    hub.plant()
+    hub.forget()
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    size = (hub.model / ONE).stat().st_size
+    assert hub.stats(ONE)["bytes"] <= size - 10 * 1024**2
+    assert "bytes" not in hub.stats(TWO)
+
+
+def test_wrong_bytes_are_fetched_again(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "wrong", "after": 4096, "count": 1})
+    spec = orders(source)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    assert hub.stats(TWO)["bytes"] == (hub.model / TWO).stat().st_size
+
+
+def test_a_hub_that_keeps_sending_wrong_bytes_is_named(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "wrong", "after": 4096})
+    spec = orders(source)
+    with pytest.raises(
+        StoreFault, match=r"model-00001.* has sha256 [0-9a-f]{64}, expected [0-9a-f]{64}"
+    ) as caught:
+        fetch(spec)
+    assert hub.url in str(caught.value)
+    assert_nothing_served(spec)
+    assert outcome(spec)["message"] == str(caught.value)
+
+
+def test_a_wrong_small_file_is_noticed_by_its_git_hash(hub: Any, orders: Orders) -> None:
+    hub.plant({"path": "*/config.json", "kind": "wrong", "after": 3})
+    spec = orders()
+    with pytest.raises(StoreFault, match=r"config.json .* has git hash"):
+        fetch(spec)
+    assert_nothing_served(spec)
+
+
+def test_a_truncated_answer_is_completed(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "truncate", "after": 1000, "count": 1})
+    spec = orders(source)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+
+
+def test_a_hub_that_always_truncates_is_given_up(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "truncate", "after": 1000})
+    spec = orders(source, attempts=2)
+    with pytest.raises(StoreFault, match="failed 2 times in a row"):
+        fetch(spec)
+    assert_nothing_served(spec)
+
+
+def down(status: int) -> dict[str, Any]:
+    return {"kind": "status", "status": status}
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_passing_error_is_retried(hub: Any, orders: Orders, source: str, status: int) -> None:
+    hub.plant({"path": f"*/{ONE}", **down(status), "retry_after": 0, "count": 1})
+    spec = orders(source)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    assert hub.stats(ONE)["requests"] == 2
+
+
+def test_a_lasting_error_says_what_where_and_what_next(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", **down(500)})
+    spec = orders(source, attempts=2)
+    with pytest.raises(StoreFault, match=f"{hub.url} failed 2 times in a row.*500") as caught:
+        fetch(spec)
+    assert "apply again" in caught.value.next
+    assert_nothing_served(spec)
+
+
+def test_a_hub_that_falls_silent_is_left_and_asked_again(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "stall", "after": 11 * 1024**2, "count": 1})
+    spec = orders(source, stall_seconds=1)
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    size = (hub.model / ONE).stat().st_size
+    assert hub.stats(ONE)["bytes"] <= size + 2 * 1024**2
+
+
+def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orders, source: str) -> None:
+    spec = orders(source, reserve_bytes=10**18)
+    with pytest.raises(
+        StoreFault, match=r"not enough disk .* GB still to fetch .* GB are free at "
+    ) as caught:
+        fetch(spec)
+    assert "model_store_root" in caught.value.next
+    assert not hub.stats(ONE)
+    assert not hub.stats("config.json")
+    assert_nothing_served(spec)
+
+
+def test_only_a_changed_file_is_fetched_again(hub: Any, orders: Orders, source: str) -> None:
+    spec = orders(source)
+    fetch(spec)
+    directory = Path(spec["directory"])
+    engine = (directory / ONE).open("rb")  # an engine that has the file mapped keeps the old bytes
+    flip(directory / ONE)
+    hub.forget()
+    assert doubt(directory, Wanted.of(spec)).startswith(ONE)
+    fetch(spec)
+    assert outcome(spec)["fetched"] == [ONE]
+    assert hub.stats(ONE)["requests"] == 1
+    assert not any(hub.stats(name) for name in ("", TWO, "config.json"))
+    assert_served_whole(hub, spec)
+    with engine:
+        assert hashlib.sha256(engine.read()).hexdigest() != sums(hub.model)[ONE]
+
+
+def test_a_touched_file_with_the_right_bytes_costs_no_fetch(hub: Any, orders: Orders) -> None:
+    spec = orders()
+    fetch(spec)
+    directory = Path(spec["directory"])
+    written = (directory / MANIFEST).stat().st_mtime_ns
+    (directory / ONE).touch()
+    hub.forget()
+    fetch(spec)
+    assert outcome(spec)["changed"] is False
+    assert not hub.stats(ONE)
+    assert (directory / MANIFEST).stat().st_mtime_ns == written
+    assert doubt(directory, Wanted.of(spec)) == ""
+
+
+def test_a_narrower_wish_drops_files_and_a_wider_one_fetches_them(
+    hub: Any, orders: Orders, source: str
+) -> None:
+    narrow = orders(source, exclude=["*-00002-of-*"])
+    fetch(narrow)
+    directory = Path(narrow["directory"])
+    assert TWO not in sums(directory)
+    hub.forget()
+    fetch(orders(source))
+    assert sums(directory) == sums(hub.model)
+    assert not hub.stats(ONE)
+    fetch(narrow)
+    assert TWO not in sums(directory)
+
+
+def test_a_repair_stays_with_the_commit_that_was_fetched(hub: Any, orders: Orders) -> None:
+    spec = orders()
+    fetch(spec)
+    flip(Path(spec["directory"]) / ONE)
+    flip(hub.model / ONE)  # the branch moves on
+    with pytest.raises(StoreFault, match="has no"):
+        fetch(spec)
+
+
+def test_a_model_the_hub_does_not_have_is_no_reason_to_retry(orders: Orders, source: str) -> None:
+    spec = orders(source, model="stand-in/nowhere")
+    with pytest.raises(StoreFault, match="has no stand-in/nowhere") as caught:
+        fetch(spec)
+    assert "serve_model" in caught.value.next
+    assert_nothing_served(spec)
+
+
+def test_a_missing_token_is_asked_for_by_its_word(hub: Any, orders: Orders, source: str) -> None:
+    hub.plant({"kind": "token", "token": "canary-7c1d"})
+    with pytest.raises(StoreFault, match="HTTP 401: no token was given") as caught:
+        fetch(orders(source))
+    assert f"model_store_{source}_token_file" in caught.value.next
+
+
+def test_the_token_reaches_the_hub_and_nothing_else(
+    hub: Any, orders: Orders, source: str, tmp_path: Path
+) -> None:
+    hub.plant(
+        {"kind": "token", "token": "canary-7c1d"},
+        {"path": "*.safetensors", "kind": "slow", "rate": 12 * 1024**2},
+    )
+    token = tmp_path / "token"
+    token.write_text("canary-7c1d\n")
+    spec = orders(source, token_file=str(token))
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec))
+    with subprocess.Popen(
+        [sys.executable, spec["program"], "fetch", str(path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as job:
+        seen = list(command_lines_while(job))
+        out, err = job.communicate()
+    assert job.returncode == 0, err.decode()
+    assert_served_whole(hub, spec)
+    assert hub.stats(ONE)["authorized"] > 0
+    assert any(b"client" in line for line in seen)
+    assert b"canary-7c1d" not in b"".join(seen) + out + err
+    token.unlink()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and hub.root not in path.parents]
+    assert not [path for path in kept if b"canary-7c1d" in path.read_bytes()]
+
+
+def command_lines_while(job: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Yield command lines and environments of the job and its children until it ends."""
+    while job.poll() is None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (process / "cmdline").read_bytes()
+                if b"model-store-" in line:
+                    yield line + (process / "environ").read_bytes()
+            except OSError:
+                continue
+
+
+def flip(path: Path) -> None:
+    """Change one byte in place."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
