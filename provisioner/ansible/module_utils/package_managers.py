@@ -13,6 +13,9 @@ from pathlib import Path
 
 QUERY_SECONDS = 60
 STAMP = Path("/run/provision/apt-refreshed")
+STAMPS = (STAMP, Path("/var/lib/apt/periodic/update-success-stamp"))
+LISTS = Path("/var/lib/apt/lists")
+SOURCES = Path("/etc/apt/sources.list.d")
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 FLOCK = "hhqqi0q"
 
@@ -92,11 +95,10 @@ class Apt:
 
     def stale(self, max_age: float) -> bool:
         """Tell whether the package lists are missing, old, or older than the sources they come from."""
-        stamps = [Path("/var/lib/apt/periodic/update-success-stamp"), STAMP]
-        refreshed = max((stamp.stat().st_mtime for stamp in stamps if stamp.exists()), default=0.0)
-        sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+        refreshed = max((stamp.stat().st_mtime for stamp in STAMPS if stamp.exists()), default=0.0)
+        sources = [SOURCES.with_name("sources.list"), SOURCES, *SOURCES.glob("*")]
         changed = max((source.stat().st_mtime for source in sources if source.exists()), default=0.0)
-        empty = not any(Path("/var/lib/apt/lists").glob("*_Packages*"))
+        empty = not any(LISTS.glob("*_Packages*"))
         return empty or refreshed < changed or time.time() - refreshed > max_age
 
     def script(self, *, repair: bool, refresh: bool, remove: bool) -> str:

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.package_managers import PackageFault
+from ansible.module_utils.transient_unit import UnitState
+
+from provisioner.ansible.modules import os_packages
+
+DONE = UnitState("inactive", "success", 0, "")
+RUNNING = UnitState("active", "success", 0, "one")
+FAILED = UnitState("failed", "exit-code", 100, "one")
+
+
+class Host:
+    """Stand in for a package manager and the unit that drives it."""
+
+    environment = ("LC_ALL=C",)
+
+    def __init__(self) -> None:
+        self.packages = {"bash": "bash", "libc": "libc"}
+        self.comes = {"chrony": "chrony", "libchrony": "libchrony"}
+        self.now = DONE
+        self.owner = ""
+        self.needed_too: set[str] = set()
+        self.scripts: list[dict[str, bool]] = []
+        self.started: list[list[str]] = []
+        self.ends_at_once = True
+
+    def installed(self) -> dict[str, str]:
+        return dict(self.packages)
+
+    def interrupted(self) -> bool:
+        return True
+
+    def stale(self, max_age: float) -> bool:
+        return max_age > 0
+
+    def script(self, **steps: bool) -> str:
+        self.scripts.append(steps)
+        return "script"
+
+    def would_remove(self, names: list[str]) -> set[str]:
+        return {*names, *self.needed_too}
+
+    def start(self, _name: str, argv: list[str], **_properties: Any) -> bool:
+        self.started.append(argv[4:])
+        if self.ends_at_once and self.now is DONE:
+            if self.scripts[-1]["remove"]:
+                self.packages = {key: name for key, name in self.packages.items() if name not in argv}
+            else:
+                self.packages.update(self.comes)
+        return True
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    fake = Host()
+    monkeypatch.setattr(os_packages, "manager", lambda: fake)
+    monkeypatch.setattr(os_packages, "lock_owner", lambda _packages: fake.owner)
+    monkeypatch.setattr(os_packages, "start_or_attach", fake.start)
+    monkeypatch.setattr(os_packages, "state", lambda _name: fake.now)
+    monkeypatch.setattr(os_packages, "wait", lambda _name, _seconds: fake.now)
+    monkeypatch.setattr(os_packages, "journal_tail", lambda *_arguments: "E: Unable to locate package chrony")
+    for name in ("BEFORE", "LEDGER", "WAITING"):
+        monkeypatch.setattr(os_packages, name, tmp_path / name)
+    return fake
+
+
+def call(
+    names: list[str], *, check: bool = False, warnings: list[str] | None = None, **params: Any
+) -> dict[str, Any]:
+    defaults = {"state": "present", "cache_valid_time": 1, "lock_timeout": 600, "poll": 0}
+    module = SimpleNamespace(
+        params={"names": names, **defaults, **params},
+        check_mode=check,
+        warn=(warnings if warnings is not None else []).append,
+    )
+    result: dict[str, Any] = os_packages.Transaction(module).result()
+    return result
+
+
+def test_what_is_there_costs_nothing(host: Host) -> None:
+    assert call(["bash"]) == {
+        "changed": False,
+        "finished": True,
+        "missing": [],
+        "installed": [],
+        "removed": [],
+    }
+    assert not host.started
+
+
+def test_installs_what_is_missing_and_reports_all_that_came(host: Host) -> None:
+    result = call(["bash", "chrony"])
+    assert (result["changed"], result["finished"]) == (True, True)
+    assert result["installed"] == ["chrony", "libchrony"]
+    assert host.started == [["chrony"]]
+    assert host.scripts == [{"repair": True, "refresh": True, "remove": False}]
+    assert call(["bash", "chrony"])["changed"] is False
+
+
+def test_check_mode_says_it_and_does_nothing(host: Host) -> None:
+    result = call(["chrony"], check=True)
+    assert (result["changed"], result["missing"]) == (True, ["chrony"])
+    assert result["diff"] == {"before": "", "after": "chrony\n"}
+    assert not host.started
+    assert not os_packages.BEFORE.exists()
+
+
+def test_reports_a_transaction_that_ended_between_two_calls(host: Host) -> None:
+    host.now = RUNNING
+    assert call(["chrony"])["finished"] is False
+    host.now = DONE
+    host.packages.update(host.comes)
+    result = call(["chrony"])
+    assert (result["changed"], result["installed"]) == (True, ["chrony", "libchrony"])
+    assert call(["chrony"])["changed"] is False
+
+
+def test_waits_for_a_lock_and_names_its_owner(host: Host) -> None:
+    host.owner = "unattended-upgr (process 812)"
+    result = call(["chrony"])
+    assert result["finished"] is False
+    assert result["provision"]["progress"]["label"] == "waiting for unattended-upgr (process 812)"
+    assert not host.started
+    with pytest.raises(PackageFault, match=r"unattended-upgr \(process 812\) has held"):
+        call(["chrony"], lock_timeout=-1)
+    host.owner = ""
+    assert call(["chrony"])["changed"] is True
+    assert not os_packages.WAITING.exists()
+
+
+def test_a_failed_transaction_shows_its_end_and_the_way_on(host: Host) -> None:
+    host.now = FAILED
+    with pytest.raises(PackageFault, match="installing chrony failed:\nE: Unable to locate") as caught:
+        call(["chrony"])
+    assert "mirror" in caught.value.next
+
+
+def test_a_package_that_did_not_come_is_an_error(host: Host) -> None:
+    host.comes = {}
+    with pytest.raises(PackageFault, match="chrony did not come"):
+        call(["chrony"])
+
+
+def test_restores_only_what_it_brought(host: Host) -> None:
+    call(["bash", "chrony"])
+    result = call([], state="restored")
+    assert result["removed"] == ["chrony", "libchrony"]
+    assert host.packages == {"bash": "bash", "libc": "libc"}
+    assert not os_packages.LEDGER.exists()
+    assert call([], state="restored")["changed"] is False
+
+
+def test_keeps_what_others_need_by_now(host: Host) -> None:
+    call(["chrony"])
+    host.needed_too = {"their-tool"}
+    warnings: list[str] = []
+    assert call(["chrony"], state="restored", warnings=warnings)["changed"] is False
+    assert warnings == ["chrony, libchrony stay: their-tool came later and need them"]
+
+
+def test_removes_by_name(host: Host) -> None:
+    host.packages["nouveau"] = "nouveau"
+    result = call(["nouveau", "missing"], state="absent")
+    assert result["removed"] == ["nouveau"]
+    assert result["diff"] == {"before": "nouveau\n", "after": ""}
+
+
+@pytest.mark.parametrize("name", ["foo*", "-y", "foo-", "./local.rpm", "a b", "^group", ""])
+def test_refuses_names_that_are_patterns(host: Host, name: str) -> None:
+    with pytest.raises(PackageFault, match="is not the name of a package"):
+        call([name])
+    assert not host.started
+
+
+@pytest.mark.parametrize(
+    ("output", "word"),
+    [
+        ("Release file for x is not valid yet", "clock"),
+        ("Could not resolve 'mirror'", "DNS"),
+        ("No space left on device", "free space"),
+        ("SSL certificate problem: self-signed", "host_base_ca_certificates"),
+        ("Error: Unable to find a match: chrony\nNo match for argument: chrony", "sources"),
+        ("something else", "journalctl -u provision-job-packages"),
+    ],
+)
+def test_advice_fits_the_failure(output: str, word: str) -> None:
+    assert word in os_packages.advice(output)
+
+
+def test_the_ledger_survives_a_second_transaction(host: Host) -> None:
+    call(["chrony"])
+    host.comes = {"tree": "tree"}
+    call(["tree"])
+    assert [entry["installed"] for entry in json.loads(os_packages.LEDGER.read_text())] == [
+        ["chrony", "libchrony"],
+        ["tree"],
+    ]
+    assert call(["tree"], state="restored")["removed"] == ["tree"]
+    assert "chrony" in host.packages

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import package_managers
+
+
+def test_reads_what_dpkg_has_installed() -> None:
+    output = "ii |python3|python3-minimal-abi (= 3), libpy3\nrc |gone|\niU |half|\nhi |held|\n"
+    assert package_managers.parse_dpkg(output) == {
+        "python3": "python3",
+        "python3-minimal-abi": "python3",
+        "libpy3": "python3",
+        "held": "held",
+    }
+
+
+def test_reads_what_rpm_has_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = "python3|python3 python3.12 python(abi) libpython3.so()(64bit) \nbash|bash config(bash) \n"
+    monkeypatch.setattr(package_managers, "query", lambda _argv: (0, output))
+    assert package_managers.Dnf().installed() == {
+        "python3": "python3",
+        "python3.12": "python3",
+        "bash": "bash",
+    }
+
+
+@pytest.mark.parametrize("packages", [package_managers.Apt(), package_managers.Dnf()])
+def test_says_that_the_package_database_is_broken(
+    monkeypatch: pytest.MonkeyPatch, packages: package_managers.Apt | package_managers.Dnf
+) -> None:
+    monkeypatch.setattr(package_managers, "query", lambda _argv: (2, "database is damaged\n"))
+    with pytest.raises(package_managers.PackageFault, match="database is damaged"):
+        packages.installed()
+
+
+def test_finds_who_holds_a_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    assert package_managers.lock_holder(lock) == 0
+    assert package_managers.lock_holder(tmp_path / "missing") == 0
+    holder = (
+        "import fcntl, sys; handle = open(sys.argv[1], 'r+'); fcntl.lockf(handle, fcntl.LOCK_EX); "
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        assert package_managers.lock_holder(lock) == process.pid
+        assert str(process.pid) in package_managers.process_name(process.pid)
+        process.communicate()
+
+
+def test_a_process_of_its_own_does_not_block_itself(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with lock.open("w") as handle:
+        fcntl.lockf(handle, fcntl.LOCK_EX)
+        assert package_managers.lock_holder(lock) == 0
+
+
+def test_names_the_owner_of_the_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packages = package_managers.Dnf()
+    pid_file = tmp_path / "metadata_lock.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr(packages, "pid_files", (str(pid_file), str(tmp_path / "missing")), raising=False)
+    monkeypatch.setattr(packages, "locks", (), raising=False)
+    assert f"(process {os.getpid()})" in package_managers.lock_owner(packages)
+    pid_file.write_text("4194304000\n")
+    assert package_managers.lock_owner(packages) == ""
+
+
+def test_a_process_that_ended_keeps_its_number() -> None:
+    assert package_managers.process_name(4194304000) == "process 4194304000"
+
+
+def test_the_script_repairs_and_refreshes_before_it_installs() -> None:
+    script = package_managers.Apt().script(repair=True, refresh=True, remove=False)
+    order = [script.index(step) for step in ("--configure -a", "apt-get update", "apt-get install")]
+    assert order == sorted(order)
+    assert script.endswith('-- "$@"')
+    assert "update" not in package_managers.Apt().script(repair=False, refresh=False, remove=False)
+
+
+def test_a_failed_refresh_does_not_stop_the_script(tmp_path: Path) -> None:
+    (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$1"\n[ "$1" = install ]\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    script = package_managers.Apt().script(repair=False, refresh=True, remove=False)
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script, "sh", "zstd"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0] == "update"
+    assert done.stdout.splitlines()[-1] == "install"
+
+
+def test_dnf_scripts_keep_weak_and_shared_packages_apart() -> None:
+    dnf = package_managers.Dnf()
+    assert dnf.script(repair=False, refresh=True, remove=False).startswith("dnf -y install --refresh")
+    assert "--noautoremove" in dnf.script(repair=False, refresh=False, remove=True)
+
+
+def test_apt_says_what_else_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = "Reading package lists...\nPurg chrony [4.6]\nRemv time-tool:amd64 [1]\nConf x\n"
+    monkeypatch.setattr(package_managers, "query", lambda _argv: (0, output))
+    assert package_managers.Apt().would_remove(["chrony"]) == {"chrony", "time-tool"}
+
+
+def test_rpm_says_who_would_miss_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = (
+        "error: Failed dependencies:\n\tlibx.so()(64bit) is needed by (installed) toolbox-1.2-3.el9.x86_64\n"
+    )
+    monkeypatch.setattr(package_managers, "query", lambda _argv: (1, output))
+    assert package_managers.Dnf().would_remove(["libx"]) == {"libx", "toolbox-1.2-3.el9.x86_64"}
+
+
+def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package_managers, "QUERY_SECONDS", 0.01)
+    with pytest.raises(package_managers.PackageFault, match="sleep did not answer"):
+        package_managers.query(["sleep", "5"])
+
+
+def test_lists_are_stale_when_missing_old_or_older_than_their_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lists, stamp, sources = tmp_path / "lists", tmp_path / "stamp", tmp_path / "sources.list.d"
+    lists.mkdir()
+    sources.mkdir()
+    monkeypatch.setattr(package_managers, "LISTS", lists)
+    monkeypatch.setattr(package_managers, "STAMPS", (stamp,))
+    monkeypatch.setattr(package_managers, "SOURCES", sources)
+    now = time.time()
+    os.utime(sources, (now - 90000, now - 90000))
+    apt = package_managers.Apt()
+    assert apt.stale(3600)
+    (lists / "archive_main_binary-amd64_Packages").touch()
+    stamp.touch()
+    assert not apt.stale(3600)
+    os.utime(stamp, (now - 7200, now - 7200))
+    assert apt.stale(3600)
+    assert not apt.stale(86400)
+    (sources / "mirror.sources").touch()
+    assert apt.stale(86400)
