@@ -14,6 +14,7 @@ from typing import Any
 from ansible.module_utils import engine_files, engine_unit
 from ansible.module_utils.engine_client import Answer, Engine, NoAnswerError
 from ansible.module_utils.engine_unit import UnitStatus
+from ansible.module_utils.host_facts import listening_sockets
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 FLAPPING_RESTARTS = 3
@@ -173,19 +174,38 @@ def stale_inputs(given: dict[str, Any]) -> list[str]:
     return [name for name, digest in shown["now"].items() if shown["started"].get(name) != digest]
 
 
+def exposed(control_group: str, asked: str) -> list[str]:
+    """Return where a service listens beyond the host itself without having been asked to."""
+    if asked in ("0.0.0.0", "::"):  # noqa: S104 - a choice of the inventory
+        return []
+    ports: dict[str, list[int]] = {}
+    for socket in listening_sockets(Path("/proc")):
+        address = socket["address"]
+        inside = address.startswith("127.") or address in ("::1", asked)
+        if not inside and _in_group(Path(f"/proc/{socket['pid']}"), control_group):
+            ports.setdefault(f"{address} ({socket['process']})", []).append(socket["port"])
+    return [f"{place} {_plural(len(numbers), 'port')}" for place, numbers in sorted(ports.items())]
+
+
+def _in_group(process: Path, control_group: str) -> bool:
+    try:
+        return bool(control_group) and control_group in (process / "cgroup").read_text(encoding="utf-8")
+    except OSError:  # processes end while they are read
+        return False
+
+
 def nvidia_users(control_group: str) -> list[int]:
     """Return the processes of a control group that have an NVIDIA GPU open."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # processes end while they are read
-            groups = (process / "cgroup").read_text(encoding="utf-8")
-            if control_group and control_group in groups and _opens_gpu(process):
-                found.append(int(process.name))
-    return found
+    processes = [path for path in Path("/proc").glob("[0-9]*") if _in_group(path, control_group)]
+    return [int(process.name) for process in processes if _opens_gpu(process)]
 
 
 def _opens_gpu(process: Path) -> bool:
-    return any(re.fullmatch(r"/dev/nvidia\d+", str(link.resolve())) for link in (process / "fd").iterdir())
+    with contextlib.suppress(OSError):
+        return any(
+            re.fullmatch(r"/dev/nvidia\d+", str(link.resolve())) for link in (process / "fd").iterdir()
+        )
+    return False
 
 
 def host_rungs(gpus: list[dict[str, Any]], driver: str, systemd: int) -> list[Rung]:

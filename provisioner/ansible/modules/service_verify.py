@@ -46,7 +46,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.engine_rungs import FAILED, Ladder, Rung, host_rungs
+from ansible.module_utils.engine_rungs import FAILED, Ladder, Rung, exposed, host_rungs
 from ansible.module_utils.engine_unit import UnitError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -70,13 +70,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", "port", "prompt")
 
 
-def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any] | None]:
-    """Return a service's rungs, and its answer when it gave one."""
+def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any]]:
+    """Return a service's rungs, and beside them its answer and what deserves a second look."""
     ladder = Ladder(given)
     rungs = ladder.climb()
-    if ladder.answer is None:
-        return rungs, None
-    return rungs, {"service": given["service"], "question": given["prompt"], **asdict(ladder.answer)}
+    more: dict[str, Any] = {}
+    if ladder.answer is not None:
+        said = asdict(ladder.answer)
+        more["answer"] = {"service": given["service"], "question": given["prompt"], **said}
+    open_to_others = exposed(ladder.status.control_group, given["address"])
+    if open_to_others:
+        places = ", ".join(open_to_others)
+        more["warning"] = [f"{given['unit']} listens where it was not asked to: {places}"]
+    return rungs, more
 
 
 def main() -> None:
@@ -87,16 +93,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    more: dict[str, Any] = {}
     try:
         if given["scope"] == "host":
-            rungs, answer = host_rungs(given["gpus"], given["driver"], given["systemd"]), None
+            rungs = host_rungs(given["gpus"], given["driver"], given["systemd"])
         else:
-            rungs, answer = verify_service(given)
+            rungs, more = verify_service(given)
     except UnitError as error:
         module.fail_json(msg=str(error), provision={"next": error.next_step})
-    provision: dict[str, Any] = {"rungs": [rung.to_dict() for rung in rungs]}
-    if answer:
-        provision["answer"] = answer
+    provision = {"rungs": [rung.to_dict() for rung in rungs], **more}
     failures = [rung for rung in rungs if rung.status == FAILED]
     if not failures:
         module.exit_json(changed=False, provision=provision)
