@@ -109,7 +109,9 @@ class Bringup:
             # Names are in /etc/hosts; podman's resolver would only stand between a host and DNS.
             options = ("--disable-dns", f"--opt=mtu={controller.mtu()}", label)
             self.undo.callback(self.podman.run, "network", "rm", "--force", name, check=False)
-            self.podman.run("network", "create", *options, name)
+            made = self.podman.run("network", "create", *options, name).text.splitlines()[-1]
+            if made.endswith(".conflist"):
+                plans.mend_network_file(Path(made))
         found = re.search(r'"subnet": "([0-9./]+)"', self.podman.run("network", "inspect", name).text)
         if found is None:
             raise LabError(f"podman's network {name} has no IPv4 addresses", "provision lab down; then up")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from provisioner.lab import controller, process
+from provisioner.lab import controller, keyring, process
 from provisioner.lab.podman import LABEL, Podman
 
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
@@ -37,6 +37,7 @@ MASKED = (
     "systemd-networkd-wait-online.service",
 )
 USER = "lab"
+KEYS = "debian-archive-keyring.gpg"
 BUILD_BYTES = 700 * 1024**2
 
 
@@ -98,6 +99,7 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
         "mmdebstrap",
         "--quiet",
         f"--mode={mode}",
+        *([f"--keyring={work / KEYS}"] if (work / KEYS).exists() else []),
         "--variant=minbase",
         "--format=tar",
         f"--include={','.join(wanted.packages)}",
@@ -140,6 +142,9 @@ def _file_names(wanted: Recipe) -> list[str]:
 
 
 def _write_inputs(wanted: Recipe, work: Path) -> None:
+    # apt reads the keys as another user; nothing in here is a secret.
+    work.chmod(0o755)
+    keyring.lay_out(work / KEYS)
     for name, content in wanted.certificates.items():
         (work / f"lab-{name}").write_bytes(content)
     sudoers = work / "sudoers-lab"

@@ -39,6 +39,11 @@ def network(lab: str) -> str:
     return f"provision-lab-{lab}"
 
 
+def mend_network_file(path: Path) -> None:
+    """Let the network plugins of Ubuntu 22.04 read the file that its podman writes for them."""
+    path.write_text(path.read_text().replace('"cniVersion": "1.0.0"', '"cniVersion": "0.4.0"'))
+
+
 def hub_recipe() -> Recipe:
     """Return the recipe of the hub's image: a lab host with Python instead of sshd."""
     without_sshd = (package for package in PACKAGES if not package.startswith("openssh"))

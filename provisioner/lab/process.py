@@ -34,9 +34,9 @@ class Result:
 
     @property
     def complaint(self) -> str:
-        """Return the last line of the error output that says something."""
-        lines = self.stderr.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self.code}"
+        """Return the end of the error output, which says why."""
+        lines = [line.strip() for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
+        return "; ".join(lines[-3:]) or f"exit code {self.code}"
 
 
 def run(

@@ -12,10 +12,10 @@ def test_a_result_holds_what_the_command_left() -> None:
     assert (result.code, result.text, result.complaint) == (0, "text", "warning")
 
 
-def test_a_failure_says_what_was_run_and_the_last_complaint() -> None:
+def test_a_failure_says_what_was_run_and_the_last_complaints() -> None:
     with pytest.raises(LabError) as failed:
-        process.run(["sh", "-c", "echo first >&2; echo the reason >&2; exit 3"], next_step="do that")
-    assert failed.value.message.endswith("failed: the reason")
+        process.run(["sh", "-c", r"printf 'noise\n\na\nb\nreason\n' >&2; exit 3"], next_step="do that")
+    assert failed.value.message.endswith("failed: a; b; reason")
     assert failed.value.next_step == "do that"
 
 
