@@ -45,8 +45,8 @@ def apply(as_json: bool, phases: tuple[str, ...], check: bool, diff: bool, yes: 
 @options.as_json
 def verify(as_json: bool, junit_file: str | None, **values: Any) -> int:
     """Ask every service of INVENTORY a question, and show the evidence that it is healthy."""
-    work = Work(values, as_json=as_json, phases=("verify",), ladder=True)
-    report = work.run(SITE, {CONSENT: False})
+    work = Work(values, as_json=as_json, ladder=True)
+    report = work.run("verify", {CONSENT: False})
     if junit_file:
         Path(junit_file).write_text(junit.to_junit(report))
     return work.finish(report)

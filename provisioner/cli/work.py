@@ -87,7 +87,8 @@ class Work:
     def _execute(self, request: Request, run_dir: RunDir, only: tuple[str, ...]) -> tuple[Report, Outcome]:
         """Run Ansible under the screen, and write down what came of it."""
         hosts = only or tuple(host.name for host in self.plan.fleet.hosts)
-        phases = tuple(phase.title for phase in self.plan.phases) if request.playbook == SITE else ()
+        site = tuple(phase.title for phase in self.plan.phases)
+        phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
         folded = fold.Fold(hosts, phases)
         show = screen.make(self._console, hosts=hosts, phases=phases, diff=request.diff, ladder=self._ladder)
 
