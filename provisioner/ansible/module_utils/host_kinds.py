@@ -198,9 +198,14 @@ def write_timezone(_name: str, value: str | None) -> None:
 
 
 def read_service(name: str) -> str | None:
-    """Return on when a service runs and starts at boot, otherwise off."""
-    states = [command("systemctl", verb, name)[0] for verb in ("is-enabled", "is-active")]
-    return "off" if any(states) else "on"
+    """Return on when a service starts at boot and runs, or would run but for its own conditions."""
+    if command("systemctl", "is-enabled", name)[0]:
+        return "off"
+    shown = command("systemctl", "show", "--property=ActiveState,ConditionResult,ConditionTimestamp", name)[1]
+    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    # A time service refuses to run where the clock is not its to set.
+    refused = values.get("ConditionResult") == "no" and bool(values.get("ConditionTimestamp"))
+    return "on" if values.get("ActiveState") == "active" or refused else "off"
 
 
 def write_service(name: str, value: str | None) -> None:

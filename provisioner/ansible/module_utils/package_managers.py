@@ -77,6 +77,7 @@ class Apt:
     # A recommended package is not asked for; a configuration file the operator changed stays.
     options = (
         "-y --no-install-recommends -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "
+        "-o APT::Keep-Downloaded-Packages=false "
         "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
     )
 
@@ -106,10 +107,14 @@ class Apt:
         steps = ["dpkg --force-confdef --force-confold --configure -a"] if repair else []
         if refresh:
             steps.append(
-                f"if apt-get update -o Acquire::Retries=3; then mkdir -p {STAMP.parent}; touch {STAMP}; "
+                # Without the error mode a mirror that cannot be reached is only a warning.
+                "if apt-get update -o Acquire::Retries=3 -o APT::Update::Error-Mode=any; "
+                f"then mkdir -p {STAMP.parent}; touch {STAMP}; "
                 "else echo 'The package lists were not refreshed; going on with those that are there.'; fi"
             )
-        steps.append(f'apt-get {"purge" if remove else "install"} {self.options} -- "$@"')
+        # What cannot be installed may be in fresher lists, so the next attempt fetches them.
+        verb = "purge" if remove else "install"
+        steps.append(f'apt-get {verb} {self.options} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
         return "; ".join(steps)
 
     def would_remove(self, names: list[str]) -> set[str]:

@@ -67,11 +67,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*[A-Za-z0-9+]")
 ADVICE = (
     (("not valid yet", "is not yet valid"), "the host's clock is behind: set it, then apply again"),
     (("is expired", "Release file expired"), "the mirror is out of date or the clock ahead: fix that first"),
+    (("Could not resolve", "Temporary failure resolving"), "give the host a working DNS server or a mirror"),
     (
         ("Unable to locate package", "No match for argument", "has no installation candidate"),
         "check the package sources of the host and the host_base mirror words",
     ),
-    (("Could not resolve", "Temporary failure resolving"), "give the host a working DNS server or a mirror"),
     (("No space left on device",), "free space on the host, then apply again"),
     (("certificate verify failed", "SSL certificate problem"), "put the CA in host_base_ca_certificates"),
 )

@@ -280,3 +280,22 @@ def test_a_failing_program_is_named_with_what_it_said() -> None:
     with pytest.raises(SettingFault, match="ls /nowhere failed: ls: cannot access"):
         host_kinds.must("ls", "/nowhere")
     assert host_kinds.command("no-such-program")[0] == 127
+
+
+@pytest.mark.parametrize(
+    ("enabled", "shown", "expected"),
+    [
+        (0, "ActiveState=active\nConditionResult=yes\nConditionTimestamp=Fri", "on"),
+        (0, "ActiveState=inactive\nConditionResult=no\nConditionTimestamp=Fri", "on"),
+        (0, "ActiveState=inactive\nConditionResult=no\nConditionTimestamp=", "off"),
+        (0, "ActiveState=failed\nConditionResult=yes\nConditionTimestamp=Fri", "off"),
+        (1, "ActiveState=active\nConditionResult=yes\nConditionTimestamp=Fri", "off"),
+    ],
+)
+def test_a_service_that_its_conditions_refuse_counts_as_on(
+    monkeypatch: pytest.MonkeyPatch, enabled: int, shown: str, expected: str
+) -> None:
+    monkeypatch.setattr(
+        host_kinds, "command", lambda *argv: (enabled, "") if argv[1] == "is-enabled" else (0, shown)
+    )
+    assert host_kinds.read_service("chrony.service") == expected

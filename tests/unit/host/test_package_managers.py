@@ -86,7 +86,6 @@ def test_the_script_repairs_and_refreshes_before_it_installs() -> None:
     script = package_managers.Apt().script(repair=True, refresh=True, remove=False)
     order = [script.index(step) for step in ("--configure -a", "apt-get update", "apt-get install")]
     assert order == sorted(order)
-    assert script.endswith('-- "$@"')
     assert "update" not in package_managers.Apt().script(repair=False, refresh=False, remove=False)
 
 
@@ -103,6 +102,20 @@ def test_a_failed_refresh_does_not_stop_the_script(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines()[0] == "update"
     assert done.stdout.splitlines()[-1] == "install"
+
+
+def test_a_failed_installation_fetches_fresh_lists_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").write_text("#!/bin/sh\nexit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setattr(package_managers, "STAMP", tmp_path / "stamp")
+    (tmp_path / "stamp").touch()
+    script = package_managers.Apt().script(repair=False, refresh=False, remove=False)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(["/bin/sh", "-ec", script, "sh", "zstd"], env={"PATH": path}, check=False)
+    assert done.returncode == 1
+    assert not (tmp_path / "stamp").exists()
 
 
 def test_dnf_scripts_keep_weak_and_shared_packages_apart() -> None:
