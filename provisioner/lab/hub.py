@@ -7,11 +7,11 @@ was asked and sent; `DELETE` clears either:
 
     {"path": "org/name/*.safetensors", "kind": "cut", "after": 1000000, "count": 1}
 
-A rule's path is a glob over `org/name/file`, or `org/name` for listings; it holds for GET unless
-`method` says `HEAD` or `*`, and for ever unless `count` says how often. Kinds: `cut` (close the
-connection after `after` bytes), `truncate` (a complete answer of only `after` bytes), `wrong` (flip the
-byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes a second), `status`
-(`status`, optional `retry_after`) and `token` (401 unless the bearer token is `token`).
+A rule's path is a glob over `org/name/file`, or `org/name` for listings. It holds for GET unless
+`method` says `HEAD` or `*`, and for ever unless `count` says how often; the first that holds applies.
+Kinds: `cut` (close the connection after `after` bytes), `truncate` (a complete answer of only `after`
+bytes), `wrong` (flip the byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes
+a second), `status` (`status`, optional `retry_after`), `token` (401 unless the bearer token is `token`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ except ModuleNotFoundError:  # a lab host gets only these two files
     import hub_models  # type: ignore[import-not-found,no-redef]
 
 BLOCK = 64 * 1024
+KINDS = ("cut", "truncate", "wrong", "stall", "slow", "status")
 
 
 @dataclass
@@ -140,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         """Find a model at a revision, or answer with the refusal a hub sends."""
         if self._refused(key):
             return None
+        if key == repo and self._failed(self.server.control.take(key, self.command, "status") or {}):
+            return None
         model = self.server.repositories.model(repo)
         if model is None:
             self._json({"error": f"no model {repo}"}, 404, {"X-Error-Code": "RepoNotFound"})
@@ -149,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         return model
 
     def _refused(self, key: str) -> bool:
-        """Answer for a `token` or `status` rule; tell whether one applied."""
+        """Count the request and answer for a `token` rule; tell whether one refused it."""
         control = self.server.control
         control.count(key, "heads" if self.command == "HEAD" else "requests")
         if rule := control.take(key, self.command, "token"):
@@ -158,11 +161,15 @@ class Handler(BaseHTTPRequestHandler):
                 self._json({"error": refusal}, 401, {"X-Error-Message": refusal})
                 return True
             control.count(key, "authorized")
-        if rule := control.take(key, self.command, "status"):
-            after = {"Retry-After": str(rule["retry_after"])} if "retry_after" in rule else {}
-            self._json({"error": "planted"}, rule["status"], after)
-            return True
         return False
+
+    def _failed(self, rule: dict[str, Any]) -> bool:
+        """Answer for a `status` rule; tell whether this is one."""
+        if rule.get("kind") != "status":
+            return False
+        after = {"Retry-After": str(rule["retry_after"])} if "retry_after" in rule else {}
+        self._json({"error": "planted"}, rule["status"], after)
+        return True
 
     def _file(self, repo: str, revision: str, file: str) -> None:
         key = f"{repo}/{file}"
@@ -173,7 +180,9 @@ class Handler(BaseHTTPRequestHandler):
         if entry is None:
             self._json({"error": f"no file {file}"}, 404, {"X-Error-Code": "EntryNotFound"})
             return
-        rule = self.server.control.take(key, self.command, "cut", "truncate", "wrong", "stall", "slow") or {}
+        rule = self.server.control.take(key, self.command, *KINDS) or {}
+        if self._failed(rule):
+            return
         size = min(entry.size, rule.get("after", 0)) if rule.get("kind") == "truncate" else entry.size
         headers = {
             "ETag": f'"{entry.etag}"',
@@ -204,12 +213,13 @@ class Handler(BaseHTTPRequestHandler):
                 block = bytearray(stream.read(min(BLOCK, stop - start)))
                 if kind == "wrong" and start <= after < start + len(block):
                     block[after - start] ^= 0xFF
+                # Counted first, so that whoever has the bytes finds them counted.
+                self.server.control.count(key, "bytes", len(block))
                 try:
                     self.wfile.write(block)
                 except OSError:  # the client went away
                     self.close_connection = True
                     return
-                self.server.control.count(key, "bytes", len(block))
                 start += len(block)
                 if kind == "slow":
                     self.server.stopping.wait(len(block) / rule.get("rate", BLOCK))

@@ -8,13 +8,18 @@ the environment that holds the libraries, so they are imported by name only when
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Callable, Iterator, Protocol
 
-SHA256_HEX = 64
+from ansible.module_utils.model_files import CLIENT_NOTES
+
+# What the Hugging Face client holds back before it writes: its own 10 MiB are lost with each connection.
+BLOCK = 1024**2
 
 
 class Hub(Protocol):
@@ -23,7 +28,7 @@ class Hub(Protocol):
     def files(self) -> tuple[str, list[dict[str, Any]]]:
         """Return the commit and the files at the revision."""
 
-    def fetch(self, name: str, size: int) -> None:
+    def fetch(self, item: dict[str, Any]) -> None:
         """Fetch one file into the directory, going on where an earlier attempt ended."""
 
 
@@ -47,16 +52,40 @@ class HuggingFace:
             files.append({"name": item.rfilename, "size": item.size or 0, "sha256": sha256, "git_sha1": git})
         return info.sha, files
 
-    def fetch(self, name: str, size: int) -> None:
+    def fetch(self, item: dict[str, Any]) -> None:
         """Fetch one file into the directory, going on where an earlier attempt ended."""
-        del size  # this client asks the hub itself
-        self.library.hf_hub_download(
+        constants: Any = import_module("huggingface_hub.constants")
+        if not constants.HF_HUB_DISABLE_XET:
+            directory, endpoint = self.request["directory"], self.request["endpoint"]
+            self.library.hf_hub_download(
+                self.request["model"], item["name"], endpoint=endpoint, local_dir=directory, **self.common
+            )
+            return
+        # The client's own download begins anew in every process, so only its transport is used here.
+        transport = import_module("huggingface_hub.file_download")
+        constants.DOWNLOAD_CHUNK_SIZE = BLOCK
+        url = self.library.hf_hub_url(
             self.request["model"],
-            name,
+            item["name"],
+            revision=self.request["revision"],
             endpoint=self.request["endpoint"],
-            local_dir=self.request["directory"],
-            **self.common,
         )
+        headers = import_module("huggingface_hub.utils").build_hf_headers(token=self.common["token"])
+        partial = partial_file(Path(self.request["directory"]), item)
+        with partial.open("ab") as stream:
+            resume = stream.tell() if stream.tell() <= item["size"] else stream.truncate(0)
+            transport.http_get(url, stream, headers=headers, resume_size=resume, expected_size=item["size"])
+        target = Path(self.request["directory"], item["name"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+
+
+def partial_file(directory: Path, item: dict[str, Any]) -> Path:
+    """Return where a file grows; its name holds the hash, so parts of two contents never meet."""
+    folder = Path(directory, CLIENT_NOTES, "parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(f"{item['name']} {item['hash']}".encode()).hexdigest()
+    return folder / digest
 
 
 class ModelScope:
@@ -77,15 +106,15 @@ class ModelScope:
         ]
         return "", files
 
-    def fetch(self, name: str, size: int) -> None:
+    def fetch(self, item: dict[str, Any]) -> None:
         """Fetch one file into the directory, going on where an earlier attempt ended."""
         self.api.download_file(
             self.request["model"],
             "model",
-            name,
+            item["name"],
             revision=self.request["revision"],
             local_dir=self.request["directory"],
-            file_size=size,
+            file_size=item["size"],
         )
 
 
@@ -152,9 +181,7 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"ok": True, "commit": commit, "files": files}
         return
     with ThreadPoolExecutor(max_workers=request["workers"]) as pool:
-        asked = {
-            pool.submit(hub.fetch, item["name"], item["size"]): item["name"] for item in request["files"]
-        }
+        asked = {pool.submit(hub.fetch, item): item["name"] for item in request["files"]}
         for future in as_completed(asked):
             fault = future.exception()
             yield {"name": asked[future], **(describe(fault) if fault else {"ok": True})}

@@ -159,7 +159,12 @@ class Download:
         return self.good
 
     def _round(self) -> Iterator[dict[str, Any]]:
-        files = [{"name": remote.name, "size": remote.size} for remote in self.pending.values()]
+        for orphan in (self.staging / CLIENT_NOTES / "huggingface").rglob("*.incomplete"):
+            orphan.unlink()  # of a process that was ended; its successor begins the file anew
+        files = [
+            {"name": remote.name, "size": remote.size, "hash": remote.sha256 or remote.git_sha1}
+            for remote in self.pending.values()
+        ]
         request = {
             "action": "download",
             "revision": self.revision,

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,18 +71,18 @@ def test_publishes_every_file_with_its_hash(hub: Any, orders: Orders, source: st
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(hub: Any, orders: Orders, source: str) -> None:
-    hub.plant({"path": f"*/{ONE}", "kind": "cut", "after": 11 * 1024**2, "count": 1})
+    hub.plant({"path": f"*/{ONE}", "kind": "cut", "after": 3 * 1024**2, "count": 1})
     spec = orders(source)
     fetch(spec)
     assert_served_whole(hub, spec)
     size = (hub.model / ONE).stat().st_size
     # At most the block that was being filled when it broke comes twice.
-    assert size <= hub.stats(ONE)["bytes"] <= size + 2 * 1024**2
+    assert size <= hub.stats(ONE)["bytes"] < size + 2 * 1024**2
 
 
 def test_a_later_run_resumes_what_an_earlier_one_left(hub: Any, orders: Orders, source: str) -> None:
     hub.plant(
-        {"path": f"*/{ONE}", "kind": "cut", "after": 11 * 1024**2, "count": 1},
+        {"path": f"*/{ONE}", "kind": "cut", "after": 3 * 1024**2, "count": 1},
         {"path": f"*/{ONE}", **down(500)},
     )
     spec = orders(source, attempts=1)
@@ -91,8 +94,26 @@ def test_a_later_run_resumes_what_an_earlier_one_left(hub: Any, orders: Orders, 
     fetch(spec)
     assert_served_whole(hub, spec)
     size = (hub.model / ONE).stat().st_size
-    assert hub.stats(ONE)["bytes"] <= size - 10 * 1024**2
+    assert hub.stats(ONE)["bytes"] <= size - 2 * 1024**2
     assert "bytes" not in hub.stats(TWO)
+
+
+def test_a_killed_run_is_resumed_by_the_next(hub: Any, orders: Orders, source: str, tmp_path: Path) -> None:
+    hub.plant({"path": f"*/{ONE}", "kind": "slow", "rate": 1024**2})
+    spec = orders(source)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    argv = [sys.executable, spec["program"], "fetch", str(tmp_path / "spec.json")]
+    with subprocess.Popen(argv, start_new_session=True) as job:
+        while hub.stats(ONE).get("bytes", 0) < 2 * 1024**2:
+            assert job.poll() is None
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGKILL)
+    assert_nothing_served(spec)
+    hub.plant()
+    hub.forget()
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    assert hub.stats(ONE)["bytes"] <= (hub.model / ONE).stat().st_size - 1024**2
 
 
 def test_wrong_bytes_are_fetched_again(hub: Any, orders: Orders, source: str) -> None:
@@ -107,7 +128,7 @@ def test_a_hub_that_keeps_sending_wrong_bytes_is_named(hub: Any, orders: Orders,
     hub.plant({"path": f"*/{ONE}", "kind": "wrong", "after": 4096})
     spec = orders(source)
     with pytest.raises(
-        StoreFault, match=r"model-00001.* has sha256 [0-9a-f]{64}, expected [0-9a-f]{64}"
+        StoreFault, match=r"model-00001.* (has sha256|Hash mismatch).* expected [0-9a-f]{16}"
     ) as caught:
         fetch(spec)
     assert hub.url in str(caught.value)
@@ -161,12 +182,12 @@ def test_a_lasting_error_says_what_where_and_what_next(hub: Any, orders: Orders,
 
 
 def test_a_hub_that_falls_silent_is_left_and_asked_again(hub: Any, orders: Orders, source: str) -> None:
-    hub.plant({"path": f"*/{ONE}", "kind": "stall", "after": 11 * 1024**2, "count": 1})
+    hub.plant({"path": f"*/{ONE}", "kind": "stall", "after": 3 * 1024**2, "count": 1})
     spec = orders(source, stall_seconds=1)
     fetch(spec)
     assert_served_whole(hub, spec)
     size = (hub.model / ONE).stat().st_size
-    assert hub.stats(ONE)["bytes"] <= size + 2 * 1024**2
+    assert hub.stats(ONE)["bytes"] < size + 2 * 1024**2
 
 
 def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orders, source: str) -> None:
@@ -256,7 +277,7 @@ def test_the_token_reaches_the_hub_and_nothing_else(
 ) -> None:
     hub.plant(
         {"kind": "token", "token": "canary-7c1d"},
-        {"path": "*.safetensors", "kind": "slow", "rate": 12 * 1024**2},
+        {"path": "*.safetensors", "kind": "slow", "rate": 4 * 1024**2},
     )
     token = tmp_path / "token"
     token.write_text("canary-7c1d\n")

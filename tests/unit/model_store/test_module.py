@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from ansible.module_utils.model_files import KnownFile, Manifest, StoreFault, Wanted, hash_file, write_stamps
+from ansible.module_utils.model_main import install
+from ansible.module_utils.model_remove import remove
+from ansible.module_utils.transient_unit import UnitState
+
+from provisioner.ansible.modules import model_store
+
+GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
+
+
+class Failed(Exception):
+    """Stand for the end of a module."""
+
+
+class Module:
+    """The part of AnsibleModule that is used."""
+
+    def __init__(self, check_mode: bool = False, **params: Any) -> None:
+        self.check_mode = check_mode
+        self.params = params
+
+    def fail_json(self, **result: Any) -> NoReturn:
+        raise Failed(result)
+
+
+class Units:
+    """Units that do what a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = GONE
+        self.after = GONE
+        self.started: list[list[str]] = []
+        self.work: Any = lambda: None
+        monkeypatch.setattr(model_store, "state", lambda _: self.now)
+        monkeypatch.setattr(model_store, "wait", lambda *_: self.after)
+        monkeypatch.setattr(model_store, "start_or_attach", self.start)
+        monkeypatch.setattr(model_store, "journal_tail", lambda *_: "what the journal says")
+
+    def start(self, name: str, argv: list[str], **_: Any) -> bool:
+        self.started.append([name, *argv])
+        self.work()
+        return True
+
+
+@pytest.fixture
+def units(monkeypatch: pytest.MonkeyPatch) -> Units:
+    return Units(monkeypatch)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> dict[str, Any]:
+    directory = tmp_path / "models" / "huggingface" / "org--name" / "main"
+    named = {"source": "huggingface", "model": "org/name", "revision": "main", "services": ["chat"]}
+    return {**named, "include": [], "exclude": [], "allow_unsafe": False, "directory": str(directory)}
+
+
+def publish(model: dict[str, Any]) -> Path:
+    directory = Path(model["directory"])
+    directory.mkdir(parents=True)
+    (directory / "a.gguf").write_bytes(b"weights")
+    found = hash_file(directory / "a.gguf")
+    Manifest(Wanted.of(model), "c0ffee", {"a.gguf": KnownFile(7, found.sha256, "hub")}).write(directory)
+    write_stamps(directory, ["a.gguf"])
+    return directory
+
+
+def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        name: option.get("default") for name, option in model_store.ARGUMENTS.items() if name != "state"
+    }
+    folders = {name: str(tmp_path / name) for name in ("programs", "runtime", "cache", "settings")}
+    root = str(tmp_path / "models")
+    return {**given, **folders, "root": root, "model": model, "models": [model], "run": "1.5", **changes}
+
+
+def test_a_model_that_is_there_is_not_missing(model: dict[str, Any]) -> None:
+    assert [m["reason"] for m in model_store.observe([model])["missing"]] == ["not there"]
+    publish(model)
+    assert model_store.observe([model])["missing"] == []
+
+
+@pytest.mark.parametrize(("names", "fault"), [((), "which holds no"), (("a.safetensors",), "")])
+def test_a_directory_of_the_user_needs_weights(
+    tmp_path: Path, model: dict[str, Any], names: tuple[str, ...], fault: str
+) -> None:
+    own = {**model, "source": "path", "directory": str(tmp_path)}
+    for name in names:
+        (tmp_path / name).touch()
+    if fault:
+        with pytest.raises(StoreFault, match=fault):
+            model_store.observe([own])
+    else:
+        assert model_store.observe([own])["missing"] == []
+    with pytest.raises(StoreFault, match="not a directory"):
+        model_store.observe([{**own, "directory": str(tmp_path / "nowhere")}])
+
+
+def test_check_mode_says_what_it_would_fetch_and_starts_nothing(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = model_store.fetch(Module(check_mode=True, **parameters(tmp_path, model)))
+    assert result["changed"] is True
+    assert "org/name@main" in result["diff"]["after"]
+    assert units.started == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_starts_one_unit_with_orders_that_only_root_reads(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    result = model_store.fetch(Module(**parameters(tmp_path, model, token_file="/etc/t")))
+    assert result["finished"] is False
+    assert result["changed"] is False
+    ((name, *argv),) = units.started
+    assert name == model_store.unit_of(model["directory"])
+    assert argv[2] == "fetch"
+    spec = Path(argv[3])
+    assert spec.stat().st_mode & 0o777 == 0o600
+    assert json.loads(spec.read_text())["directory"] == model["directory"]
+
+
+def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    units.now = units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    told = {"label": "org/name@main", "done_bytes": 5, "total_bytes": 7, "rate_bytes_s": 1}
+    answer(tmp_path, model, {"state": "running", "progress": told})
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert result["provision"]["progress"] == told
+    assert units.started == []
+
+
+def test_a_finished_unit_is_a_change(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    def work() -> None:
+        publish(model)
+        answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
+
+    units.work = work
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert (result["finished"], result["changed"], result["fetched"]) == (True, True, ["a.gguf"])
+
+
+def test_a_unit_that_ended_between_two_looks_is_not_started_again(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    publish(model)
+    answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert (result["finished"], result["changed"]) == (True, True)
+    assert units.started == []
+
+
+def test_a_failure_speaks_in_the_words_of_the_unit(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="failed", result="exit-code", exit_status=1, invocation="42")
+    answer(
+        tmp_path, model, {"state": "failed", "message": "no disk", "next": "free some", "invocation": "42"}
+    )
+    with pytest.raises(StoreFault, match="no disk") as caught:
+        model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert caught.value.next == "free some"
+
+
+def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
+    answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
+    with pytest.raises(StoreFault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
+        model_store.fetch(Module(**parameters(tmp_path, model)))
+
+
+def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    directory = publish(model)
+    found = {"status": "passed", "evidence": "1 files", "next": None}
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {str(directory): found}}))
+    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    assert result["provision"]["rungs"] == [{"service": "chat", "rung": "files", **found}]
+    assert units.started == []
+    model_store.verify(Module(**parameters(tmp_path, model, run="2.5")))
+    assert len(units.started) == 1
+
+
+def test_a_failed_rung_fails_and_keeps_the_others(tmp_path: Path, model: dict[str, Any]) -> None:
+    own = {**model, "source": "path", "directory": str(tmp_path), "services": ["own"]}
+    with pytest.raises(Failed) as caught:
+        model_store.verify(Module(**parameters(tmp_path, model, models=[model, own])))
+    (result,) = caught.value.args
+    assert [rung["status"] for rung in result["provision"]["rungs"]] == ["failed", "not applicable"]
+    assert "not there" in result["msg"]
+    assert "provision apply" in result["provision"]["next"]
+
+
+def test_removal_leaves_models_unless_asked(tmp_path: Path, model: dict[str, Any]) -> None:
+    directory = publish(model)
+    partial = directory.with_name("v2.partial")
+    partial.mkdir()
+    foreign = directory.parent / "mine"
+    foreign.mkdir()
+    program = install(tmp_path / "programs")
+    token = tmp_path / "settings" / "model_store_huggingface.token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    module = Module(**parameters(tmp_path, model), check_mode=True)
+    assert remove(module)["removed"] == [str(program), str(token)]
+    assert program.exists()
+    module.check_mode = False
+    assert remove(module)["changed"] is True
+    assert not program.exists()
+    assert not token.exists()
+    assert directory.exists()
+    module.params["purge"] = True
+    assert set(remove(module)["removed"]) == {str(directory), str(partial)}
+    assert not directory.exists()
+    assert foreign.exists()
+    assert remove(module)["changed"] is False
+
+
+def test_the_program_is_one_file_and_always_the_same(tmp_path: Path) -> None:
+    program = install(tmp_path)
+    written = program.stat().st_mtime_ns
+    assert install(tmp_path) == program
+    assert program.stat().st_mtime_ns == written
+    assert install(tmp_path / "other").read_bytes() == program.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-I", str(program), "verify", "/nowhere"], capture_output=True, check=False
+    )
+    assert b"FileNotFoundError" in ran.stderr
+
+
+def answer(tmp_path: Path, model: dict[str, Any], body: dict[str, Any]) -> None:
+    """Write what a unit would leave."""
+    path = tmp_path / "runtime" / f"{model_store.unit_of(model['directory'])}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(body))
