@@ -131,6 +131,8 @@ def start(host: str, *, lab: str = DEFAULT_LAB) -> None:
 def reboot(host: str, *, lab: str = DEFAULT_LAB) -> None:
     """Reboot a host from inside and wait until it is up again."""
     before = boot_time(host, lab=lab)
+    if before is None:
+        raise LabError(f"host {host} of lab {lab} is not running", "start it: provision lab up")
     exec_in(host, ["systemctl", "reboot"], lab=lab, check=False)
     wait_for(lambda: boot_time(host, lab=lab) not in (before, None), f"{host} did not reboot")
     wait_until_up(connect(), container(lab, host))

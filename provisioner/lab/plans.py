@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def host_files(plan: HostPlan, names: Mapping[str, str]) -> list[SeedFile]:
     authorized = keys.public_half(keys.client_key(plan.lab))
     return [
         hosts_file(plan.name, names),
+        machine_id(),
         SeedFile("/etc/ssh/ssh_host_ed25519_key", key.read_bytes(), 0o600),
         SeedFile("/etc/ssh/ssh_host_ed25519_key.pub", keys.public_half(key).encode()),
         SeedFile(f"/home/{USER}/.ssh/authorized_keys", authorized.encode(), 0o600),
@@ -102,6 +104,7 @@ def hub_files(names: Mapping[str, str]) -> list[SeedFile]:
     programs = (HUB_PROGRAM, HUB_PROGRAM.with_name("hub_models.py"))
     return [
         hosts_file(HUB, names),
+        machine_id(),
         *(SeedFile(f"{HUB_FOLDER}/{program.name}", program.read_bytes()) for program in programs),
         SeedFile("/etc/systemd/system/provision-hub.service", HUB_UNIT.encode()),
     ]
@@ -112,6 +115,11 @@ def hosts_file(host: str, names: Mapping[str, str]) -> SeedFile:
     lines = ["127.0.0.1 localhost", f"{names[host]} {host}"]
     lines += [f"{address} {_public_name(name)}" for name, address in names.items() if name != host]
     return SeedFile("/etc/hosts", "".join(f"{line}\n" for line in lines).encode())
+
+
+def machine_id() -> SeedFile:
+    """Return a new machine's identity; without one systemd would take the start for a first boot."""
+    return SeedFile("/etc/machine-id", f"{uuid.uuid4().hex}\n".encode(), 0o444)
 
 
 def _public_name(name: str) -> str:

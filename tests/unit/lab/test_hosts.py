@@ -105,3 +105,9 @@ def test_file_systems_are_described_by_path(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(asked) == 2
     hosts.filesystem_digest("one", content=False)
     assert len(asked) == 3
+
+
+def test_a_host_that_is_off_cannot_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "exec_in", lambda *_, **__: Result((), 125, b"", b"no such container"))
+    with pytest.raises(LabError, match="host one of lab mine is not running"):
+        hosts.reboot("one", lab="mine")
