@@ -136,9 +136,7 @@ class Transaction:
         present = sorted(name for name in brought if self.found.get(name) == name)
         if not present:
             return []
-        strangers = self.packages.would_remove(present) - {
-            name for entry in entries for name in entry["installed"]
-        }
+        strangers = self.packages.would_remove(present) - set(present)
         if strangers:
             self.module.warn(
                 f"{', '.join(present)} stay: {', '.join(sorted(strangers))} came later and need them"

@@ -205,3 +205,13 @@ def test_the_ledger_survives_a_second_transaction(host: Host) -> None:
     ]
     assert call(["tree"], state="restored")["removed"] == ["tree"]
     assert "chrony" in host.packages
+
+
+def test_keeps_what_a_later_transaction_of_ours_needs(host: Host) -> None:
+    call(["chrony"])
+    host.comes = {"tool": "tool"}
+    call(["tool"])
+    host.needed_too = {"tool"}
+    assert call(["chrony"], state="restored")["changed"] is False
+    host.needed_too = set()
+    assert call([], state="restored")["removed"] == ["chrony", "libchrony", "tool"]

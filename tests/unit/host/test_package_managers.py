@@ -132,10 +132,10 @@ def test_apt_says_what_else_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rpm_says_who_would_miss_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     output = (
-        "error: Failed dependencies:\n\tlibx.so()(64bit) is needed by (installed) toolbox-1.2-3.el9.x86_64\n"
+        "error: Failed dependencies:\n\tlibx.so()(64bit) is needed by (installed) tool-box-1.2-3.el9.x86_64\n"
     )
     monkeypatch.setattr(package_managers, "query", lambda _argv: (1, output))
-    assert package_managers.Dnf().would_remove(["libx"]) == {"libx", "toolbox-1.2-3.el9.x86_64"}
+    assert package_managers.Dnf().would_remove(["libx"]) == {"libx", "tool-box"}
 
 
 def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
