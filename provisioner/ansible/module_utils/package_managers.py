@@ -164,9 +164,9 @@ class Dnf:
     def would_remove(self, names: list[str]) -> set[str]:
         """Return everything that goes when these packages go; rpm names who would miss them."""
         lines = query(["rpm", "-e", "--test", *names])[1].splitlines()
-        needed_by = {
-            line.rpartition("(installed) ")[2] for line in lines if "is needed by (installed)" in line
-        }
+        missed = [line for line in lines if "is needed by (installed)" in line]
+        # name-version-release.arch
+        needed_by = {line.rpartition("(installed) ")[2].rsplit("-", 2)[0] for line in missed}
         return {*names, *needed_by}
 
 
