@@ -220,7 +220,12 @@ class Transaction:
                 advice(tail),
             )
         if now.running:
-            return {"finished": False, "provision": {"progress": {"label": journal_tail(UNIT, 1)[:100]}}}
+            return {
+                "finished": False,
+                "provision": {
+                    "progress": {"label": journal_tail(UNIT, 1)[:100] or "waiting for the package manager"}
+                },
+            }
         self.found = self.packages.installed()
         left = self.open()
         if left and mine:
