@@ -36,4 +36,5 @@ def test_a_changed_host_key_is_refused_with_the_way_out(serving: Machines) -> No
         known.write_text(right)
     (failure,) = done.report["failures"]
     assert "host key" in failure["message"]
-    assert "ssh-keygen -R" in failure["next"]
+    assert "ssh-keygen" in failure["next"]
+    assert "-R '[127.0.0.1]:2243'" in failure["next"]
