@@ -130,6 +130,12 @@ def stop(unit: str) -> None:
     systemctl("stop", unit, seconds=STOP_SECONDS)
 
 
+def forgive(unit: str) -> None:
+    """Forget the unit's failures and past starts, which count towards its start limit."""
+    # It fails for a unit that systemd has not loaded, which has nothing to forget.
+    call("systemctl", "reset-failed", unit)
+
+
 def journal(unit: str, lines: int, invocation: str = "") -> list[str]:
     """Return the last lines of the unit's journal, of one start only when `invocation` names it."""
     which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation else []

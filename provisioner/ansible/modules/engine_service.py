@@ -91,8 +91,7 @@ def converge(unit: str, found: Look) -> None:
     if not found.status.enabled:
         engine_unit.systemctl("enable", unit)
     if found.action:
-        # Earlier starts count towards the start limit, and a start that was asked for must not meet it.
-        engine_unit.systemctl("reset-failed", unit)
+        engine_unit.forgive(unit)
         engine_unit.systemctl("--no-block", found.action, unit)
 
 
@@ -145,9 +144,9 @@ def remove(module: AnsibleModule) -> None:
         if status.loaded:
             engine_unit.stop(unit)
             engine_unit.systemctl("disable", unit)
-            engine_unit.systemctl("reset-failed", unit)
         engine_files.remove(paths)
         engine_unit.systemctl("daemon-reload")
+        engine_unit.forgive(unit)
         if with_user:
             engine_files.remove_user(user)
     module.exit_json(changed=changed, removed=[str(path) for path in paths], **asked)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for the tests of engines: a loopback server that speaks, or fails to speak, the OpenAI API."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ansible.module_utils
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+OURS = str(CHECKOUT / "provisioner" / "ansible" / "module_utils")
+if OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(OURS)
+
+
+@dataclass
+class FakeEngine:
+    """Answer as told; a test changes the fields to break one thing at a time."""
+
+    url: str = ""
+    port: int = 0
+    health: int = 200
+    model: str = "org/model"
+    max_model_len: int = 2048
+    key: str = ""
+    words: tuple[str, ...] = ("The capital", " of France", " is Paris.")
+    generation_status: int = 200
+    chat_status: int = 200
+    ends_early: bool = False
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    engine: FakeEngine
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self._send(self.engine.health, b"")
+        elif not self._allowed():
+            self._send(401, b'{"error": "Unauthorized"}')
+        else:
+            model = {"id": self.engine.model, "max_model_len": self.engine.max_model_len}
+            self._send(200, json.dumps({"data": [model]}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.engine.requests.append((self.path, body))
+        status = self.engine.chat_status if "chat" in self.path else self.engine.generation_status
+        if not self._allowed():
+            status = 401
+        if status != 200:
+            self._send(status, b'{"error": "EngineCore is dead"}')
+        elif body.get("stream"):
+            self._stream()
+        else:
+            choice = {"text": self.engine.words[0] if self.engine.words else ""}
+            usage = {"completion_tokens": min(len(self.engine.words), 1)}
+            self._send(200, json.dumps({"choices": [choice], "usage": usage}).encode())
+
+    def _stream(self) -> None:
+        chat = "chat" in self.path
+        lines: list[dict[str, Any]] = [
+            {"choices": [{"delta": {"content": word}} if chat else {"text": word}]}
+            for word in self.engine.words
+        ]
+        lines.append({"choices": [], "usage": {"completion_tokens": len(self.engine.words)}})
+        text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
+        content = text.encode()
+        self._send(200, content[:40] if self.engine.ends_early else content, length=len(content))
+
+    def _allowed(self) -> bool:
+        return not self.engine.key or self.headers.get("Authorization") == f"Bearer {self.engine.key}"
+
+    def _send(self, status: int, content: bytes, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    fake = FakeEngine()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"engine": fake}))
+    fake.port = server.server_address[1]
+    fake.url = f"http://127.0.0.1:{fake.port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield fake
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def gate() -> ModuleType:
+    path = CHECKOUT / "roles" / "engine_common" / "files" / "serve_gate.py"
+    spec = importlib.util.spec_from_file_location("serve_gate", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

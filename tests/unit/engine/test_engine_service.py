@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils import engine_files, engine_look, engine_unit
+from ansible.module_utils.engine_unit import UnitError, UnitStatus
+
+from provisioner.ansible.modules import engine_service
+
+UNIT = "vllm.service"
+ABSENT = UnitStatus(False, "inactive", "dead", False, "success", 0, 0, False, "", 0.0, "")
+SERVING = UnitStatus(
+    True, "active", "running", True, "success", 4242, 0, False, "first", 60.0, "/system.slice/vllm.service"
+)
+STARTING = replace(SERVING, active="activating", sub="start-post")
+WAITING = replace(SERVING, active="activating", sub="auto-restart", result="exit-code")
+FAILED = replace(SERVING, active="failed", sub="failed", result="exit-code")
+
+
+class Done(Exception):
+    """Carry what a module returned."""
+
+    def __init__(self, failed: bool, result: Mapping[str, Any]) -> None:
+        super().__init__(str(result.get("msg")))
+        self.failed = failed
+        self.result = result
+
+
+class Module:
+    """Stand in for AnsibleModule."""
+
+    def __init__(self, check_mode: bool = False, **given: Any) -> None:
+        self.check_mode = check_mode
+        self.params = given
+
+    def exit_json(self, **result: Any) -> None:
+        raise Done(False, result)
+
+    def fail_json(self, **result: Any) -> None:
+        raise Done(True, result)
+
+
+class Host:
+    """Hold a host's service below a folder; systemd obeys and is remembered."""
+
+    def __init__(self, root: Path, gate: str) -> None:
+        self.root = root
+        self.status = ABSENT
+        self.calls: list[str] = []
+        self.user = False
+        self.journal: list[str] = []
+        self.owner = ""
+        (root / "model").mkdir()
+        (root / "model" / "weights.safetensors").write_bytes(b"1")
+        self.given: dict[str, Any] = {
+            "unit": UNIT,
+            "user": "vllm",
+            "groups": ["provision"],
+            "unit_text": "# Managed by provision; x\n[Service]\nUser=vllm\n",
+            "environment_text": 'A="1"\n',
+            "gate_text": gate,
+            "api_key": None,
+            "key_variable": "VLLM_API_KEY",
+            "model_dir": str(root / "model"),
+            "address": "127.0.0.1",
+            "port": _free_port(),
+            "consent": False,
+            "restarts": 0,
+            "poll": 0,
+            "causes": [],
+        }
+
+    def systemctl(self, *words: str, seconds: float = 0) -> str:
+        del seconds
+        self.calls.append(" ".join(words))
+        if words[-2:] in (("start", UNIT), ("restart", UNIT)):
+            self.start()
+        if words[0] == "stop":
+            self.status = replace(self.status, active="inactive", sub="dead")
+        if words[0] == "enable":
+            self.status = replace(self.status, enabled=True, loaded=True)
+        return ""
+
+    def start(self) -> None:
+        """Do what the unit's start does: record the signature, and answer."""
+        look = engine_look._ask_gate(self.given)
+        (self.root / "run" / "vllm").mkdir(parents=True, exist_ok=True)
+        (self.root / "run" / "vllm" / "started.json").write_text(json.dumps(look["now"]))
+        self.status = SERVING
+
+    def call(self, state: str = "started", check_mode: bool = False, **changes: Any) -> Done:
+        """Run the module and return how it ended."""
+        self.calls.clear()
+        self.given |= changes
+        states = {
+            "started": engine_service.start,
+            "ready": engine_service.wait,
+            "absent": engine_service.remove,
+        }
+        with pytest.raises(Done) as end:
+            states[state](Module(check_mode, **self.given))
+        return end.value
+
+    def files(self) -> dict[str, str]:
+        """Return every file of the service by name."""
+        folders = [self.root / name for name in ("units", "settings", "library")]
+        return {path.name: path.read_text() for folder in folders for path in folder.glob("*")}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    text = Path(str(gate.__file__)).read_text()
+    for name in ("UNITS", "SETTINGS"):
+        text = text.replace(f"{name} = Path(", f"{name} = Path('{tmp_path / name.lower()}') or (", 1)
+    text = text.replace("RUN = Path(", f"RUN = Path('{tmp_path / 'run'}') or (", 1)
+    made = Host(tmp_path, text)
+    for name in ("UNITS", "SETTINGS", "LIBRARY", "STATES"):
+        monkeypatch.setattr(engine_files, name, tmp_path / name.lower())
+    monkeypatch.setattr(engine_files, "GATE", tmp_path / "library" / "serve-gate")
+    monkeypatch.setattr(engine_files, "user_is_right", lambda *_: made.user)
+    monkeypatch.setattr(engine_files, "make_user", lambda *_: setattr(made, "user", True))
+    monkeypatch.setattr(engine_files, "remove_user", lambda *_: setattr(made, "user", False))
+    # Only root can give files away, and the tests need not be root.
+    monkeypatch.setattr("os.fchown", lambda *_: None)
+    monkeypatch.setattr("grp.getgrnam", lambda _: type("Group", (), {"gr_gid": 0}))
+    monkeypatch.setattr(
+        engine_files.ManagedFile, "is_right", lambda file: file.path.exists() and file.current() == file.text
+    )
+    monkeypatch.setattr(engine_unit, "status", lambda _: made.status)
+    monkeypatch.setattr(engine_unit, "systemctl", made.systemctl)
+    monkeypatch.setattr(engine_unit, "forgive", lambda _: made.calls.append("forgive"))
+    monkeypatch.setattr(engine_unit, "journal", lambda *_: made.journal)
+    return made
+
+
+def test_the_first_run_writes_enables_and_starts(host: Host) -> None:
+    end = host.call()
+    assert (end.failed, end.result["changed"], end.result["finished"]) == (False, True, False)
+    assert set(host.files()) == {UNIT, "vllm.env", "serve-gate"}
+    assert host.calls == ["daemon-reload", f"enable {UNIT}", "forgive", f"--no-block start {UNIT}"]
+    assert host.user
+
+
+def test_the_second_run_changes_nothing(host: Host) -> None:
+    host.call()
+    end = host.call()
+    assert (end.result["changed"], end.result["finished"], host.calls) == (False, True, [])
+
+
+def test_a_change_needs_consent_and_touches_nothing_without(host: Host) -> None:
+    host.call()
+    before = host.files()
+    end = host.call(environment_text='A="2"\n')
+    assert end.failed
+    assert end.result["provision"]["consent"] == [f"restart {UNIT}: environment changed"]
+    assert (host.files(), host.calls) == (before, [])
+
+
+def test_a_change_with_consent_restarts_without_a_reload(host: Host) -> None:
+    host.call()
+    end = host.call(environment_text='A="2"\n', consent=True)
+    assert end.result["action"] == "restart"
+    assert host.calls == ["forgive", f"--no-block restart {UNIT}"]
+
+
+def test_a_dry_run_shows_the_change_and_the_consent_it_needs(host: Host) -> None:
+    host.call()
+    before = host.files()
+    end = host.call(check_mode=True, environment_text='A="2"\n')
+    assert (end.failed, end.result["changed"]) == (False, True)
+    assert end.result["diff"][0]["after"] == 'A="2"\n'
+    assert end.result["provision"]["consent"]
+    assert (host.files(), host.calls) == (before, [])
+
+
+def test_replaced_weights_restart_the_engine(host: Host) -> None:
+    host.call()
+    (host.root / "model" / "weights.safetensors").write_bytes(b"22")
+    end = host.call()
+    assert end.result["provision"]["consent"] == [f"restart {UNIT}: model files changed"]
+
+
+def test_a_run_that_was_killed_before_the_restart_is_completed(host: Host) -> None:
+    host.call()
+    (host.root / "settings" / "vllm.env").write_text('A="2"\n')
+    end = host.call(environment_text='A="2"\n', consent=True)
+    assert (end.result["action"], end.result["diff"]) == ("restart", [])
+
+
+def test_a_start_in_progress_is_joined(host: Host) -> None:
+    host.call()
+    host.status = STARTING
+    end = host.call()
+    assert (end.result["changed"], end.result["finished"], host.calls) == (False, False, [])
+
+
+def test_a_failed_unit_is_started_again_without_consent(host: Host) -> None:
+    host.call()
+    host.status = FAILED
+    assert host.call().result["action"] == "start"
+
+
+def test_a_foreign_owner_of_the_port_is_named_before_anything(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        end = host.call(port=port)
+    assert end.failed
+    assert f"port {port} is taken by" in end.result["msg"]
+    assert (host.files(), host.calls) == ({}, [])
+
+
+def test_the_services_own_process_may_hold_the_port() -> None:
+    group = Path("/proc/self/cgroup").read_text().strip().rsplit(":", 1)[-1] or "/"
+    own = replace(SERVING, control_group=group)
+    pid = Path("/proc/self").resolve().name
+    assert engine_look.foreign_owner(f"python (pid {pid})", own) == ""
+    assert engine_look.foreign_owner(f"python (pid {pid})", ABSENT) == f"python (pid {pid})"
+    assert engine_look.foreign_owner("a process that this user may not see", own)
+    assert engine_look.foreign_owner("", own) == ""
+
+
+def test_the_key_is_written_and_never_shown(host: Host) -> None:
+    end = host.call(api_key='sk-"canary\n')
+    assert host.files()["vllm.key"] == 'VLLM_API_KEY="sk-\\"canary"\n'
+    assert "canary" not in json.dumps(end.result)
+    assert engine_files.read_key(UNIT) == 'sk-"canary'
+
+
+def test_a_key_that_is_no_longer_asked_for_is_removed(host: Host) -> None:
+    host.call(api_key="sk-1")
+    end = host.call(api_key=None, consent=True)
+    assert end.result["changed"]
+    assert "vllm.key" not in host.files()
+    assert engine_files.read_key(UNIT) == ""
+
+
+@pytest.mark.parametrize("key", ["", "two words", "two\nlines", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
+    with pytest.raises(UnitError, match="API key") as refusal:
+        engine_files.key_line("KEY", key)
+    assert "serve_api_key_file" in refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("status", "baseline", "failed"),
+    [
+        (STARTING, 0, False),
+        (WAITING, 0, True),
+        (FAILED, 0, True),
+        (ABSENT, 0, True),
+        (replace(STARTING, restarts=1), 0, True),
+        (replace(WAITING, restarts=1), 2, False),
+        (replace(STARTING, restarts=2), 2, False),
+        (replace(WAITING, restarts=2), 2, True),
+        (replace(STARTING, active="deactivating"), 0, False),
+    ],
+)
+def test_tells_a_failed_start_from_a_recovery(status: UnitStatus, baseline: int, failed: bool) -> None:
+    assert engine_service.has_failed(status, baseline) is failed
+
+
+def test_waiting_reports_progress_and_then_the_end(host: Host) -> None:
+    host.status, host.journal = STARTING, ["Loading weights 50%"]
+    end = host.call("ready")
+    assert end.result["finished"] is False
+    assert "Loading weights 50%" in end.result["provision"]["progress"]["label"]
+    host.status = SERVING
+    assert host.call("ready").result["finished"] is True
+
+
+def test_a_failed_start_is_explained_and_its_loop_stopped(host: Host) -> None:
+    host.status, host.journal = WAITING, ["OSError: [Errno 28] No space left on device"]
+    end = host.call("ready")
+    assert end.failed
+    assert "the disk is full" in end.result["msg"]
+    assert "No space left on device" in end.result["msg"]
+    assert end.result["provision"]["next"]
+    assert host.calls == [f"stop {UNIT}"]
+
+
+def test_removing_needs_consent_while_it_serves(host: Host) -> None:
+    host.call()
+    before = host.files()
+    end = host.call("absent")
+    assert end.failed
+    assert end.result["provision"]["consent"] == [f"stop and remove {UNIT}"]
+    assert (host.files(), host.calls) == (before, [])
+
+
+def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -> None:
+    host.call(api_key="sk-1")
+    (host.root / "states" / "vllm").mkdir(parents=True)
+    end = host.call("absent", consent=True)
+    assert end.result["changed"]
+    assert host.files() == {}
+    assert not (host.root / "states").exists()
+    assert not host.user
+    assert f"disable {UNIT}" in host.calls
+    host.status = ABSENT
+    assert host.call("absent").result["changed"] is False
+
+
+def test_removing_one_of_two_keeps_what_they_share(host: Host) -> None:
+    host.call()
+    other = host.root / "units" / "vllm-second.service"
+    other.write_text(host.given["unit_text"])
+    host.call("absent", consent=True)
+    assert set(host.files()) == {"vllm-second.service", "serve-gate"}
+    assert host.user

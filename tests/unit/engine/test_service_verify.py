@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import engine_files, engine_rungs, engine_unit
+from ansible.module_utils.engine_client import Engine, NoAnswerError
+from ansible.module_utils.engine_unit import UnitStatus
+
+SERVING = UnitStatus(
+    True, "active", "running", True, "success", 1, 0, False, "first", 900.0, "/system.slice/vllm.service"
+)
+
+
+@pytest.fixture
+def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    monkeypatch.setattr(engine_files, "SETTINGS", tmp_path)
+    monkeypatch.setattr(engine_unit, "status", lambda _: SERVING)
+    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda _: [])
+    return {
+        "service": "vllm",
+        "unit": "vllm.service",
+        "url": engine.url,
+        "health_path": "/health",
+        "model": "org/model",
+        "prompt": "What is the capital of France?",
+        "expect": "paris",
+        "device": "cpu",
+        "settings": {"max_model_len": 2048},
+    }
+
+
+def climb(given: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {rung.rung: (rung.status, rung.evidence) for rung in engine_rungs.Ladder(given).climb()}
+
+
+def test_a_generated_token_is_the_proof(given: dict[str, Any]) -> None:
+    found = climb(given)
+    assert list(found) == ["unit", "api", "token", "device", "settings", "throughput"]
+    assert {name: status for name, (status, _) in found.items()} == {
+        "unit": "passed",
+        "api": "passed",
+        "token": "passed",
+        "device": "not applicable",
+        "settings": "passed",
+        "throughput": "passed",
+    }
+    assert found["token"][1].startswith("3 tokens, the first after")
+
+
+def test_a_server_that_is_healthy_and_cannot_generate_fails(given: dict[str, Any], engine: Any) -> None:
+    engine.chat_status = 500
+    found = climb(given)
+    assert found["api"][0] == "passed"
+    assert found["token"] == ("failed", '/v1/chat/completions answered 500: {"error": "EngineCore is dead"}')
+    assert found["throughput"][0] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("broken", "rung", "said"),
+    [
+        ({"health": 503}, "api", "/health answered 503"),
+        ({"model": "org/other"}, "api", "serves org/other instead of org/model"),
+        ({"words": ()}, "token", "without a single token"),
+        ({"words": ("Lyon.",)}, "token", "does not mention 'paris'"),
+        ({"ends_early": True}, "token", "broke off"),
+        ({"max_model_len": 512}, "settings", "max_model_len is 512, and 2048 was asked for"),
+    ],
+)
+def test_says_what_is_wrong(
+    given: dict[str, Any], engine: Any, broken: dict[str, Any], rung: str, said: str
+) -> None:
+    for name, value in broken.items():
+        setattr(engine, name, value)
+    status, evidence = climb(given)[rung]
+    assert status == "failed"
+    assert said in evidence
+
+
+def test_nobody_listens(given: dict[str, Any]) -> None:
+    found = climb({**given, "url": "http://127.0.0.1:9"})
+    assert found["api"][0] == "failed"
+    assert found["token"] == ("failed", "not asked, because the API does not answer")
+
+
+def test_a_model_that_cannot_chat_is_asked_plainly(given: dict[str, Any], engine: Any) -> None:
+    engine.chat_status = 400
+    assert climb(given)["token"][0] == "passed"
+    assert [path for path, _ in engine.requests] == ["/v1/chat/completions", "/v1/completions"]
+
+
+def test_the_key_is_read_on_the_host_and_must_be_asked_for(
+    given: dict[str, Any], engine: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "vllm.key").write_text(engine_files.key_line("VLLM_API_KEY", "sk-test"))
+    assert climb(given)["api"] == ("failed", "answers without the API key")
+    engine.key = "sk-test"
+    found = climb(given)
+    assert found["api"][0] == found["token"][0] == "passed"
+    engine.key = "sk-other"
+    assert "answered 401" in climb(given)["api"][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        (SERVING, ""),
+        (replace(SERVING, loaded=False), "there is no vllm.service"),
+        (
+            replace(SERVING, active="failed", sub="failed", result="oom-kill"),
+            "is failed (failed, result oom-kill)",
+        ),
+        (replace(SERVING, active="activating", sub="auto-restart"), "is activating (auto-restart"),
+        (replace(SERVING, enabled=False), "is not enabled"),
+        (replace(SERVING, restarts=3, active_seconds=20.0), "is flapping: 3 restarts, up for 20 s"),
+        (replace(SERVING, restarts=3), ""),
+        (replace(SERVING, restarts=1, active_seconds=20.0), ""),
+    ],
+)
+def test_judges_the_unit(status: UnitStatus, problem: str) -> None:
+    found = engine_rungs.unit_problem("vllm.service", status)
+    assert problem in found
+    assert bool(found) is bool(problem)
+
+
+def test_names_what_changed_after_the_start(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda _: ["environment"])
+    assert climb(given)["settings"] == ("failed", "the running engine was started with another environment")
+
+
+def test_compares_with_what_the_gate_recorded(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    shown = json.dumps({"now": {"environment": "1", "unit file": "2"}, "started": {"environment": "1"}})
+
+    class Shown:
+        returncode = 0
+        stdout = shown
+
+    monkeypatch.setattr(engine_unit, "call", lambda *_: Shown)
+    more = {"model_dir": "/m", "address": "127.0.0.1", "port": 8000}
+    assert engine_rungs.stale_inputs({**given, **more}) == ["unit file"]
+
+
+def test_a_host_without_gpus_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 0)
+    rungs = engine_rungs.host_rungs([], "", 257)
+    assert [(rung.rung, rung.status) for rung in rungs] == [
+        ("reachable", "passed"),
+        ("driver", "not applicable"),
+        ("gpus", "not applicable"),
+    ]
+    assert rungs[2].evidence == "no NVIDIA device on the PCI bus"
+
+
+def test_a_gpu_that_fell_off_the_bus_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 2)
+    rungs = engine_rungs.host_rungs([{"index": 0, "name": "H200"}], "580.1", 257)
+    assert (rungs[2].status, rungs[2].evidence) == ("failed", "1 of 2 on the PCI bus: 0: H200")
+
+
+def test_counts_nvidia_gpus_and_not_their_sound_or_bridges(tmp_path: Path) -> None:
+    for number, (vendor, kind) in enumerate(
+        [("0x10de", "0x030200"), ("0x10de", "0x030000"), ("0x10de", "0x040300"), ("0x8086", "0x030000")]
+    ):
+        device = tmp_path / f"0000:0{number}:00.0"
+        device.mkdir()
+        (device / "vendor").write_text(vendor + "\n")
+        (device / "class").write_text(kind + "\n")
+    assert engine_rungs.nvidia_devices(tmp_path) == 2
+
+
+def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ansible.module_utils.engine_client._events",
+        lambda *_: iter([{"error": {"message": "out of memory"}}]),
+    )
+    with pytest.raises(NoAnswerError, match="out of memory"):
+        Engine(engine.url).ask("org/model", "?")
