@@ -77,6 +77,13 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait between rounds; what the waits are is tested elsewhere."""
+    monkeypatch.setattr("ansible.module_utils.model_download.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("ansible.module_utils.model_process.LOOK_SECONDS", 0.05)
+
+
 @pytest.fixture(params=["huggingface", "modelscope"])
 def source(request: pytest.FixtureRequest) -> str:
     """Name each hub in turn."""

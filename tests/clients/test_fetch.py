@@ -3,56 +3,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import model_download, model_process
 from ansible.module_utils.model_fetch import fetch
-from ansible.module_utils.model_files import MANIFEST, StoreFault, Wanted, doubt, read_manifest
+from ansible.module_utils.model_files import StoreFault, read_manifest
 
-REPO = "stand-in/noise"
-ONE = "model-00001-of-00002.safetensors"
-TWO = "model-00002-of-00002.safetensors"
-Orders = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_download, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(model_process, "LOOK_SECONDS", 0.05)
-
-
-def outcome(spec: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(Path(spec["result"]).read_text())
-    return told
-
-
-def sums(directory: Path) -> dict[str, str]:
-    return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in directory.rglob("*")
-        if path.is_file() and not path.name.startswith(".provision-")
-    }
-
-
-def assert_served_whole(hub: Any, spec: dict[str, Any]) -> None:
-    directory = Path(spec["directory"])
-    assert sums(directory) == sums(hub.model)
-    assert not directory.with_name(directory.name + ".partial").exists()
-    assert doubt(directory, Wanted.of(spec)) == ""
-
-
-def assert_nothing_served(spec: dict[str, Any]) -> None:
-    assert not Path(spec["directory"]).exists()
+from tests.clients.served import ONE, TWO, Orders, assert_nothing_served, assert_served_whole, outcome, sums
 
 
 def test_publishes_every_file_with_its_hash(hub: Any, orders: Orders, source: str) -> None:
@@ -114,6 +79,20 @@ def test_a_killed_run_is_resumed_by_the_next(hub: Any, orders: Orders, source: s
     fetch(spec)
     assert_served_whole(hub, spec)
     assert hub.stats(ONE)["bytes"] <= (hub.model / ONE).stat().st_size - 1024**2
+
+
+def test_the_clients_own_download_serves_where_xet_is_allowed(
+    hub: Any, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "0")
+    hub.plant({"path": f"*/{ONE}", "kind": "wrong", "after": 4096, "count": 1})
+    spec = orders()
+    orphan = Path(f"{spec['directory']}.partial/.cache/huggingface/download/of-a-killed-process.incomplete")
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
+    fetch(spec)
+    assert_served_whole(hub, spec)
+    assert hub.stats(ONE)["heads"] == hub.stats(ONE)["requests"] == 2
 
 
 def test_wrong_bytes_are_fetched_again(hub: Any, orders: Orders, source: str) -> None:
@@ -202,61 +181,6 @@ def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orde
     assert_nothing_served(spec)
 
 
-def test_only_a_changed_file_is_fetched_again(hub: Any, orders: Orders, source: str) -> None:
-    spec = orders(source)
-    fetch(spec)
-    directory = Path(spec["directory"])
-    engine = (directory / ONE).open("rb")  # an engine that has the file mapped keeps the old bytes
-    flip(directory / ONE)
-    hub.forget()
-    assert doubt(directory, Wanted.of(spec)).startswith(ONE)
-    fetch(spec)
-    assert outcome(spec)["fetched"] == [ONE]
-    assert hub.stats(ONE)["requests"] == 1
-    assert not any(hub.stats(name) for name in ("", TWO, "config.json"))
-    assert_served_whole(hub, spec)
-    with engine:
-        assert hashlib.sha256(engine.read()).hexdigest() != sums(hub.model)[ONE]
-
-
-def test_a_touched_file_with_the_right_bytes_costs_no_fetch(hub: Any, orders: Orders) -> None:
-    spec = orders()
-    fetch(spec)
-    directory = Path(spec["directory"])
-    written = (directory / MANIFEST).stat().st_mtime_ns
-    (directory / ONE).touch()
-    hub.forget()
-    fetch(spec)
-    assert outcome(spec)["changed"] is False
-    assert not hub.stats(ONE)
-    assert (directory / MANIFEST).stat().st_mtime_ns == written
-    assert doubt(directory, Wanted.of(spec)) == ""
-
-
-def test_a_narrower_wish_drops_files_and_a_wider_one_fetches_them(
-    hub: Any, orders: Orders, source: str
-) -> None:
-    narrow = orders(source, exclude=["*-00002-of-*"])
-    fetch(narrow)
-    directory = Path(narrow["directory"])
-    assert TWO not in sums(directory)
-    hub.forget()
-    fetch(orders(source))
-    assert sums(directory) == sums(hub.model)
-    assert not hub.stats(ONE)
-    fetch(narrow)
-    assert TWO not in sums(directory)
-
-
-def test_a_repair_stays_with_the_commit_that_was_fetched(hub: Any, orders: Orders) -> None:
-    spec = orders()
-    fetch(spec)
-    flip(Path(spec["directory"]) / ONE)
-    flip(hub.model / ONE)  # the branch moves on
-    with pytest.raises(StoreFault, match="has no"):
-        fetch(spec)
-
-
 def test_a_model_the_hub_does_not_have_is_no_reason_to_retry(orders: Orders, source: str) -> None:
     spec = orders(source, model="stand-in/nowhere")
     with pytest.raises(StoreFault, match="has no stand-in/nowhere") as caught:
@@ -309,10 +233,3 @@ def command_lines_while(job: subprocess.Popen[bytes]) -> Iterator[bytes]:
                     yield line + (process / "environ").read_bytes()
             except OSError:
                 continue
-
-
-def flip(path: Path) -> None:
-    """Change one byte in place."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
