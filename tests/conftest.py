@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.distribution"]
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"
 
