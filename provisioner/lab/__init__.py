@@ -22,7 +22,8 @@ at /var/cache/provision in all hosts, unless `down` purges. Only `process.py` st
 
 from __future__ import annotations
 
-from provisioner.lab.hosts import boot_time, exec_in, filesystem_digest, kill, reboot, start, stop
+from provisioner.lab.filesystem import filesystem_digest
+from provisioner.lab.hosts import boot_time, exec_in, kill, reboot, start, stop
 from provisioner.lab.lifecycle import down, ssh_command, status, up
 from provisioner.lab.report import HostReport, LabReport
 from provisioner.lab.spec import HUB_URL

@@ -144,6 +144,8 @@ class Bringup:
             action = "created" if known is None else "kept" if known.state == "running" else "started"
             ssh = None if plan.name == HUB else plan.publish[0]
             state = hosts.wait_until_up(self.podman, plan.container, ssh)
+            if known is None:
+                state = hosts.wait_until_settled(self.podman, plan.container)
             if plan.name == HUB:
                 self._serve(plan, files, new=known is None)
         self.watch.say(f"{plan.name}: {action}, 127.0.0.1:{plan.publish[0]}, systemd {state}")

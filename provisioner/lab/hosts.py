@@ -13,20 +13,14 @@ from dataclasses import dataclass
 from provisioner.errors import LabError
 from provisioner.lab.podman import LABEL, Podman, connect
 from provisioner.lab.process import Result
-from provisioner.lab.spec import DEFAULT_LAB, container
+from provisioner.lab.spec import DEFAULT_LAB, HUB, container
 
 # What systemd, sshd, sudo, a firewall and `ss --processes` need and a container does not get by itself.
 CAPABILITIES = "AUDIT_WRITE,NET_ADMIN,SYS_ADMIN,SYS_PTRACE"
 READY_SECONDS = 60
-UP_STATES = ("running", "degraded")
-# Changes without anybody's doing: logs, clocks, and what podman itself keeps in the file system.
-VOLATILE = (
-    "/var/log",
-    "/var/lib/systemd",
-    "/var/tmp/systemd-private-*",  # noqa: S108 - a pattern of names to leave out
-    "/etc/hosts",
-    "/etc/resolv.conf",
-)
+# An engine may take its time to stop.
+REBOOT_SECONDS = 180
+SETTLED = ("running", "degraded")
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,7 @@ def start(host: str, *, lab: str = DEFAULT_LAB) -> None:
     """Start a stopped host and wait until it is up."""
     podman = connect()
     podman.run("start", container(lab, host))
-    wait_until_up(podman, container(lab, host))
+    wait_until_up(podman, container(lab, host), ssh_port(podman, host, lab))
 
 
 def reboot(host: str, *, lab: str = DEFAULT_LAB) -> None:
@@ -134,8 +128,15 @@ def reboot(host: str, *, lab: str = DEFAULT_LAB) -> None:
     if before is None:
         raise LabError(f"host {host} of lab {lab} is not running", "start it: provision lab up")
     exec_in(host, ["systemctl", "reboot"], lab=lab, check=False)
-    wait_for(lambda: boot_time(host, lab=lab) not in (before, None), f"{host} did not reboot")
-    wait_until_up(connect(), container(lab, host))
+    wait_for(lambda: boot_time(host, lab=lab) not in (before, None), f"{host} did not reboot", REBOOT_SECONDS)
+    podman = connect()
+    wait_until_up(podman, container(lab, host), ssh_port(podman, host, lab))
+
+
+def ssh_port(podman: Podman, host: str, lab: str) -> int | None:
+    """Return the loopback port of a host's sshd; the hub has none."""
+    ports = {machine.host: machine.port for machine in podman.machines(lab) if machine.host != HUB}
+    return ports.get(host)
 
 
 def boot_time(host: str, *, lab: str = DEFAULT_LAB) -> str | None:
@@ -150,14 +151,29 @@ def systemd_state(podman: Podman, name: str) -> str:
 
 
 def wait_until_up(podman: Podman, name: str, port: int | None = None) -> str:
-    """Wait until systemd has started everything and sshd greets on `port`; return systemd's state."""
-    state = wait_for(
-        lambda: next((s for s in (systemd_state(podman, name),) if s in UP_STATES), None),
+    """Wait until users may log in and sshd greets on `port`; return systemd's state.
+
+    A service that takes its time, such as an engine that loads a model, is not waited for: then systemd is
+    still `starting` and the host is up nevertheless.
+    """
+    sessions = ("exec", name, "systemctl", "is-active", "--quiet", "systemd-user-sessions.service")
+    wait_for(
+        lambda: podman.run(*sessions, check=False).code == 0,
         f"{name}: systemd did not come up; see `podman logs {name}`",
     )
     if port is not None:
         wait_for(lambda: greets(port), f"{name}: sshd does not answer on 127.0.0.1:{port}")
-    return str(state)
+    return systemd_state(podman, name)
+
+
+def wait_until_settled(podman: Podman, name: str) -> str:
+    """Wait until systemd has started everything; return its state."""
+    return str(
+        wait_for(
+            lambda: next((s for s in (systemd_state(podman, name),) if s in SETTLED), None),
+            f"{name}: systemd did not finish starting",
+        )
+    )
 
 
 def greets(port: int) -> bool:
@@ -187,34 +203,3 @@ def wait_for(probe: Callable[[], object], failure: str, seconds: float = READY_S
             raise LabError(f"{failure} within {seconds:g} s", "look at it with `provision lab status`")
         time.sleep(0.1)
     return answer
-
-
-def filesystem_digest(
-    host: str, *, lab: str = DEFAULT_LAB, exclude: Sequence[str] = (), content: bool = True
-) -> dict[str, str]:
-    """Describe every file of a host, so that two descriptions tell what changed between them.
-
-    Each path maps to type, mode, owner, size, link target and, with `content`, the sha256 of regular files;
-    without it the time of the last change instead, which is quick and notices even rewrites of equal bytes.
-    Mounted file systems (/proc, /run, /tmp, the shared cache) and `VOLATILE` paths are left out.
-    """
-    pruned = [word for path in (*VOLATILE, *exclude) for word in ("-path", path, "-o")]
-    walk = ["find", "/", "-xdev", "(", *pruned[:-1], ")", "-prune", "-o"]
-    stamp = "" if content else " %C@"
-    listed = exec_in(host, [*walk, "-printf", rf"%p\t%y %m %U:%G %s %l{stamp}\0"], lab=lab)
-    described = dict(
-        line.split("\t", 1) for line in listed.stdout.decode(errors="surrogateescape").split("\0") if line
-    )
-    if content:
-        sums = exec_in(host, [*walk, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+"], lab=lab)
-        for line in sums.stdout.decode(errors="surrogateescape").split("\0"):
-            digest, _, path = line.partition("  ")
-            if path in described:
-                described[path] += f" sha256:{digest}"
-    # A directory's size tells how it grew once, not what it holds.
-    return {path: _without_size(text) if text.startswith("d") else text for path, text in described.items()}
-
-
-def _without_size(text: str) -> str:
-    kind, mode, owner, _size, *rest = text.split(" ")
-    return " ".join((kind, mode, owner, *rest))

@@ -11,6 +11,7 @@ import pytest
 from provisioner.errors import LabError
 from provisioner.lab import hosts
 from provisioner.lab.hosts import HostPlan, SeedFile
+from provisioner.lab.podman import Podman
 from provisioner.lab.process import Result
 
 PLAN = HostPlan(
@@ -86,28 +87,17 @@ def test_waiting_ends_with_what_did_not_happen() -> None:
         hosts.wait_for(lambda: None, "one did not reboot", seconds=0)
 
 
-def test_file_systems_are_described_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-
-    def answer(host: str, argv: list[str], *, lab: str) -> Result:
-        asked.append(argv)
-        walked = b"/etc\td 755 0:0 4096 \0/etc/odd\nname\tf 644 0:0 2 \0/bin\tl 777 0:0 7 usr/bin\0"
-        sums = b"73cb  /etc/odd\nname\0"
-        return Result(tuple(argv), 0, sums if "sha256sum" in argv else walked, f"{host} {lab}".encode())
-
-    monkeypatch.setattr(hosts, "exec_in", answer)
-    assert hosts.filesystem_digest("one", exclude=["/srv"]) == {
-        "/etc": "d 755 0:0 ",
-        "/etc/odd\nname": "f 644 0:0 2  sha256:73cb",
-        "/bin": "l 777 0:0 7 usr/bin",
-    }
-    assert all("/srv" in argv for argv in asked)
-    assert len(asked) == 2
-    hosts.filesystem_digest("one", content=False)
-    assert len(asked) == 3
-
-
 def test_a_host_that_is_off_cannot_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "exec_in", lambda *_, **__: Result((), 125, b"", b"no such container"))
     with pytest.raises(LabError, match="host one of lab mine is not running"):
         hosts.reboot("one", lab="mine")
+
+
+def test_a_host_with_a_slow_service_is_up_before_systemd_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Podman):
+        def run(self, *words: str, stdin: bytes | None = None, check: bool = True) -> Result:
+            state = b"starting" if "is-system-running" in words else b""
+            return Result(words, 0, stdin or state, b"" if check else b"unchecked")
+
+    monkeypatch.setattr(hosts, "greets", lambda port: port == 2301)
+    assert hosts.wait_until_up(Slow(), "provision-lab-mine-one", 2301) == "starting"
