@@ -143,12 +143,6 @@ def _pair(first: Service, second: Service) -> Iterator[Finding]:
     same_address = first.address == second.address or {first.address, second.address} & set(_EVERY_ADDRESS)
     if first.port is not None and first.port == second.port and same_address:
         yield _finding(second, "serve_port", f"is used by {both} of one host", second.port)
-    weights = (first.model, second.model)
-    if weights[0].directory == weights[1].directory and weights[0] != weights[1]:
-        reason = f"differs between {both}, which share one copy of {first.model.name}"
-        yield _finding(
-            second, "serve_model_include", reason, hint="give both the same include and exclude patterns"
-        )
     shared = sorted(set(first.gpus) & set(second.gpus))
     if shared:
         yield _finding(

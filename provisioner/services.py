@@ -7,6 +7,7 @@ The command line calls this with the inventory's values, where templates are sti
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,13 +231,20 @@ def _model(source: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -
     name = str(settings["serve_model"])
     revision = str(settings.get("serve_model_revision") or DEFAULT_REVISIONS.get(source, ""))
     root = given.get("model_store_root") or words.defaults("model_store").get("model_store_root")
+    include, exclude = (
+        _texts(settings.get("serve_model_include")),
+        _texts(settings.get("serve_model_exclude")),
+    )
     folder = f"{root}/{source}/{name.replace('/', '--')}/{revision.replace('/', '--')}"
+    if include or exclude:
+        # Another choice of files is another copy, or two services would undo each other's.
+        folder += "-" + hashlib.sha256(repr((include, exclude)).encode()).hexdigest()[:8]
     return Model(
         source=source,
         name=name,
         revision=revision,
-        include=_texts(settings.get("serve_model_include")),
-        exclude=_texts(settings.get("serve_model_exclude")),
+        include=include,
+        exclude=exclude,
         directory=name if source == "path" else folder,
         allow_unsafe=name in _texts(given.get("model_store_unsafe_models")),
     )

@@ -61,7 +61,7 @@ def test_a_killed_worker_is_replaced_and_leaves_no_orphan(serving: Machines) -> 
     before = serving.pid("ms")
     group = "cat /sys/fs/cgroup/system.slice/vllm.service/cgroup.procs"
     old = set(serving.sh("ms", group).split())
-    worker = serving.sh("ms", "pgrep -f 'VLLM::EngineCore|EngineCore' | tail -n 1")
+    worker = serving.sh("ms", "pgrep -f '^VLLM::' | tail -n 1")
     assert worker in old - {str(before)}
     serving.sh("ms", f"kill -KILL {worker}")
     serving.wait(

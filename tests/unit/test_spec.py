@@ -107,16 +107,16 @@ def test_the_same_mistake_of_many_hosts_is_one_problem(tmp_path: Path) -> None:
     assert problem.startswith("serve_modell")
 
 
-def test_two_services_may_share_a_model_but_not_with_other_files(tmp_path: Path) -> None:
+def test_two_services_share_a_model_unless_they_choose_other_files(tmp_path: Path) -> None:
     text = "gpu1 serve_engine=vllm serve_model=a/b serve_services='{}'\n"
     shared = '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001}]'
-    fleet = fleet_of(tmp_path / "share.ini", text.format(shared))
-    assert len({service.model for service in fleet.hosts[0].services}) == 1
+    (host,) = fleet_of(tmp_path / "share.ini", text.format(shared)).hosts
+    assert len({service.model for service in host.services}) == 1
     differ = (
         '[{"serve_name": "x"}, {"serve_name": "y", "serve_port": 8001, "serve_model_include": ["*.json"]}]'
     )
-    (problem,) = problems_of(tmp_path / "differ.ini", text.format(differ))
-    assert "share one copy" in problem
+    (host,) = fleet_of(tmp_path / "differ.ini", text.format(differ)).hosts
+    assert len({service.model.directory for service in host.services}) == 2
 
 
 def test_addresses_decide_whether_equal_ports_clash(tmp_path: Path) -> None:
