@@ -17,8 +17,6 @@ from pathlib import Path
 from provisioner.errors import LabError
 from provisioner.lab import process
 
-DEBIAN = "http://deb.debian.org/debian"
-DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
 LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # podman lowers its own limit of processes to this; raising it again takes a privilege.
 PODMAN_NPROC = 32768
@@ -27,13 +25,15 @@ NOFILE = 65536
 
 @dataclass(frozen=True)
 class Mirror:
-    """Name the archives that lab images are built from and keep using."""
+    """Name the archives that lab images are built from and keep using; by default mmdebstrap chooses."""
 
-    archive: str = DEBIAN
-    security: str = DEBIAN_SECURITY
+    archive: str | None = None
+    security: str | None = None
 
     def lines(self, suite: str) -> tuple[str, ...]:
-        """Return the lines of sources.list for one Debian suite."""
+        """Return the lines of sources.list for one Debian suite, or none to leave it to mmdebstrap."""
+        if not self.archive or not self.security:
+            return ()
         return (
             f"deb {self.archive} {suite} main",
             f"deb {self.archive} {suite}-updates main",
@@ -60,7 +60,7 @@ def runtime_dir() -> Path:
 
 
 def mirror() -> Mirror:
-    """Return the Debian mirror that this machine uses; Debian's own where it is no Debian or names none."""
+    """Return the Debian mirror that this machine uses; an empty one where it is no Debian or names none."""
     if os_release().get("ID") != "debian" or not shutil.which("apt-get"):
         return Mirror()
     fields = "$(REPO_URI) $(RELEASE)"
@@ -74,7 +74,7 @@ def parse_mirror(targets: str, codename: str) -> Mirror:
     for line in targets.splitlines():
         address, _, release = line.partition(" ")
         found.setdefault(release.strip(), address.rstrip("/"))
-    return Mirror(found.get(codename, DEBIAN), found.get(f"{codename}-security", DEBIAN_SECURITY))
+    return Mirror(found.get(codename), found.get(f"{codename}-security"))
 
 
 def os_release() -> Mapping[str, str]:

@@ -37,7 +37,6 @@ MASKED = (
     "systemd-networkd-wait-online.service",
 )
 USER = "lab"
-KEYS = "debian-archive-keyring.gpg"
 BUILD_BYTES = 700 * 1024**2
 
 
@@ -86,10 +85,14 @@ def build(podman: Podman, wanted: Recipe) -> None:
         tar = work / "root.tar"
         process.run(
             mmdebstrap_argv(wanted, work, tar),
-            next_step=f"check that this machine reaches {wanted.sources[0].split()[1]}",
+            next_step=f"check that this machine reaches {_archive(wanted)}",
         )
         labels = ("--change", f"LABEL {LABEL}.recipe={wanted.digest}")
         podman.run("import", "--change", 'CMD ["/sbin/init"]', *labels, str(tar), wanted.tag)
+
+
+def _archive(wanted: Recipe) -> str:
+    return wanted.sources[0].split()[1] if wanted.sources else "Debian's archive"
 
 
 def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
@@ -99,7 +102,6 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
         "mmdebstrap",
         "--quiet",
         f"--mode={mode}",
-        *([f"--keyring={work / KEYS}"] if (work / KEYS).exists() else []),
         "--variant=minbase",
         "--format=tar",
         f"--include={','.join(wanted.packages)}",
@@ -144,7 +146,7 @@ def _file_names(wanted: Recipe) -> list[str]:
 def _write_inputs(wanted: Recipe, work: Path) -> None:
     # apt reads the keys as another user; nothing in here is a secret.
     work.chmod(0o755)
-    keyring.lay_out(work / KEYS)
+    keyring.check()
     for name, content in wanted.certificates.items():
         (work / f"lab-{name}").write_bytes(content)
     sudoers = work / "sudoers-lab"

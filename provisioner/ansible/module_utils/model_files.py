@@ -190,7 +190,7 @@ def hash_file(path: Path) -> Hashes:
 
 def _not_for_security() -> dict[str, Any]:
     try:
-        hashlib.new("sha1", usedforsecurity=False)
+        hashlib.new("sha1", usedforsecurity=False)  # novermin - before 3.9 this is the TypeError below
     except TypeError:  # before Python 3.9
         return {}
     return {"usedforsecurity": False}

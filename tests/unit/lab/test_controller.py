@@ -27,10 +27,8 @@ def test_the_mirror_of_the_running_release_serves_the_images() -> None:
     )
 
 
-def test_without_a_mirror_of_its_own_the_machine_gets_debians() -> None:
-    assert controller.parse_mirror("", "bookworm") == controller.Mirror(
-        "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
-    )
+def test_without_a_mirror_of_its_own_mmdebstrap_chooses() -> None:
+    assert controller.parse_mirror("", "bookworm").lines("trixie") == ()
 
 
 def test_only_proxy_and_date_settings_of_apt_are_taken_over() -> None:

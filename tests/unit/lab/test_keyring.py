@@ -9,35 +9,13 @@ from provisioner.errors import LabError
 from provisioner.lab import keyring
 
 
-def test_the_systems_own_keys_are_used_when_they_know_the_images(tmp_path: Path) -> None:
+def test_keys_that_vouch_for_the_images_will_do(tmp_path: Path) -> None:
     (tmp_path / f"{keyring.NEWEST_NEEDED}.gpg").touch()
-    keyring.lay_out(tmp_path / "keys", system=tmp_path)
-    assert not (tmp_path / "keys").exists()
+    keyring.check(tmp_path)
 
 
-def test_elsewhere_keys_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched: list[str] = []
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    def download(address: str) -> bytes:
-        fetched.append(address)
-        return b"package"
-
-    monkeypatch.setattr(keyring, "_download", download)
-    monkeypatch.setattr(keyring, "_verified", lambda content: content)
-    monkeypatch.setattr("provisioner.lab.process.run", _extract)
-    for target in (tmp_path / "first", tmp_path / "second"):
-        keyring.lay_out(target, system=tmp_path / "none")
-        assert target.read_bytes() == b"keys"
-    assert len(fetched) == 1
-
-
-def _extract(argv: list[str]) -> None:
-    keys = Path(argv[-1]) / "usr/share/keyrings/debian-archive-keyring.gpg"
-    keys.parent.mkdir(parents=True)
-    keys.write_bytes(b"keys")
-
-
-def test_keys_of_another_hash_are_refused() -> None:
-    with pytest.raises(LabError, match=f"instead of {keyring.SHA256}"):
-        keyring._verified(b"something else")
+def test_keys_that_are_too_old_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "debian-archive-bullseye-automatic.gpg").touch()
+    with pytest.raises(LabError, match="too old") as caught:
+        keyring.check(tmp_path)
+    assert "debian-archive-keyring of 2023" in str(caught.value.next_step)
