@@ -45,8 +45,8 @@ def test_a_flipped_byte_is_named_and_only_that_file_fetched_again(serving: Machi
     wrong = serving.sh("ms", f"sha256sum {path}").split()[0]
     assert right != wrong
     broken = serving.verify("--limit", "ms", code=1).report
-    (rung,) = [rung for rung in broken["rungs"] if rung["status"] == "failed"]
-    assert rung["rung"] == "files"
+    (rung,) = [rung for rung in broken["rungs"] if rung["rung"] == "files"]
+    assert rung["status"] == "failed"
     for part in ("model.safetensors", right, wrong):
         assert part in rung["evidence"]
     serving.apply("--limit", "ms")

@@ -101,6 +101,11 @@ def key_path(unit: str) -> Path:
     return SETTINGS / f"{stem(unit)}.key"
 
 
+def secret_path(unit: str) -> Path:
+    """Return the file in which the controller leaves the API key of `unit`, for this module to take."""
+    return SETTINGS / f"{stem(unit)}.secret"
+
+
 def key_line(variable: str, key: str) -> str:
     """Return the key file's content: an assignment that systemd reads."""
     if not _KEY.fullmatch(key):
@@ -181,7 +186,7 @@ def others(unit: str, user: str = "") -> list[str]:
 def leftovers(unit: str) -> list[Path]:
     """Return every path of `unit` that exists, shared ones included when it is the last service."""
     name = stem(unit)
-    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), STATES / name]
+    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit), STATES / name]
     if not others(unit):
         paths.append(GATE)
     return [path for path in paths if path.exists()]

@@ -26,8 +26,12 @@ def desired_files(given: dict[str, Any]) -> list[ManagedFile]:
         ManagedFile(engine_files.SETTINGS / f"{stem}.env", given["environment_text"], 0o640, given["user"]),
         ManagedFile(engine_files.UNITS / unit, given["unit_text"], 0o644),
     ]
-    if given["api_key"]:
-        text = engine_files.key_line(given["key_variable"], given["api_key"].strip())
+    if given["api_key_file"]:
+        # In a check, a new key is on its way only: that it differs is all there is to know.
+        key = (
+            "pending" if given["api_key_pending"] else Path(given["api_key_file"]).read_text(encoding="utf-8")
+        )
+        text = engine_files.key_line(given["key_variable"], key.strip())
         files.append(ManagedFile(engine_files.key_path(unit), text, 0o640, given["user"], secret=True))
     return files
 
@@ -104,13 +108,13 @@ def look(given: dict[str, Any]) -> Look:
     files = desired_files(given)
     status = engine_unit.status(given["unit"])
     gate = _ask_gate(given)
-    key = engine_files.key_path(given["unit"])
+    keys = (engine_files.key_path(given["unit"]), engine_files.secret_path(given["unit"]))
     wanted = desired_signature(files, gate["now"]["model files"])
     return Look(
         status=status,
         owner=foreign_owner(gate["port_owner"], status),
         wrong=[file for file in files if not file.is_right()],
-        surplus=[key] if key.exists() and not given["api_key"] else [],
+        surplus=[] if given["api_key_file"] else [file for file in keys if file.exists()],
         stale=[name for name in wanted if gate["started"].get(name) != wanted[name]],
         user_right=engine_files.user_is_right(given["user"], given["groups"]),
     )

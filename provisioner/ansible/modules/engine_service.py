@@ -18,7 +18,8 @@ options:
   unit_text: {type: str, description: Content of the unit file.}
   environment_text: {type: str, description: Content of the environment file.}
   gate_text: {type: str, description: Program that guards the start.}
-  api_key: {type: str, description: Key that clients must send; none when empty.}
+  api_key_file: {type: path, description: File on the host with the key that clients must send.}
+  api_key_pending: {type: bool, description: Whether a check has left out copying another key.}
   key_variable: {type: str, description: Environment variable in which the engine takes the key.}
   model_dir: {type: str, description: Directory that is served.}
   address: {type: str, description: Address to listen on.}
@@ -180,7 +181,8 @@ def main() -> None:
             "unit_text": text,
             "environment_text": text,
             "gate_text": text,
-            "api_key": {"type": "str", "no_log": True},
+            "api_key_file": {"type": "path", "no_log": False},
+            "api_key_pending": {"type": "bool", "default": False, "no_log": False},
             "key_variable": {"type": "str", "no_log": False},
             "model_dir": text,
             "address": text,

@@ -67,7 +67,8 @@ class Host:
             "unit_text": "# Managed by provision; x\n[Service]\nUser=vllm\n",
             "environment_text": 'A="1"\n',
             "gate_text": gate,
-            "api_key": None,
+            "api_key_file": None,
+            "api_key_pending": False,
             "key_variable": "VLLM_API_KEY",
             "model_dir": str(root / "model"),
             "address": "127.0.0.1",
@@ -77,6 +78,13 @@ class Host:
             "poll": 0,
             "causes": [],
         }
+
+    def key_file(self, key: str) -> str:
+        """Leave an API key where the controller leaves it, and return the file."""
+        path = engine_files.secret_path(UNIT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(key)
+        return str(path)
 
     def systemctl(self, *words: str, seconds: float = 0) -> str:
         del seconds
@@ -235,17 +243,24 @@ def test_the_services_own_process_may_hold_the_port() -> None:
 
 
 def test_the_key_is_written_and_never_shown(host: Host) -> None:
-    end = host.call(api_key='sk-"canary\n')
+    end = host.call(api_key_file=host.key_file('sk-"canary\n'))
     assert host.files()["vllm.key"] == 'VLLM_API_KEY="sk-\\"canary"\n'
     assert "canary" not in json.dumps(end.result)
     assert engine_files.read_key(UNIT) == 'sk-"canary'
 
 
-def test_a_key_that_is_no_longer_asked_for_is_removed(host: Host) -> None:
-    host.call(api_key="sk-1")
-    end = host.call(api_key=None, consent=True)
+def test_a_check_tells_of_a_key_that_it_does_not_copy(host: Host) -> None:
+    host.call()
+    end = host.call(check_mode=True, consent=True, api_key_file="/nowhere", api_key_pending=True)
     assert end.result["changed"]
     assert "vllm.key" not in host.files()
+
+
+def test_a_key_that_is_no_longer_asked_for_is_removed(host: Host) -> None:
+    host.call(api_key_file=host.key_file("sk-1"))
+    end = host.call(api_key_file=None, consent=True)
+    assert end.result["changed"]
+    assert {"vllm.key", "vllm.secret"} & set(host.files()) == set()
     assert engine_files.read_key(UNIT) == ""
 
 
@@ -303,7 +318,7 @@ def test_removing_needs_consent_while_it_serves(host: Host) -> None:
 
 
 def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -> None:
-    host.call(api_key="sk-1")
+    host.call(api_key_file=host.key_file("sk-1"))
     (host.root / "states" / "vllm").mkdir(parents=True)
     end = host.call("absent", consent=True)
     assert end.result["changed"]
