@@ -132,7 +132,7 @@ class Hub:
 
     def bytes_of(self, suffix: str) -> int:
         """Return the bytes sent of the files that end so."""
-        return sum(count["bytes"] for path, count in self.sent().items() if path.endswith(suffix))
+        return sum(count.get("bytes", 0) for path, count in self.sent().items() if path.endswith(suffix))
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(HUB + path, data=body, method=method)  # noqa: S310 - loopback only
