@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -18,6 +19,7 @@ _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
 )
+_FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 # A source that is none of these has been reported as a wrong value already.
 _SOURCES = ("huggingface", "modelscope", "ollama", "path")
@@ -108,10 +110,11 @@ def _environment(service: Service) -> Iterator[Finding]:
 def _arguments(service: Service) -> Iterator[Finding]:
     arguments = service.settings["serve_args"]
     for argument in arguments if isinstance(arguments, list) else ():
-        flag = str(argument).split("=")[0].split(" ")[0]
+        # vLLM and others take an underscore for a dash. The value stays unsaid: it may be a key.
+        flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
         if flag in service.engine.reserved_args:
             reason = f"{flag} is written from the inventory's own words and cannot be given twice"
-            yield _finding(service, "serve_args", reason, str(argument))
+            yield _finding(service, "serve_args", reason)
 
 
 def _version(service: Service) -> Iterator[Finding]:
@@ -132,7 +135,18 @@ def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
     given = service.settings.get("serve_api_key_file")
     if given and not values.is_deferred(given) and not (folder / Path(str(given)).expanduser()).is_file():
         reason = "there is no such file on this machine"
-        yield _finding(service, "serve_api_key_file", reason, given, hint="write the key into it, mode 0600")
+        yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
+
+
+def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find the host's words that name a file on this machine which is not there."""
+    for name, value in given.items():
+        if name.endswith("_token_file") and value and not values.is_deferred(value):
+            path = Path(str(value)).expanduser()
+            if not path.is_absolute():
+                yield Finding(name, "must be an absolute path on this machine", value, True)
+            elif not path.is_file():
+                yield Finding(name, "there is no such file on this machine", value, True, _FILE_HINT)
 
 
 def _pair(first: Service, second: Service) -> Iterator[Finding]:

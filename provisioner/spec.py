@@ -37,6 +37,7 @@ _CONNECTION_WORDS = tuple(
         "python_interpreter",
     )
 )
+_SECRET_WORD = re.compile(r"(key|token|secret|password|passwd)$", re.IGNORECASE)
 # A name this like one of our words, that nothing refers to, is taken for a misspelling.
 _MISSPELT = 0.88
 
@@ -114,6 +115,7 @@ class _Checker:
         resolved = services.resolve(own, self._defaults)
         findings = [*_unknown_words(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
+        findings += rules.controller_files(own)
         return resolved.services, tuple(findings)
 
 
@@ -184,13 +186,15 @@ def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origi
     first = names[0]
     given = inventory.hosts[first]
     in_list = finding.item is not None
+    # A mistake with a secret must not print it; a path to one is none.
+    is_secret = bool(_SECRET_WORD.search(finding.variable))
     variable = services.LIST_WORD if in_list and finding.variable not in given else finding.variable
     return Problem(
         variable=f"{services.LIST_WORD}[{finding.item}].{finding.variable}" if in_list else finding.variable,
         reason=finding.reason,
         hosts=tuple(names),
-        value=finding.value,
-        has_value=finding.has_value,
+        value=None if is_secret else finding.value,
+        has_value=finding.has_value and not is_secret,
         origin=origins.of(variable, first, inventory.groups[first]),
         hint=finding.hint,
     )

@@ -55,6 +55,21 @@ def test_a_wrong_inventory_is_refused_before_any_connection(
     assert not connections.exists()
 
 
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "leak.ini"
+    words = (
+        'serve_api_key=canary-1 model_store_huggingface_token=canary-2 serve_env=\'{"HF_TOKEN": "canary-3"}\''
+    )
+    path.write_text(f"gpu1 serve_engine=vllm serve_model=a/b {words} serve_args='[\"--api_key=canary-4\"]'\n")
+    assert call("plan", path) == 2
+    said = capsys.readouterr()
+    assert "canary" not in said.out + said.err
+    for named in ("serve_api_key:", "model_store_huggingface_token:", "HF_TOKEN", "--api-key"):
+        assert named in said.err
+
+
 def test_plan_contacts_nobody_and_prints_one_document(
     good: Path, connections: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
