@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from provisioner import lab
 from tests.e2e.machines import LAB, Machines
 
-# What a removal may leave: caches and indexes that the package managers and systemd keep by themselves.
+# What a removal may leave: what the package managers, the account tools and systemd keep by themselves.
 LEFT = (
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/passwd-",
+    "/etc/shadow-",
+    "/etc/subgid-",
+    "/etc/subuid-",
     "/home/lab/.ansible",
     "/root/.ansible",
     "/tmp",
