@@ -22,6 +22,8 @@ LIBRARY = Path("/usr/local/lib/provision")
 STATES = Path("/var/lib/provision/services")
 GATE = LIBRARY / "serve-gate"
 MARKER = "# Managed by provision;"
+# The comment of every user that was made for an engine.
+COMMENT = "provision-engine"
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
 
@@ -141,6 +143,16 @@ def user_is_right(user: str, groups: list[str]) -> bool:
     return all(user in grp.getgrnam(group).gr_mem for group in groups)
 
 
+def is_foreign_user(user: str) -> bool:
+    """Tell whether the user exists, was not made for an engine, and runs none of our units."""
+    try:
+        comment = pwd.getpwnam(user).pw_gecos
+    except KeyError:
+        return False
+    # Users made by early versions have no comment, but a unit of ours.
+    return comment.split(",")[0] != COMMENT and not others("", user)
+
+
 def make_user(user: str, groups: list[str]) -> None:
     """Make the engine's system user, without a home directory, a shell or a password."""
     for group in [user, *groups]:
@@ -149,7 +161,8 @@ def make_user(user: str, groups: list[str]) -> None:
     if not _known(pwd.getpwnam, user):
         shell = "/usr/sbin/nologin" if Path("/usr/sbin/nologin").exists() else "/sbin/nologin"
         home = ["--no-create-home", "--home-dir", "/nonexistent"]
-        _account("useradd", "--system", "--gid", user, *home, "--shell", shell, user)
+        words = ["--system", "--comment", COMMENT, "--gid", user, *home, "--shell", shell]
+        _account("useradd", *words, user)
     if groups:
         _account("usermod", "--append", "--groups", ",".join(groups), user)
 
@@ -169,6 +182,17 @@ def _account(*argv: str) -> None:
         raise UnitError(
             f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "look at /etc/passwd and /etc/group"
         )
+
+
+def is_foreign_unit(unit: str) -> bool:
+    """Tell whether there is a unit file of that name that this project did not write."""
+    path = UNITS / unit
+    if path.is_symlink():  # a mask, or an alias of another unit
+        return True
+    try:
+        return not path.read_text(encoding="utf-8", errors="replace").startswith(MARKER)
+    except FileNotFoundError:
+        return False
 
 
 def others(unit: str, user: str = "") -> list[str]:

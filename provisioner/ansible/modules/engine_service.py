@@ -60,6 +60,7 @@ NO_CONSENT = "run again with --yes, or answer the question, to allow the interru
 def start(module: AnsibleModule) -> None:
     """Bring files, user and unit to what is asked, and queue what start or restart that takes."""
     given = module.params
+    refuse_foreign(module)
     found = look(given)
     status = found.status
     if found.owner:
@@ -80,6 +81,19 @@ def start(module: AnsibleModule) -> None:
             engine_files.make_user(given["user"], given["groups"])
         converge(given["unit"], found)
     module.exit_json(**result)
+
+
+def refuse_foreign(module: AnsibleModule) -> None:
+    """Refuse to take over a unit file or a user that somebody else has made."""
+    unit, user = module.params["unit"], module.params["user"]
+    if engine_files.is_foreign_unit(unit):
+        path = engine_files.UNITS / unit
+        step = f"move {path} away on the host, or set serve_name to another name"
+        refuse(module, f"{path} exists and was not made by provision", step)
+    if engine_files.is_foreign_user(user):
+        adopt = f"usermod --comment {engine_files.COMMENT} {user}"
+        step = f"rename or remove that user, or, if the engine may run as it, run `{adopt}`"
+        refuse(module, f"user {user} exists and was not made by provision", step)
 
 
 def converge(unit: str, found: Look) -> None:
@@ -135,10 +149,12 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
 def remove(module: AnsibleModule) -> None:
     """Stop the service and remove everything that is its own."""
     unit, user = module.params["unit"], module.params["user"]
+    if engine_files.is_foreign_unit(unit):
+        module.exit_json(changed=False, removed=[])
     status = engine_unit.status(unit)
     paths = engine_files.leftovers(unit)
     last = not engine_files.others(unit, user)
-    with_user = last and engine_files.user_is_right(user, [])
+    with_user = last and engine_files.user_is_right(user, []) and not engine_files.is_foreign_user(user)
     asked = consent(module, f"stop and remove {unit}") if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
     if changed and not module.check_mode:

@@ -330,6 +330,79 @@ def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -
     assert host.call("absent").result["changed"] is False
 
 
+UNIT_OF_OTHERS = "[Service]\nExecStart=/opt/other\n"
+
+
+def _foreign_unit(host: Host) -> Path:
+    path: Path = host.root / "units" / UNIT
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(UNIT_OF_OTHERS)
+    return path
+
+
+def _existing_user(monkeypatch: pytest.MonkeyPatch, comment: str) -> None:
+    monkeypatch.setattr("pwd.getpwnam", lambda _: type("User", (), {"pw_gecos": comment}))
+
+
+def test_a_unit_of_somebody_else_is_neither_overwritten_nor_removed(host: Host) -> None:
+    path = _foreign_unit(host)
+    end = host.call()
+    assert end.failed
+    assert "was not made by provision" in end.result["msg"]
+    assert "serve_name" in end.result["provision"]["next"]
+    host.status = SERVING
+    assert host.call("absent", consent=True).result["changed"] is False
+    assert (path.read_text(), host.calls, host.files()) == (UNIT_OF_OTHERS, [], {UNIT: UNIT_OF_OTHERS})
+
+
+def test_a_masked_unit_is_somebody_elses(host: Host) -> None:
+    (host.root / "units").mkdir()
+    (host.root / "units" / UNIT).symlink_to("/dev/null")
+    assert host.call().failed
+    assert (host.root / "units" / UNIT).is_symlink()
+
+
+def test_a_user_of_somebody_else_is_not_taken_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    _existing_user(monkeypatch, "Vera Lloyd,,,")
+    end = host.call()
+    assert end.failed
+    assert "user vllm exists and was not made by provision" in end.result["msg"]
+    assert "--comment provision-engine vllm" in end.result["provision"]["next"]
+    assert (host.files(), host.user) == ({}, False)
+
+
+def test_a_user_of_ours_is_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    _existing_user(monkeypatch, "provision-engine")
+    assert not host.call().failed
+
+
+def test_a_user_without_comment_is_ours_while_a_unit_of_ours_runs_as_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.call()
+    _existing_user(monkeypatch, "")
+    assert host.call().result["changed"] is False
+    host.call("absent", consent=True)
+    assert not host.user
+
+
+def test_removing_leaves_a_user_of_somebody_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    _existing_user(monkeypatch, "Vera Lloyd")
+    host.user = True
+    assert host.call("absent", consent=True).result["changed"] is False
+    assert host.user
+
+
+def test_the_made_user_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(engine_files, "_known", lambda *_: False)
+    monkeypatch.setattr(engine_files, "_account", lambda *argv: asked.append(argv))
+    engine_files.make_user("vllm", [])
+    (made,) = [argv for argv in asked if argv[0] == "useradd"]
+    assert made[made.index("--comment") + 1] == "provision-engine"
+    assert made[-1] == "vllm"
+
+
 def test_removing_one_of_two_keeps_what_they_share(host: Host) -> None:
     host.call()
     other = host.root / "units" / "vllm-second.service"
