@@ -20,6 +20,7 @@ UNITS = Path("/etc/systemd/system")
 SETTINGS = Path("/etc/provision")
 LIBRARY = Path("/usr/local/lib/provision")
 STATES = Path("/var/lib/provision/services")
+STARTED = Path("/run/provision/started")
 GATE = LIBRARY / "serve-gate"
 MARKER = "# Managed by provision;"
 # The comment of every user that was made for an engine.
@@ -210,7 +211,8 @@ def others(unit: str, user: str = "") -> list[str]:
 def leftovers(unit: str) -> list[Path]:
     """Return every path of `unit` that exists, shared ones included when it is the last service."""
     name = stem(unit)
-    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit), STATES / name]
+    paths = [UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit)]
+    paths += [STATES / name, STARTED / f"{name}.json"]
     if not others(unit):
         paths.append(GATE)
     return [path for path in paths if path.exists()]
@@ -220,6 +222,6 @@ def remove(paths: list[Path]) -> None:
     """Remove files and directories, and the directories of ours that this leaves empty."""
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for folder in (SETTINGS, LIBRARY, STATES):
+    for folder in (SETTINGS, LIBRARY, STATES, STARTED):
         with contextlib.suppress(OSError):  # absent, or somebody else's files are in it
             folder.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -51,14 +52,20 @@ def _ask_gate(given: dict[str, Any]) -> dict[str, Any]:
     """Run the gate that the controller sent, whatever the host has: it knows ports and signatures."""
     words = ["show", "--unit", given["unit"], "--model-dir", given["model_dir"]]
     words += ["--address", given["address"], "--port", str(given["port"])]
-    done = subprocess.run(
-        [sys.executable, "-", *words],
-        input=given["gate_text"],
-        capture_output=True,
-        text=True,
-        timeout=GATE_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-", *words],
+            input=given["gate_text"],
+            capture_output=True,
+            text=True,
+            timeout=GATE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnitError(
+            f"looking at {given['model_dir']} and at the port did not end within {GATE_SECONDS} s",
+            f"see whether the file system of {given['model_dir']} answers, then run again",
+        ) from error
     if done.returncode != 0:
         raise UnitError(f"the gate failed: {done.stderr.strip()[-400:]}", "see the message above")
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -67,14 +74,30 @@ def _ask_gate(given: dict[str, Any]) -> dict[str, Any]:
 
 def foreign_owner(owner: str, status: UnitStatus) -> str:
     """Return the owner of the port unless it is the service itself."""
-    pid = owner.rsplit("(pid ", 1)[-1].rstrip(")")
-    if not owner or not pid.isdigit():
+    groups = _control_groups(owner)
+    if groups is None:
         return owner
+    # Empty when it ended meanwhile.
+    own = not groups or (status.control_group and status.control_group in groups)
+    return "" if own else owner
+
+
+def owning_unit(owner: str) -> str:
+    """Return the unit of ours that the owner of the port belongs to, empty when it is none of ours."""
+    ours = engine_files.others("")
+    names = re.findall(r"/([^/\n]+\.service)(?=/|$)", _control_groups(owner) or "", re.MULTILINE)
+    return next((name for name in names if name in ours), "")
+
+
+def _control_groups(owner: str) -> str | None:
+    """Return the control groups of a process as the kernel lists them, None when its number is not known."""
+    pid = owner.rsplit("(pid ", 1)[-1].rstrip(")")
+    if not pid.isdigit():
+        return None
     try:
-        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
-    except OSError:  # it ended meanwhile
+        return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    except OSError:
         return ""
-    return "" if status.control_group and status.control_group in groups else owner
 
 
 @dataclass(frozen=True)

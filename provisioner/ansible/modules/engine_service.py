@@ -24,6 +24,7 @@ options:
   model_dir: {type: str, description: Directory that is served.}
   address: {type: str, description: Address to listen on.}
   port: {type: int, description: Port to listen on.}
+  units: {type: list, elements: str, default: [], description: Units that the inventory names on this host.}
   consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
   restarts: {type: int, default: 0, description: Restarts that V(started) counted, which are no failure.}
   poll: {type: int, default: 10, description: Seconds until V(ready) reports progress.}
@@ -50,10 +51,11 @@ from typing import Any
 
 from ansible.module_utils import engine_causes, engine_files, engine_unit
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.engine_look import Look, look
+from ansible.module_utils.engine_look import Look, look, owning_unit
 from ansible.module_utils.engine_unit import UnitError, UnitStatus
 
 JOURNAL_LINES = 600
+NEEDED_TO_START = ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port")
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 
 
@@ -64,8 +66,7 @@ def start(module: AnsibleModule) -> None:
     found = look(given)
     status = found.status
     if found.owner:
-        step = "stop that process, or set serve_port to a free port"
-        refuse(module, f"port {given['port']} is taken by {found.owner}", step)
+        refuse_taken_port(module, found.owner)
     result: dict[str, Any] = {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
@@ -94,6 +95,19 @@ def refuse_foreign(module: AnsibleModule) -> None:
         adopt = f"usermod --comment {engine_files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as it, run `{adopt}`"
         refuse(module, f"user {user} exists and was not made by provision", step)
+
+
+def refuse_taken_port(module: AnsibleModule, owner: str) -> None:
+    """Say who has the port; a service that left the inventory is named, since nothing else tells of it."""
+    port, unit = module.params["port"], owning_unit(owner)
+    if unit and unit not in module.params["units"]:
+        message = f"port {port} is taken by {unit}, made by provision and no longer in the inventory"
+        refuse(
+            module,
+            message,
+            f"run `systemctl disable --now {unit}` on the host, or set serve_port to a free port",
+        )
+    refuse(module, f"port {port} is taken by {owner}", "stop that process, or set serve_port to a free port")
 
 
 def converge(unit: str, found: Look) -> None:
@@ -203,17 +217,14 @@ def main() -> None:
             "model_dir": text,
             "address": text,
             "port": {"type": "int"},
+            "units": {"type": "list", "elements": "str", "default": []},
             "consent": {"type": "bool", "default": False},
             "restarts": {"type": "int", "default": 0},
             "poll": {"type": "int", "default": 10},
             "causes": {"type": "list", "elements": "dict", "default": []},
         },
         required_if=[
-            (
-                "state",
-                "started",
-                ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port"),
-            ),
+            ("state", "started", NEEDED_TO_START),
             ("state", "absent", ("user",)),
         ],
         supports_check_mode=True,

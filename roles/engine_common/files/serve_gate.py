@@ -111,9 +111,16 @@ def _tree_digest(path: Path) -> str:
         for name in sorted(names):
             if not name.startswith("."):
                 file = Path(folder) / name
-                status = file.stat()
-                seen.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns))
+                seen.append((str(file.relative_to(path)), *_size_and_time(file)))
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:  # a link to nowhere, or a file that went meanwhile
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def signature(unit: str, model: str) -> dict[str, str]:
@@ -128,8 +135,8 @@ def signature(unit: str, model: str) -> dict[str, str]:
 
 
 def started_file(unit: str) -> Path:
-    """Return the file that says what the running engine was started with."""
-    return RUN / unit[: -len(".service")] / "started.json"
+    """Return the file that says what the engine was started with; root's, not the engine's to change."""
+    return RUN / "started" / f"{unit[: -len('.service')]}.json"
 
 
 def preflight(options: argparse.Namespace) -> None:
@@ -140,6 +147,9 @@ def preflight(options: argparse.Namespace) -> None:
     if not options.unit:
         return
     path = started_file(options.unit)
+    for folder in (RUN, path.parent):
+        folder.mkdir(exist_ok=True)  # services start side by side
+        folder.chmod(0o755)  # whatever the unit's umask
     temporary = path.with_suffix(".new")
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(signature(options.unit, options.model_dir)))
@@ -259,6 +269,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.function(options)
     except RefusedError as refusal:
         sys.stderr.write(f"{refusal}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{options.command} failed: {error}\n")
         return 1
     return 0
 

@@ -73,6 +73,7 @@ class Host:
             "model_dir": str(root / "model"),
             "address": "127.0.0.1",
             "port": _free_port(),
+            "units": [UNIT],
             "consent": False,
             "restarts": 0,
             "poll": 0,
@@ -100,8 +101,8 @@ class Host:
     def start(self) -> None:
         """Do what the unit's start does: record the signature, and answer."""
         look = engine_look._ask_gate(self.given)
-        (self.root / "run" / "vllm").mkdir(parents=True, exist_ok=True)
-        (self.root / "run" / "vllm" / "started.json").write_text(json.dumps(look["now"]))
+        engine_files.STARTED.mkdir(parents=True, exist_ok=True)
+        (engine_files.STARTED / "vllm.json").write_text(json.dumps(look["now"]))
         self.status = SERVING
 
     def call(self, state: str = "started", check_mode: bool = False, **changes: Any) -> Done:
@@ -139,6 +140,7 @@ def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     made = Host(tmp_path, text)
     for name in ("UNITS", "SETTINGS", "LIBRARY", "STATES"):
         monkeypatch.setattr(engine_files, name, tmp_path / name.lower())
+    monkeypatch.setattr(engine_files, "STARTED", tmp_path / "run" / "started")
     monkeypatch.setattr(engine_files, "GATE", tmp_path / "library" / "serve-gate")
     monkeypatch.setattr(engine_files, "user_is_right", lambda *_: made.user)
     monkeypatch.setattr(engine_files, "make_user", lambda *_: setattr(made, "user", True))
@@ -242,6 +244,57 @@ def test_the_services_own_process_may_hold_the_port() -> None:
     assert engine_look.foreign_owner("", own) == ""
 
 
+def _taken_by_unit(host: Host, monkeypatch: pytest.MonkeyPatch, units: list[str]) -> Done:
+    left = host.root / "units" / "vllm-old.service"
+    left.parent.mkdir()
+    left.write_text(host.given["unit_text"])
+    group = "0::/system.slice/vllm-old.service\n"
+    monkeypatch.setattr(engine_look, "_control_groups", lambda _: group)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return host.call(port=server.getsockname()[1], units=units)
+
+
+def test_a_service_that_left_the_inventory_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = _taken_by_unit(host, monkeypatch, [UNIT])
+    assert end.failed
+    assert "by vllm-old.service, made by provision and no longer in the inventory" in end.result["msg"]
+    assert "`systemctl disable --now vllm-old.service`" in end.result["provision"]["next"]
+
+
+def test_a_service_of_the_inventory_is_not_to_be_disabled(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = _taken_by_unit(host, monkeypatch, [UNIT, "vllm-old.service"])
+    assert end.failed
+    assert "no longer in the inventory" not in end.result["msg"]
+    assert "(pid " in end.result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "unit"),
+    [
+        ("0::/system.slice/vllm.service\n", UNIT),
+        ("1:name=systemd:/system.slice/vllm.service/worker\n0::/\n", UNIT),
+        ("0::/system.slice/other.service\n", ""),
+        ("0::/user.slice/user-1000.slice\n", ""),
+    ],
+)
+def test_finds_the_unit_of_a_process(
+    host: Host, monkeypatch: pytest.MonkeyPatch, groups: str, unit: str
+) -> None:
+    host.call()
+    (host.root / "units" / "other.service").write_text(UNIT_OF_OTHERS)
+    monkeypatch.setattr(engine_look, "_control_groups", lambda _: groups)
+    assert engine_look.owning_unit("python (pid 1)") == unit
+
+
+def test_a_gate_that_hangs_is_reported_with_a_next_step(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_look, "GATE_SECONDS", 0.01)
+    with pytest.raises(UnitError, match=r"did not end within 0\.01 s") as refusal:
+        engine_look._ask_gate({**host.given, "gate_text": "import time; time.sleep(60)"})
+    assert host.given["model_dir"] in refusal.value.next_step
+
+
 def test_the_key_is_written_and_never_shown(host: Host) -> None:
     end = host.call(api_key_file=host.key_file('sk-"canary\n'))
     assert host.files()["vllm.key"] == 'VLLM_API_KEY="sk-\\"canary"\n'
@@ -324,6 +377,7 @@ def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -
     assert end.result["changed"]
     assert host.files() == {}
     assert not (host.root / "states").exists()
+    assert not engine_files.STARTED.exists()
     assert not host.user
     assert f"disable {UNIT}" in host.calls
     host.status = ABSENT

@@ -154,6 +154,10 @@ def test_the_unit_of_a_cpu_host(role: Any) -> None:
     assert '"--key-variable" "VLLM_API_KEY"' in found["ExecStartPost"]
 
 
+def test_the_engine_owns_no_directory_that_the_gate_writes(role: Any) -> None:
+    assert "RuntimeDirectory" not in role().file("engine.service.j2")
+
+
 def test_the_unit_of_a_gpu_host_can_open_the_gpu(role: Any) -> None:
     text = role([H200]).file("engine.service.j2")
     assert "PrivateDevices=" not in text
@@ -191,5 +195,5 @@ def test_environment_values_are_quoted_for_systemd(role: Any) -> None:
 
 def test_two_services_of_a_host_share_no_directory(role: Any) -> None:
     first, second = role().file("engine.service.j2"), role(unit="vllm-b.service").file("engine.service.j2")
-    for name in ("StateDirectory", "RuntimeDirectory", "WorkingDirectory"):
+    for name in ("StateDirectory", "WorkingDirectory"):
         assert unit(first)["Service"][name] != unit(second)["Service"][name]

@@ -24,7 +24,6 @@ def places(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("UNITS", "SETTINGS", "RUN"):
         monkeypatch.setattr(gate, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
-    (tmp_path / "run" / "vllm").mkdir()
     (tmp_path / "units" / "vllm.service").write_text("[Service]\n")
     (tmp_path / "settings" / "vllm.env").write_text('A="1"\n')
     (tmp_path / "model").mkdir()
@@ -72,9 +71,42 @@ def test_reads_addresses_of_both_families(gate: ModuleType) -> None:
 def test_preflight_records_what_the_engine_starts_with(gate: ModuleType, places: Path) -> None:
     arguments = ["--unit", "vllm.service", "--port", "1", "--model-dir", str(places / "model")]
     assert gate.main(["preflight", *arguments]) == 0
-    recorded = places / "run" / "vllm" / "started.json"
+    recorded = places / "run" / "started" / "vllm.json"
     assert json.loads(recorded.read_text()) == gate.signature("vllm.service", str(places / "model"))
     assert recorded.stat().st_mode & 0o777 == 0o600
+    assert recorded.parent.stat().st_mode & 0o777 == 0o755
+
+
+def test_preflight_makes_its_directories_whatever_the_umask(
+    gate: ModuleType, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "RUN", places / "fresh")
+    before = os.umask(0o077)
+    try:
+        assert gate.main(["preflight", "--unit", "vllm.service", "--port", "1"]) == 0
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (places / "fresh", places / "fresh" / "started")]
+    assert modes == [0o755, 0o755]
+
+
+def test_an_error_of_the_system_is_one_line(
+    gate: ModuleType, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (places / "run" / "started").write_text("in the way")
+    assert gate.main(["preflight", "--unit", "vllm.service", "--port", "1"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("preflight failed: ")
+    assert said.count("\n") == 1
+
+
+def test_a_link_to_nowhere_is_recorded_as_missing(gate: ModuleType, places: Path) -> None:
+    link = places / "model" / "tokenizer.json"
+    link.symlink_to(places / "nowhere")
+    dangling = gate.signature("vllm.service", str(places / "model"))["model files"]
+    (places / "nowhere").write_text("{}")
+    assert gate.signature("vllm.service", str(places / "model"))["model files"] != dangling
+    assert gate._size_and_time(places / "model" / "absent") == (-1, 0)
 
 
 def test_preflight_refuses_a_taken_port(
@@ -82,7 +114,7 @@ def test_preflight_refuses_a_taken_port(
 ) -> None:
     assert gate.main(["preflight", "--unit", "vllm.service", "--port", str(listening)]) == 1
     assert f"port {listening} is taken by" in capsys.readouterr().err
-    assert not (places / "run" / "vllm" / "started.json").exists()
+    assert not (places / "run" / "started" / "vllm.json").exists()
 
 
 def _change_unit(places: Path) -> None:
