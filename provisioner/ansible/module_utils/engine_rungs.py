@@ -14,14 +14,13 @@ from typing import Any
 from ansible.module_utils import engine_files, engine_unit
 from ansible.module_utils.engine_client import Answer, Engine, NoAnswerError
 from ansible.module_utils.engine_unit import UnitStatus
-from ansible.module_utils.host_facts import listening_sockets
+from ansible.module_utils.host_facts import listening_sockets, nvidia_devices
 
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 FLAPPING_RESTARTS = 3
 FLAPPING_SECONDS = 600
+DRIVER_STEP = "install or repair the NVIDIA driver until `nvidia-smi` answers, or set engine_vllm_device: cpu"
 APPLY = "run `provision apply` again"
-NVIDIA = "0x10de"
-DISPLAY_CLASS = "0x03"
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,9 @@ def _opens_gpu(process: Path) -> bool:
     return False
 
 
-def host_rungs(gpus: list[dict[str, Any]], driver: str, systemd: int) -> list[Rung]:
+def host_rungs(
+    gpus: list[dict[str, Any]], driver: str, systemd: int, *, gpus_expected: bool = False
+) -> list[Rung]:
     """Return the rungs of a host: that it answers, and what it has of NVIDIA."""
     reachable = Rung("reachable", PASSED, f"answered over SSH as root, systemd {systemd}")
     on_bus = nvidia_devices(Path("/sys/bus/pci/devices"))
@@ -216,6 +217,9 @@ def host_rungs(gpus: list[dict[str, Any]], driver: str, systemd: int) -> list[Ru
         evidence = "no NVIDIA device on the PCI bus"
         if on_bus:
             evidence = f"{_plural(on_bus, 'NVIDIA device')} on the PCI bus, but no driver offers it here"
+        if on_bus and gpus_expected:
+            broken = Rung("driver", FAILED, evidence, next=DRIVER_STEP)
+            return [reachable, broken, Rung("gpus", NOT_APPLICABLE, evidence)]
         return [reachable, *(Rung(name, NOT_APPLICABLE, evidence) for name in ("driver", "gpus"))]
     names = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
     lost = on_bus > len(gpus)
@@ -226,22 +230,6 @@ def host_rungs(gpus: list[dict[str, Any]], driver: str, systemd: int) -> list[Ru
         Rung("driver", PASSED, f"version {driver} answers"),
         Rung("gpus", FAILED if lost else PASSED, evidence, next=step),
     ]
-
-
-def nvidia_devices(devices: Path) -> int:
-    """Count the NVIDIA display and compute devices on the PCI bus."""
-    count = 0
-    for device in devices.glob("*"):
-        vendor, kind = (_text(device / name) for name in ("vendor", "class"))
-        count += int(vendor == NVIDIA and kind.startswith(DISPLAY_CLASS))
-    return count
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _duration(seconds: float) -> str:

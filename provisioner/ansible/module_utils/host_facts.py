@@ -12,6 +12,8 @@ from typing import Any
 
 COMMAND_SECONDS = 10
 LISTEN = "0A"
+NVIDIA = "0x10de"
+DISPLAY_CLASS = "0x03"
 REDHAT = ("rocky", "rhel", "centos", "almalinux", "fedora")
 # What is mounted there is no storage a role could use; containers mount single files below /etc.
 PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
@@ -92,6 +94,15 @@ def parse_gpus(text: str) -> tuple[list[dict[str, Any]], str | None]:
             }
         )
     return cards, driver
+
+
+def nvidia_devices(devices: Path) -> int:
+    """Count the NVIDIA display and compute devices on the PCI bus."""
+    count = 0
+    for device in devices.glob("*"):
+        vendor, kind = (_text(device / name).strip() for name in ("vendor", "class"))
+        count += int(vendor == NVIDIA and kind.startswith(DISPLAY_CLASS))
+    return count
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -25,7 +25,8 @@ RETURN = r"""
 ansible_facts:
   type: dict
   returned: always
-  description: C(host_probe) with os, python, systemd, clock, memory, disks, gpus, driver, listening sockets.
+  description: >-
+    C(host_probe) with os, python, systemd, clock, memory, disks, gpus, driver, nvidia_pci, listening sockets.
 """
 
 import os
@@ -39,6 +40,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_facts import (
     listening_sockets,
+    nvidia_devices,
     parse_gpus,
     parse_meminfo,
     parse_mounts,
@@ -47,8 +49,8 @@ from ansible.module_utils.host_facts import (
 )
 
 NVIDIA_SMI_FIELDS = "index,uuid,name,memory.total,compute_cap,driver_version"
-# A card that fell off the bus can hold nvidia-smi for minutes.
-NVIDIA_SMI_SECONDS = 20
+# Eight healthy cards without persistence take it half a minute; one that fell off the bus, many minutes.
+NVIDIA_SMI_SECONDS = 60
 MOUNT_SECONDS = 5
 CAP_SYS_TIME = 1 << 25
 TIME_SERVICES = (
@@ -164,6 +166,8 @@ def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
         "disks": disks(),
         "gpus": cards,
         "driver": {"version": driver},
+        # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
+        "nvidia_pci": nvidia_devices(Path("/sys/bus/pci/devices")),
         "listening": listening_sockets(Path("/proc")),
         "selinux": selinux(),
         "firewall": firewall(),

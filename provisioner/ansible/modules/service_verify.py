@@ -25,6 +25,7 @@ options:
   settings: {type: dict, default: {}, description: What the API must report of the model.}
   gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
   driver: {type: str, default: '', description: Version of the NVIDIA driver that the probe found.}
+  gpus_expected: {type: bool, default: false, description: Whether GPUs on the PCI bus must have a driver.}
   systemd: {type: int, default: 0, description: Version of systemd that the probe found.}
 """
 
@@ -65,6 +66,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "settings": {"type": "dict", "default": {}},
     "gpus": {"type": "list", "elements": "dict", "default": []},
     "driver": {"type": "str", "default": ""},
+    "gpus_expected": {"type": "bool", "default": False},
     "systemd": {"type": "int", "default": 0},
 }
 SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", "port", "prompt")
@@ -96,7 +98,9 @@ def main() -> None:
     more: dict[str, Any] = {}
     try:
         if given["scope"] == "host":
-            rungs = host_rungs(given["gpus"], given["driver"], given["systemd"])
+            rungs = host_rungs(
+                given["gpus"], given["driver"], given["systemd"], gpus_expected=given["gpus_expected"]
+            )
         else:
             rungs, more = verify_service(given)
     except UnitError as error:

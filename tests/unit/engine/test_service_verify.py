@@ -10,6 +10,8 @@ import pytest
 from ansible.module_utils import engine_files, engine_rungs, engine_unit
 from ansible.module_utils.engine_client import Engine, NoAnswerError
 from ansible.module_utils.engine_unit import UnitStatus
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 SERVING = UnitStatus(
     True, "active", "running", True, "success", 1, 0, False, "first", 900.0, "/system.slice/vllm.service"
@@ -156,21 +158,21 @@ def test_a_host_without_gpus_is_not_applicable(monkeypatch: pytest.MonkeyPatch) 
     assert rungs[2].evidence == "no NVIDIA device on the PCI bus"
 
 
+@pytest.mark.parametrize(("expected", "status"), [(True, "failed"), (False, "not applicable")])
+def test_gpus_without_a_driver_fail_where_they_are_expected(
+    monkeypatch: pytest.MonkeyPatch, expected: bool, status: str
+) -> None:
+    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 2)
+    _, driver, gpus = engine_rungs.host_rungs([], "", 257, gpus_expected=expected)
+    assert (driver.status, gpus.status) == (status, "not applicable")
+    assert driver.evidence == "2 NVIDIA devices on the PCI bus, but no driver offers it here"
+    assert bool(driver.next) is expected
+
+
 def test_a_gpu_that_fell_off_the_bus_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 2)
     rungs = engine_rungs.host_rungs([{"index": 0, "name": "H200"}], "580.1", 257)
     assert (rungs[2].status, rungs[2].evidence) == ("failed", "1 of 2 on the PCI bus: 0: H200")
-
-
-def test_counts_nvidia_gpus_and_not_their_sound_or_bridges(tmp_path: Path) -> None:
-    for number, (vendor, kind) in enumerate(
-        [("0x10de", "0x030200"), ("0x10de", "0x030000"), ("0x10de", "0x040300"), ("0x8086", "0x030000")]
-    ):
-        device = tmp_path / f"0000:0{number}:00.0"
-        device.mkdir()
-        (device / "vendor").write_text(vendor + "\n")
-        (device / "class").write_text(kind + "\n")
-    assert engine_rungs.nvidia_devices(tmp_path) == 2
 
 
 def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,3 +182,25 @@ def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest
     )
     with pytest.raises(NoAnswerError, match="out of memory"):
         Engine(engine.url).ask("org/model", "?")
+
+
+@pytest.mark.parametrize(
+    ("container", "devices", "expected"),
+    [
+        (False, ["auto"], True),
+        (False, ["cpu", "cuda"], True),
+        (False, ["cpu"], False),
+        (False, [], False),
+        (True, ["auto"], False),
+    ],
+)
+def test_the_playbook_expects_gpus_where_a_service_may_use_them(
+    checkout: Path, container: bool, devices: list[str], expected: bool
+) -> None:
+    loader = DataLoader()
+    (play,) = loader.load_from_file(str(checkout / "playbooks/verify.yml"), trusted_as_template=True)
+    (task,) = [task for task in play["tasks"] if task["name"] == "Check the host"]
+    services = [{"unit": "vllm.service", "engine_vllm_device": device} for device in devices]
+    facts = {"host_probe": {"container": container}, "provision_services": services}
+    templar = Templar(loader, {"ansible_facts": facts})
+    assert templar.template(task["service_verify"]["gpus_expected"]) is expected

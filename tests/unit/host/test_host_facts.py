@@ -110,3 +110,14 @@ def test_a_program_that_hangs_or_is_missing_says_nothing() -> None:
     assert host_facts.run(["sleep", "5"], 0.01) == ""
     assert host_facts.run(["no-such-program"]) == ""
     assert host_facts.run(["echo", "here"]) == "here"
+
+
+def test_counts_nvidia_gpus_and_not_their_sound_or_bridges(tmp_path: Path) -> None:
+    for number, (vendor, kind) in enumerate(
+        [("0x10de", "0x030200"), ("0x10de", "0x030000"), ("0x10de", "0x040300"), ("0x8086", "0x030000")]
+    ):
+        device = tmp_path / f"0000:0{number}:00.0"
+        device.mkdir()
+        (device / "vendor").write_text(vendor + "\n")
+        (device / "class").write_text(kind + "\n")
+    assert host_facts.nvidia_devices(tmp_path) == 2
