@@ -17,7 +17,13 @@ FILES = (
     "tasks/remove.yml",
 )
 KEYS = {"title", "port", "health_path", "api", "formats", "sources", "devices"}
-OPTIONAL_KEYS = {"versions", "reserved_args", "reserved_env"}
+OPTIONAL_KEYS = {
+    "versions",
+    "minimum_driver",
+    "minimum_compute_capability",
+    "reserved_args",
+    "reserved_env",
+}
 # One version and at least one hash; a direct reference to a file of the registry would lack the first.
 PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^\s*;]+\s.*--hash=sha256:[0-9a-f]{64}")
 

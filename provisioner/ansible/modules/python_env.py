@@ -50,6 +50,7 @@ directory: {type: str, returned: always, description: Where the environment lies
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
 present: {type: bool, returned: always, description: Whether the environment is complete.}
 python: {type: str, returned: always, description: Version of Python chosen.}
+python_executable: {type: str, returned: always, description: Where it is, empty before it is installed.}
 python_usable: {type: bool, returned: always, description: Whether it is there and can make environments.}
 removed: {type: list, returned: when pruned, description: Directories removed or to be removed.}
 """
@@ -227,6 +228,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         "present": wanted.complete,
         "directory": str(wanted.directory),
         "python": wanted.interpreter.version,
+        "python_executable": wanted.interpreter.executable,
         "python_usable": wanted.interpreter.usable,
         "ansible_facts": {
             "python_envs": dict(module.params["known"], **{wanted.name: str(wanted.directory)})

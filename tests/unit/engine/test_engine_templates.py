@@ -40,7 +40,12 @@ class Role:
     """Hold one host's variables as the role sees them."""
 
     def __init__(
-        self, checkout: Path, gpus: list[dict[str, Any]], systemd: int, asked: dict[str, Any]
+        self,
+        checkout: Path,
+        gpus: list[dict[str, Any]],
+        systemd: int,
+        asked: dict[str, Any],
+        host: dict[str, Any],
     ) -> None:
         loader = DataLoader()
         role = checkout / "roles/engine_vllm"
@@ -51,15 +56,39 @@ class Role:
                 "systemd": systemd,
                 "memory_bytes": 23 << 30,
                 "python": {"executable": "/usr/bin/python3"},
-                "os": {"family": "debian"},
+                "os": {"family": "debian", "major": 13, "name": "Debian 13"},
+                "nvidia_pci": len(gpus),
+                "container": False,
+                "driver": {"version": "580.95.05" if gpus else None},
+                **host,
             },
             "python_envs": {f"vllm-{kind}": PYTHON[: -len("/bin/python")] for kind in ("cpu", "cuda")},
         }
+        variables["__engine_vllm_self"] = loader.load_from_file(str(role / "engine.yml"))
+        variables["__python_env_found"] = {"python": "3.12"}
+        self.tasks = role / "tasks"
         self.templar = Templar(loader, {**variables, "ansible_facts": facts, "service": asked})
         self.templates = checkout / "templates"
 
     def value(self, name: str) -> Any:
         return self.templar.template(trust_as_template("{{ " + name + " }}"))
+
+    def passes(self, file: str, name: str) -> bool:
+        """Tell whether a check of the role's tasks passes or is left out."""
+        tasks = DataLoader().load_from_file(str(self.tasks / file), trusted_as_template=True)
+        (task,) = [task for task in tasks if task["name"] == name]
+        that = task["ansible.builtin.assert"]["that"]
+        given = {**self.templar.available_variables, **task.get("vars", {})}
+        with_given = self.templar.copy_with_new_env(available_variables=given)
+
+        def holds(condition: str) -> bool:
+            found = with_given.template(trust_as_template("{{ " + condition + " }}"))
+            assert isinstance(found, bool)
+            return found
+
+        if not all(map(holds, task.get("when", []))):
+            return True
+        return all(map(holds, [that] if isinstance(that, str) else that))
 
     def file(self, name: str) -> str:
         given = {
@@ -81,8 +110,13 @@ class Role:
 
 @pytest.fixture
 def role(checkout: Path) -> Any:
-    def make(gpus: list[dict[str, Any]] | None = None, systemd: int = 257, **changes: Any) -> Role:
-        return Role(checkout, gpus or [], systemd, service(**changes))
+    def make(
+        gpus: list[dict[str, Any]] | None = None,
+        systemd: int = 257,
+        host: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Role:
+        return Role(checkout, gpus or [], systemd, service(**changes), host or {})
 
     return make
 
@@ -197,3 +231,117 @@ def test_two_services_of_a_host_share_no_directory(role: Any) -> None:
     first, second = role().file("engine.service.j2"), role(unit="vllm-b.service").file("engine.service.j2")
     for name in ("StateDirectory", "WorkingDirectory"):
         assert unit(first)["Service"][name] != unit(second)["Service"][name]
+
+
+def test_gpus_are_numbered_as_the_driver_numbers_them_and_stay_on_the_host(role: Any) -> None:
+    environment = role([H200], serve_env={"NCCL_SOCKET_IFNAME": "ib0"}).value("__engine_vllm_environment")
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert environment["NCCL_SOCKET_IFNAME"] == "ib0"
+    assert not {"CUDA_DEVICE_ORDER", "NCCL_SOCKET_IFNAME"} & set(role().value("__engine_vllm_environment"))
+
+
+def test_compilers_of_the_environment_come_first(role: Any) -> None:
+    for made in (role(), role([H200])):
+        path = made.value("__engine_vllm_environment")["PATH"]
+        assert path.split(":")[0] == PYTHON[: -len("/python")]
+        assert path.endswith(":/usr/sbin:/usr/bin")
+
+
+def test_only_the_unit_of_a_gpu_host_waits_for_nvidias_services(role: Any) -> None:
+    assert unit(role().file("engine.service.j2"))["Unit"]["After"] == "network-online.target"
+    after = unit(role([H200]).file("engine.service.j2"))["Unit"]["After"].split()
+    assert after[1:] == ["nvidia-persistenced.service", "nvidia-fabricmanager.service"]
+
+
+def test_a_gpu_always_brings_a_compiler(role: Any) -> None:
+    assert role([H200], engine_vllm_enforce_eager=True).value("__engine_vllm_wanted_packages") == ["g++"]
+    assert role().value("__engine_vllm_wanted_packages") == ["libnuma1"]
+    compiled = role(engine_vllm_enforce_eager=False).value("__engine_vllm_wanted_packages")
+    assert compiled == ["libnuma1", "g++"]
+
+
+@pytest.mark.parametrize(
+    ("family", "major", "package"),
+    [
+        ("debian", 24, "python3.12-dev"),
+        ("redhat", 9, "python3.12-devel"),
+        ("redhat", 10, "python3-devel"),
+    ],
+)
+def test_the_headers_are_those_of_the_environments_python(
+    role: Any, family: str, major: int, package: str
+) -> None:
+    made = role([H200], host={"os": {"family": family, "major": major}})
+    assert made.value("__engine_vllm_headers") == package
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "passes"),
+    [
+        ({"nvidia_pci": 2}, {}, False),
+        ({"nvidia_pci": 2}, {"engine_vllm_device": "cpu"}, True),
+        ({"nvidia_pci": 2, "container": True}, {}, True),
+        ({"nvidia_pci": 0}, {}, True),
+    ],
+)
+def test_a_gpu_host_with_a_broken_driver_is_no_cpu_host(
+    role: Any, host: dict[str, Any], asked: dict[str, Any], passes: bool
+) -> None:
+    name = "Check that the driver offers the GPUs that the host has"
+    assert role(host=host, **asked).passes("device.yml", name) is passes
+    assert role([H200]).passes("device.yml", name)
+
+
+def test_the_device_is_checked_before_it_is_used(role: Any) -> None:
+    for file in ("preflight.yml", "verify.yml"):
+        names = [task.get("ansible.builtin.include_tasks") for task in tasks_of(role().tasks / file)]
+        assert "device.yml" in names
+
+
+def tasks_of(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = DataLoader().load_from_file(str(path))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "major", "requirements", "passes"),
+    [
+        ("redhat", 8, None, False),
+        ("redhat", 8, "own.txt", True),
+        ("redhat", 9, None, True),
+        ("debian", 8, None, True),
+    ],
+)
+def test_an_old_c_library_is_refused(
+    role: Any, family: str, major: int, requirements: str | None, passes: bool
+) -> None:
+    made = role(host={"os": {"family": family, "major": major}}, engine_vllm_requirements=requirements)
+    assert made.passes("preflight.yml", "Check the C library of the distribution") is passes
+
+
+OLD = {**H200, "index": 1, "uuid": "GPU-2", "name": "V100", "compute_capability": "7.0"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "gpus", "asked", "passes"),
+    [
+        ("580.95.05", [H200], {}, True),
+        ("1000.1", [{**H200, "compute_capability": "10.3"}], {}, True),
+        ("570.133.20", [H200], {}, False),
+        ("[N/A]", [{**H200, "compute_capability": "[N/A]"}], {}, True),
+        (None, [H200], {}, True),
+        ("580.95.05", [OLD], {}, False),
+        ("580.95.05", [H200, OLD], {}, True),
+        ("580.95.05", [H200, OLD], {"engine_vllm_tensor_parallel_size": 2}, False),
+        ("580.95.05", [H200, OLD], {"serve_gpus": ["0"]}, True),
+        ("580.95.05", [H200, OLD], {"serve_gpus": [1]}, False),
+        ("580.95.05", [H200, OLD], {"serve_gpus": ["GPU-2"]}, False),
+        ("570.133.20", [OLD], {"engine_vllm_device": "cpu"}, True),
+        ("570.133.20", [H200], {"engine_vllm_requirements": "own.txt"}, True),
+    ],
+)
+def test_an_old_driver_or_gpu_is_refused(
+    role: Any, driver: str | None, gpus: list[dict[str, Any]], asked: dict[str, Any], passes: bool
+) -> None:
+    made = role(gpus, host={"driver": {"version": driver}}, **asked)
+    assert made.passes("preflight.yml", "Check that driver and GPUs are new enough") is passes
