@@ -151,6 +151,8 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
     check_disk(params["needed_bytes"], [wanted.directory, Path(params["cache"])])
     uv_name = directory_name("uv", params["uv_lock_sha256"], wanted.interpreter.version, "pip")
     argv = [
+        # Under an enforcing SELinux systemd may not execute a file below /usr/local/lib itself.
+        "/bin/sh",
         params["builder"],
         str(wanted.directory),
         wanted.interpreter.executable,

@@ -33,7 +33,7 @@ class Builder:
     ) -> bool:
         self.started.append((name, argv, properties, environment_file))
         if self.completes:
-            self.complete(Path(argv[1]))
+            self.complete(Path(argv[2]))
         return True
 
     def complete(self, directory: Path) -> None:
@@ -89,8 +89,8 @@ def test_the_unit_gets_no_secret_and_all_it_needs(builder: Builder) -> None:
     call(builder, uv_lock_sha256="u")
     name, argv, properties, environment_file = builder.started[0]
     assert name == "provision-job-env-vllm"
-    assert argv[0] == "/usr/local/lib/provision/python_env_build"
-    assert argv[2:5] == [sys.executable, "uv", str(builder.root.parent / "lock.txt")]
+    assert argv[:2] == ["/bin/sh", "/usr/local/lib/provision/python_env_build"]
+    assert argv[3:6] == [sys.executable, "uv", str(builder.root.parent / "lock.txt")]
     assert environment_file == "/etc/provision/python_env.env"
     environment = properties["Environment"]
     assert isinstance(environment, list)
