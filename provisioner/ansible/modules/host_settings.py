@@ -78,6 +78,9 @@ class Settings:
         self.ledger: dict[str, dict[str, Any]] = {}
         if LEDGER.exists():
             self.ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
+            if not module.check_mode and LEDGER.stat().st_mode & 0o077:
+                # It holds what files held, which may have been for root alone.
+                LEDGER.chmod(0o600)
         self.diff: list[dict[str, str]] = []
         self.changes: list[str] = []
         self.notes: list[str] = []
@@ -89,7 +92,11 @@ class Settings:
             return
         LEDGER.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = LEDGER.with_name(LEDGER.name + ".new")
-        fresh.write_text(json.dumps(self.ledger, indent=1) + "\n", encoding="utf-8")
+        # One that a broken-off run left keeps the mode it was made with.
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(self.ledger, indent=1) + "\n")
         fresh.replace(LEDGER)
 
     def wanted(self) -> dict[str, str]:

@@ -93,6 +93,28 @@ def test_takes_back_exactly_what_was_there(host: Host) -> None:
     assert not host_settings.LEDGER.parent.exists()
 
 
+def test_only_root_reads_what_was_there_before(host: Host) -> None:
+    del host
+    ledger = host_settings.LEDGER
+    ledger.parent.mkdir()
+    fresh = ledger.with_name(ledger.name + ".new")
+    fresh.touch(mode=0o644)
+    call(setting("group", "provision", "present"))
+    assert ledger.stat().st_mode & 0o777 == 0o600
+    assert not fresh.exists()
+
+
+def test_a_ledger_that_others_could_read_is_closed_to_them(host: Host) -> None:
+    del host
+    ledger = host_settings.LEDGER
+    call(setting("group", "provision", "present"))
+    ledger.chmod(0o644)
+    call(setting("group", "provision", "present"), check=True)
+    assert ledger.stat().st_mode & 0o777 == 0o644
+    assert call(setting("group", "provision", "present"))["changed"] is False
+    assert ledger.stat().st_mode & 0o777 == 0o600
+
+
 def test_leaves_alone_what_somebody_changed_since(host: Host) -> None:
     call(setting("file", "/etc/x", "ours\n"))
     host["file /etc/x"] = "theirs\n"
