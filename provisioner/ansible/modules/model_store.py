@@ -218,10 +218,11 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
         if told.get("state") != "done" or told.get("run") != module.params["run"]:
             orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
             told = job.advance("verify", orders)
-        if told is None:
+        if told is None or told.get("run") != module.params["run"]:
+            # What another run's job has read says nothing of this one: the next call starts one of its own.
             return job.progress()
         results = told["results"]
-    rungs = [rung(model, name, results) for model in models for name in model["services"]]
+    rungs = [rung(model, name, results, module.check_mode) for model in models for name in model["services"]]
     failed = [one for one in rungs if one["status"] == "failed"]
     if failed and not module.check_mode:
         evidence = "; ".join(dict.fromkeys(one["evidence"] for one in failed))
@@ -229,12 +230,12 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": False, "finished": True, "provision": {"rungs": rungs}}
 
 
-def rung(model: dict[str, Any], service: str, results: dict[str, Any]) -> dict[str, Any]:
+def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return what the files rung says of one service."""
     directory = Path(model["directory"])
     found = results.get(str(directory))
     if found is None and model["source"] in HUBS:
-        why = doubt(directory, Wanted.of(model))
+        why = doubt(directory, Wanted.of(model)) or ("" if check_mode else "its files were not hashed")
         evidence = f"{directory}: {why or 'unchanged since its hashes were right; not read in check mode'}"
         found = {"status": "failed" if why else "passed", "evidence": evidence, "next": None}
         if why:

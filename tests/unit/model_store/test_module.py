@@ -188,8 +188,39 @@ def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any]
     result = model_store.verify(Module(**parameters(tmp_path, model)))
     assert result["provision"]["rungs"] == [{"service": "chat", "rung": "files", **found}]
     assert units.started == []
-    model_store.verify(Module(**parameters(tmp_path, model, run="2.5")))
-    assert len(units.started) == 1
+
+
+def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    directory = publish(model)
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    found = {"status": "passed", "evidence": "1 files", "next": None}
+
+    def hashed(run: str) -> None:
+        path.write_text(json.dumps({"state": "done", "run": run, "results": {str(directory): found}}))
+
+    # A job of another run is at work: this call waits for its end, the next one starts anew.
+    units.now = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    hashed("2.5")
+    assert model_store.verify(Module(**parameters(tmp_path, model)))["finished"] is False
+    assert units.started == []
+    units.now = GONE
+    units.work = lambda: hashed("1.5")
+    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    assert (len(units.started), result["finished"]) == (1, True)
+    assert result["provision"]["rungs"][0]["status"] == "passed"
+
+
+def test_a_model_without_a_result_has_not_passed(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    publish(model)
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {}}))
+    with pytest.raises(Failed, match="its files were not hashed"):
+        model_store.verify(Module(**parameters(tmp_path, model)))
+    result = model_store.verify(Module(check_mode=True, **parameters(tmp_path, model)))
+    assert result["provision"]["rungs"][0]["status"] == "passed"
+    assert units.started == []
 
 
 def test_a_failed_rung_fails_and_keeps_the_others(tmp_path: Path, model: dict[str, Any]) -> None:
