@@ -19,6 +19,24 @@ SOURCES = Path("/etc/apt/sources.list.d")
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 FLOCK = "hhqqi0q"
 
+# The script of a transaction itself lists what there is, so that what others install between two calls never
+# counts as ours. Both lists take their names when they are whole; one that was cut off has no second list.
+RECORDING = r"""
+record=$1 asked=$2 listing=$3
+shift 3
+rm -rf "$record"
+mkdir "$record"
+printf '%s\n' "$asked" > "$record/asked"
+before="cd '$record' && { test -e before || { $listing > before.new && mv before.new before; }; }"
+after() {
+    if sh -c "$listing" > "$record/after.new" && sync "$record/after.new"; then
+        mv "$record/after.new" "$record/after"
+    fi
+}
+trap after EXIT
+trap 'exit 143' TERM
+"""
+
 
 class PackageFault(Exception):
     """Say why packages cannot be handled; `next` holds what to do about it."""
@@ -73,6 +91,7 @@ class Apt:
     """Speak for dpkg and apt-get."""
 
     locks = tuple(map(Path, ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")))
+    listing = "dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\\n'"
     environment = ("DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none")
     # A recommended package is not asked for; a configuration file the operator changed stays.
     options = (
@@ -89,6 +108,10 @@ class Apt:
             raise PackageFault(f"dpkg-query failed: {output.strip()}", "run 'dpkg --audit' on the host")
         return parse_dpkg(output)
 
+    def names(self, listed: str) -> set[str]:
+        """Return the packages that the listing's output names."""
+        return set(parse_dpkg(listed).values())
+
     def interrupted(self) -> bool:
         """Tell whether an earlier dpkg run was cut off."""
         updates = Path("/var/lib/dpkg/updates")
@@ -103,7 +126,10 @@ class Apt:
         return empty or refreshed < changed or time.time() - refreshed > max_age
 
     def script(self, *, repair: bool, refresh: bool, remove: bool) -> str:
-        """Return the shell script of a transaction; the packages are its arguments."""
+        """Return the shell script of a transaction; the packages are its arguments.
+
+        The variable `before` holds a command that has to run once nobody else can install packages.
+        """
         steps = ["dpkg --force-confdef --force-confold --configure -a"] if repair else []
         if refresh:
             steps.append(
@@ -114,7 +140,8 @@ class Apt:
             )
         # What cannot be installed may be in fresher lists, so the next attempt fetches them.
         verb = "purge" if remove else "install"
-        steps.append(f'apt-get {verb} {self.options} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
+        hook = '-o DPkg::Pre-Invoke::="$before"'
+        steps.append(f'apt-get {verb} {self.options} {hook} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
         return "; ".join(steps)
 
     def would_remove(self, names: list[str]) -> set[str]:
@@ -132,6 +159,8 @@ class Dnf:
         "/var/cache/dnf/download_lock.pid",
         "/var/lib/dnf/rpmdb_lock.pid",
     )
+    # Names alone are asked for in another way, but systemd reads a percent sign in a command line as its own.
+    listing = "rpm -qa"
     environment = ("LC_ALL=C.UTF-8",)
 
     def installed(self) -> dict[str, str]:
@@ -146,6 +175,10 @@ class Dnf:
             found[name] = name
         return found
 
+    def names(self, listed: str) -> set[str]:
+        """Return the packages that the listing's output names, each as name-version-release.arch."""
+        return {line.rsplit("-", 2)[0] for line in listed.splitlines() if line}
+
     def interrupted(self) -> bool:
         """Tell whether an earlier transaction was cut off; dnf finds its own way back."""
         return False
@@ -157,9 +190,9 @@ class Dnf:
     def script(self, *, repair: bool, refresh: bool, remove: bool) -> str:
         """Return the shell script of a transaction; the packages are its arguments."""
         if remove:
-            return 'dnf -y remove --noautoremove -- "$@"'
+            return 'sh -c "$before"; dnf -y remove --noautoremove -- "$@"'
         fresh = " --refresh" if refresh or repair else ""
-        return f'dnf -y install{fresh} --setopt=install_weak_deps=False -- "$@"'
+        return f'sh -c "$before"; dnf -y install{fresh} --setopt=install_weak_deps=False -- "$@"'
 
     def would_remove(self, names: list[str]) -> set[str]:
         """Return everything that goes when these packages go; rpm names who would miss them."""

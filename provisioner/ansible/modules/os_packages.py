@@ -41,12 +41,13 @@ removed: {type: list, returned: when absent, description: Packages that the tran
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.package_managers import PackageFault, lock_owner, manager
+from ansible.module_utils.package_managers import RECORDING, PackageFault, lock_owner, manager
 from ansible.module_utils.transient_unit import (
     TransientUnitError,
     journal_tail,
@@ -57,8 +58,8 @@ from ansible.module_utils.transient_unit import (
 
 UNIT = "provision-job-packages"
 STATE = Path("/var/lib/provision")
-# What was installed before a transaction; the file exists until the result has been reported.
-BEFORE = STATE / "packages.before"
+# What was asked for and what there was right before and after; it exists until the result has been reported.
+RECORD = STATE / "packages.transaction"
 LEDGER = STATE / "packages.json"
 WAITING = Path("/run/provision/packages.waiting")
 TRANSACTION_SECONDS = 3600
@@ -146,26 +147,34 @@ class Transaction:
 
     def settle(self) -> dict[str, Any]:
         """Report what the last transaction changed, once."""
-        before = read_json(BEFORE, None)
-        now = set(self.found.values())
-        if before is None or self.module.check_mode or state(UNIT).running:
-            return {"installed": [], "removed": []}
-        installed = sorted(now - set(before["packages"]))
-        removed = sorted(set(before["packages"]) - now)
+        nothing: dict[str, Any] = {"installed": [], "removed": []}
+        if not RECORD.exists() or self.module.check_mode or state(UNIT).running:
+            return nothing
+        before, after = (self.listed(name) for name in ("before", "after"))
+        if not before or not after:
+            # Nobody can tell any more which packages are ours, so none is.
+            shutil.rmtree(str(RECORD))
+            return nothing
+        installed, removed = sorted(after - before), sorted(before - after)
         entries = read_json(LEDGER, [])
         gone = set(removed)
         entries = [
             dict(entry, installed=[x for x in entry["installed"] if x not in gone]) for entry in entries
         ]
         if installed:
-            entries.append({"asked": before["asked"], "installed": installed})
+            entries.append({"asked": read_json(RECORD / "asked", self.asked), "installed": installed})
         entries = [entry for entry in entries if entry["installed"]]
         if entries:
             write_json(LEDGER, entries)
         else:
             LEDGER.unlink(missing_ok=True)
-        BEFORE.unlink()
+        shutil.rmtree(str(RECORD))
         return {"installed": installed, "removed": removed}
+
+    def listed(self, name: str) -> set[str]:
+        """Return the packages that one list of the last transaction names."""
+        path = RECORD / name
+        return self.packages.names(path.read_text(encoding="utf-8")) if path.exists() else set()
 
     def wait_for_lock(self) -> str:
         """Return who holds the package manager's lock after waiting a little, or nothing."""
@@ -194,14 +203,16 @@ class Transaction:
             refresh=not self.remove and self.packages.stale(self.module.params["cache_valid_time"]),
             remove=self.remove,
         )
-        if not BEFORE.exists():
-            write_json(BEFORE, {"asked": self.asked, "packages": sorted(set(self.found.values()))})
+        self.settle()
+        STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
         properties = {
             "Description": ("Remove " if self.remove else "Install ") + " ".join(names),
             "Environment": list(self.packages.environment),
             "RuntimeMaxSec": TRANSACTION_SECONDS,
         }
-        return bool(start_or_attach(UNIT, ["/bin/sh", "-ec", script, "sh", *names], properties=properties))
+        record = [str(RECORD), json.dumps(self.asked), self.packages.listing]
+        argv = ["/bin/sh", "-ec", RECORDING + script, "sh", *record, *names]
+        return bool(start_or_attach(UNIT, argv, properties=properties))
 
     def advance(self, names: list[str]) -> dict[str, Any]:
         """Bring the transaction as far as one call can."""

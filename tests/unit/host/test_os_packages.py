@@ -21,6 +21,7 @@ class Host:
     """Stand in for a package manager and the unit that drives it."""
 
     environment = ("LC_ALL=C",)
+    listing = "list them"
 
     def __init__(self) -> None:
         self.packages = {"bash": "bash", "libc": "libc"}
@@ -30,7 +31,10 @@ class Host:
         self.needed_too: set[str] = set()
         self.scripts: list[dict[str, bool]] = []
         self.started: list[list[str]] = []
-        self.ends_at_once = True
+        self.records = True
+
+    def names(self, listed: str) -> set[str]:
+        return set(listed.split())
 
     def installed(self) -> dict[str, str]:
         return dict(self.packages)
@@ -49,13 +53,28 @@ class Host:
         return {*names, *self.needed_too}
 
     def start(self, _name: str, argv: list[str], **_properties: Any) -> bool:
-        self.started.append(argv[4:])
-        if self.ends_at_once and self.now is DONE:
-            if self.scripts[-1]["remove"]:
-                self.packages = {key: name for key, name in self.packages.items() if name not in argv}
-            else:
-                self.packages.update(self.comes)
+        self.record, self.asked = Path(argv[4]), argv[5]
+        assert argv[6] == self.listing
+        self.started.append(argv[7:])
+        if self.now is DONE:
+            self.work()
         return True
+
+    def work(self) -> None:
+        """Do what the unit does: list, change, list."""
+        self.record.mkdir()
+        (self.record / "asked").write_text(self.asked)
+        self.list("before")
+        if self.scripts[-1]["remove"]:
+            gone = self.started[-1]
+            self.packages = {key: name for key, name in self.packages.items() if name not in gone}
+        else:
+            self.packages.update(self.comes)
+        if self.records:
+            self.list("after")
+
+    def list(self, name: str) -> None:
+        (self.record / name).write_text("\n".join(self.packages.values()))
 
 
 @pytest.fixture
@@ -67,8 +86,9 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     monkeypatch.setattr(os_packages, "state", lambda _name: fake.now)
     monkeypatch.setattr(os_packages, "wait", lambda _name, _seconds: fake.now)
     monkeypatch.setattr(os_packages, "journal_tail", lambda *_arguments: "E: Unable to locate package chrony")
-    for name in ("BEFORE", "LEDGER", "WAITING"):
+    for name in ("RECORD", "LEDGER", "WAITING"):
         monkeypatch.setattr(os_packages, name, tmp_path / name)
+    monkeypatch.setattr(os_packages, "STATE", tmp_path)
     return fake
 
 
@@ -110,17 +130,49 @@ def test_check_mode_says_it_and_does_nothing(host: Host) -> None:
     assert (result["changed"], result["missing"]) == (True, ["chrony"])
     assert result["diff"] == {"before": "", "after": "chrony\n"}
     assert not host.started
-    assert not os_packages.BEFORE.exists()
+    assert not os_packages.RECORD.exists()
 
 
 def test_reports_a_transaction_that_ended_between_two_calls(host: Host) -> None:
     host.now = RUNNING
     assert call(["chrony"])["finished"] is False
     host.now = DONE
-    host.packages.update(host.comes)
+    host.work()
     result = call(["chrony"])
     assert (result["changed"], result["installed"]) == (True, ["chrony", "libchrony"])
     assert call(["chrony"])["changed"] is False
+
+
+def test_what_the_operator_installs_between_two_runs_is_not_ours(host: Host) -> None:
+    host.now = RUNNING
+    call(["chrony"])
+    host.now = DONE
+    # The run ends here, the unit does not; the operator goes on.
+    host.work()
+    host.packages["htop"] = "htop"
+    result = call(["chrony"])
+    assert result["installed"] == ["chrony", "libchrony"]
+    assert call([], state="restored")["removed"] == ["chrony", "libchrony"]
+    assert "htop" in host.packages
+
+
+def test_nothing_counts_as_ours_of_a_transaction_that_was_cut_off(host: Host) -> None:
+    host.records = False
+    assert call(["chrony"])["installed"] == []
+    host.packages["htop"] = "htop"
+    host.records, host.comes = True, {"tree": "tree"}
+    assert call(["tree"])["installed"] == ["tree"]
+    assert call([], state="restored")["removed"] == ["tree"]
+
+
+def test_an_unreported_transaction_is_recorded_before_the_next(host: Host) -> None:
+    host.now = RUNNING
+    call(["chrony"])
+    host.now = DONE
+    host.work()
+    host.comes = {"tree": "tree"}
+    assert call(["tree"])["installed"] == ["tree"]
+    assert call(["chrony"], state="restored")["removed"] == ["chrony", "libchrony"]
 
 
 def test_waits_for_a_lock_and_names_its_owner(host: Host) -> None:

@@ -118,9 +118,54 @@ def test_a_failed_installation_fetches_fresh_lists_the_next_time(
     assert not (tmp_path / "stamp").exists()
 
 
+@pytest.mark.parametrize(
+    ("packages", "program", "listed"),
+    [
+        (package_managers.Apt(), "apt-get", ("ii |bash|sh\n", "ii |bash|sh\nii |zstd|\nrc |old|\n")),
+        (
+            package_managers.Dnf(),
+            "dnf",
+            ("bash-5.1.8-9.el9.x86_64\n", "bash-5-9.x86_64\nzstd-1-1.x86_64\n"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_transaction_lists_what_there_is_right_before_and_after(
+    tmp_path: Path,
+    packages: package_managers.Apt | package_managers.Dnf,
+    program: str,
+    listed: tuple[str, str],
+    status: int,
+) -> None:
+    installed, tools, record = tmp_path / "installed", tmp_path / "tools", tmp_path / "the record"
+    installed.write_text(listed[0])
+    (tmp_path / "later").write_text(listed[1])
+    tools.mkdir()
+    # As apt-get does, it runs its hook as a shell command while it holds the lock.
+    hook = 'for word; do case $word in DPkg::Pre-Invoke::=*) sh -c "${word#*=}";; esac; done'
+    lines = {
+        program: f"{hook}\ncp '{tmp_path}/later' '{installed}'\nexit {status}",
+        packages.listing.split()[0]: f"cat '{installed}'",
+    }
+    for name, text in lines.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    script = package_managers.RECORDING + packages.script(repair=False, refresh=False, remove=False)
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script, "sh", str(record), '["zstd"]', packages.listing, "zstd"],
+        env={"PATH": f"{tools}:/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == status
+    found = [packages.names((record / name).read_text()) for name in ("before", "after")]
+    assert found == [{"bash"}, {"bash", "zstd"}]
+    assert (record / "asked").read_text() == '["zstd"]\n'
+    assert sorted(path.name for path in record.iterdir()) == ["after", "asked", "before"]
+
+
 def test_dnf_scripts_keep_weak_and_shared_packages_apart() -> None:
     dnf = package_managers.Dnf()
-    assert dnf.script(repair=False, refresh=True, remove=False).startswith("dnf -y install --refresh")
+    assert dnf.script(repair=False, refresh=True, remove=False).count("dnf -y install --refresh") == 1
     assert "--noautoremove" in dnf.script(repair=False, refresh=False, remove=True)
 
 
