@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the script that installs Python on a bare host, with stand-ins for what it calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import jinja2
+import pytest
+import yaml
+
+VARS = Path(__file__).resolve().parents[3] / "roles/host_base/vars/main.yml"
+# The unit works through as many looks as it has states left; then Python is there, or is not.
+SYSTEMCTL = """
+[ "$1" = show ] || exit 0
+[ "$2" = --property=ActiveState ] || { echo Result=exit-code; exit 0; }
+echo "ActiveState=$(head -n 1 "$HOST/states")"
+sed -i 1d "$HOST/states"
+[ -s "$HOST/states" ] || [ ! -e "$HOST/comes" ] || mv "$HOST/comes" "$HOST/bin/python3"
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    words = yaml.safe_load(VARS.read_text(encoding="utf-8"))
+    text: str = jinja2.Template(words["__host_base_install_python"]).render(words)
+    places = {"/usr/bin/python": f"{tmp_path}/bin/python", "/run/systemd/system": str(tmp_path)}
+    for place, mine in places.items():
+        assert place in text
+        text = text.replace(place, mine)
+    tools = {
+        "systemctl": SYSTEMCTL,
+        "systemd-run": 'echo "$@" > "$HOST/started"; echo "Unit exists." >&2; exit 1',
+        "journalctl": '[ "$1" = --sync ] || echo "E: Unable to fetch python3"',
+        "sleep": "exit 0",
+    }
+    (tmp_path / "bin").mkdir()
+    for name, body in tools.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return text
+
+
+def run(script: str, host: Path, *states: str) -> str:
+    (host / "states").write_text("".join(f"{state}\n" for state in states))
+    path = f"{host}/bin:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script],
+        env={"PATH": path, "HOST": str(host)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def test_waits_for_the_unit_through_all_its_states(script: str, tmp_path: Path) -> None:
+    (tmp_path / "comes").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "comes").chmod(0o755)
+    output = run(script, tmp_path, "activating", "active", "deactivating", "inactive")
+    assert f"python={tmp_path}/bin/python3" in output.splitlines()
+    assert "Unable to fetch" not in output
+
+
+def test_returns_from_the_start_only_once_the_unit_runs(script: str, tmp_path: Path) -> None:
+    run(script, tmp_path, "inactive")
+    assert "--no-block" not in (tmp_path / "started").read_text().split()
+
+
+def test_a_failed_installation_shows_its_reason(script: str, tmp_path: Path) -> None:
+    lines = run(script, tmp_path, "active", "failed").splitlines()
+    assert lines == ["Unit exists.", "Result=exit-code", "E: Unable to fetch python3"]
