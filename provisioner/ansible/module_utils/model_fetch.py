@@ -73,7 +73,8 @@ class Fetch:
     def make_place(self) -> None:
         """Make the staging directory and those above it, down from the store's root."""
         root = Path(self.spec["root"])
-        above = [path for path in (self.directory.parent, *self.directory.parent.parents) if path >= root]
+        make_root(root)
+        above = [path for path in self.directory.parents if root in path.parents]
         for path in [*sorted(above), self.staging]:
             make_directory(path)
 
@@ -195,6 +196,18 @@ def readers() -> int:
         return grp.getgrnam(READERS).gr_gid
     except KeyError:
         return os.getegid()
+
+
+def make_root(root: Path) -> None:
+    """Make the store's root and what is missing above it; a directory that is there stays as it is."""
+    if root.is_dir():
+        return
+    for path in reversed([path for path in root.parents if not path.exists()]):
+        # Others have to pass through it, whatever the umask of who makes it.
+        path.mkdir()
+        os.chown(str(path), os.geteuid(), os.getegid())
+        path.chmod(0o755)
+    make_directory(root)
 
 
 def make_directory(path: Path) -> None:

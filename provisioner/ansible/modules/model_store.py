@@ -62,6 +62,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.model_fetch import make_root
 from ansible.module_utils.model_files import (
     StoreFault,
     Wanted,
@@ -72,6 +73,7 @@ from ansible.module_utils.model_files import (
 )
 from ansible.module_utils.model_main import install
 from ansible.module_utils.model_remove import remove
+from ansible.module_utils.model_sandbox import sandbox
 from ansible.module_utils.model_select import WEIGHTS
 from ansible.module_utils.transient_unit import (
     TransientUnitError,
@@ -131,7 +133,9 @@ class Job:
         self.spec = runtime / f"{unit}.spec.json"
         self.result = runtime / f"{unit}.json"
 
-    def advance(self, verb: str, spec: dict[str, Any]) -> dict[str, Any] | None:
+    def advance(
+        self, verb: str, spec: dict[str, Any], limits: dict[str, object] | None = None
+    ) -> dict[str, Any] | None:
         """Start or attach, wait a little, and return the outcome once the unit has ended well."""
         if not state(self.unit).running:
             program = install(Path(self.params["programs"]))
@@ -146,6 +150,7 @@ class Job:
                     "UMask": "0027",
                     "Nice": 10,
                     "NoNewPrivileges": True,
+                    **(limits or {}),
                 },
                 environment_file=self.params["environment_file"],
             )
@@ -196,7 +201,9 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     else:
         spec = {**model, **{key: module.params[key] for key in PASSED_ON}}
         spec.update({key: module.params[key] for key in ("root", "reserve_bytes", "cache")})
-        told = job.advance("fetch", {**spec, "title": f"Fetch {wanted} into {directory}"})
+        title = f"Fetch {wanted} into {directory}"
+        make_root(Path(spec["root"]))
+        told = job.advance("fetch", {**spec, "title": title}, sandbox(module.params))
         if told is None:
             return job.progress()
     why = doubt(Path(directory), wanted)

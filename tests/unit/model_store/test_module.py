@@ -2,15 +2,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ansible.module_utils.model_fetch import make_root
 from ansible.module_utils.model_files import KnownFile, Manifest, StoreFault, Wanted, hash_file, write_stamps
 from ansible.module_utils.model_main import install
 from ansible.module_utils.model_remove import remove
+from ansible.module_utils.model_sandbox import sandbox
 from ansible.module_utils.transient_unit import UnitState
 
 from provisioner.ansible.modules import model_store
@@ -40,14 +43,16 @@ class Units:
         self.now = GONE
         self.after = GONE
         self.started: list[list[str]] = []
+        self.properties: dict[str, object] = {}
         self.work: Any = lambda: None
         monkeypatch.setattr(model_store, "state", lambda _: self.now)
         monkeypatch.setattr(model_store, "wait", lambda *_: self.after)
         monkeypatch.setattr(model_store, "start_or_attach", self.start)
         monkeypatch.setattr(model_store, "journal_tail", lambda *_: "what the journal says")
 
-    def start(self, name: str, argv: list[str], **_: Any) -> bool:
+    def start(self, name: str, argv: list[str], properties: dict[str, object], **_: Any) -> bool:
         self.started.append([name, *argv])
+        self.properties = properties
         self.work()
         return True
 
@@ -129,6 +134,56 @@ def test_starts_one_unit_with_orders_that_only_root_reads(
     spec = Path(argv[3])
     assert spec.stat().st_mode & 0o777 == 0o600
     assert json.loads(spec.read_text())["directory"] == model["directory"]
+
+
+def test_the_unit_that_fetches_is_fenced_in_and_its_root_is_there(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    root = tmp_path / "models"
+    units.work = root.rmdir  # it is there, and empty, when the unit starts
+    model_store.fetch(Module(**parameters(tmp_path, model)))
+    written = [f'"{root}"', f'"-{tmp_path}/runtime"', f'"-{tmp_path}/cache"']
+    assert units.properties["ReadWritePaths"] == " ".join(written)
+    assert units.properties["ProtectSystem"] == "full"
+    assert "CAP_SYS_ADMIN" not in str(units.properties["CapabilityBoundingSet"])
+
+
+@pytest.mark.parametrize(
+    ("root", "private"),
+    [("/srv/models", True), ("/tmp", False), ("/tmp/models", False), ("/var/tmp/m", False), ("/tmpfs", True)],
+)
+def test_a_store_among_temporary_files_stays_in_sight(root: str, private: bool) -> None:
+    given = {"root": root, "runtime": "/run/provision", "cache": "/var/cache/provision"}
+    assert sandbox(given)["PrivateTmp"] is private
+
+
+def test_an_odd_path_is_one_word() -> None:
+    given = {"root": '/srv/a "b', "runtime": "/run/provision", "cache": "/var/cache"}
+    assert sandbox(given)["ReadWritePaths"] == r'"/srv/a \"b" "-/run/provision" "-/var/cache"'
+
+
+def test_missing_directories_above_the_root_let_everybody_pass(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        make_root(tmp_path / "data" / "large" / "models")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "data") == mode(tmp_path / "data/large") == 0o755
+    assert mode(tmp_path / "data/large/models") == 0o750
+
+
+def test_a_root_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    root.chmod(0o711)
+    make_root(root)
+    assert mode(root) == 0o711
+
+
+def mode(path: Path) -> int:
+    """Return the permissions of a directory."""
+    return path.stat().st_mode & 0o777
 
 
 def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
