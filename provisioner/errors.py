@@ -8,6 +8,7 @@
     │   └── ConsentRequired   2   work would interrupt, remove or reboot; nobody agreed to it
     ├── InventoryError        2   the inventory cannot be read, or says something wrong
     ├── BusyError             1   another run works on the same inventory
+    ├── HostError             1   a host cannot be reached, or does not do what it was asked
     ├── LabError              1   the throwaway hosts could not be made or reached
     └── Interrupted           130 the user pressed Ctrl-C
 
@@ -70,6 +71,10 @@ class InventoryError(ProvisionError):
 
 class BusyError(ProvisionError):
     """Name the run that holds the inventory."""
+
+
+class HostError(ProvisionError):
+    """Say of one host why it could not be worked with."""
 
 
 class LabError(ProvisionError):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,8 @@ from provisioner.rundir import RunDir
 
 # Ansible's modules end at once; the long work on the hosts goes on in units of its own.
 _GRACE_SECONDS = 10.0
+# Time for lookups of the inventory, which may ask a secret store.
+_LOCAL_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,19 @@ class Request:
         argv = [sys.executable, "-m", "ansible", "playbook", playbook, "-i", self.inventory]
         if self.phases:
             argv += ["--tags", ",".join(self.phases)]
-        if self.limit:
-            argv += ["--limit", self.limit]
-        argv += [word for value in self.extra_vars for word in ("-e", value)]
+        argv += self.selection()
         if self.words:
             argv += ["-e", json.dumps(dict(self.words))]
         argv += ["--check"] * self.check + ["--diff"] * self.diff
+        return argv + ["-" + "v" * self.verbosity] * bool(self.verbosity)
+
+    def selection(self) -> list[str]:
+        """Return the arguments that choose hosts and unlock their variables."""
+        argv = ["--limit", self.limit] if self.limit else []
+        argv += [word for value in self.extra_vars for word in ("-e", value)]
         if self.forks:
             argv += ["--forks", str(self.forks)]
-        argv += [word for path in self.vault_password_files for word in ("--vault-password-file", path)]
-        return argv + ["-" + "v" * self.verbosity] * bool(self.verbosity)
+        return argv + inventory_arguments(self.vault_password_files)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,27 @@ def execute(request: Request, run_dir: RunDir, on_event: Callable[[Event], None]
             for event in events.follow(run_dir.events, lambda: process.poll() is not None):
                 on_event(event)
         return Outcome(process.wait(), stopper.interrupted)
+
+
+def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
+    """Run one action plugin of ours for every host on this machine; return what Ansible printed.
+
+    It contacts no host, so it takes no lock and leaves no evidence. `extra` goes into the environment.
+    """
+    settings.known_hosts().parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", request.inventory, "-m", action]
+    with password_files(request.secrets) as passwords:
+        done = subprocess.run(
+            [*argv, *request.selection(), *passwords],
+            env={**settings.environment(Path(os.devnull)), **extra},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LOCAL_SECONDS,
+            check=False,
+        )
+    return done.stdout
 
 
 @contextlib.contextmanager

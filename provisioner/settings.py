@@ -33,6 +33,12 @@ def known_hosts() -> Path:
     return state_home() / "known_hosts"
 
 
+def host_key_options() -> str:
+    """Return the ssh options that accept a host key at first contact and refuse another one after it."""
+    files = f'"{known_hosts()}" "{Path.home()}/.ssh/known_hosts"'
+    return f"-o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={files}'"
+
+
 def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for `ansible-playbook`; what the user set in it or in ansible.cfg stays."""
     given = dict(os.environ if base is None else base)
@@ -69,8 +75,7 @@ def _joined(kind: str, users: str | None) -> str:
 
 def _host_key_arguments(config: _UserConfig) -> dict[str, str]:
     """Return the options that accept a host key once; ssh takes the first value, so the user's own win."""
-    files = f'"{known_hosts()}" "{Path.home()}/.ssh/known_hosts"'
-    options = f"-o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={files}'"
+    options = host_key_options()
     found = {}
     for name, key in (
         ("ANSIBLE_SSH_EXTRA_ARGS", "ssh_extra_args"),

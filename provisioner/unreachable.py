@@ -16,6 +16,11 @@ ENDPOINT = re.compile(r"connect to host (?P<name>\S+) port (?P<port>\d+)")
 # The first pattern that fits gives the reason and the way out.
 KNOWN: tuple[tuple[str, str, str], ...] = (
     (
+        r"[Hh]ost key for \S+ is revoked",
+        "the SSH host key is marked as revoked in a known_hosts file; refused",
+        "give the host a new key, or find out who answers at its address",
+    ),
+    (
         r"Host key verification failed|host key is known|authenticity of host",
         "the SSH host key is not known and unknown keys are refused",
         "connect once with ssh, compare the fingerprint with the host's own, accept it, then run this again",

@@ -16,7 +16,7 @@ import click
 
 import provisioner
 from provisioner import settings
-from provisioner.cli import apply, engines, init, lab, plan, runs
+from provisioner.cli import apply, chat, doctor, engines, exec, init, lab, logs, plan, runs, status  # noqa: A004 - the command is called exec
 from provisioner.cli.problems import show_error
 from provisioner.errors import ProvisionError
 
@@ -40,6 +40,11 @@ for command in (
     apply.apply,
     apply.verify,
     apply.remove,
+    status.status,
+    logs.logs,
+    chat.chat,
+    exec.execute,
+    doctor.doctor,
     engines.engines,
     lab.lab,
     runs.runs,

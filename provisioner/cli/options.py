@@ -38,50 +38,66 @@ class Selection:
         return spec.load(found, self.extra_vars)
 
 
+_INVENTORY = click.argument("source", metavar="INVENTORY")
+_LIMIT = click.option(
+    "-l", "--limit", metavar="PATTERN", help="Only the hosts that match this Ansible pattern."
+)
+_VARIABLES = (
+    click.option(
+        "-e", "--extra-vars", multiple=True, metavar="VARS", help="Variables as key=value, JSON, or @FILE."
+    ),
+    click.option("--ask-vault-pass", is_flag=True, help="Ask for the password of encrypted files."),
+    click.option(
+        "--vault-password-file",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False),
+        help="File (or program) with the password of encrypted files.",
+    ),
+)
+
+
 def selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the inventory argument and the options that choose hosts and unlock secrets."""
-    for option in reversed(
-        (
-            click.argument("source", metavar="INVENTORY"),
-            click.option(
-                "-l", "--limit", metavar="PATTERN", help="Only the hosts that match this Ansible pattern."
-            ),
-            click.option(
-                "-e",
-                "--extra-vars",
-                multiple=True,
-                metavar="VARS",
-                help="Variables as key=value, JSON, or @FILE.",
-            ),
-            click.option("--ask-vault-pass", is_flag=True, help="Ask for the password of encrypted files."),
-            click.option(
-                "--vault-password-file",
-                multiple=True,
-                metavar="FILE",
-                type=click.Path(exists=True, dir_okay=False),
-                help="File (or program) with the password of encrypted files.",
-            ),
-        )
-    ):
-        command = option(command)
+    return _with(command, _INVENTORY, _LIMIT, *_VARIABLES)
+
+
+def inventory_only(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the inventory argument and the options that unlock secrets; the command names its host itself."""
+    return _with(command, _INVENTORY, *_VARIABLES)
+
+
+def _with(command: Callable[..., Any], *decorators: Decorator) -> Callable[..., Any]:
+    for decorator in reversed(decorators):
+        command = decorator(command)
     return command
 
 
 def ansible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that are passed on to `ansible-playbook`."""
-    for option in reversed(
-        (
-            click.option(
-                "-K", "--ask-become-pass", is_flag=True, help="Ask for the password that sudo wants."
-            ),
-            click.option(
-                "-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."
-            ),
-            click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
-        )
-    ):
-        command = option(command)
-    return command
+    return _with(
+        command,
+        click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password that sudo wants."),
+        click.option("-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."),
+        click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
+    )
+
+
+def at_once(seconds: float) -> Decorator:
+    """Add the options that bound a command which asks many hosts."""
+    forks = click.option(
+        "-f", "--forks", type=click.IntRange(min=1), default=32, help="Hosts to ask at once."
+    )
+    text = "Give up on a host after these seconds."
+    limit = click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
+    )
+    return lambda command: _with(command, forks, limit)
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,7 +112,7 @@ def choose(values: dict[str, Any]) -> Selection:
     ask_vault = values.pop("ask_vault_pass")
     return Selection(
         source=values.pop("source"),
-        limit=values.pop("limit"),
+        limit=values.pop("limit", None),
         extra_vars=values.pop("extra_vars"),
         vault_password_files=values.pop("vault_password_file"),
         secrets=Secrets(

@@ -17,11 +17,15 @@ CEILING_OF_A_FUNCTION = 40
 
 # A module imports from its own row or from one above it, never from one below.
 ROWS = (
-    ("", "content", "errors", "plain", "typed", "unreachable"),
+    ("", "content", "errors", "hostkeys", "parallel", "plain", "typed", "unreachable"),
     ("engines", "inventory", "rundir", "settings", "words"),
     ("events", "locks", "origins", "values"),
     ("rules", "services", "spec"),
     ("fold", "junit", "plan", "report", "run", "tally"),
+    ("reach",),
+    ("remote",),
+    ("program",),
+    ("chat", "doctor", "status"),
     ("lab",),
     ("cli", "__main__"),
 )

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write down how a host is reached, as Ansible and ssh themselves would reach it; no host is contacted.
+
+Ansible resolves the inventory's connection words and `ssh -G` the user's ssh configuration. What they say
+goes into a private file in the folder PROVISION_REACH and never into a result: a password may be among it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+# In a checkout, `ansible` may belong to a Python in which the package is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from provisioner import settings, words
+
+FOLDER = "PROVISION_REACH"
+SSH_SECONDS = 10
+MOST_JUMPS = 8
+# Words that say where a service's parts are and come from; the rest of the inventory stays where it is.
+PLACES = (
+    "model_store_root",
+    "model_store_huggingface_endpoint",
+    "model_store_modelscope_endpoint",
+    "model_store_environment",
+    "model_store_ca_bundle",
+    "python_env_index_url",
+    "python_env_environment",
+    "python_env_ca_bundle",
+)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
+    """Resolve one host."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS: frozenset[str] = frozenset()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write the file of this host, or fail with the reason."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        given = task_vars or {}
+        host = str(given["inventory_hostname"])
+        kind = self._connection.transport
+        try:
+            hops = self._hops() if kind == "ssh" else []
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+        document = {
+            "host": host,
+            "connection": kind,
+            "hops": hops,
+            "password": self._connection.get_option("password") if kind == "ssh" else None,
+            "words": self._words(given),
+        }
+        path = Path(os.environ[FOLDER]) / hashlib.sha256(host.encode()).hexdigest()
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(document, file, default=str)
+        return {**result, "changed": False}
+
+    def _hops(self) -> list[dict[str, list[str]]]:
+        option = self._connection.get_option
+        arguments = shlex.split(option("ssh_args") or "")
+        for name, key in (("port", "Port"), ("private_key_file", "IdentityFile"), ("remote_user", "User")):
+            if option(name):
+                arguments += ["-o", f"{key}={_quoted(option(name))}"]
+        for name in ("ssh_common_args", "ssh_extra_args"):
+            arguments += shlex.split(option(name) or "")
+        return _chain(option("ssh_executable"), str(option("host")), arguments)
+
+    def _words(self, given: dict[str, Any]) -> dict[str, Any]:
+        asked = (*words.load().serve_words, *PLACES)
+        return {name: self._templar.template(given[name]) for name in asked if name in given}
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return f'"{Path(text).expanduser() if text.startswith("~") else text}"' if " " in text else text
+
+
+def _chain(ssh: str, host: str, arguments: list[str], depth: int = 0) -> list[dict[str, list[str]]]:
+    """Return the configuration of every machine on the way, the last one being the host."""
+    if depth > MOST_JUMPS:
+        raise ValueError(
+            f"more than {MOST_JUMPS} jump hosts before {host}: the ssh configuration goes in circles"
+        )
+    found = _ask(ssh, host, arguments)
+    jumps = [jump for jump in found.get("proxyjump", [""])[0].split(",") if jump and jump != "none"]
+    if not jumps:
+        return [found]
+    # As ssh does it: what was said for the host is not said of the hosts before it, but for the file to read.
+    before = [word for pair in _files(arguments) for word in pair]
+    before += ["-J", ",".join(jumps[:-1])] if jumps[1:] else []
+    before += shlex.split(settings.host_key_options())
+    last = jumps[-1] if jumps[-1].startswith("ssh://") else f"ssh://{jumps[-1]}"
+    return [*_chain(ssh, last, before, depth + 1), found]
+
+
+def _files(arguments: list[str]) -> list[tuple[str, str]]:
+    return [(word, after) for word, after in itertools.pairwise(arguments) if word == "-F"]
+
+
+def _ask(ssh: str, host: str, arguments: list[str]) -> dict[str, list[str]]:
+    done = subprocess.run(
+        [ssh, "-G", *arguments, "--", host],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SSH_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise ValueError(f"ssh cannot read its configuration: {done.stderr.strip() or 'no reason given'}")
+    found: dict[str, list[str]] = {"original": [host]}
+    for line in done.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        found.setdefault(key.lower(), []).append(value)
+    return found

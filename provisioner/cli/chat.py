@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offer `chat`: talk to a served model through an SSH tunnel, or ask it one question."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import click
+
+from provisioner.chat import Conversation
+from provisioner.cli import hosts, options
+from provisioner.errors import HostError, UsageError
+from provisioner.plain import clean
+from provisioner.remote import Remote
+
+
+@click.command()
+@options.inventory_only
+@click.argument("target", metavar="HOST[/SERVICE]")
+@click.argument("question", required=False)
+@click.option("--system", metavar="TEXT", help="Instructions that the model gets before the conversation.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 for the likeliest answer each time.")
+def chat(
+    target: str,
+    question: str | None,
+    system: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    **values: Any,
+) -> int:
+    """Talk to the model that HOST serves, or get one QUESTION answered; INVENTORY comes first.
+
+    The way is an SSH tunnel to the port as the host sees it, so nothing has to be opened to the network.
+    """
+    way, services = hosts.target(values, target)
+    if len(services) > 1:
+        names = ", ".join(f"{way.host}/{service.name}" for service in services)
+        raise UsageError(f"{way.host} has {len(services)} services", f"name one of {names}")
+    with Remote(way) as remote:
+        said = Conversation(remote, services[0], max_tokens, temperature)
+        if system:
+            said.messages.append({"role": "system", "content": system})
+        try:
+            remote.open()
+            if question is not None:
+                _answer(said, question)
+            else:
+                _converse(said)
+        except HostError as error:
+            raise HostError(f"{way.host}: {error.message}", error.next_step) from error
+    return 0
+
+
+def _converse(said: Conversation) -> None:
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401, PLC0415 - gives the prompt its line editing, where Python has it
+        click.secho(
+            f"{said.service.served_name} listens; Ctrl-D ends, Ctrl-C stops an answer.", dim=True, err=True
+        )
+    while (question := _question()) is not None:
+        if not question.strip():
+            continue
+        try:
+            _answer(said, question)
+        except KeyboardInterrupt:
+            click.secho("\n(stopped; this answer is forgotten)", dim=True, err=True)
+        except HostError as error:
+            # A question that is too long is refused, and the conversation can go on with another.
+            hosts.say_trouble(said.remote.way.host, error)
+            if not sys.stdin.isatty():
+                raise
+
+
+def _question() -> str | None:
+    try:
+        return input("> " if sys.stdin.isatty() else "")
+    except EOFError:
+        if sys.stdin.isatty():
+            click.echo()
+        return None
+
+
+def _answer(said: Conversation, question: str) -> None:
+    for piece in said.ask(question):
+        click.echo(clean(piece), nl=False)
+    click.echo()
+    speed = said.speed
+    if speed and sys.stderr.isatty():
+        text = (
+            f"first token after {speed.ttft_s:.2f} s, {speed.tokens} tokens, {speed.tokens_per_s:.0f} tok/s"
+        )
+        click.secho(text, dim=True, err=True)

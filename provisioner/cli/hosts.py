@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the hosts that a day-two command is about, and say of a host that it cannot be asked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from provisioner import reach
+from provisioner.cli import options
+from provisioner.errors import HostError, UsageError
+from provisioner.plain import clean, one_line
+from provisioner.reach import Way
+from provisioner.run import Request
+from provisioner.services import Service
+
+# For the login, on top of the time that the work itself may take.
+LOGIN_SECONDS = 30.0
+
+
+def ways(values: dict[str, Any], only: str | None = None) -> tuple[Way, ...]:
+    """Return the way to every chosen host, or to `only` one, of the checked inventory."""
+    chosen = options.choose(values)
+    names = [host.name for host in chosen.fleet().hosts]
+    if only is not None:
+        names = [_nearest(only, names, "host")]
+    request = Request(
+        playbook="",
+        inventory=chosen.source,
+        limit=only or chosen.limit,
+        extra_vars=chosen.extra_vars,
+        vault_password_files=chosen.vault_password_files,
+        secrets=chosen.secrets,
+    )
+    return reach.load(request, names)
+
+
+def target(values: dict[str, Any], text: str) -> tuple[Way, tuple[Service, ...]]:
+    """Return the host that HOST or HOST/SERVICE names, and its services or the one named."""
+    host, _, name = text.partition("/")
+    (way,) = ways(values, host)
+    if way.trouble:
+        raise HostError(f"{host}: {way.trouble}", "mend this host's connection words in the inventory")
+    if not way.services:
+        raise UsageError(f"{host} has no service in the inventory", "give it serve_engine and serve_model")
+    if not name:
+        return way, way.services
+    known = [service.name for service in way.services]
+    _nearest(name, known, f"service of {host}")
+    return way, tuple(service for service in way.services if service.name == name)
+
+
+def say_trouble(host: str, error: HostError) -> None:
+    """Say in one line why a host could not be worked with, and the way out."""
+    click.secho(trouble(host, error), fg="red", err=True)
+
+
+def trouble(host: str, error: HostError) -> str:
+    """Return that line."""
+    step = f" — next: {one_line(error.next_step, 400)}" if error.next_step else ""
+    return clean(f"{host}: {one_line(error.message, 300)}{step}")
+
+
+def _nearest(name: str, known: Sequence[str], what: str) -> str:
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known[:10])}"
+    raise UsageError(f"there is no {what} called {name}", hint)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offer `logs`: what the services of a host have written to its journal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from provisioner import program
+from provisioner.cli import hosts, options
+from provisioner.errors import HostError
+from provisioner.plain import clean
+from provisioner.remote import Remote
+
+_SPAN = re.compile(r"(\d+\s*[a-z]+\s*)+")
+
+
+@click.command()
+@options.inventory_only
+@click.argument("target", metavar="HOST[/SERVICE]")
+@click.option("-f", "--follow", is_flag=True, help="Go on showing new lines, until Ctrl-C.")
+@click.option(
+    "--since", metavar="WHEN", help="Start here: 10m, 2h, today, or '2026-05-17 09:00' (the host's own time)."
+)
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), help="How many of the last lines to show, 100 at first."
+)
+def logs(target: str, follow: bool, since: str | None, lines: int | None, **values: Any) -> int:
+    """Show the journal of HOST's services, or of the one named; INVENTORY comes first."""
+    way, services = hosts.target(values, target)
+    words = ["journalctl", "--no-pager", "--quiet", "--output=short-iso"]
+    words += [f"--unit={service.unit}" for service in services]
+    words += [f"--since={_since(since)}"] if since else []
+    if lines is not None or not since:
+        words += [f"--lines={100 if lines is None else lines}"]
+    words += ["--follow"] * follow
+    last = ""
+    with Remote(way) as remote:
+        try:
+            for line in remote.lines(program.as_root(words)):
+                last = line
+                click.echo(clean(line))
+        except HostError as error:
+            known = program.explain_root(last, way.hops[-1].user) or error
+            raise HostError(f"{way.host}: {known.message}", known.next_step) from error
+    if not last:
+        click.echo(f"{way.host}: the journal holds nothing of this", err=True)
+    return 0
+
+
+def _since(text: str) -> str:
+    """Return the time as journalctl reads it: a span counts back from now."""
+    return f"-{text}" if _SPAN.fullmatch(text) else text

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offer `status`: how hosts, GPUs, services and models are right now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from provisioner import parallel
+from provisioner import status as state
+from provisioner.cli import hosts, options
+from provisioner.cli.screen_text import duration, forgive, host_text, size
+from provisioner.errors import HostError
+from provisioner.reach import Way
+from provisioner.remote import Remote
+from provisioner.status import HostStatus, LastRun, ServiceStatus
+
+STYLES = {state.SERVING: "green", state.STARTING: "yellow"}
+DAY_S = 86400
+
+
+@click.command()
+@options.selection
+@click.option("-w", "--watch", is_flag=True, help="Ask again and again, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.5), default=2.0, show_default=True, help="Seconds between looks."
+)
+@options.at_once(30)
+@options.as_json
+def status(as_json: bool, watch: bool, every: float, forks: int, timeout: float, **values: Any) -> int:
+    """Show how the hosts of INVENTORY are: services, models, GPUs, uptime, last run.
+
+    Exit code 1 unless every host answers and every service serves.
+    """
+    source = values["source"]
+    with contextlib.ExitStack() as stack:
+        remotes = [stack.enter_context(Remote(way)) for way in hosts.ways(values)]
+        look = _Look(source, remotes, forks, timeout)
+        if not watch:
+            found = look()
+            _print(found, as_json=as_json)
+            return int(not all(host.is_well for host in found))
+        _watch(look, every, as_json=as_json)
+    return 0
+
+
+class _Look:
+    """Ask all hosts once; connections stay open from one look to the next."""
+
+    def __init__(self, source: str, remotes: Sequence[Remote], forks: int, timeout: float) -> None:
+        self._source, self._remotes = source, remotes
+        self._forks, self._timeout = forks, timeout
+
+    def __call__(self) -> tuple[HostStatus, ...]:
+        names = [remote.way.host for remote in self._remotes]
+        runs = state.last_runs(self._source, names)
+        limit = self._timeout + hosts.LOGIN_SECONDS
+        found = dict(self._answers(runs, limit))
+        return tuple(found[name] for name in names)
+
+    def _answers(self, runs: dict[str, LastRun], limit: float) -> Iterator[tuple[str, HostStatus]]:
+        def ask(remote: Remote) -> dict[str, Any]:
+            return state.ask(remote, self._timeout)
+
+        for remote, said in parallel.each(self._remotes, ask, seconds=limit, at_once=self._forks):
+            way: Way = remote.way
+            if isinstance(said, HostError):
+                remote.close()
+                yield way.host, state.failed(way, said, runs.get(way.host))
+            else:
+                yield way.host, state.judge(way, said, runs.get(way.host))
+
+
+def _watch(look: _Look, every: float, *, as_json: bool) -> None:
+    if as_json:
+        while True:
+            _print(look(), as_json=True, indent=None)
+            time.sleep(every)
+    console = Console()
+    with Live(
+        Text("asking the hosts…"), console=console, screen=console.is_terminal, auto_refresh=False
+    ) as live:
+        while True:
+            found = look()
+            head = Text(
+                f"{datetime.now(UTC).astimezone():%H:%M:%S}  every {every:g} s, Ctrl-C ends", style="dim"
+            )
+            live.update(Group(head, *_parts(found)), refresh=True)
+            time.sleep(every)
+
+
+def _print(found: Sequence[HostStatus], *, as_json: bool, indent: int | None = 2) -> None:
+    if as_json:
+        document = {"schema": 1, "at": time.time(), "hosts": [host.to_json() for host in found]}
+        click.echo(json.dumps(document, indent=indent))
+        return
+    console = Console()
+    forgive(console)
+    for part in _parts(found):
+        console.print(part)
+
+
+def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
+    """Return tables of the hosts that answered, and a line for each other one and for what is not well."""
+    answered = [host for host in found if host.trouble is None]
+    parts: list[Table | Text] = [_services(answered), Text(), _machines(answered)] if answered else []
+    notes = [f"{host.name}/{one.name}: {one.note}" for host in answered for one in host.services if one.note]
+    parts += [host_text(f"! {note}", "yellow") for note in notes]
+    for host in found:
+        if host.trouble is not None:
+            text = hosts.trouble(host.name, HostError(host.trouble, host.next))
+            parts.append(Text(f"! {text}", "red"))
+    well = sum(1 for host in found if host.is_well)
+    serving = sum(1 for host in found for one in host.services if one.state == state.SERVING)
+    parts.append(Text(f"{well} of {len(found)} hosts well, {serving} services serve", "bold"))
+    return parts
+
+
+def _services(found: Sequence[HostStatus]) -> Table:
+    table = _titled("host", "service", "state", "since", "model")
+    for host in found:
+        for number, service in enumerate(host.services or (None,)):
+            table.add_row(host_text(host.name if number == 0 else ""), *_service(service))
+    return table
+
+
+def _machines(found: Sequence[HostStatus]) -> Table:
+    table = _titled("host", "up", "GPU", "memory free", "disk free", "last run")
+    for host in found:
+        facts = host.facts
+        cells = (
+            host.name,
+            _span(facts["uptime_s"]),
+            _cards(facts["gpus"]),
+            f"{size(facts['available_bytes'])} of {size(facts['memory_bytes'])}",
+            ", ".join(f"{size(disk['free_bytes'])} on {disk['mount']}" for disk in facts["disks"]),
+            _last(host.last_run),
+        )
+        table.add_row(*map(host_text, cells))
+    return table
+
+
+def _titled(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _service(service: ServiceStatus | None) -> tuple[Text, ...]:
+    if service is None:
+        return Text("none"), Text(""), Text(""), Text("")
+    restarts = f" ({service.restarts} restarts)" if service.restarts else ""
+    return (
+        host_text(service.name),
+        host_text(service.state, STYLES.get(service.state, "bold red")),
+        host_text((_span(service.uptime_s) if service.uptime_s is not None else "") + restarts),
+        host_text(service.model),
+    )
+
+
+def _cards(cards: Sequence[dict[str, Any]]) -> str:
+    if not cards:
+        return "none"
+    shown = []
+    for card in cards:
+        used = f" {size(card['used_bytes'])} of {size(card['memory_bytes'])}" if card["memory_bytes"] else ""
+        busy = f" {card['busy_percent']}%" if card["busy_percent"] is not None else ""
+        hot = f" {card['celsius']}°C" if card["celsius"] is not None else ""
+        shown.append(f"{card['index']} {card['name']}{used}{busy}{hot}")
+    return "; ".join(shown)
+
+
+def _span(seconds: float) -> str:
+    days, rest = divmod(seconds, DAY_S)
+    return f"{days:.0f} d {duration(rest)}" if days else duration(rest)
+
+
+def _last(run: LastRun | None) -> str:
+    return f"{run.result} {_span(max(time.time() - run.started, 0))} ago" if run else "none"

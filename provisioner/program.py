@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a program of ours as root on a host in one round trip: sent over stdin, answered as JSON."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from provisioner import content, unreachable
+from provisioner.errors import HostError
+from provisioner.plain import one_line
+from provisioner.remote import Remote, Result
+
+PACKAGE = "ansible.module_utils"
+NO_PYTHON = "no_python"
+_SUDO = "sudo:"
+
+# Without Python the shell says so itself, and what little it can say of the host.
+_FIND_PYTHON = """\
+for python in python3 /usr/libexec/platform-python; do
+  if command -v "$python" >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] && exec "$python" -I -
+    exec sudo -n "$python" -I -
+  fi
+done
+. /etc/os-release
+read -r up _ </proc/uptime
+printf '{"no_python": true, "os": "%s", "uptime_s": %s}' "$PRETTY_NAME" "${up%%.*}"
+"""
+
+
+def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
+    """Return what the program `name` says of the host; raises HostError."""
+    result = remote.run(f"sh -c {shlex.quote(_FIND_PYTHON)}", source(name, data), seconds)
+    if result.code:
+        raise _failure(result, remote)
+    try:
+        document: dict[str, Any] = json.loads(result.out)
+    except ValueError as error:
+        said = one_line(result.out or result.err)
+        raise HostError(
+            f"an unreadable answer: {said}", "see what its login prints: `ssh HOST true`"
+        ) from error
+    if document.get(NO_PYTHON):
+        reason = f"{one_line(document['os'])} has no Python, so nothing more can be said"
+        raise HostError(reason, "`provision apply` installs it; or install python3 by hand")
+    return document
+
+
+def source(name: str, data: Mapping[str, Any]) -> bytes:
+    """Return the text of a program, the modules it imports and its data, for Python to read from stdin."""
+    modules = {f"{PACKAGE}.{part}": _text(part) for part in (*_imports(name), name)}
+    return (
+        "import sys, types\n"
+        f"for name, text in {modules!r}.items():\n"
+        "    module = sys.modules[name] = types.ModuleType(name)\n"
+        "    exec(compile(text, name, 'exec'), module.__dict__)\n"
+        f"print(module.main({json.dumps(data)!r}))\n"
+    ).encode()
+
+
+def as_root(words: list[str]) -> str:
+    """Return a shell command that runs `words` as root, without ever asking for a password."""
+    command = shlex.join(words)
+    return f'sh -c {shlex.quote(f"""[ "$(id -u)" = 0 ] && exec {command}; exec sudo -n {command}""")}'
+
+
+def explain_root(said: str, user: str) -> HostError | None:
+    """Return the error that a refused sudo means, or None when the text is about something else."""
+    refused = next(
+        (line for line in said.splitlines() if line.startswith(_SUDO) or "sudo: not found" in line), ""
+    )
+    if not refused:
+        return None
+    if "not found" in refused:
+        return HostError(
+            f"{user} is not root and there is no sudo", "install sudo on the host, or log in as root"
+        )
+    step = f"let {user} use sudo without a password (NOPASSWD), or log in as root; this command asks for none"
+    return HostError(f"{user} cannot become root: {one_line(refused)}", step)
+
+
+def _failure(result: Result, remote: Remote) -> HostError:
+    said = result.err or result.out
+    user = remote.way.hops[-1].user
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), "it gives no reason")
+    return explain_root(said, user) or HostError(
+        f"the check ended with {result.code}: {one_line(last)}", unreachable.hint(said)
+    )
+
+
+@functools.cache
+def _text(name: str) -> str:
+    return (content.plugins("module_utils") / f"{name}.py").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _imports(name: str) -> tuple[str, ...]:
+    """Return our modules that a program imports, the deepest first."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(_text(name))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE + "."):
+            part = str(node.module).rpartition(".")[2]
+            found += [one for one in (*_imports(part), part) if one not in found]
+    return tuple(found)
