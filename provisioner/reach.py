@@ -84,7 +84,7 @@ def _reason(host: str, said: str) -> str:
     """Return why Ansible could not resolve the host, from what it printed."""
     found = re.search(rf"^{re.escape(host)} \| [^\n]*=> (\{{.*?^\}})", said, re.MULTILINE | re.DOTALL)
     if found:
-        return one_line(json.loads(found[1]).get("msg", "no reason given"), 300)
+        return one_line(json.loads(found[1]).get("msg", "no reason given"), 300).removeprefix("Task failed: ")
     errors = [line for line in said.splitlines() if "ERROR" in line or "rror:" in line]
     return one_line(" ".join(errors) or said or "Ansible said nothing of it", 300)
 

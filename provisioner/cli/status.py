@@ -107,7 +107,7 @@ def _print(found: Sequence[HostStatus], *, as_json: bool, indent: int | None = 2
     console = Console()
     forgive(console)
     for part in _parts(found):
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
