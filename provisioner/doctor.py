@@ -16,6 +16,7 @@ from typing import Any
 from provisioner import program, settings, words
 from provisioner.errors import HostError
 from provisioner.plain import one_line
+from provisioner.program import NoPython
 from provisioner.reach import Way
 from provisioner.remote import Remote
 
@@ -121,7 +122,8 @@ def addresses(way: Way) -> list[dict[str, Any]]:
 
 def unreachable(way: Way, error: HostError) -> Finding:
     """Return the finding about a host that could not be asked."""
-    return Finding(way.host, WRONG, "reachable", error.message, error.next_step or "look at the host")
+    level, check = (NOTE, "python") if isinstance(error, NoPython) else (WRONG, "reachable")
+    return Finding(way.host, level, check, error.message, error.next_step or "look at the host")
 
 
 def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:

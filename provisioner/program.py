@@ -21,6 +21,7 @@ _SUDO = "sudo:"
 
 # Without Python the shell says so itself, and what little it can say of the host.
 _FIND_PYTHON = """\
+[ "$(id -u)" = 0 ] || sudo -n true || exit 1
 for python in python3 /usr/libexec/platform-python; do
   if command -v "$python" >/dev/null 2>&1; then
     [ "$(id -u)" = 0 ] && exec "$python" -I -
@@ -31,6 +32,10 @@ done
 read -r up _ </proc/uptime
 printf '{"no_python": true, "os": "%s", "uptime_s": %s}' "$PRETTY_NAME" "${up%%.*}"
 """
+
+
+class NoPython(HostError):
+    """Say that a host has no Python yet: for all else it may be in order."""
 
 
 def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30
         ) from error
     if document.get(NO_PYTHON):
         reason = f"{one_line(document['os'])} has no Python, so nothing more can be said"
-        raise HostError(reason, "`provision apply` installs it; or install python3 by hand")
+        raise NoPython(reason, "provision apply installs it; or install python3 by hand")
     return document
 
 

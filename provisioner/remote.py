@@ -67,8 +67,8 @@ class Remote:
             try:
                 connection = self._hop(hop, connection)
             except (OSError, EOFError, paramiko.SSHException, ValueError) as error:
-                if connection is not None:
-                    connection.close()
+                self._connection = connection
+                self.close()
                 jump = f"jump host {hop.host}: " if hop is not self.way.hops[-1] else ""
                 in_time = time.monotonic() - began < self._seconds * 0.9
                 reason, step = _explain(error, hop, self.way.host, in_time=in_time)
@@ -80,7 +80,7 @@ class Remote:
         connection: Any = self._connection
         self._connection = None
         while isinstance(connection, Connection):
-            connection.close()
+            _hang_up(connection)
             connection = connection.gateway
 
     def run(self, command: str, stdin: bytes = b"", seconds: float = 30.0) -> Result:
@@ -192,9 +192,25 @@ class Remote:
             },
         )
         connection.client.set_missing_host_key_policy(policy)
-        connection.open()
+        try:
+            connection.open()
+        except BaseException:
+            _hang_up(connection)
+            raise
         _notice_silence(connection.transport)
         return connection
+
+
+def _hang_up(connection: Connection) -> None:
+    transport = connection.client.get_transport()
+    connection.close()
+    connection.client.close()
+    proxy = transport.sock if transport is not None else None
+    if isinstance(proxy, paramiko.ProxyCommand):
+        # The library sends it a signal and forgets it; its pipes and its exit are ours to collect.
+        proxy.process.kill()
+        with proxy.process:
+            pass
 
 
 def _notice_silence(transport: paramiko.Transport) -> None:

@@ -41,7 +41,8 @@ def logs(target: str, follow: bool, since: str | None, lines: int | None, **valu
         try:
             for line in remote.lines(program.as_root(words)):
                 last = line
-                click.echo(clean(line))
+                if program.explain_root(line, "") is None:
+                    click.echo(clean(line))
         except HostError as error:
             known = program.explain_root(last, way.hops[-1].user) or error
             raise HostError(f"{way.host}: {known.message}", known.next_step) from error
