@@ -19,6 +19,7 @@ from paramiko.ssh_exception import ChannelException, NoValidConnectionsError, Pa
 from provisioner import hostkeys, unreachable
 from provisioner.errors import HostError
 from provisioner.hostkeys import HostKeyPolicy, KeyRefused
+from provisioner.login import Login
 from provisioner.plain import one_line
 from provisioner.reach import Hop, Way
 
@@ -26,6 +27,7 @@ CONNECT_SECONDS = 10.0
 _CHUNK = 1 << 15
 # After this time without an acknowledgement the connection counts as lost, however long the command may take.
 _SILENCE_MS = 15_000
+_REAP_SECONDS = 5.0
 
 # What goes wrong is raised; the library would also write it to standard error, with a traceback.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -172,7 +174,8 @@ class Remote:
             policy.prefer_known(made)
             return made
 
-        is_host = hop is self.way.hops[-1]
+        password = self.way.password if hop is self.way.hops[-1] else None
+        login = Login(hop.user, hop.keys, use_agent=hop.use_agent, password=password)
         connection = Connection(
             hop.host,
             user=hop.user,
@@ -181,10 +184,7 @@ class Remote:
             connect_timeout=self._seconds,
             config=Config(overrides={"load_ssh_configs": False}),
             connect_kwargs={
-                "key_filename": [str(path) for path in hop.keys if path.is_file()],
-                "look_for_keys": False,
-                "allow_agent": hop.use_agent,
-                "password": self.way.password if is_host else None,
+                "auth_strategy": login,
                 "banner_timeout": self._seconds,
                 "auth_timeout": self._seconds,
                 "channel_timeout": self._seconds,
@@ -209,6 +209,7 @@ def _hang_up(connection: Connection) -> None:
     if isinstance(proxy, paramiko.ProxyCommand):
         # The library sends it a signal and forgets it; its pipes and its exit are ours to collect.
         proxy.process.kill()
+        transport.join(_REAP_SECONDS)
         with proxy.process:
             pass
 
@@ -241,7 +242,10 @@ def _explain(error: Exception, hop: Hop, host: str, *, in_time: bool) -> tuple[s
     """Return the reason in one line and the way out, for a login that failed."""
     where = f"connect to host {hop.host} port {hop.port}"
     if isinstance(error, PasswordRequiredException):
-        return "the SSH key has a passphrase", "load it into the agent with ssh-add, then run this again"
+        return (
+            f"the SSH key {error} has a passphrase",
+            "load it with ssh-add, then run this again",
+        )
     if isinstance(error, KeyRefused):
         said = str(error)
     elif isinstance(error, paramiko.AuthenticationException):

@@ -17,7 +17,7 @@ CEILING_OF_A_FUNCTION = 40
 
 # A module imports from its own row or from one above it, never from one below.
 ROWS = (
-    ("", "content", "errors", "hostkeys", "parallel", "plain", "typed", "unreachable"),
+    ("", "content", "errors", "hostkeys", "login", "parallel", "plain", "typed", "unreachable"),
     ("engines", "inventory", "rundir", "settings", "words"),
     ("events", "locks", "origins", "values"),
     ("rules", "services", "spec"),

@@ -124,7 +124,7 @@ class _Session(paramiko.ServerInterface):
 
     def check_channel_direct_tcpip_request(
         self,
-        chanid: int,  # noqa: ARG002 - likewise
+        chanid: int,
         origin: tuple[str, int],  # noqa: ARG002 - likewise
         destination: tuple[str, int],
     ) -> int:
@@ -135,11 +135,13 @@ class _Session(paramiko.ServerInterface):
         except OSError:
             return OPEN_FAILED_CONNECT_FAILED
         self._server.tunnels.append(destination)
-        threading.Thread(target=self._tunnel, args=(target,), daemon=True).start()
+        threading.Thread(target=self._tunnel, args=(target, chanid), daemon=True).start()
         return OPEN_SUCCEEDED
 
-    def _tunnel(self, target: socket.socket) -> None:
-        channel = self._transport.accept(10)
+    def _tunnel(self, target: socket.socket, number: int) -> None:
+        # Channels of commands wait there too.
+        while (channel := self._transport.accept(10)) is not None and channel.get_id() != number:
+            pass
         assert channel is not None
 
         def upward() -> None:
