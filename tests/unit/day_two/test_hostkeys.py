@@ -91,6 +91,7 @@ def test_a_revoked_key_is_refused_even_if_it_is_known(file: Path) -> None:
         ("192.0.2.1", False),
         ("2", False),
     ],
+    ids=["plain", "hashed", "hashed other", "pattern", "excluded", "without port", "part"],
 )
 def test_names_are_matched_as_ssh_does(file: Path, names: str, matches: bool) -> None:
     known(file, line(names, KEY))
