@@ -63,15 +63,15 @@ class Request:
         if self.words:
             argv += ["-e", json.dumps(dict(self.words))]
         argv += ["--check"] * self.check + ["--diff"] * self.diff
+        if self.forks:
+            argv += ["--forks", str(self.forks)]
+        argv += inventory_arguments(self.vault_password_files)
         return argv + ["-" + "v" * self.verbosity] * bool(self.verbosity)
 
     def selection(self) -> list[str]:
-        """Return the arguments that choose hosts and unlock their variables."""
+        """Return the arguments that choose hosts and set variables."""
         argv = ["--limit", self.limit] if self.limit else []
-        argv += [word for value in self.extra_vars for word in ("-e", value)]
-        if self.forks:
-            argv += ["--forks", str(self.forks)]
-        return argv + inventory_arguments(self.vault_password_files)
+        return argv + [word for value in self.extra_vars for word in ("-e", value)]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
     argv = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", request.inventory, "-m", action]
     with password_files(request.secrets) as passwords:
         done = subprocess.run(
-            [*argv, *request.selection(), *passwords],
+            [*argv, *request.selection(), *inventory_arguments(request.vault_password_files), *passwords],
             env={**settings.environment(Path(os.devnull)), **extra},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
