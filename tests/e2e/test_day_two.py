@@ -61,8 +61,14 @@ def test_doctor_finds_nothing_wrong_with_hosts_that_serve(serving: Machines) -> 
 
 def test_doctor_names_the_program_that_holds_a_port(serving: Machines, tmp_path: Path) -> None:
     changed = inventory_with(
-        tmp_path, serving.inventory, [("hf ansible_port=2241", "hf ansible_port=2241 serve_port=22")]
+        tmp_path, serving.inventory, [("hf ansible_port=2241", "hf ansible_port=2241 serve_port=8011")]
     )
-    done = serving.provision("doctor", str(changed), "--limit", "hf", "--json", code=1)
+    squatter = "systemd-run --quiet --collect --unit=squatter python3 -m http.server 8011 --bind 127.0.0.1"
+    serving.sh("hf", squatter)
+    try:
+        serving.wait("hf", "ss -ltn | grep -q :8011", "the squatter listens")
+        done = serving.provision("doctor", str(changed), "--limit", "hf", "--json", code=1)
+    finally:
+        serving.sh("hf", "systemctl stop squatter.service")
     (wrong,) = {finding["says"] for finding in done.report["findings"] if finding["level"] == "wrong"}
-    assert "vllm.service wants port 22, which sshd" in wrong
+    assert "vllm.service wants port 8011, which python3" in wrong
