@@ -38,9 +38,9 @@ def test_a_host_with_another_key_is_one_line_and_harms_no_other(serving: Machine
 
 
 def test_chat_answers_through_a_tunnel_and_logs_show_it(serving: Machines) -> None:
-    done = serving.provision("chat", str(serving.inventory), "hf", QUESTION, "--temperature", "0")
+    done = serving.provision("chat", str(serving.inventory), "ms", QUESTION, "--temperature", "0")
     assert "Paris" in done.out
-    log = serving.provision("logs", str(serving.inventory), "hf/vllm", "--since", "5m")
+    log = serving.provision("logs", str(serving.inventory), "ms/vllm", "--since", "5m")
     assert "POST /v1/chat/completions" in log.out
 
 
