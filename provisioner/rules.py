@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from provisioner import values
+from provisioner import values, words
 from provisioner.services import EVERY_IPV4, Finding, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -21,8 +21,6 @@ _SECRET_NAME = re.compile(
 )
 _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# A source that is none of these has been reported as a wrong value already.
-_SOURCES = ("huggingface", "modelscope", "ollama", "path")
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
 
 
@@ -49,7 +47,8 @@ def _port(service: Service) -> Iterator[Finding]:
 
 def _source(service: Service) -> Iterator[Finding]:
     source, engine = service.model.source, service.engine
-    if source in _SOURCES and source not in engine.sources:
+    # A source that is none of the word's choices has been reported as a wrong value already.
+    if source in words.load().words["serve_model_source"].choices and source not in engine.sources:
         reason = f"{engine.title} takes its model from {', '.join(engine.sources)}"
         yield _finding(service, "serve_model_source", reason, source)
 
