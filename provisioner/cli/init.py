@@ -12,8 +12,6 @@ import click
 from provisioner import engines, inventory, spec
 from provisioner.errors import InventoryError, UsageError
 
-_SOURCES = ("huggingface", "modelscope", "path")
-
 _TEXT = """\
 # Written by `provision init`. Check it with `provision plan {file}`, then run `provision apply {file}`.
 # Any Ansible inventory works: INI, YAML, a folder with group_vars, or a program.
@@ -29,7 +27,7 @@ ansible_user={user}
 serve_engine={engine}
 serve_model={model}
 serve_model_source={source}
-# Pin a commit, so that every host and every later run fetches the same bytes.
+# Pin what the source calls a version, so that every host and every later run serves the same bytes.
 {revision}
 
 # The engine listens on the host itself only. Put a gateway in front of anything wider.
@@ -37,9 +35,8 @@ serve_port={port}
 # serve_address=0.0.0.0
 # serve_api_key_file=/path/on/this/machine/to/a/file/with/the/key
 
-# Further settings of the engine: environment variables and arguments.
-# serve_env={{"VLLM_LOGGING_LEVEL": "INFO"}}
-# serve_args=["--max-log-len", "100"]
+# What the settings that you leave out should favour: latency, throughput or memory.
+# serve_profile=throughput
 
 # The question that every host must answer, and what its answer must contain.
 # serve_verify_prompt=What is the capital of France?
@@ -62,9 +59,9 @@ serve_port={port}
 )
 @click.option("--user", metavar="USER", help="Who logs in; needs sudo, or is root.")
 @click.option("--engine", metavar="NAME", help="What serves the model.")
-@click.option("--model", metavar="MODEL", help="What is served, as the hub writes it: owner/name.")
-@click.option("--source", type=click.Choice(_SOURCES), help="Where the model comes from.")
-@click.option("--revision", metavar="COMMIT", help="Commit of the model; pin it.")
+@click.option("--model", metavar="MODEL", help="What is served, as its source writes it, such as owner/name.")
+@click.option("--source", metavar="SOURCE", help="Where the model comes from; `provision engines` lists them.")
+@click.option("--revision", metavar="REVISION", help="Commit or digest of the model; pin it.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, **answers: Any) -> int:
     """Write an inventory to FILE; asks for what the options leave open."""
@@ -76,8 +73,9 @@ def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, *
         chosen.ask("hosts", "Hosts (name, or name=address; separated by spaces)", None).split()
     )
     engine = chosen.ask("engine", "Engine", "vllm", tuple(engines.load()))
+    sources = engines.load()[engine].sources
+    source = chosen.ask("source", "Model source", sources[0], sources)
     model = chosen.ask("model", "Model", None)
-    source = chosen.ask("source", "Model source", "huggingface", _SOURCES)
     text = _TEXT.format(
         file=file,
         group="gpu_hosts",

@@ -158,6 +158,12 @@ def test_init_refuses_answers_that_make_no_inventory(
     assert list(tmp_path.glob("*.ini")) == []
 
 
+def test_init_offers_the_sources_of_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = ("--host", "gpu1", "--model", "a/b", "--engine", "vllm", "--source", "ollama")
+    assert call("init", tmp_path / "new.ini", *answers) == 2
+    assert "it is one of huggingface, modelscope, path" in capsys.readouterr().err
+
+
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version") == 0
     assert "provision, version" in capsys.readouterr().out
