@@ -59,8 +59,8 @@ serve_port={port}
 )
 @click.option("--user", metavar="USER", help="Who logs in; needs sudo, or is root.")
 @click.option("--engine", metavar="NAME", help="What serves the model.")
-@click.option("--model", metavar="MODEL", help="What is served, as its source writes it, such as owner/name.")
-@click.option("--source", metavar="SOURCE", help="Where the model comes from; `provision engines` lists them.")
+@click.option("--model", metavar="MODEL", help="What is served, as its source writes it: owner/name.")
+@click.option("--source", metavar="SOURCE", help="Where the model comes from; see `provision engines`.")
 @click.option("--revision", metavar="REVISION", help="Commit or digest of the model; pin it.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, **answers: Any) -> int:
