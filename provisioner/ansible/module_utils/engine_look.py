@@ -62,9 +62,10 @@ def _ask_gate(given: dict[str, Any]) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
+        place = given["model_dir"] or str(engine_files.SETTINGS)
         raise UnitError(
-            f"looking at {given['model_dir']} and at the port did not end within {GATE_SECONDS} s",
-            f"see whether the file system of {given['model_dir']} answers, then run again",
+            f"looking at {place} and at the port did not end within {GATE_SECONDS} s",
+            f"see whether the file system of {place} answers, then run again",
         ) from error
     if done.returncode != 0:
         raise UnitError(f"the gate failed: {done.stderr.strip()[-400:]}", "see the message above")

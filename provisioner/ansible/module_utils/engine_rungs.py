@@ -47,7 +47,8 @@ class Ladder:
         self.models: list[dict[str, Any]] = []
         self.answer: Answer | None = None
         self.status = engine_unit.status(given["unit"])
-        self.engine = Engine(given["url"], engine_files.read_key(given["unit"]))
+        key = engine_files.read_key(given["unit"])
+        self.engine = Engine(given["url"], key, given["answer_seconds"])
 
     def climb(self) -> list[Rung]:
         """Return every rung; one that stands on a failed one says so."""

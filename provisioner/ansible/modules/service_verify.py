@@ -20,6 +20,7 @@ options:
   address: {type: str, description: Address it listens on.}
   port: {type: int, description: Port it listens on.}
   prompt: {type: str, description: Question to ask.}
+  answer_seconds: {type: int, default: 120, description: Seconds that its answer may take.}
   expect: {type: str, default: '', description: Text that must occur in the answer, in any case of letters.}
   device: {type: str, choices: [cpu, cuda], default: cpu, description: Device it must run on.}
   settings: {type: dict, default: {}, description: What the API must report of the model.}
@@ -61,6 +62,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "address": {"type": "str"},
     "port": {"type": "int"},
     "prompt": {"type": "str"},
+    "answer_seconds": {"type": "int", "default": 120},
     "expect": {"type": "str", "default": ""},
     "device": {"type": "str", "choices": ["cpu", "cuda"], "default": "cpu"},
     "settings": {"type": "dict", "default": {}},

@@ -26,12 +26,17 @@ UNITS = Path("/etc/systemd/system")
 SETTINGS = Path("/etc/provision")
 LISTENING = "0A"
 HEALTH_SECONDS = 5
-ANSWER_SECONDS = 120
 PAUSE_SECONDS = 0.5
+# Memory that an engine before this one has yet to give back comes free between two attempts.
+FAILED_ANSWERS = 5
 
 
 class NotYetError(Exception):
     """Say why the engine does not answer yet."""
+
+
+class FailedError(NotYetError):
+    """Say that the engine tried to answer and failed."""
 
 
 class RefusedError(Exception):
@@ -130,7 +135,7 @@ def signature(unit: str, model: str) -> dict[str, str]:
         "unit file": _digest(UNITS / unit),
         "environment": _digest(SETTINGS / f"{stem}.env"),
         "API key": _digest(SETTINGS / f"{stem}.key"),
-        "model files": _digest(Path(model)),
+        "model files": _digest(Path(model)) if model else "none",
     }
 
 
@@ -173,21 +178,24 @@ def _request(
         connection.close()
 
 
-def answers(url: str, health: str, model: str, key: str) -> int:
+def answers(url: str, health: str, model: str, key: str, seconds: float) -> int:
     """Return the number of tokens that the model generated; raise while it generates none."""
     try:
         status, _ = _request(url, health, None, key, HEALTH_SECONDS)
         if status != 200:
             raise NotYetError(f"{health} answered {status}")
         body: dict[str, object] = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
-        status, content = _request(url, "/v1/completions", body, key, ANSWER_SECONDS)
+        # Some engines load a model at the first request for it, and stop loading when that is given up.
+        status, content = _request(url, "/v1/completions", body, key, seconds)
     except (OSError, http.client.HTTPException) as error:
         raise NotYetError(f"{url} does not answer: {error}") from error
     if status == 200:
         return _tokens(content)
     reason = f"/v1/completions answered {status}: {content[:200].decode(errors='replace')}"
     # The engine is up, so a request it calls wrong stays wrong; only overload passes.
-    raise RefusedError(reason) if 400 <= status < 500 and status != 429 else NotYetError(reason)
+    if 400 <= status < 500 and status != 429:
+        raise RefusedError(reason)
+    raise FailedError(reason) if status == 500 else NotYetError(reason)
 
 
 def _tokens(content: bytes) -> int:
@@ -206,24 +214,33 @@ def _alive(process: int) -> bool:
 
 
 def ready(options: argparse.Namespace) -> None:
-    """Wait until the model has generated a token, and give up as soon as the engine has ended."""
+    """Wait until every model has generated a token, and give up as soon as the engine has ended."""
     key = os.environ.get(options.key_variable, "") if options.key_variable else ""
-    process = int(os.environ.get("MAINPID", "0") or 0)
     began = time.monotonic()
-    reason = ""
-    while time.monotonic() - began < options.timeout:
+    for model in (options.model, *options.preload):
+        _await_token(options, model, key, began)
+        which = "the model" if model == options.model else model
+        _say(f"{which} answered {time.monotonic() - began:.0f} s after its start")
+
+
+def _await_token(options: argparse.Namespace, model: str, key: str, began: float) -> None:
+    process = int(os.environ.get("MAINPID", "0") or 0)
+    reason, failures, passed = "", 0, time.monotonic() - began
+    while passed < options.timeout:
         if not _alive(process):
-            seconds = time.monotonic() - began
-            raise RefusedError(f"the engine ended {seconds:.0f} s after its start, before it answered")
+            raise RefusedError(f"the engine ended {passed:.0f} s after its start, before it answered")
         try:
-            answers(options.url, options.health, options.model, key)
+            answers(options.url, options.health, model, key, options.timeout - passed)
         except NotYetError as error:
             reason = str(error)
+            failures = failures + 1 if isinstance(error, FailedError) else 0
+            if failures >= FAILED_ANSWERS:
+                raise RefusedError(f"{model}: {failures} times in a row {reason}") from error
             time.sleep(PAUSE_SECONDS)
         else:
-            _say(f"the model answered {time.monotonic() - began:.0f} s after its start")
             return
-    raise RefusedError(f"no answer within {options.timeout} s; last: {reason}")
+        passed = time.monotonic() - began
+    raise RefusedError(f"{model}: no answer within {options.timeout} s; last: {reason}")
 
 
 def show(options: argparse.Namespace) -> None:
@@ -258,6 +275,7 @@ def _arguments() -> argparse.ArgumentParser:
     command.add_argument("--health", default="/health")
     command.add_argument("--key-variable", default="")
     command.add_argument("--timeout", type=float, default=1800)
+    command.add_argument("--preload", action="append", default=[], metavar="MODEL")
     command.set_defaults(function=ready)
     return parser
 

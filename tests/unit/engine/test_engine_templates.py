@@ -27,6 +27,7 @@ def service(**changes: Any) -> dict[str, Any]:
         "serve_env": {},
         "serve_args": [],
         "unit": "vllm.service",
+        "engine": "vllm",
         "title": "vLLM",
         "health_path": "/health",
         "model_dir": "/var/lib/provision/models/huggingface/org--model/main",
@@ -66,6 +67,8 @@ class Role:
         }
         variables["__engine_vllm_self"] = loader.load_from_file(str(role / "engine.yml"))
         variables["__python_env_found"] = {"python": "3.12"}
+        common = checkout / "roles/engine_common/defaults/main.yml"
+        self.defaults = loader.load_from_file(str(common), trusted_as_template=True)
         self.tasks = role / "tasks"
         self.templar = Templar(loader, {**variables, "ansible_facts": facts, "service": asked})
         self.templates = checkout / "templates"
@@ -90,15 +93,15 @@ class Role:
             return True
         return all(map(holds, [that] if isinstance(that, str) else that))
 
-    def file(self, name: str) -> str:
+    def file(self, name: str, **changes: Any) -> str:
         given = {
+            **self.defaults,
             "engine_common_argv": self.value("__engine_vllm_argv"),
             "engine_common_environment": self.value("__engine_vllm_environment"),
             "engine_common_device": self.value("__engine_vllm_device"),
             "engine_common_user": "vllm",
             "engine_common_key_variable": "VLLM_API_KEY",
-            "engine_common_start_timeout": 1800,
-            "engine_common_executable_memory": True,
+            **changes,
         }
         with_given = self.templar.copy_with_new_env(
             available_variables={**self.templar.available_variables, **given}
@@ -218,6 +221,38 @@ def test_a_model_in_a_home_directory_can_be_read(role: Any) -> None:
     text = role(model_dir="/home/me/model").file("engine.service.j2")
     assert "ProtectHome=read-only\n" in text
     assert "ProtectHome=yes\n" in role().file("engine.service.j2")
+
+
+def test_the_unit_says_whose_it_is(role: Any) -> None:
+    text = role(unit="vllm@chat.service").file("engine.service.j2")
+    assert unit(text)["X-Provision"]["Engine"] == "vllm"
+    assert unit(text)["Service"]["StateDirectory"] == "provision/services/vllm@chat"
+
+
+def test_the_gate_asks_for_the_name_that_the_api_lists_and_for_what_is_preloaded(role: Any) -> None:
+    text = role().file(
+        "engine.service.j2", engine_common_model="smollm2:135m", engine_common_preload=["chat:latest", "a b"]
+    )
+    words = shlex.split(unit(text)["Service"]["ExecStartPost"])
+    assert words[words.index("--model") + 1] == "smollm2:135m"
+    assert words[-4:] == ["--preload", "chat:latest", "--preload", "a b"]
+    assert "--preload" not in role().file("engine.service.j2")
+
+
+def test_an_engine_that_keeps_its_models_itself_depends_on_no_directory(role: Any) -> None:
+    text = role().file("engine.service.j2", engine_common_model_dir="")
+    assert unit(text)["Unit"]["RequiresMountsFor"] == f'"{PYTHON}"'
+    assert shlex.split(unit(text)["Service"]["ExecStartPre"])[-2:] == ["--model-dir", ""]
+
+
+def test_what_an_engine_may_write_is_opened_and_waited_for(role: Any) -> None:
+    places = ["/srv/100% models", "/home/me/models"]
+    found = unit(role().file("engine.service.j2", engine_common_writable=places))
+    assert found["Service"]["ReadWritePaths"] == '"/srv/100%% models" "/home/me/models"'
+    assert found["Service"]["ProtectHome"] == "read-only"
+    waited = shlex.split(found["Unit"]["RequiresMountsFor"])
+    assert waited == [service()["model_dir"], "/srv/100%% models", "/home/me/models", PYTHON]
+    assert "ReadWritePaths" not in role().file("engine.service.j2")
 
 
 def test_environment_values_are_quoted_for_systemd(role: Any) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+ANSWER = b'{"usage": {"completion_tokens": 1}}'
+
 
 @pytest.fixture
 def listening() -> Iterator[int]:
@@ -157,6 +159,16 @@ def test_hidden_files_are_no_part_of_the_model(gate: ModuleType, places: Path) -
     assert gate.signature("vllm.service", str(places / "model")) == before
 
 
+def test_an_engine_that_keeps_its_models_itself_has_no_model_files(
+    gate: ModuleType, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(places)
+    before = gate.signature("vllm.service", "")
+    (places / "new").write_text("in the working directory")
+    assert gate.signature("vllm.service", "") == before
+    assert before["model files"] == "none"
+
+
 def _ready(gate: ModuleType, url: str, *more: str, timeout: float = 0.2) -> int:
     words = ["ready", "--url", url, "--model", "org/model", "--timeout", str(timeout), *more]
     status: int = gate.main(words)
@@ -193,6 +205,55 @@ def test_a_healthy_page_is_not_ready(
         setattr(engine, name, value)
     assert _ready(gate, engine.url) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_model_may_take_the_whole_time_of_the_start_to_load(
+    gate: ModuleType, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, float] = {}
+    request = gate._request
+
+    def noted(url: str, path: str, body: object, key: str, seconds: float) -> Any:
+        given[path] = seconds
+        return request(url, path, body, key, seconds)
+
+    monkeypatch.setattr(gate, "_request", noted)
+    assert _ready(gate, engine.url, timeout=600) == 0
+    assert given["/health"] == gate.HEALTH_SECONDS
+    assert 500 < given["/v1/completions"] <= 600
+
+
+def test_models_to_preload_are_asked_after_the_first_answer(
+    gate: ModuleType, engine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ready(gate, engine.url, "--preload", "second:latest", "--preload", "third") == 0
+    assert [body["model"] for _, body in engine.requests] == ["org/model", "second:latest", "third"]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" answered")[0] for line in said] == ["the model", "second:latest", "third"]
+
+
+def test_an_engine_that_cannot_load_the_model_is_not_asked_for_ever(
+    gate: ModuleType, engine: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
+    engine.generation_status = 500
+    assert _ready(gate, engine.url, timeout=600) == 1
+    assert len(engine.requests) == gate.FAILED_ANSWERS
+    assert f"org/model: {gate.FAILED_ANSWERS} times in a row /v1/completions" in capsys.readouterr().err
+
+
+def test_an_engine_that_still_loads_is_asked_on(
+    gate: ModuleType, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
+    statuses = iter([503] * (gate.FAILED_ANSWERS + 1) + [200])
+    request = gate._request
+    monkeypatch.setattr(
+        gate,
+        "_request",
+        lambda *words: request(*words) if words[1] == "/health" else (next(statuses), ANSWER),
+    )
+    assert _ready(gate, engine.url, timeout=600) == 0
 
 
 def test_gives_up_at_once_when_the_engine_has_ended(

@@ -30,6 +30,7 @@ def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
         "health_path": "/health",
         "model": "org/model",
         "prompt": "What is the capital of France?",
+        "answer_seconds": 60,
         "expect": "paris",
         "device": "cpu",
         "settings": {"max_model_len": 2048},
