@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.model_files import (
     STAMPS,
     Manifest,
@@ -16,7 +17,6 @@ from ansible.module_utils.model_files import (
     strangers,
     write_stamps,
 )
-from ansible.module_utils.model_progress import Progress
 
 AGAIN = "run `provision apply`: it fetches that file again and no other"
 

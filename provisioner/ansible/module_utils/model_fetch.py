@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.model_download import Download, ask
 from ansible.module_utils.model_files import (
     CLIENT_NOTES,
@@ -29,7 +30,6 @@ from ansible.module_utils.model_files import (
     untouched,
     write_stamps,
 )
-from ansible.module_utils.model_progress import Progress
 from ansible.module_utils.model_select import select
 
 READERS = "provision"

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
+from ansible.module_utils.job_fault import JobFault
+
 MANIFEST = ".provision-manifest.json"
 # Kept apart from the manifest: what the host's file system says of the files when their hashes were right.
 STAMPS = ".provision-stamps.json"
@@ -18,14 +20,8 @@ STAMPS = ".provision-stamps.json"
 CLIENT_NOTES = ".cache"
 
 BLOCK = 4 * 1024**2
-
-
-class StoreFault(Exception):
-    """Say what went wrong; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
+# Almost all the store does is a job; its faults are those of one.
+StoreFault = JobFault
 
 
 @dataclass(frozen=True)

@@ -57,32 +57,20 @@ fetched: {type: list, returned: when present and finished, description: Files th
 """
 
 import hashlib
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_sandbox import sandbox
+from ansible.module_utils.job_unit import Job
 from ansible.module_utils.model_fetch import make_root
-from ansible.module_utils.model_files import (
-    StoreFault,
-    Wanted,
-    doubt,
-    read_json,
-    read_manifest,
-    write_json,
-)
+from ansible.module_utils.model_files import StoreFault, Wanted, doubt, read_manifest
 from ansible.module_utils.model_main import install
 from ansible.module_utils.model_remove import remove
-from ansible.module_utils.model_sandbox import sandbox
 from ansible.module_utils.model_select import WEIGHTS
-from ansible.module_utils.transient_unit import (
-    TransientUnitError,
-    UnitState,
-    journal_tail,
-    start_or_attach,
-    state,
-    wait,
-)
+from ansible.module_utils.transient_unit import TransientUnitError
 
 HUBS = ("huggingface", "modelscope")
 VERIFY_UNIT = "provision-job-model-verify"
@@ -123,64 +111,9 @@ def observe(models: list[dict[str, Any]]) -> dict[str, Any]:
     return {"changed": False, "finished": True, "missing": missing}
 
 
-class Job:
-    """A unit that works for the store, its orders and its state."""
-
-    def __init__(self, params: dict[str, Any], unit: str) -> None:
-        self.params = params
-        self.unit = unit
-        runtime = Path(params["runtime"])
-        self.spec = runtime / f"{unit}.spec.json"
-        self.result = runtime / f"{unit}.json"
-
-    def advance(
-        self, verb: str, spec: dict[str, Any], limits: dict[str, object] | None = None
-    ) -> dict[str, Any] | None:
-        """Start or attach, wait a little, and return the outcome once the unit has ended well."""
-        if not state(self.unit).running:
-            program = install(Path(self.params["programs"]))
-            self.spec.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            body = {**spec, "program": str(program), "result": str(self.result)}
-            write_json(self.spec, body, 0o600)
-            start_or_attach(
-                self.unit,
-                [sys.executable, str(program), verb, str(self.spec)],
-                properties={
-                    "Description": spec["title"],
-                    "UMask": "0027",
-                    "Nice": 10,
-                    "NoNewPrivileges": True,
-                    **(limits or {}),
-                },
-                environment_file=self.params["environment_file"],
-            )
-        now = wait(self.unit, self.params["poll"])
-        if now.running:
-            return None
-        told = read_json(self.result)
-        if now.failed:
-            raise self.failure(now, told)
-        if told.get("state") != "done":
-            raise StoreFault(
-                f"{self.unit} ended without a result",
-                f"read 'journalctl -u {self.unit}' on the host and apply again",
-            )
-        return dict(told)
-
-    def failure(self, now: UnitState, told: dict[str, Any]) -> StoreFault:
-        """Return why the unit failed, in its own words where it left some."""
-        if told.get("state") == "failed" and told.get("invocation") in ("", now.invocation):
-            return StoreFault(told["message"], told["next"])
-        tail = journal_tail(self.unit, 20, now.invocation)
-        return StoreFault(
-            f"{self.unit} broke off ({now.result}, exit {now.exit_status}):\n{tail}",
-            f"read 'journalctl -u {self.unit}' on the host; apply again goes on where it ended",
-        )
-
-    def progress(self) -> dict[str, Any]:
-        """Return the result of a call that leaves the unit at work."""
-        told = read_json(self.result).get("progress") or {"label": self.unit}
-        return {"changed": False, "finished": False, "provision": {"progress": told}}
+def job_of(params: dict[str, Any], unit: str) -> Job:
+    """Return the job that a unit does for the store."""
+    return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
 
 
 def fetch(module: AnsibleModule) -> dict[str, Any]:
@@ -195,17 +128,18 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     }
     if module.check_mode:
         return dict(result, msg=f"would fetch {wanted} from {module.params['endpoint']} into {directory}")
-    job = Job(module.params, unit_of(directory))
-    if not why and not state(job.unit).running:
-        told = read_json(job.result)
+    job = job_of(module.params, unit_of(directory))
+    if not why and not job.running:
+        told = job.told()
     else:
         spec = {**model, **{key: module.params[key] for key in PASSED_ON}}
         spec.update({key: module.params[key] for key in ("root", "reserve_bytes", "cache")})
         title = f"Fetch {wanted} into {directory}"
         make_root(Path(spec["root"]))
-        told = job.advance("fetch", {**spec, "title": title}, sandbox(module.params))
+        program = partial(install, Path(module.params["programs"]))
+        told = job.advance(program, "fetch", {**spec, "title": title}, sandbox(module.params))
         if told is None:
-            return job.progress()
+            return dict(job.progress())
     why = doubt(Path(directory), wanted)
     if why:
         raise StoreFault(
@@ -220,14 +154,14 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     held = sorted({m["directory"] for m in models if read_manifest(Path(m["directory"]))})
     results: dict[str, Any] = {}
     if held and not module.check_mode:
-        job = Job(module.params, VERIFY_UNIT)
-        told = read_json(job.result)
+        job = job_of(module.params, VERIFY_UNIT)
+        told = job.told()
         if told.get("state") != "done" or told.get("run") != module.params["run"]:
             orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
-            told = job.advance("verify", orders)
+            told = job.advance(partial(install, Path(module.params["programs"])), "verify", orders, {})
         if told is None or told.get("run") != module.params["run"]:
             # What another run's job has read says nothing of this one: the next call starts one of its own.
-            return job.progress()
+            return dict(job.progress())
         results = told["results"]
     rungs = [rung(model, name, results, module.check_mode) for model in models for name in model["services"]]
     failed = [one for one in rungs if one["status"] == "failed"]
@@ -286,7 +220,7 @@ def main() -> None:
     try:
         asked = module.params["state"]
         result = observe(module.params["models"]) if asked == "observed" else verbs[asked](module)
-    except (StoreFault, TransientUnitError) as fault:
+    except (JobFault, TransientUnitError) as fault:
         module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
     module.exit_json(**result)
 

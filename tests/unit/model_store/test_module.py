@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ansible.module_utils import job_unit
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_sandbox import sandbox
 from ansible.module_utils.model_fetch import make_root
 from ansible.module_utils.model_files import KnownFile, Manifest, StoreFault, Wanted, hash_file, write_stamps
 from ansible.module_utils.model_main import install
 from ansible.module_utils.model_remove import remove
-from ansible.module_utils.model_sandbox import sandbox
 from ansible.module_utils.transient_unit import UnitState
 
 from provisioner.ansible.modules import model_store
@@ -45,10 +47,10 @@ class Units:
         self.started: list[list[str]] = []
         self.properties: dict[str, object] = {}
         self.work: Any = lambda: None
-        monkeypatch.setattr(model_store, "state", lambda _: self.now)
-        monkeypatch.setattr(model_store, "wait", lambda *_: self.after)
-        monkeypatch.setattr(model_store, "start_or_attach", self.start)
-        monkeypatch.setattr(model_store, "journal_tail", lambda *_: "what the journal says")
+        monkeypatch.setattr(job_unit, "state", lambda _: self.now)
+        monkeypatch.setattr(job_unit, "wait", lambda *_: self.after)
+        monkeypatch.setattr(job_unit, "start_or_attach", self.start)
+        monkeypatch.setattr(job_unit, "journal_tail", lambda *_: "what the journal says")
 
     def start(self, name: str, argv: list[str], properties: dict[str, object], **_: Any) -> bool:
         self.started.append([name, *argv])
@@ -222,7 +224,7 @@ def test_a_failure_speaks_in_the_words_of_the_unit(
     answer(
         tmp_path, model, {"state": "failed", "message": "no disk", "next": "free some", "invocation": "42"}
     )
-    with pytest.raises(StoreFault, match="no disk") as caught:
+    with pytest.raises(JobFault, match="no disk") as caught:
         model_store.fetch(Module(**parameters(tmp_path, model)))
     assert caught.value.next == "free some"
 
@@ -230,7 +232,7 @@ def test_a_failure_speaks_in_the_words_of_the_unit(
 def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
     units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
     answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
-    with pytest.raises(StoreFault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
+    with pytest.raises(JobFault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
         model_store.fetch(Module(**parameters(tmp_path, model)))
 
 

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what a job of the model store may do while it talks to a hub, in words that systemd 239 knows."""
+"""Say what a job may do while it talks to a server, in words that systemd 239 knows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# The files it makes get the readers' group; it reads and writes whatever the store's file system holds.
+# The files it makes get their readers' group; it reads and writes whatever the root's file system holds.
 CAPABILITIES = "CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH"
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - names to compare with, not to write to
 
 
 def sandbox(params: dict[str, Any]) -> dict[str, object]:
-    """Return the properties of a unit that fetches; the store's root has to be there."""
+    """Return the properties of a unit that fetches; what it fetches into, the root, has to be there."""
     written = [params["root"], "-" + params["runtime"], "-" + params["cache"]]
     shared = any(f"{params['root']}/".startswith(f"{folder}/") for folder in TEMPORARY)
     return {
         # Not strict: model_store_environment may send a client's cache to any place of the host.
         "ProtectSystem": "full",
         "ReadWritePaths": " ".join(quoted(path) for path in written),
-        # A store below these must stay in sight of the engines.
+        # A root below these must stay in sight of the engines.
         "PrivateTmp": not shared,
         "PrivateDevices": True,
         "ProtectKernelTunables": True,

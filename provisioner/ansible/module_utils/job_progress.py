@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell the outside how far a job of the model store is, through a file that is replaced every second."""
+"""Tell the outside how far a job is, through a file that is replaced every second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible.module_utils.model_files import StoreFault, write_json
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.json_files import write_json
 
 INTERVAL = 1.0
 # The rate is taken over this many readings, so that it neither jumps nor lags.
@@ -36,7 +37,7 @@ class Progress:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._ended.set()
         self._thread.join()
-        if isinstance(error, StoreFault):
+        if isinstance(error, JobFault):
             self._write({"state": "failed", "message": str(error), "next": error.next})
 
     def finish(self, **outcome: Any) -> None:
@@ -47,7 +48,7 @@ class Progress:
 
     def body(self) -> dict[str, Any]:
         """Return what a reader sees while the job runs."""
-        done = min(self.done(), self.total)
+        done = min(self.done(), self.total) if self.total else self.done()
         self._readings = [*self._readings[1 - WINDOW :], (time.monotonic(), done)]
         (begun, at_first), (now, at_last) = self._readings[0], self._readings[-1]
         rate = int(max(0, at_last - at_first) / (now - begun)) if now > begun else 0
@@ -59,6 +60,5 @@ class Progress:
             self._write(self.body())
 
     def _write(self, body: dict[str, Any]) -> None:
-        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # systemd gives each start of a unit its own number; a reader can tell this run from an earlier one.
         write_json(self.path, {**body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644)
