@@ -45,6 +45,11 @@ class Served:
         counted: dict[str, dict[str, int]] = self._ask("GET", "/_stats")
         return counted.get(f"{REPO}/{name}" if name else REPO, {})
 
+    def sent(self, repo: str) -> int:
+        """Return the bytes sent of the files of a model."""
+        counted: dict[str, dict[str, int]] = self._ask("GET", "/_stats")
+        return sum(found.get("bytes", 0) for name, found in counted.items() if name.startswith(f"{repo}/"))
+
     def forget(self) -> None:
         """Clear the counters."""
         self._ask("DELETE", "/_stats")

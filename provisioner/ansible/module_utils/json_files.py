@@ -21,7 +21,9 @@ def write_json(path: Path, body: Any, mode: int) -> None:
     """Replace a JSON file in one step, on disk before it takes its name; its folder is made for everybody."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".new")
-    descriptor = os.open(str(partial), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    # One that a broken-off run left keeps the mode it was made with.
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(str(partial), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(body, stream, indent=1)
         stream.write("\n")

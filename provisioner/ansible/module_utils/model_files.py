@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -12,13 +11,16 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.json_files import read_json, write_json
 
 MANIFEST = ".provision-manifest.json"
 # Kept apart from the manifest: what the host's file system says of the files when their hashes were right.
 STAMPS = ".provision-stamps.json"
+MODE = 0o640
 # The Hugging Face client keeps its notes and partial files below this folder of the directory it fills.
 CLIENT_NOTES = ".cache"
 
+SAFETENSORS = "safetensors"
 BLOCK = 4 * 1024**2
 # Almost all the store does is a job; its faults are those of one.
 StoreFault = JobFault
@@ -34,6 +36,7 @@ class Wanted:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_unsafe: bool = False
+    format: str = SAFETENSORS
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Wanted:
@@ -45,6 +48,7 @@ class Wanted:
             include=tuple(values.get("include") or ()),
             exclude=tuple(values.get("exclude") or ()),
             allow_unsafe=bool(values.get("allow_unsafe")),
+            format=values.get("format") or SAFETENSORS,
         )
 
     def __str__(self) -> str:
@@ -80,39 +84,21 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write it into the directory."""
-        body = {"format": 1, **asdict(self.wanted), "commit": self.commit}
-        body["files"] = {name: asdict(known) for name, known in sorted(self.files.items())}
-        write_json(directory / MANIFEST, body)
+        files = {name: asdict(known) for name, known in sorted(self.files.items())}
+        # In a manifest `format` is its own version; what the weights' is called stands beside it.
+        own = {"format": 1, "weights": self.wanted.format, "commit": self.commit, "files": files}
+        write_json(directory / MANIFEST, {**asdict(self.wanted), **own}, MODE)
 
 
 def read_manifest(directory: Path) -> Manifest | None:
     """Return the directory's manifest, or None when there is none that can be read."""
-    body = read_json(directory / MANIFEST)
+    body = read_json(directory / MANIFEST, {})
     try:
         files = {name: KnownFile(**known) for name, known in body["files"].items()}
-        return Manifest(Wanted.of(body), body["commit"], files)
+        wanted = Wanted.of({**body, "format": body.get("weights")})
+        return Manifest(wanted, body["commit"], files)
     except (AttributeError, KeyError, TypeError):
         return None
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds, or an empty mapping when it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def write_json(path: Path, body: Any, mode: int = 0o640) -> None:
-    """Replace a JSON file in one step, on disk before it takes its name."""
-    partial = path.with_name(path.name + ".new")
-    descriptor = os.open(str(partial), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(body, stream, indent=1)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def stamp(path: Path) -> list[int]:
@@ -123,12 +109,12 @@ def stamp(path: Path) -> list[int]:
 
 def write_stamps(directory: Path, names: Iterable[str]) -> None:
     """Record that these files, and no others, were right just now."""
-    write_json(directory / STAMPS, {name: stamp(directory / name) for name in sorted(names)})
+    write_json(directory / STAMPS, {name: stamp(directory / name) for name in sorted(names)}, MODE)
 
 
 def untouched(directory: Path, names: Iterable[str]) -> set[str]:
     """Return the files that have not changed since their hashes were right."""
-    stamps = read_json(directory / STAMPS)
+    stamps = read_json(directory / STAMPS, {})
     return {name for name in names if name in stamps and _stamp_or_none(directory / name) == stamps[name]}
 
 

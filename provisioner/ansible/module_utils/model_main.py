@@ -17,6 +17,7 @@ from ansible.module_utils import (
     model_download,
     model_fetch,
     model_files,
+    model_gguf,
     model_process,
     model_select,
 )
@@ -32,6 +33,7 @@ PARTS = (
     model_download,
     model_fetch,
     model_files,
+    model_gguf,
     model_process,
     model_select,
 )

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose which of a model's files to hold: safetensors or GGUF and what engines read beside them."""
+"""Choose which of a model's files to hold: the weights of one format and what engines read beside them."""
 
 from __future__ import annotations
 
 import fnmatch
 from typing import Iterable
 
-from ansible.module_utils.model_files import CLIENT_NOTES, RemoteFile, StoreFault, Wanted
+from ansible.module_utils.model_files import CLIENT_NOTES, SAFETENSORS, RemoteFile, StoreFault, Wanted
+from ansible.module_utils.model_gguf import the_one, whole
 
-WEIGHTS = (".safetensors", ".gguf")
+GGUF = "gguf"
+TITLES = {SAFETENSORS: "safetensors", GGUF: "GGUF"}
 COMPANIONS = (
     ".json",
     ".jsonl",
@@ -36,28 +38,44 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
                 f"{wanted} lists a file named {remote.name!r}, which {reason}",
                 "do not use this model: the name would be written outside of its directory",
             )
-    asked = [remote for remote in files if _asked_for(remote.name, wanted)]
-    suffixes = WEIGHTS + COMPANIONS + (PICKLES + CODE if wanted.allow_unsafe else ())
+    asked = asked_for(files, wanted.include, wanted.exclude)
+    risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
+    weights = (f".{wanted.format}", *(PICKLES if risky else ()))
+    suffixes = (*weights, *COMPANIONS, *(CODE if risky else ()))
     chosen = [r for r in asked if r.name.endswith(suffixes) or _matches(r.name, NOTICES)]
-    weights = WEIGHTS + (PICKLES if wanted.allow_unsafe else ())
-    if any(remote.name.endswith(weights) for remote in chosen):
-        return chosen
+    if not any(remote.name.endswith(weights) for remote in chosen):
+        raise _without_weights(asked, len(files), wanted)
+    if wanted.format == GGUF:
+        the_one(chosen, f"{wanted} offers")
+    return chosen
+
+
+def asked_for(files: list[RemoteFile], include: Iterable[str], exclude: Iterable[str]) -> list[RemoteFile]:
+    """Return the files that the globs take; a part of a split GGUF model brings the others along."""
+    patterns = tuple(include)
+    taken = {whole(r.name) for r in files if not patterns or _matches(r.name, patterns)}
+    return [r for r in files if whole(r.name) in taken and not _matches(r.name, exclude)]
+
+
+def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> StoreFault:
+    title = TITLES[wanted.format]
+    other = SAFETENSORS if wanted.format == GGUF else GGUF
     pickles = [remote.name for remote in asked if remote.name.endswith(PICKLES)]
-    if pickles:
-        raise StoreFault(
-            f"{wanted} has no safetensors or GGUF file, only formats that can run code when they are loaded: "
+    if any(remote.name.endswith(f".{other}") for remote in asked):
+        return StoreFault(
+            f"{wanted} offers {TITLES[other]} and no {title} file, and this service's engine reads {title}",
+            f"choose a model in {title}, or another engine: `provision engines` lists what each one reads",
+        )
+    if pickles and wanted.format == SAFETENSORS:
+        return StoreFault(
+            f"{wanted} has no {title} file, only formats that can run code when they are loaded: "
             + ", ".join(pickles[:3]),
             f"choose another model, or accept the risk by adding {wanted.model} to model_store_unsafe_models",
         )
-    raise StoreFault(
-        f"{wanted} offers no safetensors or GGUF file among the {len(asked)} of {len(files)} files asked for",
+    return StoreFault(
+        f"{wanted} offers no {title} file among the {len(asked)} of {listed} files asked for",
         "check serve_model, serve_model_include and serve_model_exclude",
     )
-
-
-def _asked_for(name: str, wanted: Wanted) -> bool:
-    included = not wanted.include or _matches(name, wanted.include)
-    return included and not _matches(name, wanted.exclude)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -42,6 +42,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_kinds import KINDS, NotHere, SettingFault, must, read_file
 from ansible.module_utils.host_sources import rewrite_chrony, rewrite_sources, source_files
+from ansible.module_utils.json_files import write_json
 
 LEDGER = Path("/var/lib/provision/host_base.json")
 TRUST = {
@@ -90,14 +91,7 @@ class Settings:
         if not self.ledger:
             LEDGER.unlink(missing_ok=True)
             return
-        LEDGER.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = LEDGER.with_name(LEDGER.name + ".new")
-        # One that a broken-off run left keeps the mode it was made with.
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(self.ledger, indent=1) + "\n")
-        fresh.replace(LEDGER)
+        write_json(LEDGER, self.ledger, 0o600)
 
     def wanted(self) -> dict[str, str]:
         """Return every wanted setting by its key."""

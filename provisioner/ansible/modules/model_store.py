@@ -68,8 +68,8 @@ from ansible.module_utils.job_unit import Job
 from ansible.module_utils.model_fetch import make_root
 from ansible.module_utils.model_files import StoreFault, Wanted, doubt, read_manifest
 from ansible.module_utils.model_main import install
+from ansible.module_utils.model_path import check_path
 from ansible.module_utils.model_remove import remove
-from ansible.module_utils.model_select import WEIGHTS
 from ansible.module_utils.transient_unit import TransientUnitError
 
 HUBS = ("huggingface", "modelscope")
@@ -80,22 +80,6 @@ PASSED_ON = ("endpoint", "token_file", "client_python", "workers", "streams", "a
 def unit_of(directory: str) -> str:
     """Return the unit that brings a directory about."""
     return f"provision-job-model-{hashlib.sha256(directory.encode()).hexdigest()[:10]}"
-
-
-def check_path(model: dict[str, Any]) -> None:
-    """Refuse a directory of the user's own that no engine could serve."""
-    directory = Path(model["directory"])
-    who = f"the model of {', '.join(model['services'])}"
-    if not directory.is_dir():
-        raise StoreFault(
-            f"{who} is to be served from {directory}, which is not a directory on this host",
-            "put the model there, or let provision fetch it with serve_model_source: huggingface",
-        )
-    if not any(path.suffix in WEIGHTS for path in directory.iterdir()):
-        raise StoreFault(
-            f"{who} is to be served from {directory}, which holds no safetensors or GGUF file",
-            "convert the model to safetensors, or name the directory that holds the files",
-        )
 
 
 def observe(models: list[dict[str, Any]]) -> dict[str, Any]:
@@ -150,7 +134,8 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
 
 def verify(module: AnsibleModule) -> dict[str, Any]:
     """Hash every model of the host as far as one call can."""
-    models = module.params["models"]
+    # Models of other sources are the engines' own, and so is what there is to say of their files.
+    models = [model for model in module.params["models"] if model["source"] in (*HUBS, "path")]
     held = sorted({m["directory"] for m in models if read_manifest(Path(m["directory"]))})
     results: dict[str, Any] = {}
     if held and not module.check_mode:

@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.package_managers import RECORDING, PackageFault, lock_owner, manager
 from ansible.module_utils.transient_unit import (
     TransientUnitError,
@@ -84,22 +85,6 @@ def advice(text: str) -> str:
         if any(sign in text for sign in signs):
             return step
     return f"read 'journalctl -u {UNIT}' on the host, then apply again"
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """Return a JSON file's content."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return default
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file at once."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(value, sort_keys=True) + "\n", encoding="utf-8")
-    fresh.replace(path)
 
 
 class Transaction:
@@ -165,7 +150,7 @@ class Transaction:
             entries.append({"asked": read_json(RECORD / "asked", self.asked), "installed": installed})
         entries = [entry for entry in entries if entry["installed"]]
         if entries:
-            write_json(LEDGER, entries)
+            write_json(LEDGER, entries, 0o644)
         else:
             LEDGER.unlink(missing_ok=True)
         shutil.rmtree(str(RECORD))
@@ -184,7 +169,7 @@ class Transaction:
             WAITING.unlink(missing_ok=True)
             return ""
         since = read_json(WAITING, None) or time.monotonic()
-        write_json(WAITING, since)
+        write_json(WAITING, since, 0o644)
         while owner and time.monotonic() < deadline:
             time.sleep(0.5)
             owner = str(lock_owner(self.packages))

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.model_check import check
 from ansible.module_utils.model_files import (
+    MANIFEST,
     STAMPS,
     Hashes,
     KnownFile,
@@ -18,12 +22,11 @@ from ansible.module_utils.model_files import (
     doubt,
     hash_file,
     mismatch,
-    read_json,
     read_manifest,
     write_stamps,
 )
 
-WANTED = Wanted("huggingface", "org/name", "main", include=("*.gguf",))
+WANTED = Wanted("huggingface", "org/name", "main", include=("*.gguf",), format="gguf")
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_a_manifest_reads_as_it_was_written(model: Path) -> None:
     assert manifest.commit == "c0ffee"
     assert manifest.files["a.gguf"] == KnownFile(7, hashlib.sha256(b"weights").hexdigest(), "hub")
     assert [path.name for path in model.glob("*.new")] == []
+
+
+def test_a_manifest_from_before_there_was_a_choice_of_formats_stays_valid(model: Path) -> None:
+    path = model / MANIFEST
+    body = json.loads(path.read_text())
+    del body["weights"]
+    path.write_text(json.dumps(body))
+    assert doubt(model, dataclasses.replace(WANTED, format="safetensors")) == ""
+    assert "other choices" in doubt(model, WANTED)
+
+
+def test_a_note_is_replaced_whole_and_never_wider_than_asked(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "note.json"
+    write_json(path, {"a": 1}, 0o600)
+    path.with_name("note.json.new").write_text("what a broken-off run left")
+    write_json(path, {"a": 2}, 0o600)
+    assert read_json(path, None) == {"a": 2}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    assert read_json(tmp_path / "none", []) == []
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"files": 1}', '{"files": {"a": {"size": 1}}}'])
@@ -132,14 +155,14 @@ def test_verification_passes_a_whole_model(model: Path) -> None:
 
 
 def test_verification_names_the_file_and_both_hashes_and_lets_apply_mend_it(model: Path) -> None:
-    stamps = read_json(model / STAMPS)
+    stamps = read_json(model / STAMPS, {})
     (model / "a.gguf").write_bytes(b"Weights")
     result = check(model, held(model), None)
     good, bad = (hashlib.sha256(content).hexdigest() for content in (b"weights", b"Weights"))
     assert result["status"] == "failed"
     assert result["evidence"] == f"{model / 'a.gguf'} has sha256 {bad}, expected {good}"
     assert "provision apply" in result["next"]
-    assert read_json(model / STAMPS) == {"sub/config.json": stamps["sub/config.json"]}
+    assert read_json(model / STAMPS, {}) == {"sub/config.json": stamps["sub/config.json"]}
     assert doubt(model, WANTED).startswith("a.gguf")
 
 

@@ -112,6 +112,14 @@ def test_a_directory_of_the_user_needs_weights(
         model_store.observe([{**own, "directory": str(tmp_path / "nowhere")}])
 
 
+def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    own = {**model, "source": "ollama", "model": "smollm2:135m", "directory": ""}
+    assert model_store.observe([own])["missing"] == []
+    result = model_store.verify(Module(**parameters(tmp_path, own)))
+    assert result["provision"]["rungs"] == []
+    assert units.started == []
+
+
 def test_check_mode_says_what_it_would_fetch_and_starts_nothing(
     tmp_path: Path, model: dict[str, Any], units: Units
 ) -> None:

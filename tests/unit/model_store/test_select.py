@@ -41,9 +41,31 @@ def test_takes_code_and_pickles_of_a_model_that_was_named() -> None:
 
 
 def test_include_and_exclude_are_globs_over_the_whole_path() -> None:
-    names = ["a-Q4.gguf", "a-Q8.gguf", "sub/b-Q4.gguf", "config.json"]
-    assert chosen(names, include=["*Q4.gguf"]) == ["a-Q4.gguf", "sub/b-Q4.gguf"]
-    assert chosen(names, include=["*.gguf"], exclude=["sub/*", "*Q8*"]) == ["a-Q4.gguf"]
+    names = ["a-1.safetensors", "a-2.safetensors", "sub/b-1.safetensors", "config.json"]
+    assert chosen(names, include=["*1.safetensors"]) == ["a-1.safetensors", "sub/b-1.safetensors"]
+    assert chosen(names, include=["*.safetensors"], exclude=["sub/*", "*-2*"]) == ["a-1.safetensors"]
+
+
+def test_takes_the_weights_of_one_format_only() -> None:
+    both = [*REPOSITORY, "a-Q4.gguf"]
+    assert chosen(both) == chosen(REPOSITORY)
+    weights = {"a-Q4.gguf", "model.safetensors"}
+    assert weights & set(chosen(both, format="gguf")) == {"a-Q4.gguf"}
+    assert set(chosen(both, format="gguf", allow_unsafe=True)) == set(chosen(both, format="gguf"))
+
+
+@pytest.mark.parametrize(
+    ("names", "format_", "fault"),
+    [
+        (["a.gguf"], "safetensors", "offers GGUF and no safetensors file"),
+        (["a.safetensors"], "gguf", "offers safetensors and no GGUF file"),
+        (["a.bin"], "gguf", "offers no GGUF file among the 1 of 1 files asked for"),
+    ],
+)
+def test_refuses_the_other_format(names: list[str], format_: str, fault: str) -> None:
+    with pytest.raises(StoreFault, match=fault) as caught:
+        chosen(names, format=format_)
+    assert "unsafe" not in caught.value.next
 
 
 def test_refuses_a_model_of_pickles_and_names_the_word_that_accepts_it() -> None:
@@ -53,7 +75,7 @@ def test_refuses_a_model_of_pickles_and_names_the_word_that_accepts_it() -> None
 
 
 def test_refuses_a_choice_without_weights() -> None:
-    with pytest.raises(StoreFault, match="no safetensors or GGUF file among the 1 of 2") as caught:
+    with pytest.raises(StoreFault, match="no safetensors file among the 1 of 2") as caught:
         chosen(["config.json", "model.safetensors"], include=["*.json"])
     assert "serve_model_include" in caught.value.next
 

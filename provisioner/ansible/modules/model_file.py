@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Name the one GGUF file that an engine loads."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: model_file
+short_description: Name the one GGUF file that an engine loads
+description:
+  - Looks at the files of a model and returns the one to load, the first part of a split model.
+  - Changes nothing. Fails where there is none, where there are several, or where a part is missing.
+options:
+  model: {type: dict, required: true, description: One item of what provision_services lists as models.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Find the file
+  model_file: {model: "{{ ansible_facts.provision_models[0] }}"}
+  register: found
+"""
+
+RETURN = r"""
+file: {type: path, returned: success, description: The file; in check mode a likely one if nothing is there.}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.model_files import StoreFault, Wanted
+from ansible.module_utils.model_path import loaded
+
+# In check mode nothing has been fetched yet, and what it would be is only known to the hub.
+LIKELY = "model.gguf"
+
+
+def find(model: dict[str, Any], check_mode: bool) -> Path:
+    """Return the file to load."""
+    directory = Path(model["directory"])
+    if directory.is_dir():
+        return Path(loaded(Wanted.of(model), directory))
+    if check_mode:
+        return directory / LIKELY
+    raise StoreFault(
+        f"the model of {', '.join(model['services'])} is to be loaded from {directory}, which is not there",
+        "apply without --phase, or with --phase models, which brings it there",
+    )
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={"model": {"type": "dict", "required": True}}, supports_check_mode=True
+    )
+    try:
+        found = find(module.params["model"], module.check_mode)
+    except StoreFault as fault:
+        module.fail_json(msg=str(fault), provision={"next": fault.next})
+    module.exit_json(changed=False, file=str(found))
+
+
+if __name__ == "__main__":
+    main()
