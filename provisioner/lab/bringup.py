@@ -124,7 +124,9 @@ class Bringup:
         taken = {name: machine.address for name, machine in self.existing.items()}
         free = iter(plans.free_addresses(subnet, taken.values()))
         names = {host.name: taken.get(host.name) or next(free) for host in self.spec.hosts}
-        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models)]
+        releases = controller.cache_dir() / "releases"
+        releases.mkdir(parents=True, exist_ok=True)
+        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models, releases)]
         layout += [
             plans.host_plan(self.spec.name, host, recipes[host.image], names[host.name])
             for host in self.spec.hosts
@@ -135,6 +137,9 @@ class Bringup:
     def _machine(self, plan: HostPlan) -> HostReport:
         """Create, start or keep one machine and wait until it is up."""
         known = self.existing.get(plan.name)
+        if known and plan.name == HUB and known.recipe != plan.recipe:
+            self.podman.remove([known.container])
+            known = None
         files = plans.hub_files(self.names) if plan.name == HUB else plans.host_files(plan, self.names)
         with self.watch.step(f"host {plan.name}"):
             if known is None:

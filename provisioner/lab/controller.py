@@ -17,6 +17,8 @@ from pathlib import Path
 from provisioner.errors import LabError
 from provisioner.lab import process
 
+# Only what has been released gets updates, of security or otherwise, in suites of their own.
+UNSTABLE = "unstable"
 LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # podman lowers its own limit of processes to this; raising it again takes a privilege.
 PODMAN_NPROC = 32768
@@ -34,6 +36,8 @@ class Mirror:
         """Return the lines of sources.list for one Debian suite, or none to leave it to mmdebstrap."""
         if not self.archive or not self.security:
             return ()
+        if suite == UNSTABLE:
+            return (f"deb {self.archive} {suite} main",)
         return (
             f"deb {self.archive} {suite} main",
             f"deb {self.archive} {suite}-updates main",

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve model directories over the Hugging Face and ModelScope HTTP APIs, with faults on demand.
+"""Serve models over the Hugging Face, ModelScope and Ollama HTTP APIs, and releases, with faults on demand.
 
-Run it beside its sibling hub_models.py: `python3 hub.py --root DIR --host 127.0.0.1 --port 8090`.
-A model lies in `DIR/<org>/<name>/`. `PUT /_faults` takes a list of rules, `GET /_stats` tells what
-was asked and sent; `DELETE` clears either:
+Run it beside its siblings hub_*.py: `python3 hub.py --root DIR --host 127.0.0.1 --port 8090`.
+A model lies in `DIR/<org>/<name>/`; hub_registry.py tells where Ollama's models and the releases lie.
+`PUT /_faults` takes a list of rules, `GET /_stats` tells what was asked and sent; `DELETE` clears either:
 
     {"path": "org/name/*.safetensors", "kind": "cut", "after": 1000000, "count": 1}
 
-A rule's path is a glob over `org/name/file`, or `org/name` for listings. It holds for GET unless
-`method` says `HEAD` or `*`, and for ever unless `count` says how often; the first that holds applies.
+A rule's path is a glob over `org/name/file`, or `org/name` for listings; for Ollama's registry over
+`library/name/manifests/tag` and `library/name/blobs/sha256:<hex>`; over `releases/<project>/v<number>/<file>`
+for releases. It holds for GET unless `method` says `HEAD` or `*`, and for ever unless `count` says how often;
+the first that holds applies.
 Kinds: `cut` (close the connection after `after` bytes), `truncate` (a complete answer of only `after`
 bytes), `wrong` (flip the byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes
 a second), `status` (`status`, optional `retry_after`), `token` (401 unless the bearer token is `token`).
@@ -17,51 +19,23 @@ a second), `status` (`status`, optional `retry_after`), `token` (401 unless the 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import re
 import sys
 import threading
-from collections import Counter
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 try:
-    from provisioner.lab import hub_models
-except ModuleNotFoundError:  # a lab host gets only these two files
+    from provisioner.lab import hub_faults, hub_models, hub_registry
+except ModuleNotFoundError:  # a lab host gets only these files
+    import hub_faults  # type: ignore[import-not-found,no-redef]
     import hub_models  # type: ignore[import-not-found,no-redef]
+    import hub_registry  # type: ignore[import-not-found,no-redef]
 
 BLOCK = 64 * 1024
-KINDS = ("cut", "truncate", "wrong", "stall", "slow", "status")
-
-
-@dataclass
-class Control:
-    """Fault rules and counters, shared by all connections."""
-
-    rules: list[dict[str, Any]] = field(default_factory=list)
-    stats: dict[str, Counter[str]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, key: str, what: str, amount: int = 1) -> None:
-        """Add to a counter of one path."""
-        with self.lock:
-            self.stats.setdefault(key, Counter())[what] += amount
-
-    def take(self, key: str, method: str, *kinds: str) -> dict[str, Any] | None:
-        """Return the first rule that applies now and use up one of its counts."""
-        with self.lock:
-            for rule in self.rules:
-                wanted = rule.get("method", "*" if rule["kind"] == "token" else "GET")
-                applies = rule["kind"] in kinds and wanted in ("*", method) and rule.get("count", 1) > 0
-                if applies and fnmatch.fnmatchcase(key, rule.get("path", "*")):
-                    if "count" in rule:
-                        rule["count"] -= 1
-                    return dict(rule)
-        return None
 
 
 class Hub(ThreadingHTTPServer):
@@ -71,9 +45,10 @@ class Hub(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], root: Path) -> None:
+    def __init__(self, address: tuple[str, int], root: Path, releases: Path | None = None) -> None:
         self.repositories = hub_models.Repositories(root)
-        self.control = Control()
+        self.releases = releases
+        self.control = hub_faults.Control()
         self.stopping = threading.Event()
         super().__init__(address, Handler)
 
@@ -99,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Route a read by its path."""
         url = urlsplit(self.path)
-        path, query = unquote(url.path), parse_qs(url.query)
+        path, query = unquote(url.path), parse_qs(url.query, keep_blank_values=True)
         asked = query.get("Revision", ["main"])[0]
         for pattern, shape in hub_models.LISTINGS.items():
             if match := re.fullmatch(pattern, path):
@@ -112,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
                 found = {"revision": asked, "file": query.get("FilePath", [""])[0], **match.groupdict()}
                 self._file(found["repo"], found["revision"], found["file"])
                 return
+        if download := hub_registry.find(path, self.server.repositories.root, self.server.releases):
+            self._download(download, stored_here="storage" in query)
+            return
         with self.server.control.lock:
             control = self.server.control
             state = json.loads(json.dumps({"/_faults": control.rules, "/_stats": control.stats}.get(path)))
@@ -151,10 +129,10 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return model
 
-    def _refused(self, key: str) -> bool:
+    def _refused(self, key: str, counted: str = "requests") -> bool:
         """Count the request and answer for a `token` rule; tell whether one refused it."""
         control = self.server.control
-        control.count(key, "heads" if self.command == "HEAD" else "requests")
+        control.count(key, "heads" if self.command == "HEAD" else counted)
         if rule := control.take(key, self.command, "token"):
             if self.headers.get("Authorization") != f"Bearer {rule['token']}":
                 refusal = "a valid token is needed"
@@ -180,10 +158,6 @@ class Handler(BaseHTTPRequestHandler):
         if entry is None:
             self._json({"error": f"no file {file}"}, 404, {"X-Error-Code": "EntryNotFound"})
             return
-        rule = self.server.control.take(key, self.command, *KINDS) or {}
-        if self._failed(rule):
-            return
-        size = min(entry.size, rule.get("after", 0)) if rule.get("kind") == "truncate" else entry.size
         headers = {
             "ETag": f'"{entry.etag}"',
             "X-Linked-Etag": f'"{entry.etag}"',
@@ -192,16 +166,41 @@ class Handler(BaseHTTPRequestHandler):
             "Accept-Ranges": "bytes",
             "Content-Type": "application/octet-stream",
         }
+        self._send(key, self.server.repositories.root / repo / file, headers)
+
+    def _download(self, found: hub_registry.Download, *, stored_here: bool) -> None:
+        """Answer for a file of the registry or of a release."""
+        elsewhere = found.stored_elsewhere and not stored_here
+        redirected = elsewhere and self.command == "GET" and "Range" not in self.headers
+        if self._refused(found.key, "redirects" if redirected else "requests"):
+            return
+        if not found.path.is_file():
+            self._json({"errors": [{"code": "NOT_FOUND", "message": f"no {found.key}"}]}, 404)
+        elif not redirected:
+            self._send(found.key, found.path, found.headers)
+        elif not self._failed(self.server.control.take(found.key, self.command, "status") or {}):
+            local = str(self.connection.getsockname()[0])
+            other = hub_registry.storage(self.headers.get("Host", local), local)
+            location = f"http://{other}{urlsplit(self.path).path}?storage"
+            self._headers(307, {"Location": location, "Content-Length": "0"})
+
+    def _send(self, key: str, path: Path, headers: dict[str, str]) -> None:
+        """Send a file or the range of it that is asked for, unless a rule has it otherwise."""
+        rule = self.server.control.take(key, self.command, *hub_faults.KINDS) or {}
+        if self._failed(rule):
+            return
+        size = path.stat().st_size
+        size = min(size, rule.get("after", 0)) if rule.get("kind") == "truncate" else size
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, end = (int(span[1]), min(int(span[2] or size), size - 1)) if span else (0, size - 1)
         if span and start >= size:
             self._headers(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             return
         if span:
-            headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+            headers = {**headers, "Content-Range": f"bytes {start}-{end}/{size}"}
         self._headers(206 if span else 200, {**headers, "Content-Length": str(end - start + 1)})
         if self.command != "HEAD":
-            self._body(self.server.repositories.root / repo / file, start, end + 1, rule, key)
+            self._body(path, start, end + 1, rule, key)
 
     def _body(self, path: Path, start: int, end: int, rule: dict[str, Any], key: str) -> None:
         """Send bytes `start` to `end` of a file, misbehaving as the rule says."""
@@ -244,12 +243,13 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(description="a stand-in for the Hugging Face and ModelScope hubs")
+    parser = argparse.ArgumentParser(description="a stand-in for model hubs and release servers")
     parser.add_argument("--root", type=Path, required=True, help="directory that holds <org>/<name>/ folders")
+    parser.add_argument("--releases", type=Path, help="directory that holds <project>/v<version>/ folders")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090, help="0 takes a free one; the first line names it")
     options = parser.parse_args()
-    with Hub((options.host, options.port), options.root) as hub:
+    with Hub((options.host, options.port), options.root, options.releases) as hub:
         where = f"http://{options.host}:{hub.server_port}"
         sys.stdout.write(f"{Handler.server_version} serves {options.root} at {where}\n")
         sys.stdout.flush()

@@ -70,7 +70,7 @@ class Repositories:
     def model(self, repo: str) -> Model | None:
         """Describe a model, or return None when there is no such directory."""
         folder = self.root / repo
-        if ".." in repo.split("/") or not folder.is_dir():
+        if any(part.startswith(".") for part in repo.split("/")) or not folder.is_dir():
             return None
         with self._lock:
             files = (path for path in sorted(folder.rglob("*")) if path.is_file())

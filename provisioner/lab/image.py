@@ -14,7 +14,7 @@ from pathlib import Path
 from provisioner.lab import controller, keyring, process
 from provisioner.lab.podman import LABEL, Podman
 
-SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+SUITES = {"debian12": "bookworm", "debian13": "trixie", "debian-unstable": "unstable"}
 # What every Debian server has; no Python and no download tool, so a role that needs one must bring it.
 PACKAGES = (
     "ca-certificates",

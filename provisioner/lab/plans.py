@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import uuid
 from collections.abc import Iterable, Mapping
@@ -16,16 +17,17 @@ from provisioner.lab.spec import HUB, HUB_NAME, HUB_PORT, HostSpec, LabSpec
 # One cache of downloaded packages for every lab of this machine, so that each wheel is fetched once.
 CACHE_VOLUME = "provision-lab-cache"
 CACHE_MOUNT = "/var/cache/provision"
-HUB_PROGRAM = Path(__file__).with_name("hub.py")
+HUB_PROGRAMS = sorted(Path(__file__).parent.glob("hub*.py"))
 HUB_FOLDER = "/usr/local/lib/provision-hub"
-HUB_MODELS = "/srv/models"
+HUB_MODELS, HUB_RELEASES = "/srv/models", "/srv/releases"
+HUB_FOLDERS = f"--root {HUB_MODELS} --releases {HUB_RELEASES}"
 HUB_UNIT = f"""\
 [Unit]
 Description=Model hub of the lab
 After=network.target
 
 [Service]
-ExecStart=/usr/bin/python3 {HUB_FOLDER}/hub.py --root {HUB_MODELS} --host 0.0.0.0 --port {HUB_PORT}
+ExecStart=/usr/bin/python3 {HUB_FOLDER}/hub.py {HUB_FOLDERS} --host 0.0.0.0 --port {HUB_PORT}
 Restart=always
 
 [Install]
@@ -51,17 +53,21 @@ def hub_recipe() -> Recipe:
     return recipe("debian13", packages=(*without_sshd, "python3"), suffix="-hub")
 
 
-def hub_plan(spec: LabSpec, recipe_of_hub: Recipe, subnet: ipaddress.IPv4Network, models: Path) -> HostPlan:
-    """Lay out the hub."""
+def hub_plan(
+    spec: LabSpec, recipe_of_hub: Recipe, subnet: ipaddress.IPv4Network, models: Path, releases: Path
+) -> HostPlan:
+    """Lay out the hub; its recipe tells its mounts too, as it keeps nothing of its own and can be renewed."""
+    mounts = (f"{models}:{HUB_MODELS}:ro", f"{releases}:{HUB_RELEASES}:ro")
+    digest = hashlib.sha256("\n".join((recipe_of_hub.digest, *mounts)).encode()).hexdigest()[:12]
     return HostPlan(
         lab=spec.name,
         name=HUB,
         image=recipe_of_hub.tag,
-        recipe=recipe_of_hub.digest,
+        recipe=digest,
         network=network(spec.name),
         address=str(subnet[HUB_OFFSET]),
         publish=(spec.hub_port, HUB_PORT),
-        mounts=(f"{models}:{HUB_MODELS}:ro",),
+        mounts=mounts,
     )
 
 
@@ -101,11 +107,10 @@ def host_files(plan: HostPlan, names: Mapping[str, str]) -> list[SeedFile]:
 
 def hub_files(names: Mapping[str, str]) -> list[SeedFile]:
     """Return what the hub starts with: its program and the unit that runs it."""
-    programs = (HUB_PROGRAM, HUB_PROGRAM.with_name("hub_models.py"))
     return [
         hosts_file(HUB, names),
         machine_id(),
-        *(SeedFile(f"{HUB_FOLDER}/{program.name}", program.read_bytes()) for program in programs),
+        *(SeedFile(f"{HUB_FOLDER}/{program.name}", program.read_bytes()) for program in HUB_PROGRAMS),
         SeedFile("/etc/systemd/system/provision-hub.service", HUB_UNIT.encode()),
     ]
 

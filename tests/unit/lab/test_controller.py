@@ -27,6 +27,11 @@ def test_the_mirror_of_the_running_release_serves_the_images() -> None:
     )
 
 
+def test_the_unstable_suite_has_no_updates_of_its_own() -> None:
+    mirror = controller.Mirror("http://mirror.example/debian", "http://mirror.example/security")
+    assert mirror.lines("unstable") == ("deb http://mirror.example/debian unstable main",)
+
+
 def test_without_a_mirror_of_its_own_mmdebstrap_chooses() -> None:
     assert controller.parse_mirror("", "bookworm").lines("trixie") == ()
 

@@ -22,11 +22,19 @@ def test_addresses_follow_the_hubs_and_skip_those_taken() -> None:
     assert "10.89.0.1" not in free
 
 
-def test_the_hub_serves_models_and_cannot_change_them() -> None:
-    plan = plans.hub_plan(LabSpec("mine", (), 2999), RECIPE, SUBNET, Path("/models"))
+def test_the_hub_serves_models_and_releases_and_cannot_change_them() -> None:
+    plan = plans.hub_plan(LabSpec("mine", (), 2999), RECIPE, SUBNET, Path("/models"), Path("/releases"))
     assert plan.address == "10.89.0.2"
     assert plan.publish == (2999, 8000)
-    assert plan.mounts == ("/models:/srv/models:ro",)
+    assert plan.mounts == ("/models:/srv/models:ro", "/releases:/srv/releases:ro")
+
+
+def test_a_hub_with_other_mounts_is_another_hub() -> None:
+    spec = LabSpec("mine", (), 2999)
+    here = plans.hub_plan(spec, RECIPE, SUBNET, Path("/models"), Path("/releases"))
+    there = plans.hub_plan(spec, RECIPE, SUBNET, Path("/models"), Path("/elsewhere"))
+    assert here.recipe != there.recipe
+    assert here.image == there.image
 
 
 def test_all_hosts_share_one_package_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,8 +57,9 @@ def test_machines_know_each_other_by_name() -> None:
 def test_the_hubs_unit_runs_a_program_that_comes_with_it() -> None:
     files = {file.path: file for file in plans.hub_files({"hub": "10.89.0.2"})}
     unit = files["/etc/systemd/system/provision-hub.service"].content.decode()
-    assert "/usr/local/lib/provision-hub/hub.py --root /srv/models" in unit
-    assert b"hub_models" in files["/usr/local/lib/provision-hub/hub.py"].content
+    assert "/usr/local/lib/provision-hub/hub.py --root /srv/models --releases /srv/releases" in unit
+    programs = {path.rpartition("/")[2] for path in files if path.endswith(".py")}
+    assert programs == {"hub.py", "hub_faults.py", "hub_models.py", "hub_registry.py"}
 
 
 def test_known_hosts_names_the_published_port() -> None:

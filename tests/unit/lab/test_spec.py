@@ -16,10 +16,10 @@ def test_an_inventory_becomes_a_lab() -> None:
     lab = from_inventory(
         {
             "one": {**HERE, **words, "ansible_port": 2301},
-            "two": {**HERE, **words, "ansible_port": "2302", "lab_image": "debian12"},
+            "two": {**HERE, **words, "ansible_port": "2302", "lab_image": "debian-unstable"},
         }
     )
-    assert lab == LabSpec("mine", (HostSpec("one", 2301), HostSpec("two", 2302, "debian12")), 2999)
+    assert lab == LabSpec("mine", (HostSpec("one", 2301), HostSpec("two", 2302, "debian-unstable")), 2999)
     assert lab.ports == {"one": 2301, "two": 2302}
 
 

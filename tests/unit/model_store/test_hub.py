@@ -158,11 +158,10 @@ def test_notices_a_file_that_changed(caller: Caller) -> None:
     assert caller.read("/api/models/org/name")["sha"] != before
 
 
-def test_runs_as_two_files_away_from_the_package(tmp_path: Path) -> None:
-    here = Path(hub.__file__).parent
-    for name in ("hub.py", "hub_models.py"):
-        (tmp_path / name).write_bytes((here / name).read_bytes())
-    argv = [sys.executable, "-I", str(tmp_path / "hub.py"), "--root", str(tmp_path), "--port", "0"]
+def test_runs_with_its_siblings_away_from_the_package(tmp_path: Path) -> None:
+    for path in Path(hub.__file__).parent.glob("hub*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    argv = [sys.executable, "-S", str(tmp_path / "hub.py"), "--root", str(tmp_path), "--port", "0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd="/", text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stand-in hub serves as it lies on the disk: Ollama's registry of models, and release archives.
+
+The registry's tree is that of its addresses: `<namespace>/<name>/manifests/<tag>` and
+`<namespace>/<name>/blobs/sha256:<hex>`; so is that of the releases: `<project>/v<version>/<file>`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# Below the root of the models, where no repository can have such a name.
+REGISTRY = ".registry"
+PART = r"[A-Za-z0-9_][\w.-]*"
+MANIFEST = rf"/v2/(?P<key>{PART}/{PART}/manifests/{PART})"
+BLOB = rf"/v2/(?P<key>{PART}/{PART}/blobs/sha256:[0-9a-f]{{64}})"
+RELEASE = rf"/(?P<key>releases/{PART}/{PART}/{PART})"
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+BINARY_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Download:
+    """One thing that can be had: its key for faults and counters, its file and what is said of it."""
+
+    key: str
+    path: Path
+    kind: str = BINARY_TYPE
+    etag: str = ""
+    stored_elsewhere: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that describe the content."""
+        stat = self.path.stat()
+        etag = self.etag or f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
+        return {"ETag": f'"{etag}"', "Accept-Ranges": "bytes", "Content-Type": self.kind}
+
+
+def find(path: str, models: Path, releases: Path | None) -> Download | None:
+    """Return what an address names, whether the file is there or not; None when it is another's."""
+    registry = models / REGISTRY
+    if match := re.fullmatch(MANIFEST, path):
+        return Download(match["key"], registry / match["key"], MANIFEST_TYPE)
+    if match := re.fullmatch(BLOB, path):
+        digest = match["key"].rpartition("/")[2]
+        return Download(match["key"], registry / match["key"], etag=digest, stored_elsewhere=True)
+    if releases and (match := re.fullmatch(RELEASE, path)):
+        return Download(match["key"], releases / match["key"].partition("/")[2])
+    return None
+
+
+def storage(address: str, local: str) -> str:
+    """Return the other name of this hub, for `address` as the client wrote it.
+
+    Like the real registry this one sends a client elsewhere for a blob's content, and Ollama's takes the
+    address of a blob only from a redirect to another host name.
+    """
+    name, colon, port = address.rpartition(":") if re.search(r":\d+$", address) else (address, "", "")
+    names = {local: "hub.lab", "127.0.0.1": "localhost", "localhost": "127.0.0.1"}
+    return f"{names.get(name, local)}{colon}{port}"
