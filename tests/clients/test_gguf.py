@@ -12,7 +12,7 @@ from ansible.module_utils.model_fetch import fetch
 from ansible.module_utils.model_files import StoreFault, Wanted, doubt
 from ansible.module_utils.model_path import loaded
 
-from tests.clients.served import Orders, assert_nothing_served, sums
+from tests.clients.served import Orders, assert_nothing_served, flip, sums
 
 REPO = "stand-in/noise-GGUF"
 SMALL, LARGE = "noise-Q4_K_M.gguf", "noise-Q8_0.gguf"
@@ -89,3 +89,17 @@ def test_the_other_format_is_refused_by_name(
     with pytest.raises(StoreFault, match="offers GGUF and no safetensors file"):
         fetch({**spec, "format": "safetensors"})
     assert not hub.sent(REPO)
+
+
+def test_a_damaged_model_is_named_and_mended_with_the_model_that_was_chosen(
+    hub: Any, order: Callable[..., dict[str, Any]]
+) -> None:
+    spec = order(SMALL, LARGE, "config.json", include=["*Q8*", "*.json"])
+    fetch(spec)
+    directory = Path(spec["directory"])
+    flip(directory / LARGE)
+    assert doubt(directory, Wanted.of(spec)).startswith(LARGE)
+    hub.forget()
+    fetch(spec)
+    assert hub.sent(REPO) == (directory / LARGE).stat().st_size
+    assert sums(directory) == {name: sums(hub.root / REPO)[name] for name in (LARGE, "config.json")}
