@@ -40,12 +40,12 @@ class Gguf:
 
 def is_model(name: str) -> bool:
     """Tell whether a file is a GGUF model or a part of one."""
-    return name.endswith(SUFFIX) and not is_companion(name)
+    return name.lower().endswith(SUFFIX) and not is_companion(name)
 
 
 def is_companion(name: str) -> bool:
     """Tell whether a file is loaded beside a GGUF model."""
-    return name.endswith(SUFFIX) and COMPANION in name.rpartition("/")[2].lower()
+    return name.lower().endswith(SUFFIX) and COMPANION in name.rpartition("/")[2].lower()
 
 
 def whole(name: str) -> str:

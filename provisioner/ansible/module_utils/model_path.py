@@ -17,7 +17,7 @@ def check_path(model: dict[str, Any]) -> None:
     title = TITLES[wanted.format]
     who = f"the model of {', '.join(model['services'])} is to be served from"
     own = Path(wanted.model)
-    if own.suffix == SUFFIX and not own.is_file():
+    if own.suffix.lower() == SUFFIX and not own.is_file():
         raise StoreFault(
             f"{who} {own}, which is not a file on this host",
             "put the model there, or let provision fetch it with serve_model_source: huggingface",
@@ -31,7 +31,7 @@ def check_path(model: dict[str, Any]) -> None:
     if wanted.format == SAFETENSORS:
         # Engines look for these in the directory itself.
         names = [name for name in names if "/" not in name]
-    if not any(name.endswith(f".{wanted.format}") for name in names):
+    if not any(name.lower().endswith(f".{wanted.format}") for name in names):
         raise StoreFault(
             f"{who} {directory}, which holds no {title} file",
             f"convert the model to {title}, or name the directory that holds the files",

@@ -42,8 +42,8 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
     risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
     weights = (f".{wanted.format}", *(PICKLES if risky else ()))
     suffixes = (*weights, *COMPANIONS, *(CODE if risky else ()))
-    chosen = [r for r in asked if r.name.endswith(suffixes) or _matches(r.name, NOTICES)]
-    if not any(remote.name.endswith(weights) for remote in chosen):
+    chosen = [r for r in asked if r.name.lower().endswith(suffixes) or _matches(r.name, NOTICES)]
+    if not any(remote.name.lower().endswith(weights) for remote in chosen):
         raise _without_weights(asked, len(files), wanted)
     if wanted.format == GGUF:
         the_one(chosen, f"{wanted} offers")
@@ -61,7 +61,7 @@ def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> St
     title = TITLES[wanted.format]
     other = SAFETENSORS if wanted.format == GGUF else GGUF
     pickles = [remote.name for remote in asked if remote.name.endswith(PICKLES)]
-    if any(remote.name.endswith(f".{other}") for remote in asked):
+    if any(remote.name.lower().endswith(f".{other}") for remote in asked):
         return StoreFault(
             f"{wanted} offers {TITLES[other]} and no {title} file, and this service's engine reads {title}",
             f"choose a model in {title}, or another engine: `provision engines` lists what each one reads",
@@ -79,7 +79,8 @@ def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> St
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    # A name is taken as it stands, too: one that holds brackets would not match itself.
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _unsafe_name(name: str) -> str:

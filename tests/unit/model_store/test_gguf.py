@@ -93,6 +93,13 @@ def test_a_file_stands_for_itself_and_the_parts_beside_it(tmp_path: Path) -> Non
         check_path({**named, "model": str(path / "none.gguf"), "include": ["none.gguf"]})
 
 
+def test_a_file_may_have_an_odd_name(tmp_path: Path) -> None:
+    path = tmp_path / "my [best] model.GGUF"
+    model = own(tmp_path, path.name, "other.gguf", model=str(path), include=[path.name])
+    check_path(model)
+    assert loaded(Wanted.of(model), tmp_path) == path
+
+
 @pytest.mark.parametrize("name", ["sub/model.safetensors", "a.gguf"])
 def test_safetensors_lie_in_the_directory_itself(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreFault, match="holds no safetensors file"):
