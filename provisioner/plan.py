@@ -11,7 +11,7 @@ import yaml
 
 from provisioner import content, values
 from provisioner.errors import UsageError
-from provisioner.services import DEFAULT_REVISIONS, Service
+from provisioner.services import Service
 from provisioner.spec import Fleet, Host
 
 SCHEMA = 1
@@ -72,7 +72,7 @@ def _warnings(fleet: Fleet) -> list[str]:
     for host in fleet.hosts:
         for service in host.services:
             model = service.model
-            if model.revision == DEFAULT_REVISIONS.get(model.source):
+            if not model.is_pinned:
                 moving.setdefault(f"{model.name} from {model.source}", []).append(host.name)
             open_to_all = not service.address.startswith(("127.", "::1", "localhost"))
             if (

@@ -11,16 +11,16 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from provisioner import values, words
-from provisioner.services import EVERY_IPV4, Finding, Service
+from provisioner import environment, knobs, models, values, words
+from provisioner.findings import Finding
+from provisioner.services import EVERY_IPV4, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_NAME = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
-)
 _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# As Ollama reads a name: parts begin with a letter, a digit or an underscore, and a host may have a port.
+_LIBRARY_NAME = re.compile(r"(((\w[\w.:-]*/)?\w[\w-]*)/)?\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
 
 
@@ -56,9 +56,9 @@ def _source(service: Service) -> Iterator[Finding]:
 def _format(service: Service) -> Iterator[Finding]:
     name, engine = service.model.name, service.engine
     asks_for_gguf = re.search(r"gguf$", name, re.IGNORECASE) or any(
-        g.endswith(".gguf") for g in service.model.include
+        map(models.is_gguf_file, service.model.include)
     )
-    if asks_for_gguf and "gguf" not in engine.formats:
+    if asks_for_gguf and models.GGUF not in engine.formats:
         reason = f"is in the GGUF format, and {engine.title} serves {', '.join(engine.formats)}"
         yield _finding(
             service, "serve_model", reason, name, hint="name the repository of the original weights"
@@ -78,6 +78,29 @@ def _model_name(service: Service) -> Iterator[Finding]:
         if name.startswith("/"):
             hint = "set serve_model_source: path for a folder on the host"
         yield _finding(service, "serve_model", f"must be owner/name, as {source} writes it", name, hint=hint)
+    if source == models.ENGINES_OWN:
+        yield from _library_model(service, name)
+
+
+def _library_model(service: Service, name: str) -> Iterator[Finding]:
+    if not _LIBRARY_NAME.fullmatch(name):
+        reason = "must be name, name:tag, namespace/name:tag or host/namespace/name:tag, as ollama writes it"
+        yield _finding(service, "serve_model", reason, name, hint="such as qwen3:8b")
+    revision = service.model.revision
+    if revision and not values.is_deferred(revision) and not _DIGEST.fullmatch(revision):
+        reason = "must be the sha256 digest of the model, 64 hex digits"
+        yield _finding(
+            service,
+            "serve_model_revision",
+            reason,
+            revision,
+            hint="a tag belongs to serve_model, as name:tag",
+        )
+    for variable in ("serve_model_include", "serve_model_exclude"):
+        if service.settings.get(variable):
+            yield _finding(
+                service, variable, "chooses files of a repository; a model from ollama is one whole"
+            )
 
 
 def _gpus(service: Service) -> Iterator[Finding]:
@@ -86,24 +109,13 @@ def _gpus(service: Service) -> Iterator[Finding]:
 
 
 def _environment(service: Service) -> Iterator[Finding]:
-    environment = service.settings["serve_env"]
-    for name, value in environment.items() if isinstance(environment, dict) else ():
-        if not _ENVIRONMENT_NAME.fullmatch(str(name)):
-            yield _finding(
-                service, "serve_env", f"{name!r} is not a name that an environment variable can have"
-            )
-        elif name in service.engine.reserved_env:
-            reason = f"{name} is set by the typed words of {service.engine.title}, which would overrule it"
-            yield _finding(service, "serve_env", reason)
-        elif _SECRET_NAME.search(str(name)):
-            hint = "use serve_api_key_file or model_store_*_token_file"
-            yield _finding(
-                service, "serve_env", f"{name} looks like a secret, and secrets go by file", hint=hint
-            )
-        elif not isinstance(value, (str, int, float, bool)):
-            yield _finding(service, "serve_env", f"{name} must be text or a number")
-        elif "\n" in str(value):
-            yield _finding(service, "serve_env", f"{name} must fit on one line")
+    given = service.settings["serve_env"]
+    if not isinstance(given, dict) or "__ansible_vault" in given:
+        return
+    for name, value in given.items():
+        if refused := environment.refusal(service.engine, str(name), value):
+            reason, hint = refused
+            yield _finding(service, environment.VARIABLE, reason, hint=hint)
 
 
 def _arguments(service: Service) -> Iterator[Finding]:
@@ -128,6 +140,14 @@ def _version(service: Service) -> Iterator[Finding]:
                 yield _finding(service, name, reason, value, hint=f"set it to {floor} or newer")
         except InvalidVersion:
             yield _finding(service, name, "must be a version such as " + floor, value)
+
+
+def _no_key(service: Service) -> Iterator[Finding]:
+    given = service.settings.get("serve_api_key_file")
+    if given and not service.engine.api_key:
+        reason = f"cannot be given: {service.engine.title} checks no API key"
+        hint = "leave it out, and put a gateway that checks keys in front"
+        yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
 
 
 def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
@@ -177,4 +197,8 @@ _SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _environment,
     _arguments,
     _version,
+    _no_key,
+    knobs.limits,
+    knobs.requirements,
+    knobs.profile,
 )

@@ -7,50 +7,30 @@ The command line calls this with the inventory's values, where templates are sti
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
-from provisioner import engines, values, words
+from provisioner import engines, environment, models, profiles, values, words
 from provisioner.engines import Engine
+from provisioner.environment import Moved
+from provisioner.findings import Finding
+from provisioner.models import Model
+from provisioner.profiles import Profile
 
 LIST_WORD = "serve_services"
 # Words that say nothing unless a model is served, so any of them shows that a service is meant.
 STARTING_WORDS = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
-DEFAULT_REVISIONS = {"huggingface": "main", "modelscope": "master"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Say what is wrong with one value; `item` is the service's number when it came from the list."""
-
-    variable: str
-    reason: str
-    value: object = None
-    has_value: bool = False
-    hint: str = ""
-    item: int | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """Name one set of weights and the folder that serves them."""
-
-    source: str
-    name: str
-    revision: str
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    directory: str
-    allow_unsafe: bool
 
 
 @dataclass(frozen=True)
 class Service:
-    """Describe one served model of a host; `port` is None while only Ansible can know it."""
+    """Describe one served model of a host; `port` is None while only Ansible can know it.
+
+    `own` are the engine's words that the inventory gives, `spelt` the variables by which it gave some.
+    """
 
     name: str
     engine: Engine
@@ -62,6 +42,9 @@ class Service:
     gpus: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False)
     item: int | None = None
+    profile: Profile | None = None
+    own: frozenset[str] = frozenset()
+    spelt: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -105,7 +88,8 @@ def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mappin
     services: list[Service] = []
     for number, item in _items(items, common, findings):
         service, found = _service(number, item, common, engine_defaults)
-        findings += found
+        # What the host's own words are wrong in is found with each of its services.
+        findings += [finding for finding in found if finding not in findings]
         if service is not None:
             services.append(service)
     return Resolved(tuple(services), tuple(findings))
@@ -150,7 +134,6 @@ def _service(
     common: Mapping[str, Any],
     engine_defaults: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Service | None, list[Finding]]:
-    catalog = words.load()
     findings = [_unknown(name, number) for name in item if not _allowed_in_item(name)]
     own, found = _checked({name: value for name, value in item.items() if _allowed_in_item(name)}, number)
     findings += found
@@ -164,12 +147,8 @@ def _service(
         return None, [*findings, Finding("serve_model", reason, item=number, hint="such as Qwen/Qwen3-8B")]
     if found and not values.is_deferred(dict(given)):
         return None, findings
-    serve = {name: given.get(name, catalog.words[name].default) for name in sorted(catalog.serve_words)}
-    knobs = {
-        **engine_defaults.get(engine.name, {}),
-        **{k: v for k, v in given.items() if k in catalog.knobs(engine.name)},
-    }
-    return _build(engine, {**serve, **knobs}, given, number), findings
+    moved = environment.move(engine, common, own, number)
+    return _build(engine, moved, engine_defaults.get(engine.name, {}), number), [*findings, *moved.findings]
 
 
 def _allowed_in_item(name: str) -> bool:
@@ -199,11 +178,21 @@ def _missing_engine(value: object, item: int | None) -> list[Finding]:
     return [Finding("serve_engine", f"must be one of {known}", value, True, hint, item)]
 
 
-def _build(engine: Engine, settings: dict[str, Any], given: Mapping[str, Any], item: int | None) -> Service:
+def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int | None) -> Service:
+    given, catalog = moved.given, words.load()
+    own = frozenset(catalog.knobs(engine.name).keys() & given.keys())
+    profile = profiles.choose(engine, given)
+    serve = {name: catalog.words[name].default for name in sorted(catalog.serve_words)}
+    serve |= {name: given[name] for name in serve if given.get(name) is not None}
+    settings = {
+        **serve,
+        **defaults,
+        **(profile.sets if profile else {}),
+        **{name: given[name] for name in sorted(own)},
+    }
     name = str(settings.get("serve_name") or engine.name)
     port = settings.get("serve_port") or engine.port
-    source = str(settings["serve_model_source"])
-    model = _model(source, settings, given)
+    model = models.identify(engine, settings, given)
     settings |= {
         "serve_name": name,
         "serve_port": port,
@@ -216,40 +205,19 @@ def _build(engine: Engine, settings: dict[str, Any], given: Mapping[str, Any], i
     return Service(
         name=name,
         engine=engine,
-        unit=f"{engine.name}.service" if name == engine.name else f"{engine.name}-{name}.service",
+        unit=_unit(engine.name, name),
         model=model,
-        served_name=Path(model.name).name if source == "path" else model.name,
+        served_name=PurePosixPath(model.name).name if model.source == "path" else model.name,
         address=str(settings["serve_address"]),
         port=port if isinstance(port, int) else None,
-        gpus=_texts(settings["serve_gpus"]),
+        gpus=models.texts(settings["serve_gpus"]),
         settings=settings,
         item=item,
+        profile=profile,
+        own=own,
+        spelt=moved.spelt,
     )
 
 
-def _model(source: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Model:
-    name = str(settings["serve_model"])
-    revision = str(settings.get("serve_model_revision") or DEFAULT_REVISIONS.get(source, ""))
-    root = given.get("model_store_root") or words.defaults("model_store").get("model_store_root")
-    include, exclude = (
-        _texts(settings.get("serve_model_include")),
-        _texts(settings.get("serve_model_exclude")),
-    )
-    folder = f"{root}/{source}/{name.replace('/', '--')}/{revision.replace('/', '--')}"
-    if include or exclude:
-        # Another choice of files is another copy, or two services would undo each other's.
-        folder += "-" + hashlib.sha256(repr((include, exclude)).encode()).hexdigest()[:8]
-    return Model(
-        source=source,
-        name=name,
-        revision=revision,
-        include=include,
-        exclude=exclude,
-        directory=name if source == "path" else folder,
-        allow_unsafe=name in _texts(given.get("model_store_unsafe_models")),
-    )
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    sequence = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    return tuple(map(str, sequence))
+def _unit(engine: str, name: str) -> str:
+    return f"{engine}.service" if name == engine else f"{engine}@{name}.service"

@@ -13,9 +13,10 @@ from ansible.vars.reserved import get_reserved_names
 
 from provisioner import engines, rules, services, values, words
 from provisioner.errors import InventoryError, Problem
+from provisioner.findings import Finding
 from provisioner.inventory import Inventory
 from provisioner.origins import Origins
-from provisioner.services import Finding, Service
+from provisioner.services import Service
 
 # The connection words of Ansible that people type by hand, to recognise a misspelt one.
 _CONNECTION_WORDS = tuple(

@@ -36,8 +36,8 @@ def is_deferred(value: object) -> bool:
 
 
 def check(word: Word, value: object) -> tuple[object, str | None]:
-    """Return the value as the type of its word, and why it is not acceptable, or None."""
-    if is_deferred(value):
+    """Return the value as the type of its word, and why it is not acceptable, or None; null unsets a word."""
+    if value is None or is_deferred(value):
         return value, None
     if word.type == "str" and isinstance(value, (list, Mapping, bool)):
         return value, f"must be text, not {_kind_of(value)}"

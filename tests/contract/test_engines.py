@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
+from provisioner import engines, knobs, services, values, words
 from tests.contract import tree
 
 EVERY_ENGINE = pytest.mark.parametrize("role", tree.ENGINES, ids=lambda role: role.name)
@@ -23,7 +25,18 @@ OPTIONAL_KEYS = {
     "minimum_compute_capability",
     "reserved_args",
     "reserved_env",
+    "api_key",
+    "environment",
+    "limits",
+    "requires",
+    "profiles",
+    "archives",
+    "packages",
 }
+PROFILES = {"latency", "throughput", "memory"}
+# A page, or a file of the engine's own source.
+SOURCE = re.compile(r"https://\S+|\b[\w./{},-]+\.(py|go|md|h|cpp)\b")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # One version and at least one hash; a direct reference to a file of the registry would lack the first.
 PINNED = re.compile(r"[A-Za-z0-9._\[\],-]+==[^\s*;]+\s.*--hash=sha256:[0-9a-f]{64}")
 
@@ -64,13 +77,86 @@ def test_its_port_is_its_own(role: Path) -> None:
 
 
 @EVERY_ENGINE
-def test_its_packages_are_locked(role: Path) -> None:
+def test_what_it_installs_is_pinned(role: Path) -> None:
+    engine = tree.mapping(role / "engine.yml")
     locks = sorted((role / "files").glob("requirements*.txt"))
-    assert locks, "an engine pins what it installs in files/requirements*.txt"
     loose = [
         f"{lock.name}: {line}" for lock in locks for line in requirements(lock) if not PINNED.match(line)
     ]
     assert not loose
+    if engine.get("archives"):
+        assert_archives_are_pinned(tree.mapping(role / "files/archives.yml"))
+    assert locks or engine.get("archives") or engine.get("packages"), (
+        "an engine pins what it installs: files/requirements*.txt or files/archives.yml, or takes packages"
+    )
+
+
+def assert_archives_are_pinned(archives: dict[str, dict[str, str]]) -> None:
+    assert archives, "files/archives.yml: version -> architecture -> sha256"
+    wrong = [
+        (version, architecture)
+        for version, hashes in archives.items()
+        for architecture, sha256 in hashes.items()
+        if not SHA256.fullmatch(sha256)
+    ]
+    assert not wrong
+    assert all(archives.values())
+
+
+@EVERY_ENGINE
+def test_names_only_words_of_its_own(role: Path) -> None:
+    engine = engines.read(role / "engine.yml")
+    variables = engine.environment.words.values() if engine.environment else ()
+    named = {*variables, *engine.limits, *(word for sets in engine.profiles.values() for word in sets)}
+    for requirement in engine.requires:
+        named |= {*requirement.when, *requirement.must, *requirement.never}
+    assert not named - set(words.load().knobs(engine.name))
+
+
+@EVERY_ENGINE
+def test_its_defaults_and_profiles_are_values_that_it_takes(role: Path) -> None:
+    engine, defaults = engines.read(role / "engine.yml"), words.defaults(role.name)
+    given = {"serve_engine": engine.name, "serve_model": "owner/model"}
+    for profile in (None, *engine.profiles):
+        resolved = services.resolve({**given, "serve_profile": profile}, {engine.name: defaults})
+        assert not resolved.findings
+        (service,) = resolved.services
+        assert not [*knobs.limits(service), *knobs.requirements(service), *knobs.profile(service)]
+    knobs_of = words.load().knobs(engine.name)
+    for sets in engine.profiles.values():
+        assert {word: values.check(knobs_of[word], value) for word, value in sets.items()} == {
+            word: (value, None) for word, value in sets.items()
+        }
+
+
+@EVERY_ENGINE
+def test_offers_every_profile_and_each_makes_a_difference(role: Path) -> None:
+    engine, defaults = engines.read(role / "engine.yml"), words.defaults(role.name)
+    assert set(engine.profiles) == PROFILES == set(words.load().words["serve_profile"].choices)
+    idle = [
+        (name, word)
+        for name, sets in engine.profiles.items()
+        for word, value in sets.items()
+        if defaults[word] == value
+    ]
+    assert not idle
+    assert all(engine.profiles.values())
+
+
+@EVERY_ENGINE
+def test_every_value_of_a_profile_has_its_source_above_it(role: Path) -> None:
+    lines = (role / "engine.yml").read_text(encoding="utf-8").splitlines()
+    start = lines.index("profiles:") + 1
+    unsourced, has_source = [], False
+    for line in itertools.takewhile(lambda each: each.startswith(" "), lines[start:]):
+        text = line.strip()
+        if text.startswith("#"):
+            has_source = has_source or bool(SOURCE.search(text))
+        elif not text.startswith("engine_"):
+            has_source = False  # the name of the next profile
+        elif not has_source:
+            unsourced.append(text)
+    assert not unsourced
 
 
 def requirements(lock: Path) -> list[str]:

@@ -17,10 +17,10 @@ CEILING_OF_A_FUNCTION = 40
 
 # A module imports from its own row or from one above it, never from one below.
 ROWS = (
-    ("", "content", "errors", "hostkeys", "login", "parallel", "plain", "typed", "unreachable"),
+    ("", "content", "errors", "findings", "hostkeys", "login", "parallel", "plain", "typed", "unreachable"),
     ("engines", "inventory", "rundir", "settings", "words"),
     ("events", "locks", "origins", "values"),
-    ("rules", "services", "spec"),
+    ("environment", "knobs", "models", "profiles", "rules", "services", "spec"),
     ("fold", "junit", "plan", "report", "run", "tally"),
     ("reach",),
     ("remote",),

@@ -60,15 +60,31 @@ all:
 """
     one, two = fleet_of(tmp_path / "list.yml", text).hosts[0].services
     assert (one.unit, one.model.name, one.settings["engine_vllm_dtype"]) == (
-        "vllm-one.service",
+        "vllm@one.service",
         "owner/shared",
         "float32",
     )
     assert (two.unit, two.model.name, two.settings["engine_vllm_dtype"]) == (
-        "vllm-two.service",
+        "vllm@two.service",
         "owner/other",
         "auto",
     )
+
+
+def test_null_in_an_item_unsets_the_word_of_its_host(tmp_path: Path) -> None:
+    text = """\
+all:
+  hosts:
+    gpu1:
+      serve_engine: vllm
+      serve_model: owner/model
+      serve_address: 192.0.2.1
+      engine_vllm_max_num_seqs: 8
+      serve_services: [{serve_address: null, serve_model_source: null, engine_vllm_max_num_seqs: null}]
+"""
+    (service,) = fleet_of(tmp_path / "null.yml", text).hosts[0].services
+    assert (service.address, service.model.source) == ("127.0.0.1", "huggingface")
+    assert service.settings["engine_vllm_max_num_seqs"] is None
 
 
 def test_modelscope_has_its_own_default_revision(tmp_path: Path) -> None:

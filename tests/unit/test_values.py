@@ -19,6 +19,7 @@ def word(kind: str, elements: str | None = None, choices: tuple[str, ...] = ()) 
         ("0,1", word("list", "str"), ["0", "1"]),
         ('{"A": 1}', word("dict"), {"A": 1}),
         ("b", word("str", choices=("a", "b")), "b"),
+        (None, word("str", choices=("a", "b")), None),
     ],
 )
 def test_values_are_read_as_ansible_reads_them(given: object, kind: Word, expected: object) -> None:

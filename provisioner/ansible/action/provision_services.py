@@ -19,7 +19,9 @@ from ansible.template import trust_as_template
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from provisioner import engines, rules, services, words
-from provisioner.services import Finding, Service
+from provisioner.findings import Finding
+from provisioner.models import Model
+from provisioner.services import Service
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -91,7 +93,7 @@ def _service(service: Service, folder: Path) -> dict[str, Any]:
 
 def _models(found: tuple[Service, ...]) -> list[dict[str, Any]]:
     """Return each model once, with the names of the services that share it."""
-    shared: dict[services.Model, list[str]] = {}
+    shared: dict[Model, list[str]] = {}
     for service in found:
         shared.setdefault(service.model, []).append(service.name)
     return [
@@ -101,6 +103,7 @@ def _models(found: tuple[Service, ...]) -> list[dict[str, Any]]:
             "revision": model.revision,
             "include": list(model.include),
             "exclude": list(model.exclude),
+            "format": model.format,
             "directory": model.directory,
             "allow_unsafe": model.allow_unsafe,
             "services": names,

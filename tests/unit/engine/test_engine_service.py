@@ -459,8 +459,8 @@ def test_the_made_user_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_removing_one_of_two_keeps_what_they_share(host: Host) -> None:
     host.call()
-    other = host.root / "units" / "vllm-second.service"
+    other = host.root / "units" / "vllm@second.service"
     other.write_text(host.given["unit_text"])
     host.call("absent", consent=True)
-    assert set(host.files()) == {"vllm-second.service", "serve-gate"}
+    assert set(host.files()) == {"vllm@second.service", "serve-gate"}
     assert host.user

@@ -263,7 +263,7 @@ def test_environment_values_are_quoted_for_systemd(role: Any) -> None:
 
 
 def test_two_services_of_a_host_share_no_directory(role: Any) -> None:
-    first, second = role().file("engine.service.j2"), role(unit="vllm-b.service").file("engine.service.j2")
+    first, second = role().file("engine.service.j2"), role(unit="vllm@b.service").file("engine.service.j2")
     for name in ("StateDirectory", "WorkingDirectory"):
         assert unit(first)["Service"][name] != unit(second)["Service"][name]
 

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what is wrong with one word of an inventory, before it is known where the word was set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Say what is wrong with one value; `item` is the service's number when it came from the list."""
+
+    variable: str
+    reason: str
+    value: object = None
+    has_value: bool = False
+    hint: str = ""
+    item: int | None = None

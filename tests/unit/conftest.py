@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner import content, engines, words
+
+ROLES = Path(__file__).resolve().parents[1] / "data/roles"
+
+
+@pytest.fixture
+def made_up_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Add the role of an engine that nothing in the package can know."""
+    folder = tmp_path / "roles"
+    folder.mkdir()
+    for role in [*content.roles().iterdir(), *ROLES.iterdir()]:
+        (folder / role.name).symlink_to(role)
+    monkeypatch.setattr(content, "roles", lambda: folder)
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    engines.load.cache_clear()
+    words.load.cache_clear()
