@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from dataclasses import dataclass
 
-COMMAND_SECONDS = 30
+from ansible.module_utils.commands import COMMAND_SECONDS, active_state, unit_values
+from ansible.module_utils.commands import call as bounded_call
+
 # Longer than TimeoutStopSec, after which systemd kills what is left.
 STOP_SECONDS = 120
 PROPERTIES = (
@@ -68,26 +69,9 @@ class UnitStatus:
 
 
 def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command of the host, in English and without a terminal."""
-    environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
-    try:
-        return subprocess.run(
-            argv,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            env=environment,
-        )
-    except FileNotFoundError as error:
-        raise UnitError(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
-    except subprocess.TimeoutExpired as error:
-        command = " ".join(argv[:3])
-        raise UnitError(
-            f"{command} did not end within {seconds:.0f} s", "look at 'systemctl list-jobs' on the host"
-        ) from error
+    """Run a command of the host."""
+    done: subprocess.CompletedProcess[str] = bounded_call(*argv, seconds=seconds, fault=UnitError)
+    return done
 
 
 def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
@@ -104,11 +88,8 @@ def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
 def status(unit: str) -> UnitStatus:
     """Return the state of `unit`, which need not exist."""
     shown = systemctl("show", "--property=" + ",".join(PROPERTIES), unit)
-    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    active = found.get("ActiveState", "inactive")
-    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
-    if active != "deactivating" and found.get("Job", "0") not in ("", "0"):
-        active = "activating"
+    found = unit_values(shown)
+    active = active_state(found)
     entered = int(found.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
     return UnitStatus(
         loaded=found.get("LoadState") == "loaded",

@@ -6,9 +6,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.commands import CommandFault, call
 
 COMMAND_SECONDS = 10
 LISTEN = "0A"
@@ -20,19 +21,11 @@ PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
 
 
 def run(argv: list[str], seconds: float = COMMAND_SECONDS) -> str:
-    """Return what a program prints, or nothing when it is missing, fails or hangs."""
+    """Return what a program prints, or nothing when it is missing or hangs."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            env=dict(os.environ, LC_ALL="C"),
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return str(call(*argv, seconds=seconds).stdout).strip()
+    except CommandFault:
         return ""
-    return done.stdout.decode(errors="replace").strip()
 
 
 def parse_os_release(text: str) -> dict[str, Any]:

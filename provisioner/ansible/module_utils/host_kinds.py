@@ -8,9 +8,10 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Callable, NamedTuple
+
+from ansible.module_utils.commands import CommandFault, call, unit_values
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
@@ -39,22 +40,12 @@ class NotHere(Exception):
 
 
 def command(*argv: str) -> tuple[int, str]:
-    """Run a program and return its exit status and output."""
+    """Run a program and return its exit status and output; one that gives none has failed."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=COMMAND_SECONDS,
-            check=False,
-            env=dict(os.environ, LC_ALL="C"),
-        )
-    except FileNotFoundError:
-        return 127, f"{argv[0]} is not installed"
-    except subprocess.TimeoutExpired:
-        return 124, f"{argv[0]} did not answer within {COMMAND_SECONDS} s"
-    return done.returncode, done.stdout.decode(errors="replace").strip()
+        done = call(*argv, seconds=COMMAND_SECONDS)
+    except CommandFault as fault:
+        return 127, str(fault)
+    return done.returncode, (done.stdout + done.stderr).strip()
 
 
 def must(*argv: str) -> None:
@@ -202,7 +193,7 @@ def read_service(name: str) -> str | None:
     if command("systemctl", "is-enabled", name)[0]:
         return "off"
     shown = command("systemctl", "show", "--property=ActiveState,ConditionResult,ConditionTimestamp", name)[1]
-    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    values = unit_values(shown)
     # A time service refuses to run where the clock is not its to set.
     refused = values.get("ConditionResult") == "no" and bool(values.get("ConditionTimestamp"))
     return "on" if values.get("ActiveState") == "active" or refused else "off"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.commands import unit_values
 from ansible.module_utils.engine_client import Engine, NoAnswerError
 from ansible.module_utils.engine_files import read_key
 from ansible.module_utils.host_facts import parse_meminfo, parse_os_release, run
@@ -80,8 +81,7 @@ def disks(paths: list[str]) -> list[dict[str, Any]]:
 
 def unit(name: str) -> dict[str, Any]:
     """Return what systemd says of a unit."""
-    text = run(["systemctl", "show", name, "--property", UNIT_FIELDS])
-    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    said = unit_values(run(["systemctl", "show", name, "--property", UNIT_FIELDS]))
     entered = int(said.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
     running = said.get("ActiveState") == "active"
     return {

@@ -7,9 +7,10 @@ import fcntl
 import os
 import shutil
 import struct
-import subprocess
 import time
 from pathlib import Path
+
+from ansible.module_utils.commands import call
 
 QUERY_SECONDS = 60
 STAMP = Path("/run/provision/apt-refreshed")
@@ -48,21 +49,8 @@ class PackageFault(Exception):
 
 def query(argv: list[str]) -> tuple[int, str]:
     """Run a query that changes nothing and return its exit status and output."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=QUERY_SECONDS,
-            check=False,
-            env=dict(os.environ, LC_ALL="C"),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PackageFault(
-            f"{argv[0]} did not answer within {QUERY_SECONDS} s", f"run '{' '.join(argv[:3])}' on the host"
-        ) from error
-    return done.returncode, done.stdout.decode(errors="replace")
+    done = call(*argv, seconds=QUERY_SECONDS, fault=PackageFault)
+    return done.returncode, done.stdout + done.stderr
 
 
 def lock_holder(path: Path) -> int:

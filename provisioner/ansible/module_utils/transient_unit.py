@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.commands import COMMAND_SECONDS, active_state, call, unit_values
+
 SYSTEMD_MARKER = Path("/run/systemd/system")
 REPORTED = Path("/run/provision/reported")
-COMMAND_SECONDS = 30
 STOP_SECONDS = 120
 # A failure nobody has read yet is reported once; an older one belongs to a run that is gone.
 FRESH_FAILURE_SECONDS = 60
@@ -49,27 +49,8 @@ class UnitState:
 
 
 def _command(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
-    try:
-        return subprocess.run(
-            argv,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            env=environment,
-        )
-    except FileNotFoundError as error:
-        raise TransientUnitError(
-            f"{argv[0]} is not installed on this host", "install systemd and boot the host with it"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise TransientUnitError(
-            "{} did not answer within {} s".format(" ".join(argv[:3]), seconds),
-            "look at 'systemctl status' and 'journalctl -b -u dbus' on the host",
-        ) from error
+    done: subprocess.CompletedProcess[str] = call(*argv, seconds=seconds, fault=TransientUnitError)
+    return done
 
 
 def require_systemd() -> None:
@@ -98,17 +79,14 @@ def _show(name: str) -> dict[str, str]:
             f"systemctl show {name} failed: {shown.stderr.strip()}",
             "look at 'systemctl status' on the host",
         )
-    return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    values: dict[str, str] = unit_values(shown.stdout)
+    return values
 
 
 def _state_of(values: dict[str, str]) -> UnitState:
-    active = values.get("ActiveState", "inactive")
-    # A queued start job shows as inactive until systemd gets to it.
-    if active in ("inactive", "failed") and values.get("Job", "0") not in ("", "0"):
-        active = "activating"
     status = values.get("ExecMainStatus", "0")
     return UnitState(
-        active=active,
+        active=active_state(values),
         result=values.get("Result", "success"),
         exit_status=int(status) if status.lstrip("-").isdigit() else 0,
         invocation=values.get("InvocationID", ""),

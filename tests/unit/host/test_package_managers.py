@@ -185,7 +185,7 @@ def test_rpm_says_who_would_miss_a_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_managers, "QUERY_SECONDS", 0.01)
-    with pytest.raises(package_managers.PackageFault, match="sleep did not answer"):
+    with pytest.raises(package_managers.PackageFault, match="sleep 5 did not end"):
         package_managers.query(["sleep", "5"])
 
 

@@ -186,5 +186,5 @@ def test_refuses_a_host_without_systemd(
 def test_names_a_missing_program_and_a_hung_one() -> None:
     with pytest.raises(transient_unit.TransientUnitError, match="no-such-program is not installed"):
         transient_unit._command("no-such-program")
-    with pytest.raises(transient_unit.TransientUnitError, match=r"did not answer within 0\.01 s"):
+    with pytest.raises(transient_unit.TransientUnitError, match=r"did not end within 0\.01 s"):
         transient_unit._command("sleep", "5", seconds=0.01)

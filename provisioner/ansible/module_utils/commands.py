@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the host's own programs, every one bounded in time, and read what systemd says of a unit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Callable
+
+COMMAND_SECONDS = 30
+# What is read by a program: in English, without colours and never through a pager.
+ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+
+
+class CommandFault(Exception):
+    """Say why a program gave no answer; `next` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next = next_step
+
+
+def call(
+    *argv: str, seconds: float = COMMAND_SECONDS, fault: Callable[[str, str], Exception] = CommandFault
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit status; one that is missing or hangs raises `fault`."""
+    try:
+        return subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env=dict(os.environ, **ENVIRONMENT),
+        )
+    except FileNotFoundError as error:
+        raise fault(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
+    except OSError as error:
+        step = f"see whether {argv[0]} is a program that root may run"
+        raise fault(f"{argv[0]} cannot be run: {error.strerror}", step) from error
+    except subprocess.TimeoutExpired as error:
+        command = " ".join(argv[:3])
+        raise fault(
+            f"{command} did not end within {seconds:g} s",
+            f"run '{command}' on the host; if systemd hangs, look at 'systemctl list-jobs'",
+        ) from error
+
+
+def unit_values(shown: str) -> dict[str, str]:
+    """Return what `systemctl show` printed, by name."""
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def active_state(values: dict[str, str]) -> str:
+    """Return a unit's ActiveState; one that systemd has a start queued for is activating."""
+    active = values.get("ActiveState", "inactive")
+    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
+    queued = active != "deactivating" and values.get("Job", "0") not in ("", "0")
+    return "activating" if queued else active

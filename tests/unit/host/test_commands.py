@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import commands
+from ansible.module_utils.commands import CommandFault
+
+
+class OwnFault(Exception):
+    """Stand for the fault of a module."""
+
+
+def test_a_program_that_fails_is_an_answer() -> None:
+    done = commands.call("sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+
+
+def test_a_program_has_no_terminal_and_speaks_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("KEPT", "as it was")
+    assert commands.call("sh", "-c", 'echo "$LC_ALL, $KEPT"; cat').stdout == "C, as it was\n"
+
+
+def test_bytes_of_no_alphabet_are_replaced() -> None:
+    assert commands.call("printf", r"caf\303\251 \377").stdout == "caf\u00e9 \ufffd"
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(CommandFault, match="no-such-program is not installed on this host") as raised:
+        commands.call("no-such-program")
+    assert raised.value.next == "install no-such-program"
+
+
+def test_a_file_that_is_no_program_is_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(CommandFault, match=f"{tmp_path} cannot be run: Permission denied"):
+        commands.call(str(tmp_path))
+
+
+def test_a_program_that_hangs_is_ended_and_named() -> None:
+    with pytest.raises(CommandFault, match=r"sleep 60 did not end within 0\.01 s") as raised:
+        commands.call("sleep", "60", seconds=0.01)
+    assert "run 'sleep 60' on the host" in raised.value.next
+
+
+@pytest.mark.parametrize("argv", [("no-such-program",), ("sleep", "60")])
+def test_a_caller_gets_its_own_fault(argv: tuple[str, ...]) -> None:
+    with pytest.raises(OwnFault):
+        commands.call(*argv, seconds=0.01, fault=OwnFault)
+
+
+def test_reads_what_systemctl_shows() -> None:
+    shown = "ActiveState=active\nEnvironment=A=1 B=2\nResult=\n\nnot a property\n"
+    assert commands.unit_values(shown) == {"ActiveState": "active", "Environment": "A=1 B=2", "Result": ""}
+
+
+@pytest.mark.parametrize(
+    ("active", "job", "expected"),
+    [
+        ("active", "0", "active"),
+        ("active", "815", "activating"),
+        ("inactive", "", "inactive"),
+        ("inactive", "815", "activating"),
+        ("failed", "815", "activating"),
+        ("deactivating", "815", "deactivating"),
+    ],
+)
+def test_a_queued_start_counts_as_activating(active: str, job: str, expected: str) -> None:
+    assert commands.active_state({"ActiveState": active, "Job": job}) == expected
+
+
+def test_a_unit_that_systemd_says_nothing_of_is_inactive() -> None:
+    assert commands.active_state({}) == "inactive"
