@@ -66,7 +66,7 @@ def explain(
         for line in lines:
             found = re.search(cause.pattern, line)
             if found:
-                return f"{cause.meaning} ({_shortened(found.group(0))})", cause.next_step
+                return f"{cause.meaning} ({shortened(found.group(0))})", cause.next_step
     return "", _FALLBACK.format(unit=unit)
 
 
@@ -79,9 +79,10 @@ def excerpt(journal: Iterable[str]) -> list[str]:
         if found and found.group(0) not in errors:
             errors.append(found.group(0))
     last = [line for line in lines[-_SHOWN_LINES:] if not any(error in line for error in errors)]
-    return [_shortened(line) for line in [*errors[-_SHOWN_ERRORS:], *last]]
+    return [shortened(line) for line in [*errors[-_SHOWN_ERRORS:], *last]]
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text on one line, cut where it is too long to read."""
     text = " ".join(text.split())
     return text if len(text) <= 200 else text[:199] + "…"

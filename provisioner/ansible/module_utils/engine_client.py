@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 ANSWER_TOKENS = 64
 PAGE_SECONDS = 10
+PAGE_BYTES = 8 << 20
 
 
 class NoAnswerError(Exception):
@@ -72,15 +73,25 @@ class Engine:
             answer.read(1 << 20)
             return answer.status
 
+    def document(self, path: str) -> Any:
+        """Return the JSON document at a path."""
+        with self._request("GET", path) as answer:
+            try:
+                content = answer.read(PAGE_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise NoAnswerError(f"{path} broke off: {_said(error)}") from error
+        if answer.status != 200:
+            raise NoAnswerError(f"{path} answered {answer.status}: {_excerpt(content)}")
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise NoAnswerError(f"{path} answered something that is no JSON") from error
+
     def models(self) -> list[dict[str, Any]]:
         """Return what the engine says of the models it serves."""
-        with self._request("GET", "/v1/models") as answer:
-            content = answer.read(1 << 20)
-        if answer.status != 200:
-            raise NoAnswerError(f"/v1/models answered {answer.status}: {_excerpt(content)}")
         try:
-            return list(json.loads(content)["data"])
-        except (ValueError, KeyError, TypeError) as error:
+            return list(self.document("/v1/models")["data"])
+        except (KeyError, TypeError) as error:
             raise NoAnswerError("/v1/models answered something that is no list of models") from error
 
     def ask(self, model: str, question: str) -> Answer:

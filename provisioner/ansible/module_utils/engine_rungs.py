@@ -1,41 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rungs of the verification ladder that one service or one host can climb; each names its evidence."""
+"""The rungs of the verification ladder that one service climbs; each names its evidence."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import engine_files, engine_unit
+from ansible.module_utils import engine_files, engine_memory, engine_settings, engine_unit
 from ansible.module_utils.engine_client import Answer, Engine, NoAnswerError
+from ansible.module_utils.engine_processes import nvidia_users
+from ansible.module_utils.engine_settings import Running
 from ansible.module_utils.engine_unit import UnitStatus
-from ansible.module_utils.host_facts import listening_sockets, nvidia_devices
+from ansible.module_utils.host_rungs import FAILED, NOT_APPLICABLE, PASSED, Rung, plural
 
-PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 FLAPPING_RESTARTS = 3
 FLAPPING_SECONDS = 600
-DRIVER_STEP = "install or repair the NVIDIA driver until `nvidia-smi` answers, or set engine_vllm_device: cpu"
 APPLY = "run `provision apply` again"
-
-
-@dataclass(frozen=True)
-class Rung:
-    """Say how one check ended, on what evidence, and what to do when it failed."""
-
-    rung: str
-    status: str
-    evidence: str
-    service: str | None = None
-    next: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the rung as the run's events carry it."""
-        return asdict(self)
 
 
 class Ladder:
@@ -44,11 +27,11 @@ class Ladder:
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
         self.rungs: list[Rung] = []
-        self.models: list[dict[str, Any]] = []
         self.answer: Answer | None = None
         self.status = engine_unit.status(given["unit"])
         key = engine_files.read_key(given["unit"])
         self.engine = Engine(given["url"], key, given["answer_seconds"])
+        self.running = Running(self.engine, given["model"], self.status)
 
     def climb(self) -> list[Rung]:
         """Return every rung; one that stands on a failed one says so."""
@@ -61,12 +44,18 @@ class Ladder:
         name = self.given["service"]
         self.rungs.append(Rung(rung, status, said, name, step if problem else None))
 
+    def _skip(self, rung: str, evidence: str) -> None:
+        self.rungs.append(Rung(rung, NOT_APPLICABLE, evidence, self.given["service"]))
+
+    def _log(self) -> str:
+        return f"`journalctl --unit {self.given['unit']}` on the host"
+
     def _failed(self, rung: str) -> bool:
         return any(found.rung == rung and found.status == FAILED for found in self.rungs)
 
     def _unit(self) -> None:
         unit, status = self.given["unit"], self.status
-        evidence = f"active for {_duration(status.active_seconds)}, {_plural(status.restarts, 'restart')}"
+        evidence = f"active for {_duration(status.active_seconds)}, {plural(status.restarts, 'restart')}"
         evidence += ", enabled"
         self._add("unit", unit_problem(unit, status), ", ".join([evidence, *sandbox(status.main_pid)]))
 
@@ -75,8 +64,7 @@ class Ladder:
         problem = ""
         try:
             health = self.engine.status(self.given["health_path"])
-            self.models = self.engine.models()
-            served = [str(model.get("id")) for model in self.models]
+            served = [str(model.get("id")) for model in self.engine.models()]
             if health != 200:
                 problem = f"{self.given['health_path']} answered {health}"
             elif name not in served:
@@ -85,7 +73,7 @@ class Ladder:
                 problem = "answers without the API key"
         except NoAnswerError as error:
             problem = str(error)
-        step = f"see `journalctl --unit {self.given['unit']}` on the host, then {APPLY}"
+        step = f"see {self._log()}, then {APPLY}"
         key = ", and refuses requests without its key" if self.engine.key else ""
         self._add("api", problem, f"{self.given['url']}/v1/models offers {name}{key}", step)
 
@@ -97,36 +85,47 @@ class Ladder:
         expected = self.given["expect"]
         try:
             self.answer = self.engine.ask(self.given["model"], self.given["prompt"])
-            evidence = f"{_plural(self.answer.tokens, 'token')}, the first after {self.answer.ttft_s:.2f} s"
+            evidence = f"{plural(self.answer.tokens, 'token')}, the first after {self.answer.ttft_s:.2f} s"
             if expected and expected.lower() not in self.answer.text.lower():
                 problem = f"the answer does not mention {expected!r}: {self.answer.text[:200]!r}"
         except NoAnswerError as error:
             problem = str(error)
-        step = f"see `journalctl --unit {self.given['unit']}` on the host; restarting the unit may help"
+        step = f"see {self._log()}; restarting the unit may help"
         self._add("token", problem, evidence, step)
 
     def _device(self) -> None:
         if self.given["device"] == "cpu":
-            evidence = "the service runs on the CPU, as asked"
-            self.rungs.append(Rung("device", NOT_APPLICABLE, evidence, self.given["service"]))
+            self._skip("device", "the service runs on the CPU, as asked")
             return
-        found = nvidia_users(self.status.control_group)
-        problem = "" if found else "no process of the service has an NVIDIA GPU open"
-        evidence = f"{_plural(len(found), 'process', 'processes')} of the service with an NVIDIA GPU open"
-        self._add("device", problem, evidence, "see what the engine's log says of CUDA")
+        asked = self.given["memory"]
+        memory = engine_memory.look(asked, self.running) if asked else None
+        if asked and memory is None and not self._failed("token"):
+            self._skip("device", "the engine does not say where the model is; it may have unloaded it")
+            return
+        users = nvidia_users(self.status.control_group)
+        problem = "" if users else "no process of the service has an NVIDIA GPU open"
+        evidence = f"{plural(len(users), 'process', 'processes')} of the service with an NVIDIA GPU open"
+        if memory is not None:
+            share = f"{memory.describe()} in GPU memory"
+            problem = problem if memory.is_whole else f"only {share}, the rest runs on the CPU"
+            evidence = f"{share}, {evidence}"
+        reason = engine_memory.reason(memory) if problem else None
+        if reason is None:
+            self._add("device", problem, evidence, f"see what {self._log()} says of CUDA")
+        else:
+            self._add("device", f"{problem}; {reason.meaning}", evidence, reason.next_step)
 
     def _settings(self) -> None:
         stale = stale_inputs(self.given)
+        found = engine_settings.settle(self.given["settings"], self.given["setting_causes"], self.running)
+        wrong = [setting for setting in found if not setting.is_right]
         problems = [f"the running engine was started with another {', '.join(stale)}"] if stale else []
-        model = next((model for model in self.models if model.get("id") == self.given["model"]), {})
-        effective = []
-        for name, asked in sorted(self.given["settings"].items()):
-            actual = model.get(name)
-            if asked is not None and actual != asked:
-                problems.append(f"{name} is {actual}, and {asked} was asked for")
-            effective.append(f"{name} is {actual}")
-        evidence = "; ".join(["started from what is on disk", *effective])
-        self._add("settings", "; ".join(problems), evidence)
+        problems += [setting.describe() for setting in wrong]
+        evidence = "; ".join(["started from what is on disk", *(setting.describe() for setting in found)])
+        steps = [APPLY] * bool(stale) + [setting.next_step for setting in wrong if setting.next_step]
+        self._add(
+            "settings", "; ".join(problems), evidence, (steps or [f"see what {self._log()} says of it"])[0]
+        )
 
     def _throughput(self) -> None:
         if self.answer is None:
@@ -174,71 +173,8 @@ def stale_inputs(given: dict[str, Any]) -> list[str]:
     return [name for name, digest in shown["now"].items() if shown["started"].get(name) != digest]
 
 
-def exposed(control_group: str, asked: str) -> list[str]:
-    """Return where a service listens beyond the host itself without having been asked to."""
-    if asked in ("0.0.0.0", "::"):  # noqa: S104 - a choice of the inventory
-        return []
-    ports: dict[str, list[int]] = {}
-    for socket in listening_sockets(Path("/proc")):
-        address = socket["address"]
-        inside = address.startswith("127.") or address in ("::1", asked)
-        if not inside and _in_group(Path(f"/proc/{socket['pid']}"), control_group):
-            ports.setdefault(f"{address} ({socket['process']})", []).append(socket["port"])
-    return [f"{place} {_plural(len(numbers), 'port')}" for place, numbers in sorted(ports.items())]
-
-
-def _in_group(process: Path, control_group: str) -> bool:
-    try:
-        return bool(control_group) and control_group in (process / "cgroup").read_text(encoding="utf-8")
-    except OSError:  # processes end while they are read
-        return False
-
-
-def nvidia_users(control_group: str) -> list[int]:
-    """Return the processes of a control group that have an NVIDIA GPU open."""
-    processes = [path for path in Path("/proc").glob("[0-9]*") if _in_group(path, control_group)]
-    return [int(process.name) for process in processes if _opens_gpu(process)]
-
-
-def _opens_gpu(process: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return any(
-            re.fullmatch(r"/dev/nvidia\d+", str(link.resolve())) for link in (process / "fd").iterdir()
-        )
-    return False
-
-
-def host_rungs(
-    gpus: list[dict[str, Any]], driver: str, systemd: int, *, gpus_expected: bool = False
-) -> list[Rung]:
-    """Return the rungs of a host: that it answers, and what it has of NVIDIA."""
-    reachable = Rung("reachable", PASSED, f"answered over SSH as root, systemd {systemd}")
-    on_bus = nvidia_devices(Path("/sys/bus/pci/devices"))
-    if not gpus:
-        evidence = "no NVIDIA device on the PCI bus"
-        if on_bus:
-            evidence = f"{_plural(on_bus, 'NVIDIA device')} on the PCI bus, but no driver offers it here"
-        if on_bus and gpus_expected:
-            broken = Rung("driver", FAILED, evidence, next=DRIVER_STEP)
-            return [reachable, broken, Rung("gpus", NOT_APPLICABLE, evidence)]
-        return [reachable, *(Rung(name, NOT_APPLICABLE, evidence) for name in ("driver", "gpus"))]
-    names = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
-    lost = on_bus > len(gpus)
-    evidence = f"{len(gpus)} of {on_bus} on the PCI bus: {names}" if lost else names
-    step = "see `dmesg | grep -i xid` on the host" if lost else None
-    return [
-        reachable,
-        Rung("driver", PASSED, f"version {driver} answers"),
-        Rung("gpus", FAILED if lost else PASSED, evidence, next=step),
-    ]
-
-
 def _duration(seconds: float) -> str:
     for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
     return f"{seconds:.0f} s"
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"

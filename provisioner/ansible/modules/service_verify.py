@@ -23,7 +23,9 @@ options:
   answer_seconds: {type: int, default: 120, description: Seconds that its answer may take.}
   expect: {type: str, default: '', description: Text that must occur in the answer, in any case of letters.}
   device: {type: str, choices: [cpu, cuda], default: cpu, description: Device it must run on.}
-  settings: {type: dict, default: {}, description: What the API must report of the model.}
+  settings: {type: list, elements: dict, default: [], description: What must have taken effect.}
+  setting_causes: {type: list, elements: dict, default: [], description: Why a setting can differ.}
+  memory: {type: dict, default: {}, description: How to see how much of the model is on the GPU.}
   gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
   driver: {type: str, default: '', description: Version of the NVIDIA driver that the probe found.}
   gpus_expected: {type: bool, default: false, description: Whether GPUs on the PCI bus must have a driver.}
@@ -48,8 +50,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.engine_rungs import FAILED, Ladder, Rung, exposed, host_rungs
+from ansible.module_utils.engine_processes import exposed
+from ansible.module_utils.engine_rungs import Ladder
 from ansible.module_utils.engine_unit import UnitError
+from ansible.module_utils.host_rungs import FAILED, Rung, host_rungs
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "scope": {"type": "str", "choices": ["host", "service"], "required": True},
@@ -65,7 +69,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "answer_seconds": {"type": "int", "default": 120},
     "expect": {"type": "str", "default": ""},
     "device": {"type": "str", "choices": ["cpu", "cuda"], "default": "cpu"},
-    "settings": {"type": "dict", "default": {}},
+    "settings": {"type": "list", "elements": "dict", "default": []},
+    "setting_causes": {"type": "list", "elements": "dict", "default": []},
+    "memory": {"type": "dict", "default": {}},
     "gpus": {"type": "list", "elements": "dict", "default": []},
     "driver": {"type": "str", "default": ""},
     "gpus_expected": {"type": "bool", "default": False},

@@ -36,6 +36,7 @@ class FakeEngine:
     generation_status: int = 200
     chat_status: int = 200
     ends_early: bool = False
+    pages: dict[str, Any] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -50,6 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.engine.health, b"")
         elif not self._allowed():
             self._send(401, b'{"error": "Unauthorized"}')
+        elif self.path in self.engine.pages:
+            self._send(200, json.dumps(self.engine.pages[self.path]).encode())
+        elif self.path != "/v1/models":
+            self._send(404, b"")
         else:
             model = {"id": self.engine.model, "max_model_len": self.engine.max_model_len}
             self._send(200, json.dumps({"data": [model]}).encode())

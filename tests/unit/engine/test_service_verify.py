@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import engine_files, engine_rungs, engine_unit
+from ansible.module_utils import engine_files, engine_memory, engine_rungs, engine_unit, host_rungs
 from ansible.module_utils.engine_client import Engine, NoAnswerError
 from ansible.module_utils.engine_unit import UnitStatus
 from ansible.parsing.dataloader import DataLoader
@@ -33,7 +33,15 @@ def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
         "answer_seconds": 60,
         "expect": "paris",
         "device": "cpu",
-        "settings": {"max_model_len": 2048},
+        "settings": [
+            {
+                "name": "max_model_len",
+                "asked": 2048,
+                "sources": [{"get": "/v1/models", "field": "data.*.max_model_len"}],
+            }
+        ],
+        "setting_causes": [],
+        "memory": {},
     }
 
 
@@ -71,7 +79,7 @@ def test_a_server_that_is_healthy_and_cannot_generate_fails(given: dict[str, Any
         ({"words": ()}, "token", "without a single token"),
         ({"words": ("Lyon.",)}, "token", "does not mention 'paris'"),
         ({"ends_early": True}, "token", "broke off"),
-        ({"max_model_len": 512}, "settings", "max_model_len is 512, and 2048 was asked for"),
+        ({"max_model_len": 512}, "settings", "max_model_len: asked 2048, effective 512 (/v1/models)"),
     ],
 )
 def test_says_what_is_wrong(
@@ -149,8 +157,8 @@ def test_compares_with_what_the_gate_recorded(given: dict[str, Any], monkeypatch
 
 
 def test_a_host_without_gpus_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 0)
-    rungs = engine_rungs.host_rungs([], "", 257)
+    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 0)
+    rungs = host_rungs.host_rungs([], "", 257)
     assert [(rung.rung, rung.status) for rung in rungs] == [
         ("reachable", "passed"),
         ("driver", "not applicable"),
@@ -163,16 +171,16 @@ def test_a_host_without_gpus_is_not_applicable(monkeypatch: pytest.MonkeyPatch) 
 def test_gpus_without_a_driver_fail_where_they_are_expected(
     monkeypatch: pytest.MonkeyPatch, expected: bool, status: str
 ) -> None:
-    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 2)
-    _, driver, gpus = engine_rungs.host_rungs([], "", 257, gpus_expected=expected)
+    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 2)
+    _, driver, gpus = host_rungs.host_rungs([], "", 257, gpus_expected=expected)
     assert (driver.status, gpus.status) == (status, "not applicable")
     assert driver.evidence == "2 NVIDIA devices on the PCI bus, but no driver offers it here"
     assert bool(driver.next) is expected
 
 
 def test_a_gpu_that_fell_off_the_bus_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_rungs, "nvidia_devices", lambda _: 2)
-    rungs = engine_rungs.host_rungs([{"index": 0, "name": "H200"}], "580.1", 257)
+    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 2)
+    rungs = host_rungs.host_rungs([{"index": 0, "name": "H200"}], "580.1", 257)
     assert (rungs[2].status, rungs[2].evidence) == ("failed", "1 of 2 on the PCI bus: 0: H200")
 
 
@@ -183,6 +191,78 @@ def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest
     )
     with pytest.raises(NoAnswerError, match="out of memory"):
         Engine(engine.url).ask("org/model", "?")
+
+
+def test_prints_what_was_asked_and_what_took_effect(given: dict[str, Any]) -> None:
+    given["settings"].append({"name": "slots", "asked": None, "sources": [{"get": "/absent", "field": "x"}]})
+    said = "started from what is on disk; max_model_len: asked 2048, effective 2048 (/v1/models)"
+    assert climb(given)["settings"] == ("passed", f"{said}; slots: not known")
+
+
+def test_a_wrong_setting_is_followed_by_what_helps(
+    given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.max_model_len = 512
+    monkeypatch.setattr(engine_unit, "journal", lambda *_: ["the model ends at 512"])
+    cause = {
+        "setting": "max_model_len",
+        "pattern": r"ends at \d+",
+        "meaning": "it is the model's",
+        "next": "ask less",
+    }
+    rungs = {rung.rung: rung for rung in engine_rungs.Ladder({**given, "setting_causes": [cause]}).climb()}
+    assert rungs["settings"].evidence.endswith(", because it is the model's (ends at 512)")
+    assert rungs["settings"].next == "ask less"
+    plain = {rung.rung: rung for rung in engine_rungs.Ladder(given).climb()}
+    assert "journalctl --unit vllm.service" in str(plain["settings"].next)
+
+
+@pytest.fixture
+def on_gpu(given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let a service of a GPU host have its GPU open, and say where its model is."""
+    monkeypatch.setattr(engine_rungs, "nvidia_users", lambda _: [42])
+    reason = engine_memory.Reason("/dev/nvidia-uvm is missing", "load it")
+    monkeypatch.setattr(engine_memory, "reason", lambda _: reason)
+    engine.pages["/api/ps"] = {"models": [{"name": "org/model", "size": 2 << 30, "size_vram": 2 << 30}]}
+    memory = {"get": "/api/ps", "total": "models.*.size", "on_gpu": "models.*.size_vram"}
+    return {**given, "device": "cuda", "memory": memory}
+
+
+def test_a_model_that_is_wholly_on_the_gpu_passes(on_gpu: dict[str, Any]) -> None:
+    said = "2.0 of 2.0 GiB of the model in GPU memory, 1 process of the service with an NVIDIA GPU open"
+    assert climb(on_gpu)["device"] == ("passed", said)
+
+
+@pytest.mark.parametrize("share", [0, 1 << 30])
+def test_a_model_that_fell_back_to_the_cpu_fails_with_the_reason(
+    on_gpu: dict[str, Any], engine: Any, share: int
+) -> None:
+    engine.pages["/api/ps"]["models"][0]["size_vram"] = share
+    (rung,) = [rung for rung in engine_rungs.Ladder(on_gpu).climb() if rung.rung == "device"]
+    assert rung.status == "failed"
+    assert rung.evidence == (
+        f"only {share >> 30}.0 of 2.0 GiB of the model in GPU memory, the rest runs on the CPU; "
+        "/dev/nvidia-uvm is missing"
+    )
+    assert rung.next == "load it"
+
+
+def test_a_model_that_was_unloaded_again_is_nowhere(on_gpu: dict[str, Any], engine: Any) -> None:
+    engine.pages["/api/ps"] = {"models": []}
+    assert climb(on_gpu)["device"][0] == "not applicable"
+    engine.chat_status = 500
+    assert climb(on_gpu)["device"][0] == "passed"
+
+
+def test_a_service_that_has_no_gpu_open_fails(
+    on_gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_rungs, "nvidia_users", lambda _: [])
+    status, evidence = climb({**on_gpu, "memory": {}})["device"]
+    assert (status, evidence) == (
+        "failed",
+        "no process of the service has an NVIDIA GPU open; /dev/nvidia-uvm is missing",
+    )
 
 
 @pytest.mark.parametrize(
