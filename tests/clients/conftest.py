@@ -85,7 +85,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between rounds; what the waits are is tested elsewhere."""
-    monkeypatch.setattr("ansible.module_utils.model_download.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("ansible.module_utils.job_patience.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("ansible.module_utils.model_process.LOOK_SECONDS", 0.05)
 
 

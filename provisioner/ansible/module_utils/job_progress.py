@@ -20,9 +20,10 @@ WINDOW = 10
 class Progress:
     """Write the state of a job to its file until it ends."""
 
-    def __init__(self, path: Path, label: str) -> None:
+    def __init__(self, path: Path, label: str, about: dict[str, Any] | None = None) -> None:
         self.path = path
         self.label = label
+        self.about = about or {}
         self.total = 0
         self.done: Callable[[], int] = lambda: 0
         self._readings: list[tuple[float, int]] = []
@@ -61,4 +62,6 @@ class Progress:
 
     def _write(self, body: dict[str, Any]) -> None:
         # systemd gives each start of a unit its own number; a reader can tell this run from an earlier one.
-        write_json(self.path, {**body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644)
+        write_json(
+            self.path, {**self.about, **body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644
+        )

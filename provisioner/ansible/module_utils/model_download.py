@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
+from ansible.module_utils.job_patience import LONGEST_WAIT, Patience
 from ansible.module_utils.model_files import (
     CLIENT_NOTES,
     Hashes,
@@ -25,9 +26,6 @@ HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 REFETCHES = 2
 # A round that brought less than this brought nothing.
 PROGRESS_BYTES = 1024**2
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
-LONGEST_WAIT = 600.0
 ALTERED = (
     "a mirror or proxy alters the file, or the revision has moved on: try another endpoint, or remove the "
     "model's directory and apply again"
@@ -56,7 +54,7 @@ class Failures:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
-        self.in_a_row = 0
+        self.patience = Patience(spec["attempts"])
 
     def add(self, answers: list[dict[str, Any]], *, progressed: bool) -> None:
         """Wait before the next round, or give up."""
@@ -64,18 +62,18 @@ class Failures:
         for answer in answers:
             if answer["kind"] != "transient":
                 raise self.final(answer, where)
-        self.in_a_row = 1 if progressed else self.in_a_row + 1
         stalled = f"no data for {2 * self.spec['stall_seconds']} s, or its client ended"
         reason = told(answers[-1]) if answers else stalled
         wait = max([0.0, *(answer["retry_after"] for answer in answers)])
-        if self.in_a_row >= self.spec["attempts"] or wait > LONGEST_WAIT:
+        pause = self.patience.pause(progressed=progressed, asked=wait)
+        if pause is None:
             asked = f"; the hub asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
+            times = self.patience.in_a_row
             raise StoreFault(
-                f"{where} failed {self.in_a_row} times in a row, the last time with: {reason}{asked}",
+                f"{where} failed {times} times in a row, the last time with: {reason}{asked}",
                 "check that this host reaches it (endpoint, proxy, DNS), then apply again: "
                 "what has arrived is kept and the rest is fetched",
             )
-        pause = max(wait, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.in_a_row - 1)))
         sys.stderr.write(f"{where}: {reason}; again in {pause:.0f} s\n")
         time.sleep(pause)
 

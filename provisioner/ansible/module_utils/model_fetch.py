@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.host_paths import sync
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.model_download import Download, ask
 from ansible.module_utils.model_files import (
@@ -222,15 +223,6 @@ def settle(path: Path) -> None:
     os.chown(str(path), -1, readers())
     path.chmod(0o640)
     sync(path)
-
-
-def sync(path: Path) -> None:
-    """Write a file or directory through to the disk."""
-    descriptor = os.open(str(path), os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def say(line: str) -> None:

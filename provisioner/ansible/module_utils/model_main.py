@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from ansible.module_utils import (
+    host_paths,
     job_fault,
+    job_patience,
     job_program,
     job_progress,
     json_files,
@@ -24,7 +26,9 @@ from ansible.module_utils import (
 from ansible.module_utils.job_fault import JobFault
 
 PARTS = (
+    host_paths,
     job_fault,
+    job_patience,
     job_program,
     job_progress,
     json_files,

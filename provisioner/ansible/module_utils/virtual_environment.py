@@ -11,8 +11,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible.module_utils.host_paths import UNITS, existing_parent, free_bytes, in_use
+
 MARKER = ".provision-complete"
-UNITS = Path("/etc/systemd/system")
 INTERPRETERS = ("/usr/bin/python{}", "/usr/local/bin/python{}")
 # Unpacking needs room beside the result.
 DISK_MARGIN = 1.1
@@ -96,16 +97,6 @@ def is_complete(directory: Path, lock_sha256: str) -> bool:
     return recorded == lock_sha256 and os.access(str(directory / "bin" / "python"), os.X_OK)
 
 
-def existing_parent(path: Path) -> Path:
-    """Return the nearest directory above that exists."""
-    return path if path.exists() else existing_parent(path.parent)
-
-
-def free_bytes(path: Path) -> int:
-    """Return the free space of the file system that holds or will hold the path."""
-    return shutil.disk_usage(str(existing_parent(path))).free
-
-
 def check_disk(needed: int, places: list[Path]) -> None:
     """Refuse to begin what cannot fit; each file system must hold the whole."""
     wanted = int(needed * DISK_MARGIN)
@@ -126,21 +117,6 @@ def check_lock(lock: Path, expected: str) -> None:
         raise EnvironmentFault(f"cannot read {lock}: {error.strerror}", "apply again") from error
     if actual != expected:
         raise EnvironmentFault(f"{lock} has sha256 {actual}, expected {expected}", "apply again")
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        # A process that ended, or a dangling link: neither can use a directory.
-        return b""
-
-
-def in_use(directory: Path, units: Path = UNITS, processes: Path = Path("/proc")) -> bool:
-    """Tell whether a unit file or a running process names the directory."""
-    needle = str(directory).encode() + b"/"
-    texts = [*units.glob("*.service"), *units.glob("*.service.d/*.conf"), *processes.glob("[0-9]*/cmdline")]
-    return any(needle in _bytes_of(text) for text in texts)
 
 
 def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[Path]:

@@ -61,6 +61,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_paths import existing_parent, free_bytes
 from ansible.module_utils.transient_unit import (
     TransientUnitError,
     journal_tail,
@@ -75,9 +76,7 @@ from ansible.module_utils.virtual_environment import (
     check_lock,
     choose_version,
     directory_name,
-    existing_parent,
     find_interpreter,
-    free_bytes,
     is_complete,
     remove,
     system_version,

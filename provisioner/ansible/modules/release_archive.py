@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, fetch and prune the release archives of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_archive
+short_description: Keep unpacked release archives, each pinned by its sha256
+description:
+  - An archive lies unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
+    changed, so a new version comes about beside the old one and nothing that runs is touched.
+  - V(observed) looks at the manifest and the sizes of the files. V(present) fetches, verifies and unpacks as
+    the transient unit C(provision-job-archive-<name>), which survives a lost connection. Call again until
+    RV(finished).
+  - V(pruned) removes the versions that neither a unit nor a process uses; V(absent) also ends the unit and
+    removes what it left.
+  - The URL stands in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
+options:
+  name: {type: str, required: true, description: Name of the archive.}
+  state: {type: str, choices: [observed, present, pruned, absent], default: present, description: What to do.}
+  version: {type: str, default: "", description: Its version.}
+  sha256: {type: str, default: "", description: The hash that the file must have.}
+  executable: {type: str, default: "", description: A program that it must hold.}
+  environment_file: {type: path, description: systemd environment file with URL, proxies and CA bundle.}
+  needed_bytes: {type: int, default: 0, description: Space the unpacked archive takes, 0 if unknown.}
+  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
+  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
+  poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  known: {type: dict, default: {}, description: Archives of this host found earlier.}
+  keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
+  root: {type: path, default: /opt/provision/archives, description: Where archives lie.}
+  cache: {type: path, default: /var/cache/provision/archives, description: Where downloads grow.}
+  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Fetch the archive
+  release_archive:
+    name: ollama
+    version: 0.33.0
+    sha256: "{{ digest }}"
+    executable: bin/ollama
+    environment_file: /etc/provision/release_archive_ollama.env
+  register: archive
+  until: archive is failed or archive.finished
+  retries: 300
+  delay: 1
+"""
+
+RETURN = r"""
+directory: {type: str, returned: unless pruned or absent, description: Where the archive lies or will lie.}
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+present: {type: bool, returned: unless pruned or absent, description: Whether the archive is complete.}
+removed: {type: list, returned: when pruned or absent, description: What was removed or is to be.}
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.archive_main import install
+from ansible.module_utils.archive_place import Wanted, check_executable, doubt, remove, unfinished, unused
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_sandbox import sandbox
+from ansible.module_utils.job_unit import Job
+from ansible.module_utils.transient_unit import TransientUnitError, stop, wait
+
+PASSED_ON = ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
+RESTORECON = Path("/usr/sbin/restorecon")
+SELINUX = Path("/sys/fs/selinux/enforce")
+
+
+def job_of(params: dict[str, Any]) -> Job:
+    """Return the job that brings archives of this name about, one at a time."""
+    unit = f"provision-job-archive-{params['name']}"
+    return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
+
+
+def limits(params: dict[str, Any], directory: Path) -> dict[str, object]:
+    """Return what systemd must know about the unit."""
+    more: dict[str, object] = {"UMask": "0022"}
+    if RESTORECON.exists() and SELINUX.exists():
+        # Services may execute only what has the label of its final path; the sandbox cannot give labels.
+        more["ExecStopPost"] = f"-+{RESTORECON} -RF {directory}"
+    return {**sandbox(params), **more}
+
+
+def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, Any]:
+    """Bring the archive about as far as one call can."""
+    params = module.params
+    job = job_of(params)
+    if job.running and job.orders().get("directory") != str(directory):
+        # Another version is on its way under this name; this one follows.
+        wait(job.unit, params["poll"])
+        return dict(job.progress())
+    try:
+        told = advance(job, params, wanted, directory)
+    except JobFault:
+        if job.told().get("directory") != str(directory):
+            return dict(job.progress())  # the other version's failure has been read now
+        raise
+    if told is None or told.get("directory") != str(directory):
+        return dict(job.progress())
+    why = doubt(directory, wanted)
+    if why:
+        raise JobFault(
+            f"{directory} was brought about, yet {why}", "something else writes there: apply again"
+        )
+    done = {"changed": True, "finished": True, "present": True}
+    return {**done, "provision": {"warning": told.get("warnings", [])}}
+
+
+def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any] | None:
+    """Start the unit, or attach to the one that runs, and return its outcome once it has ended."""
+    for path in (Path(params["root"]), Path(params["cache"])):
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    spec = {key: params[key] for key in ("name", "version", *PASSED_ON)}
+    spec.update(sha256=wanted.sha256, executable=wanted.executable)
+    spec.update(title=str(wanted), directory=str(directory))
+    program = partial(install, Path(params["programs"]))
+    told: dict[str, Any] | None = job.advance(program, "fetch", spec, limits(params, directory))
+    return told
+
+
+def leftovers(params: dict[str, Any]) -> list[Path]:
+    """List what this name keeps besides versions; the program goes with the last name."""
+    root, runtime = Path(params["root"]), Path(params["runtime"])
+    found = [*unfinished(root, params["name"]), Path(params["cache"]) / params["name"]]
+    found += [runtime / f"provision-job-archive-{params['name']}{end}" for end in (".json", ".spec.json")]
+    if params["environment_file"]:
+        found.append(Path(params["environment_file"]))
+    others = [path for path in root.glob("*") if path.name != params["name"]]
+    return [path for path in found if path.exists()] + (
+        [] if others else sorted(Path(params["programs"]).glob("release-archive-*.pyz"))
+    )
+
+
+def take_away(module: AnsibleModule) -> dict[str, Any]:
+    """Remove what nothing uses, and say what it was."""
+    params, job = module.params, job_of(module.params)
+    root, name = Path(params["root"]), params["name"]
+    rubbish = unused(root, name, params["keep"])
+    running = job.running
+    if params["state"] == "absent":
+        rubbish += leftovers(params)
+    elif not running:
+        rubbish += unfinished(root, name)
+    if not module.check_mode:
+        if running and params["state"] == "absent":
+            stop(job.unit)
+        for path in rubbish:
+            remove(path)
+        if params["state"] == "absent":
+            drop_empty(root / name, root)
+    ended = [job.unit] if running and params["state"] == "absent" else []
+    names = [*ended, *map(str, rubbish)]
+    diff = {"before": "".join(f"{one}\n" for one in names), "after": ""}
+    return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
+
+
+def drop_empty(*folders: Path) -> None:
+    """Remove folders that nothing is left in."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of one call."""
+    params = module.params
+    if params["state"] in ("pruned", "absent"):
+        return take_away(module)
+    wanted = Wanted.of(params)
+    directory = wanted.directory(Path(params["root"]))
+    why = doubt(directory, wanted)
+    result: dict[str, Any] = {
+        "changed": False,
+        "finished": True,
+        "present": not why,
+        "directory": str(directory),
+        "ansible_facts": {"release_archives": dict(params["known"], **{wanted.name: str(directory)})},
+    }
+    if not why:
+        check_executable(directory, wanted)
+    # A unit that is still at work has something left to do after the last rename.
+    if params["state"] == "observed" or not (why or job_of(params).running):
+        return result
+    result["diff"] = difference(directory, why, wanted)
+    if module.check_mode:
+        return dict(result, changed=bool(why))
+    return {**result, **fetch(module, wanted, directory)}
+
+
+def difference(directory: Path, why: str, wanted: Wanted) -> dict[str, str]:
+    """Return what a change means to a reader."""
+    before = "" if why == "not there" else f"{directory}: {why}\n"
+    return {"before": before, "after": f"{directory}: {wanted}, sha256 {wanted.sha256}\n"}
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"required": True},
+    "state": {"choices": ["observed", "present", "pruned", "absent"], "default": "present"},
+    "version": {"default": ""},
+    "sha256": {"default": ""},
+    "executable": {"default": ""},
+    "environment_file": {"type": "path"},
+    "needed_bytes": {"type": "int", "default": 0},
+    "reserve_bytes": {"type": "int", "default": 1073741824},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "poll": {"type": "int", "default": 5},
+    "known": {"type": "dict", "default": {}},
+    "keep": {"type": "list", "elements": "path", "default": []},
+    "root": {"type": "path", "default": "/opt/provision/archives"},
+    "cache": {"type": "path", "default": "/var/cache/provision/archives"},
+    "runtime": {"type": "path", "default": "/run/provision"},
+    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o022)
+    try:
+        result = outcome(module)
+    except (JobFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
