@@ -16,6 +16,15 @@ from tests.e2e.machines import Hub, Machines, interrupt, inventory_with
 REPOSITORY = "stand-in/interrupted"
 SHARD = 4 * 1024**2
 JOB = "systemctl list-units --no-legend --state=active,activating 'provision-job-model-*' | grep -q ."
+# Its process is there, and does not answer yet.
+STARTING = (
+    'test "$(systemctl is-active vllm.service)" = activating'
+    ' && test "$(systemctl show -P MainPID vllm.service)" != 0'
+)
+# The journal's name for the message that systemd is starting a unit.
+STARTS = "journalctl -q --output=cat UNIT=vllm.service MESSAGE_ID=7d4958e842da4a758f6c1cdc7b36dcc5 | wc -l"
+# Whoever presses Ctrl-C gets an orderly end; the other signal leaves none.
+INTERRUPTIONS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 
 
 @pytest.fixture
@@ -38,7 +47,7 @@ def downloading(machines: Machines, hub: Hub, tmp_path: Path) -> Iterator[tuple[
     shutil.rmtree(root / REPOSITORY.split("/", maxsplit=1)[0])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@INTERRUPTIONS
 def test_a_download_goes_on_and_the_next_run_takes_it_over(
     machines: Machines, hub: Hub, downloading: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:
@@ -56,20 +65,28 @@ def test_a_download_goes_on_and_the_next_run_takes_it_over(
     assert SHARD <= hub.bytes_of(".safetensors") < SHARD * 1.1
 
 
-def test_a_start_goes_on_and_the_next_run_takes_it_over(serving: Machines, tmp_path: Path) -> None:
-    env = 'hf ansible_port=2241 serve_env=\'{"VLLM_LOG_STATS_INTERVAL": "8"}\''
+@INTERRUPTIONS
+def test_a_start_goes_on_and_the_next_run_takes_it_over(
+    serving: Machines, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Change the environment, to another value for each signal, so that the service has to restart."""
+    env = f'hf ansible_port=2241 serve_env=\'{{"VLLM_LOG_STATS_INTERVAL": "{number:d}"}}\''
     changed = inventory_with(tmp_path, serving.inventory, [("hf ansible_port=2241", env)])
     command = ("apply", str(changed), "--limit", "hf", "--yes")
+    starts = int(serving.sh("hf", STARTS))
     running = serving.start(*command)
     try:
-        serving.wait(
-            "hf", 'test "$(systemctl is-active vllm.service)" = activating', "the engine starts", 180
-        )
+        serving.wait("hf", STARTING, "the engine starts", 180)
         starting = serving.pid("hf")
-        ended, said = interrupt(running, signal.SIGKILL)
+        ended, said = interrupt(running, number)
     finally:
         running.kill()
-    assert ended == -9, said
-    serving.provision(*command)
+    assert ended == code, said
+    assert "Traceback" not in said
     assert serving.pid("hf") == starting
+    serving.provision(*command)
+    assert serving.sh("hf", "systemctl is-active vllm.service") == "active"
+    # Started once, by the first run: the second waited for that very process.
+    assert serving.pid("hf") == starting
+    assert int(serving.sh("hf", STARTS)) == starts + 1
     assert serving.sh("hf", "systemctl show -P NRestarts vllm.service") == "0"
