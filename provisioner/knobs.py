@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from provisioner import environment, profiles, values
+from provisioner import environment, profiles, values, words
 from provisioner.engines import Limit, Requirement
 from provisioner.findings import Finding
 from provisioner.services import Service
@@ -45,7 +45,9 @@ def requirements(service: Service) -> Iterator[Finding]:
 def profile(service: Service) -> Iterator[Finding]:
     """Find a profile that the engine does not have."""
     chosen, offered = service.profile, service.engine.profiles
-    if chosen and chosen.name not in offered and not values.is_deferred(chosen.name):
+    # A name that no profile has is reported as a wrong value already.
+    known = words.load().words[profiles.VARIABLE].choices
+    if chosen and chosen.name in known and chosen.name not in offered:
         reason = f"is not a profile of {service.engine.title}"
         hint = f"it has {', '.join(offered)}" if offered else "leave it out: this engine has none"
         yield Finding(profiles.VARIABLE, reason, chosen.name, True, hint, service.item)

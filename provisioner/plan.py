@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from provisioner import content, values
+from provisioner import content, models, values
 from provisioner.errors import UsageError
 from provisioner.services import Service
 from provisioner.spec import Fleet, Host
@@ -66,33 +67,39 @@ def make(fleet: Fleet, only: Sequence[str] = ()) -> Plan:
     return Plan(fleet, chosen, tuple(_warnings(fleet)))
 
 
-def _warnings(fleet: Fleet) -> list[str]:
-    moving: dict[str, list[str]] = {}
-    exposed: dict[str, list[str]] = {}
-    for host in fleet.hosts:
-        for service in host.services:
-            model = service.model
-            if not model.is_pinned:
-                moving.setdefault(f"{model.name} from {model.source}", []).append(host.name)
-            open_to_all = not service.address.startswith(("127.", "::1", "localhost"))
-            if (
-                open_to_all
-                and not values.is_deferred(service.address)
-                and not service.settings.get("serve_api_key_file")
-            ):
-                exposed.setdefault(f"{service.unit} listens on {service.address}", []).append(host.name)
-    found = [
-        f"{model} is not pinned (serve_model_revision): the first download decides, on {_some(hosts)}"
-        for model, hosts in moving.items()
-    ]
-    return found + [
-        f"{what} without an API key (serve_api_key_file), on {_some(on)}" for what, on in exposed.items()
-    ]
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return names as a list that does not grow with the fleet."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _warnings(fleet: Fleet) -> Iterator[str]:
+    seen: dict[str, list[str]] = {}
+    for doubt in (_moving, _exposed):
+        for host in fleet.hosts:
+            for service in host.services:
+                if warning := doubt(service):
+                    seen.setdefault(warning, []).append(host.name)
+    for warning, hosts in seen.items():
+        yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
+
+
+def _moving(service: Service) -> str | None:
+    model = service.model
+    if model.is_pinned:
+        return None
+    what = f"{model.name} from {model.source} is not pinned"
+    if model.source == models.ENGINES_OWN:
+        return f"{what} (serve_model_revision takes its digest): the first pull decides what its tag means"
+    return f"{what} (serve_model_revision): the first download decides"
+
+
+def _exposed(service: Service) -> str | None:
+    address, key = service.address, service.settings.get("serve_api_key_file")
+    if key or values.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
+        return None
+    without = "(serve_api_key_file)" if service.engine.api_key else f"({service.engine.title} checks none)"
+    return f"{service.unit} listens on {address} without an API key {without}"
 
 
 def _host(host: Host) -> dict[str, Any]:
@@ -107,6 +114,7 @@ def _host(host: Host) -> dict[str, Any]:
 
 
 def _service(service: Service) -> dict[str, Any]:
+    profile = service.profile
     return {
         "name": service.name,
         "engine": service.engine.name,
@@ -118,6 +126,7 @@ def _service(service: Service) -> dict[str, Any]:
         "address": service.address,
         "port": service.port,
         "gpus": list(service.gpus),
+        "profile": dataclasses.asdict(profile) if profile else None,
         "environment": dict(service.settings["serve_env"])
         if isinstance(service.settings["serve_env"], dict)
         else {},

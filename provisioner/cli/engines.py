@@ -13,7 +13,7 @@ from rich.text import Text
 
 from provisioner import engines as registry
 from provisioner import words
-from provisioner.cli import options
+from provisioner.cli import options, screen_text
 from provisioner.engines import Engine
 from provisioner.errors import UsageError
 
@@ -53,12 +53,18 @@ def _list(chosen: list[Engine], console: Console) -> None:
 
 def _words(engine: Engine, console: Console) -> None:
     catalog = words.load()
+    variables = {word: name for name, word in engine.environment.words.items()} if engine.environment else {}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("word", "type", "meaning"):
         table.add_column(title, overflow="fold")
     shared = {name: word for name, word in catalog.words.items() if name in catalog.serve_words}
     for name, word in {**shared, **catalog.knobs(engine.name)}.items():
         kind = " | ".join(map(str, word.choices)) or word.type
-        table.add_row(Text(name), Text(kind), Text(word.description))
+        variable = f" ({variables[name]})" if name in variables else ""
+        table.add_row(Text(name), Text(kind), Text(word.description + variable))
     console.print()
     console.print(table)
+    console.print()
+    for name, sets in engine.profiles.items():
+        settings = ", ".join(f"{word} = {screen_text.value(value)}" for word, value in sets.items())
+        console.print(Text(f"profile {name} sets {settings}"))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from provisioner import plan as planning
-from provisioner.cli import options
+from provisioner import values
+from provisioner.cli import options, screen_text
 from provisioner.plan import Plan
+from provisioner.profiles import Profile
 from provisioner.services import Service
 from provisioner.spec import Host
 
@@ -22,9 +25,9 @@ from provisioner.spec import Host
 @options.selection
 @click.option("--phase", "phases", multiple=True, metavar="NAME", help="Plan only this part.")
 @options.as_json
-def plan(as_json: bool, phases: tuple[str, ...], **values: Any) -> int:
+def plan(as_json: bool, phases: tuple[str, ...], **chosen: Any) -> int:
     """Check INVENTORY and say what apply would do; no host is contacted."""
-    made = planning.make(options.choose(values).fleet(), phases)
+    made = planning.make(options.choose(chosen).fleet(), phases)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
     else:
@@ -44,8 +47,31 @@ def _show(made: Plan, console: Console) -> None:
         for row in _rows(host):
             table.add_row(*map(Text, row))
     console.print(table)
+    for line in _profiles(made):
+        console.print(Text(line))
     for warning in made.warnings:
         console.print(Text(f"note: {warning}", style="yellow"))
+
+
+def _profiles(made: Plan) -> Iterator[str]:
+    """Say what profiles set, once for all hosts where they set the same."""
+    seen: dict[tuple[str, ...], list[str]] = {}
+    for host in made.fleet.hosts:
+        for service in host.services:
+            if service.profile:
+                seen.setdefault((service.unit, *_settings(service.profile)), []).append(host.name)
+    for (unit, *settings), hosts in seen.items():
+        yield f"{unit} on {planning.some(hosts)}"
+        yield from (f"  {setting}" for setting in settings)
+
+
+def _settings(profile: Profile) -> Iterator[str]:
+    if values.is_deferred(profile.name):
+        yield "profile decided at run time"
+    for word, value in profile.sets.items():
+        yield f"profile {profile.name} sets {word} = {screen_text.value(value)}"
+    for word, value in profile.overruled.items():
+        yield f"{word} = {screen_text.value(value)} is your own"
 
 
 def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:
@@ -60,5 +86,5 @@ def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:
 
 def _service(service: Service) -> tuple[str, str, str, str]:
     model = service.model
-    source = model.source if model.source == "path" else f"{model.source} @ {model.revision}"
+    source = f"{model.source} @ {model.revision}" if model.revision else model.source
     return service.unit, model.name, source, f"{service.address}:{service.port or '(run time)'}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 from rich.console import Console
 from rich.text import Text
@@ -99,6 +100,13 @@ def transfer(told: Transfer) -> str:
     if told.label:
         parts.append(one_line(told.label, 60))
     return ", ".join(parts)
+
+
+def value(given: object) -> str:
+    """Return the value of a word as an inventory may hold it."""
+    if given is None:
+        return "unset"
+    return given if isinstance(given, str) else json.dumps(given)
 
 
 def middle(text: str, width: int) -> str:

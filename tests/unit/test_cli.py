@@ -86,6 +86,18 @@ def test_plan_is_readable(good: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "vllm.service" in said
 
 
+def test_plan_says_once_what_a_profile_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tuned.ini"
+    hosts = "gpu[1:5] ansible_host='{{ inventory_hostname }}'"
+    words = "serve_engine=vllm\nserve_model=a/b\nserve_profile=memory\nengine_vllm_max_num_seqs=4\n"
+    path.write_text(f"[gpu]\n{hosts}\n[gpu:vars]\n{words}")
+    assert call("plan", path) == 0
+    said = capsys.readouterr().out
+    assert "vllm.service on gpu1, gpu2, gpu3 and 2 more\n" in said
+    assert said.count("  profile memory sets engine_vllm_enforce_eager = true\n") == 1
+    assert "  engine_vllm_max_num_seqs = 4 is your own\n" in said
+
+
 def test_apply_reaches_for_the_host_and_reports_it_unreachable(
     good: Path, connections: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +148,7 @@ def test_engines_lists_words_with_their_meaning(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "engine_vllm_max_model_len" in said
     assert "serve_model_source" in said
+    assert "profile latency sets engine_vllm_performance_mode = interactivity" in said
 
 
 def test_init_writes_an_inventory_that_plan_accepts(

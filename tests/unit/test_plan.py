@@ -42,6 +42,34 @@ def test_a_pinned_model_on_loopback_needs_no_note(tmp_path: Path) -> None:
     assert plan.make(fleet(tmp_path / "pinned.ini", text)).warnings == ()
 
 
+def test_the_document_says_what_a_profile_sets_and_what_wins(tmp_path: Path) -> None:
+    words = (
+        "serve_engine=vllm serve_model=a/b serve_profile=throughput engine_vllm_max_num_batched_tokens=9000"
+    )
+    made = plan.make(fleet(tmp_path / "tuned.ini", f"gpu1 {words}\n")).to_json()
+    assert made["hosts"][0]["services"][0]["profile"] == {
+        "name": "throughput",
+        "sets": {"engine_vllm_performance_mode": "throughput"},
+        "overruled": {"engine_vllm_max_num_batched_tokens": 9000},
+    }
+
+
+@pytest.mark.usefixtures("made_up_engine")
+def test_a_tag_of_ollama_is_not_pinned_but_a_digest_is(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=abacus serve_model_source=ollama serve_model=beads:small\n"
+    (warning,) = plan.make(fleet(tmp_path / "tag.ini", text)).warnings
+    assert warning.startswith("beads:small from ollama is not pinned (serve_model_revision takes its digest)")
+    pinned = text.replace("\n", f" serve_model_revision={'0123456789abcdef' * 4}\n")
+    assert plan.make(fleet(tmp_path / "pinned.ini", pinned)).warnings == ()
+
+
+@pytest.mark.usefixtures("made_up_engine")
+def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> None:
+    words = "serve_engine=abacus serve_model=/a serve_model_source=path serve_address=0.0.0.0"
+    (warning,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings
+    assert warning == "abacus.service listens on 0.0.0.0 without an API key (Abacus checks none), on gpu1"
+
+
 def test_a_phase_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no phase server"):
         plan.make(fleet(tmp_path / "one.ini", "gpu1\n"), ["server"])
