@@ -25,6 +25,8 @@ GATE = LIBRARY / "serve-gate"
 MARKER = "# Managed by provision;"
 # The comment of every user that was made for an engine.
 COMMENT = "provision-engine"
+_ENGINE_LINE = re.compile(r"^\[X-Provision\]\n(?:[^\[\n].*\n|\n)*?Engine=([a-z0-9_]+)$", re.MULTILINE)
+_USER_LINE = re.compile(r"^User=(\S+)$", re.MULTILINE)
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
 
@@ -196,15 +198,41 @@ def is_foreign_unit(unit: str) -> bool:
         return False
 
 
+def managed() -> dict[str, str]:
+    """Return the text of every managed unit of the host, by its name."""
+    found = {}
+    for path in sorted(UNITS.glob("*.service")):
+        if not path.is_symlink():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if text.startswith(MARKER):
+                found[path.name] = text
+    return found
+
+
 def others(unit: str, user: str = "") -> list[str]:
     """Return the other managed units, only those of `user` when it is given."""
+    return [
+        name for name, text in managed().items() if name != unit and (not user or f"\nUser={user}\n" in text)
+    ]
+
+
+def services() -> list[dict[str, str]]:
+    """Return each managed unit with its engine, its service's name and its user."""
     found = []
-    for path in sorted(UNITS.glob("*.service")):
-        if path.name == unit or path.is_symlink():
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if text.startswith(MARKER) and (not user or f"\nUser={user}\n" in text):
-            found.append(path.name)
+    for unit, text in managed().items():
+        name = stem(unit)
+        said = _ENGINE_LINE.search(text)
+        # Units of early versions do not say it.
+        engine = said.group(1) if said else re.split("[@-]", name)[0]
+        user = _USER_LINE.search(text)
+        found.append(
+            {
+                "unit": unit,
+                "engine": engine,
+                "serve_name": name[len(engine) + 1 :] if name.startswith(engine) and name != engine else name,
+                "user": user.group(1) if user else engine,
+            }
+        )
     return found
 
 

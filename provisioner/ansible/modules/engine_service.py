@@ -9,10 +9,11 @@ short_description: Manage the systemd service of an inference engine
 description:
   - Compares the unit, its environment file, its key and its user with the host, in one round trip.
   - Restarts the service only when what it was started with differs from what a start would read now.
+  - V(unnamed) asks whether a unit that the inventory no longer names may be removed, and changes nothing.
   - V(started) queues the start and returns; V(ready) then waits, in slices that survive a lost connection.
 options:
   unit: {type: str, required: true, description: Name of the unit.}
-  state: {type: str, choices: [started, ready, absent], default: started, description: What to reach.}
+  state: {type: str, choices: [started, ready, unnamed, absent], default: started, description: Aim.}
   user: {type: str, description: System user of the engine.}
   groups: {type: list, elements: str, default: [], description: Further groups of the user.}
   unit_text: {type: str, description: Content of the unit file.}
@@ -25,6 +26,7 @@ options:
   address: {type: str, description: Address to listen on.}
   port: {type: int, description: Port to listen on.}
   units: {type: list, elements: str, default: [], description: Units that the inventory names on this host.}
+  replaced: {type: bool, default: false, description: Whether its engine gets another service.}
   consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
   restarts: {type: int, default: 0, description: Restarts that V(started) counted, which are no failure.}
   poll: {type: int, default: 10, description: Seconds until V(ready) reports progress.}
@@ -65,8 +67,9 @@ def start(module: AnsibleModule) -> None:
     refuse_foreign(module)
     found = look(given)
     status = found.status
-    if found.owner:
-        refuse_taken_port(module, found.owner)
+    if found.owner and not (module.check_mode and will_go(module, found.owner)):
+        step = "stop that process, or set serve_port to a free port"
+        refuse(module, f"port {given['port']} is taken by {found.owner}", step)
     result: dict[str, Any] = {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
@@ -97,17 +100,10 @@ def refuse_foreign(module: AnsibleModule) -> None:
         refuse(module, f"user {user} exists and was not made by provision", step)
 
 
-def refuse_taken_port(module: AnsibleModule, owner: str) -> None:
-    """Say who has the port; a service that left the inventory is named, since nothing else tells of it."""
-    port, unit = module.params["port"], owning_unit(owner)
-    if unit and unit not in module.params["units"]:
-        message = f"port {port} is taken by {unit}, made by provision and no longer in the inventory"
-        refuse(
-            module,
-            message,
-            f"run `systemctl disable --now {unit}` on the host, or set serve_port to a free port",
-        )
-    refuse(module, f"port {port} is taken by {owner}", "stop that process, or set serve_port to a free port")
+def will_go(module: AnsibleModule, owner: str) -> bool:
+    """Tell whether a dry run finds the port with a service that the run itself removes beforehand."""
+    unit = owning_unit(owner)
+    return bool(unit) and unit not in module.params["units"]
 
 
 def converge(unit: str, found: Look) -> None:
@@ -160,6 +156,15 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
     refuse(module, "\n".join([head, *(f"  {line}" for line in engine_causes.excerpt(journal))]), step)
 
 
+def ask(module: AnsibleModule) -> None:
+    """Ask whether a service may go that the inventory no longer names; a dry run says that it would."""
+    what = f"remove {module.params['unit']}, which the inventory no longer names"
+    asked = consent(module, what)
+    if module.check_mode:
+        asked = {"provision": {**asked.get("provision", {}), "warning": [f"would {what}"]}}
+    module.exit_json(changed=False, **asked)
+
+
 def remove(module: AnsibleModule) -> None:
     """Stop the service and remove everything that is its own."""
     unit, user = module.params["unit"], module.params["user"]
@@ -167,7 +172,7 @@ def remove(module: AnsibleModule) -> None:
         module.exit_json(changed=False, removed=[])
     status = engine_unit.status(unit)
     paths = engine_files.leftovers(unit)
-    last = not engine_files.others(unit, user)
+    last = not engine_files.others(unit, user) and not module.params["replaced"]
     with_user = last and engine_files.user_is_right(user, []) and not engine_files.is_foreign_user(user)
     asked = consent(module, f"stop and remove {unit}") if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
@@ -199,39 +204,43 @@ def refuse(module: AnsibleModule, message: str, step: str) -> None:
     module.fail_json(msg=message, provision={"next": step})
 
 
+STATES = {"started": start, "ready": wait, "unnamed": ask, "absent": remove}
+TEXT = {"type": "str"}
+ARGUMENTS = {
+    "unit": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": list(STATES), "default": "started"},
+    "user": TEXT,
+    "groups": {"type": "list", "elements": "str", "default": []},
+    "unit_text": TEXT,
+    "environment_text": TEXT,
+    "gate_text": TEXT,
+    "api_key_file": {"type": "path", "no_log": False},
+    "api_key_pending": {"type": "bool", "default": False, "no_log": False},
+    "key_variable": {"type": "str", "no_log": False},
+    "model_dir": TEXT,
+    "address": TEXT,
+    "port": {"type": "int"},
+    "units": {"type": "list", "elements": "str", "default": []},
+    "replaced": {"type": "bool", "default": False},
+    "consent": {"type": "bool", "default": False},
+    "restarts": {"type": "int", "default": 0},
+    "poll": {"type": "int", "default": 10},
+    "causes": {"type": "list", "elements": "dict", "default": []},
+}
+
+
 def main() -> None:
     """Run the module."""
-    text = {"type": "str"}
     module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "ready", "absent"], "default": "started"},
-            "user": text,
-            "groups": {"type": "list", "elements": "str", "default": []},
-            "unit_text": text,
-            "environment_text": text,
-            "gate_text": text,
-            "api_key_file": {"type": "path", "no_log": False},
-            "api_key_pending": {"type": "bool", "default": False, "no_log": False},
-            "key_variable": {"type": "str", "no_log": False},
-            "model_dir": text,
-            "address": text,
-            "port": {"type": "int"},
-            "units": {"type": "list", "elements": "str", "default": []},
-            "consent": {"type": "bool", "default": False},
-            "restarts": {"type": "int", "default": 0},
-            "poll": {"type": "int", "default": 10},
-            "causes": {"type": "list", "elements": "dict", "default": []},
-        },
+        argument_spec=ARGUMENTS,
         required_if=[
             ("state", "started", NEEDED_TO_START),
             ("state", "absent", ("user",)),
         ],
         supports_check_mode=True,
     )
-    states = {"started": start, "ready": wait, "absent": remove}
     try:
-        states[module.params["state"]](module)
+        STATES[module.params["state"]](module)
     except UnitError as error:
         refuse(module, str(error), error.next_step)
     except OSError as error:

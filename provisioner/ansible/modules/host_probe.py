@@ -26,7 +26,8 @@ ansible_facts:
   type: dict
   returned: always
   description: >-
-    C(host_probe) with os, python, systemd, clock, memory, disks, gpus, driver, nvidia_pci, listening sockets.
+    C(host_probe) with os, python, systemd, clock, memory, disks, gpus, driver, nvidia_pci, listening sockets,
+    services of ours.
 """
 
 import os
@@ -37,6 +38,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils import engine_files
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_facts import (
     listening_sockets,
@@ -169,6 +171,8 @@ def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
         # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
         "nvidia_pci": nvidia_devices(Path("/sys/bus/pci/devices")),
         "listening": listening_sockets(Path("/proc")),
+        # What an apply has made, whether or not the inventory still names it.
+        "services": engine_files.services(),
         "selinux": selinux(),
         "firewall": firewall(),
         "package_manager": package_manager(),

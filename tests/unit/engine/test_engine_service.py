@@ -74,6 +74,7 @@ class Host:
             "address": "127.0.0.1",
             "port": _free_port(),
             "units": [UNIT],
+            "replaced": False,
             "consent": False,
             "restarts": 0,
             "poll": 0,
@@ -112,6 +113,7 @@ class Host:
         states = {
             "started": engine_service.start,
             "ready": engine_service.wait,
+            "unnamed": engine_service.ask,
             "absent": engine_service.remove,
         }
         with pytest.raises(Done) as end:
@@ -244,29 +246,28 @@ def test_the_services_own_process_may_hold_the_port() -> None:
     assert engine_look.foreign_owner("", own) == ""
 
 
-def _taken_by_unit(host: Host, monkeypatch: pytest.MonkeyPatch, units: list[str]) -> Done:
+def _taken_by_unit(
+    host: Host, monkeypatch: pytest.MonkeyPatch, units: list[str], check_mode: bool = False
+) -> Done:
     left = host.root / "units" / "vllm-old.service"
-    left.parent.mkdir()
+    left.parent.mkdir(exist_ok=True)
     left.write_text(host.given["unit_text"])
     group = "0::/system.slice/vllm-old.service\n"
     monkeypatch.setattr(engine_look, "_control_groups", lambda _: group)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        return host.call(port=server.getsockname()[1], units=units)
+        return host.call(check_mode=check_mode, port=server.getsockname()[1], units=units)
 
 
-def test_a_service_that_left_the_inventory_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    end = _taken_by_unit(host, monkeypatch, [UNIT])
-    assert end.failed
-    assert "by vllm-old.service, made by provision and no longer in the inventory" in end.result["msg"]
-    assert "`systemctl disable --now vllm-old.service`" in end.result["provision"]["next"]
-
-
-def test_a_service_of_the_inventory_is_not_to_be_disabled(
+def test_a_dry_run_knows_that_a_service_that_left_the_inventory_goes_first(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = _taken_by_unit(host, monkeypatch, [UNIT, "vllm-old.service"])
+    assert not _taken_by_unit(host, monkeypatch, [UNIT], check_mode=True).failed
+    assert "is taken by" in _taken_by_unit(host, monkeypatch, [UNIT]).result["msg"]
+
+
+def test_a_service_of_the_inventory_keeps_its_port(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = _taken_by_unit(host, monkeypatch, [UNIT, "vllm-old.service"], check_mode=True)
     assert end.failed
-    assert "no longer in the inventory" not in end.result["msg"]
     assert "(pid " in end.result["msg"]
 
 
@@ -382,6 +383,27 @@ def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -
     assert f"disable {UNIT}" in host.calls
     host.status = ABSENT
     assert host.call("absent").result["changed"] is False
+
+
+def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) -> None:
+    host.call()
+    before = host.files()
+    host.status = FAILED  # serving or not
+    what = f"remove {UNIT}, which the inventory no longer names"
+    end = host.call("unnamed")
+    assert (end.failed, end.result["provision"]["consent"]) == (True, [what])
+    end = host.call("unnamed", check_mode=True)
+    assert (end.failed, end.result["provision"]["warning"]) == (False, [f"would {what}"])
+    end = host.call("unnamed", consent=True)
+    assert (end.failed, end.result) == (False, {"changed": False})
+    assert (host.files(), host.calls) == (before, [])
+
+
+def test_a_service_that_another_one_replaces_leaves_the_user(host: Host) -> None:
+    host.call()
+    host.call("absent", consent=True, replaced=True)
+    assert host.files() == {}
+    assert host.user
 
 
 UNIT_OF_OTHERS = "[Service]\nExecStart=/opt/other\n"
