@@ -26,11 +26,10 @@ ansible_facts:
   type: dict
   returned: always
   description: >-
-    C(host_probe) with os, python, systemd, clock, memory, disks, gpus, driver, nvidia_pci, listening sockets,
-    services of ours.
+    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, gpus, driver,
+    nvidia_pci, firewall and services of ours.
 """
 
-import os
 import platform
 import shutil
 import sys
@@ -41,7 +40,6 @@ from typing import Any
 from ansible.module_utils import engine_files
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_facts import (
-    listening_sockets,
     nvidia_devices,
     parse_gpus,
     parse_meminfo,
@@ -112,12 +110,6 @@ def gpus() -> tuple[list[dict[str, Any]], str | None]:
     return cards, driver
 
 
-def selinux() -> str:
-    """Return enforcing, permissive or disabled."""
-    enforce = read("/sys/fs/selinux/enforce")
-    return {"1": "enforcing", "0": "permissive"}.get(enforce, "disabled")
-
-
 def firewall() -> str:
     """Return the firewall that is active."""
     if run(["systemctl", "is-active", "firewalld.service"]) == "active":
@@ -125,11 +117,6 @@ def firewall() -> str:
     if "ENABLED=yes" in read("/etc/ufw/ufw.conf"):
         return "ufw"
     return "none"
-
-
-def package_manager() -> str:
-    """Return apt or dnf."""
-    return "dnf" if not shutil.which("apt-get") and shutil.which("dnf") else "apt"
 
 
 def time_service() -> str:
@@ -164,18 +151,14 @@ def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
         "time_service": time_service(),
         "container": run(["systemd-detect-virt", "--container"]) not in ("", "none"),
         "memory_bytes": parse_meminfo(read("/proc/meminfo")),
-        "cpus": len(os.sched_getaffinity(0)),
         "disks": disks(),
         "gpus": cards,
         "driver": {"version": driver},
         # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
         "nvidia_pci": nvidia_devices(Path("/sys/bus/pci/devices")),
-        "listening": listening_sockets(Path("/proc")),
         # What an apply has made, whether or not the inventory still names it.
         "services": engine_files.services(),
-        "selinux": selinux(),
         "firewall": firewall(),
-        "package_manager": package_manager(),
     }
 
 
