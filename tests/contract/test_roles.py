@@ -63,6 +63,18 @@ def test_every_word_of_the_spec_has_a_default_or_is_required(role: Path) -> None
 
 
 @EVERY_ROLE
+def test_every_word_with_choices_starts_at_one_of_them(role: Path) -> None:
+    """Ansible refuses an empty default there, and only on the host."""
+    choices = {name: option.get("choices") for name, option in tree.options(role, "main").items()}
+    wrong = {
+        name: value
+        for name, value in tree.mapping(role / "defaults/main.yml").items()
+        if choices[name] and value not in choices[name]
+    }
+    assert not wrong
+
+
+@EVERY_ROLE
 def test_the_spec_repeats_no_default_differently(role: Path) -> None:
     defaults = tree.mapping(role / "defaults/main.yml")
     differing = {

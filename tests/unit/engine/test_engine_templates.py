@@ -146,12 +146,14 @@ def test_typed_words_become_arguments_and_serve_args_come_last(role: Any) -> Non
         [H200, {**H200, "index": 1}],
         serve_gpus=["0", "1"],
         engine_vllm_max_model_len=4096,
+        engine_vllm_performance_mode="throughput",
         engine_vllm_gpu_memory_utilization=0.8,
         engine_vllm_trust_remote_code=True,
         serve_args=["--seed", 7],
     ).value("__engine_vllm_argv")
     text = " ".join(argv)
-    assert "--dtype auto --max-model-len 4096 --gpu-memory-utilization 0.8 --tensor-parallel-size 2" in text
+    assert "--dtype auto --max-model-len 4096 --performance-mode throughput --gpu-memory" in text
+    assert "--gpu-memory-utilization 0.8 --tensor-parallel-size 2" in text
     assert text.endswith("--trust-remote-code --seed 7")
     assert "--enforce-eager" not in argv
 
