@@ -84,7 +84,7 @@ def job_of(params: dict[str, Any]) -> Job:
 
 def limits(params: dict[str, Any], directory: Path) -> dict[str, object]:
     """Return what systemd must know about the unit."""
-    more: dict[str, object] = {"UMask": "0022"}
+    more: dict[str, object] = {"UMask": "0022", "Description": f"Fetch the release archive {directory}"}
     if RESTORECON.exists() and SELINUX.exists():
         # Services may execute only what has the label of its final path; the sandbox cannot give labels.
         more["ExecStopPost"] = f"-+{RESTORECON} -RF {directory}"
@@ -112,8 +112,8 @@ def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, A
         raise JobFault(
             f"{directory} was brought about, yet {why}", "something else writes there: apply again"
         )
-    done = {"changed": True, "finished": True, "present": True}
-    return {**done, "provision": {"warning": told.get("warnings", [])}}
+    done: dict[str, Any] = {"changed": True, "finished": True, "present": True}
+    return {**done, "provision": {"warning": told["warnings"]}} if told.get("warnings") else done
 
 
 def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ def take_away(module: AnsibleModule) -> dict[str, Any]:
         for path in rubbish:
             remove(path)
         if params["state"] == "absent":
-            drop_empty(root / name, root)
+            drop_empty(root / name, root, Path(params["cache"]))
     ended = [job.unit] if running and params["state"] == "absent" else []
     names = [*ended, *map(str, rubbish)]
     diff = {"before": "".join(f"{one}\n" for one in names), "after": ""}

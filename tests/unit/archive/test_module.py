@@ -132,6 +132,7 @@ def test_starts_one_fenced_unit_with_orders_for_root_alone(host: Host) -> None:
     told = json.loads(orders.read_text())
     assert (told["directory"], told["needed_bytes"]) == (result["directory"], 7)
     assert properties["UMask"] == "0022"
+    assert properties["Description"] == f"Fetch the release archive {result['directory']}"
     assert properties["NoNewPrivileges"] is True
     assert f'"{host.root}/archives"' in str(properties["ReadWritePaths"])
     assert (host.root / "archives").is_dir()
@@ -264,6 +265,7 @@ def test_removal_ends_the_unit_and_leaves_what_is_used(host: Host) -> None:
     (host.root / "archives/other").rmdir()
     host.call(state="absent")
     assert not (host.root / "archives").exists()
+    assert not (host.root / "cache").exists()
     assert not program.exists()
     assert host.call(state="absent")["changed"] is False
 
