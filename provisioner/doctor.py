@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from provisioner import program, settings, words
@@ -85,10 +84,9 @@ def _keys(ways: Sequence[Way]) -> Iterator[tuple[str, ...]]:
 def ask(remote: Remote, seconds: float) -> dict[str, Any]:
     """Return the facts of a host in one round trip, with the skew of its clock; raises HostError."""
     way = remote.way
-    folders = {str(Path(one.model.directory).parent) for one in way.services}
     asked = {
         "units": [one.unit for one in way.services],
-        "paths": ["/", "/opt", "/var/cache", *sorted(folders)],
+        "paths": ["/", "/opt", "/var/cache", *way.model_folders],
         "addresses": addresses(way),
     }
     remote.open()
@@ -130,7 +128,7 @@ def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:
     """Return the findings about a host; one that sums up what is all right comes first."""
     found = [
         Finding(way.host, *finding)
-        for check in (_system, _disks, _clock, _ways_out, _graphics, _listening)
+        for check in (_system, _disks, _clock, _ways_out, _graphics, _listening, _unnamed)
         for finding in check(way, facts)
     ]
     listening = Finding(way.host, OK, "listening", _heard(facts))
@@ -256,6 +254,8 @@ def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for service in way.services:
         for socket in facts["listening"]:
             where = f"{socket['address']}:{socket['port']}"
+            if socket["unit"] in facts["unnamed"]:
+                continue  # an apply removes it before it starts what needs the port
             if socket["port"] == service.port and socket["unit"] != service.unit:
                 holder = f"{socket['process']} (pid {socket['pid']})"
                 says = f"{service.unit} wants port {service.port}, which {holder} holds"
@@ -270,3 +270,9 @@ def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                     says,
                     "provision apply; look for a drop-in: systemctl cat " + service.unit,
                 )
+
+
+def _unnamed(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for unit in facts["unnamed"]:
+        says = f"{unit} was made by provision, and the inventory no longer names it"
+        yield NOTE, "services", says, "provision apply removes it, once you agree"

@@ -51,6 +51,12 @@ class Way:
     password: str | None = field(default=None, repr=False)
     trouble: str | None = None
 
+    @property
+    def model_folders(self) -> tuple[str, ...]:
+        """Return the folders with the models of its services, without those that an engine keeps itself."""
+        places = {one.model.directory for one in self.services if one.model.directory}
+        return tuple(sorted({str(Path(place).parent) for place in places}))
+
 
 def load(request: Request, hosts: Sequence[str]) -> tuple[Way, ...]:
     """Return the way to each of `hosts`, in their order."""

@@ -46,13 +46,17 @@ class LastRun:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """Say how one host is; `trouble` and `next` are set when it could not be asked."""
+    """Say how one host is; `trouble` and `next` are set when it could not be asked.
+
+    `unnamed` holds the units on it that the inventory no longer names.
+    """
 
     name: str
     services: tuple[ServiceStatus, ...] = ()
     last_run: LastRun | None = None
     trouble: str | None = None
     next: str | None = None
+    unnamed: tuple[str, ...] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -73,7 +77,7 @@ def ask(remote: Remote, seconds: float) -> dict[str, Any]:
             {"name": one.name, "unit": one.unit, "url": one.url, "health_path": one.engine.health_path}
             for one in way.services
         ],
-        "paths": ["/", *sorted({str(Path(one.model.directory).parent) for one in way.services})],
+        "paths": ["/", *way.model_folders],
     }
     return program.call(remote, "host_status", asked, seconds)
 
@@ -85,7 +89,8 @@ def judge(way: Way, said: Mapping[str, Any], last_run: LastRun | None) -> HostSt
         way.host,
         services=tuple(_service(found[one.unit], one.served_name) for one in way.services),
         last_run=last_run,
-        facts={key: value for key, value in said.items() if key != "services"},
+        unnamed=tuple(said["unnamed"]),
+        facts={key: value for key, value in said.items() if key not in ("services", "unnamed")},
     )
 
 
@@ -124,7 +129,8 @@ def _state(said: Mapping[str, Any], model: str) -> tuple[str, str]:
         )
     if said["error"] or said["health"] != 200:
         return "unhealthy", one_line(said["error"] or f"its health page answers {said['health']}")
-    if model not in said["models"]:
+    # Ollama's API lists what was made without a tag under the tag that this means.
+    if not {model, f"{model}:latest"} & set(said["models"]):
         names = ", ".join(said["models"]) or "no model"
         return "unhealthy", f"serves {one_line(names)} instead of {model}"
     return SERVING, ""

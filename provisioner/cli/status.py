@@ -115,6 +115,11 @@ def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
     answered = [host for host in found if host.trouble is None]
     parts: list[Table | Text] = [_services(answered), Text(), _machines(answered)] if answered else []
     notes = [f"{host.name}/{one.name}: {one.note}" for host in answered for one in host.services if one.note]
+    notes += [
+        f"{host.name}: {unit} is no longer in the inventory: provision apply removes it, once you agree"
+        for host in answered
+        for unit in host.unnamed
+    ]
     parts += [host_text(f"! {note}", "yellow") for note in notes]
     for host in found:
         if host.trouble is not None:

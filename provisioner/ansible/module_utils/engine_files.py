@@ -236,6 +236,11 @@ def services() -> list[dict[str, str]]:
     return found
 
 
+def unnamed(units: list[str]) -> list[str]:
+    """Return the managed units of the host that are not among `units`."""
+    return [unit for unit in managed() if unit not in units]
+
+
 def leftovers(unit: str) -> list[Path]:
     """Return every path of `unit` that exists, shared ones included when it is the last service."""
     name = stem(unit)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.module_utils.engine_files import unnamed
 from ansible.module_utils.host_facts import listening_sockets, parse_os_release, run
 from ansible.module_utils.host_status import disks, read
 
@@ -116,6 +117,7 @@ def main(text: str) -> str:
         *asked["addresses"],
         *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
     ]
+    others = unnamed(asked["units"])
     with ThreadPoolExecutor(max_workers=16) as pool:
         reached = pool.map(reach, addresses)
         document = {
@@ -130,7 +132,8 @@ def main(text: str) -> str:
             "driver": Path("/proc/driver/nvidia/version").exists(),
             "time_service": any(run(["systemctl", "is-active", name]) == "active" for name in TIME_SERVICES),
             "can_set_clock": can_set_clock(),
-            "listening": sockets(asked["units"]),
+            "listening": sockets([*asked["units"], *others]),
+            "unnamed": others,
             "reached": list(reached),
             "load": os.getloadavg()[0] / max(len(os.sched_getaffinity(0)), 1),
         }

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.commands import unit_values
 from ansible.module_utils.engine_client import Engine, NoAnswerError
-from ansible.module_utils.engine_files import read_key
+from ansible.module_utils.engine_files import read_key, unnamed
 from ansible.module_utils.host_facts import parse_meminfo, parse_os_release, run
 
 ANSWER_SECONDS = 5
@@ -132,5 +132,6 @@ def main(text: str) -> str:
             "disks": disks(asked["paths"]),
             "gpus": parse_cards(cards),
             "services": list(services),
+            "unnamed": unnamed([one["unit"] for one in asked["services"]]),
         }
     return json.dumps(document)

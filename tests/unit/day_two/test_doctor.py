@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     "reached": [
         {"what": "hub", "url": "https://h.example", "name": "h.example", "resolves": True, "error": ""}
     ],
+    "unnamed": [],
     "load": 0.5,
     "skew_s": 0.0,
 }
@@ -69,6 +70,11 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         (reached(error="timed out"), WRONG, "network", "timed out", "proxy"),
         ({"cards": 2, "secure_boot": True}, WRONG, "secure boot", "2 NVIDIA GPUs", "mokutil"),
         ({"cards": 1}, NOTE, "driver", "1 NVIDIA GPU,", "driver"),
+        ({"unnamed": ["vllm-b.service"]}, NOTE, "services", "vllm-b.service was made", "removes it"),
+        (
+            {"unnamed": ["vllm-b.service"], "listening": [{**SOCKET, "unit": "vllm-b.service"}]},
+            *(NOTE, "services", "no longer names it", "removes it"),
+        ),
         ({"listening": [{**SOCKET, "unit": ""}]}, WRONG, "port", "python (pid 7) holds", "serve_port"),
         ({"listening": [{**SOCKET, "address": "0.0.0.0"}]}, WRONG, "listening", "0.0.0.0:8000", "drop-in"),
     ],

@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     ("said", "state", "note"),
     [
         ({}, "serving", ""),
+        ({"models": ["a/b:latest"]}, "serving", ""),
         ({"load": "not-found", "active": "inactive"}, "missing", "provision apply"),
         ({"active": "activating", "sub": "start-post", "restarts": 3}, "starting", "restarted 3 times"),
         ({"active": "failed", "result": "exit-code"}, "failed", "exit-code: provision logs"),
@@ -42,11 +43,18 @@ GOOD: dict[str, Any] = {
     ],
 )
 def test_each_state_is_a_word_and_a_reason(said: dict[str, Any], state: str, note: str) -> None:
-    judged = status.judge(Way("gpu1", services=(SERVICE,)), {"services": [{**GOOD, **said}]}, None)
+    answer = {"services": [{**GOOD, **said}], "unnamed": []}
+    judged = status.judge(Way("gpu1", services=(SERVICE,)), answer, None)
     assert judged.services[0].state == state
     assert note in judged.services[0].note
     assert "\x1b" not in judged.services[0].note
     assert judged.is_well is (state == "serving")
+
+
+def test_names_what_the_inventory_no_longer_names() -> None:
+    judged = status.judge(Way("gpu1"), {"services": [], "unnamed": ["vllm@old.service"]}, None)
+    assert judged.is_well
+    assert judged.to_json()["unnamed"] == ("vllm@old.service",)
 
 
 def test_a_host_that_cannot_be_asked_is_not_well() -> None:

@@ -43,5 +43,7 @@ def test_the_probe_lists_units_of_ours_alone(units: Path) -> None:
     (units / "ssh.service").write_text("[Service]\nUser=root\n")
     (units / "vllm.service").write_text(UNIT.format(user="vllm"))
     (units / "alias.service").symlink_to("vllm.service")
+    assert engine_files.unnamed(["vllm.service"]) == []
+    assert engine_files.unnamed([]) == ["vllm.service"]
     listed = host_probe.probe(0.0, None)["services"]
     assert [service["unit"] for service in listed] == ["vllm.service"]
