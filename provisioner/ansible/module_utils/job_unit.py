@@ -55,7 +55,7 @@ class Job:
         return told
 
     def _start(self, program: Path, verb: str, spec: dict[str, Any], limits: dict[str, object]) -> None:
-        write_json(self.spec, {**spec, "program": str(program), "result": str(self.result)}, 0o600)
+        self.give({**spec, "program": str(program), "result": str(self.result)})
         start_or_attach(
             self.unit,
             [sys.executable, str(program), verb, str(self.spec)],
@@ -68,6 +68,10 @@ class Job:
             },
             environment_file=self.environment_file,
         )
+
+    def give(self, spec: dict[str, Any]) -> None:
+        """Write the orders of the next start, for root alone."""
+        write_json(self.spec, spec, 0o600)
 
     def failure(self, now: UnitState, told: dict[str, Any]) -> JobFault:
         """Return why the unit failed, in its own words where it left some."""
