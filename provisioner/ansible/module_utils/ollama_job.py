@@ -183,6 +183,7 @@ def bring(spec: dict[str, Any]) -> None:
     """Bring about every model in doubt, and say what came of it."""
     with Progress(Path(spec["result"]), spec["title"]) as progress:
         home = Path(spec["result"]).parent
+        os.environ.update(spec["environment"])
         with private_server(spec["binary"], Path(spec["root"]), home) as api:
             work = Work(spec, api, progress)
             done = {}

@@ -74,7 +74,7 @@ def prepare(
         "staged": stage.paths,
         "linked": stage.linked,
         "limits": limits(root, readable, linked=bool(stage.linked)),
-        **{key: params[key] for key in ("attempts", "stall_seconds", "reserve_bytes")},
+        **{key: params[key] for key in ("environment", "attempts", "stall_seconds", "reserve_bytes")},
     }
 
 

@@ -27,7 +27,7 @@ class OllamaJob(Job):  # type: ignore[misc]  # known by another name while types
     """A unit that works as the engine's user; its notes lie in a directory of /run that is its own."""
 
     def __init__(self, unit: str, user: str, params: dict[str, Any]) -> None:
-        super().__init__(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
+        super().__init__(unit, Path(params["runtime"]), params["poll"])
         self.user = user
         self.result = Path(params["runtime"]).parent / unit / "state.json"
 

@@ -20,6 +20,7 @@ from ansible.module_utils.ollama_store import Store
 PULL, FILES, MODEL = "pull", "files", "model"
 WORDS = ("system", "template", "adapter", "parameters", "modelfile")
 ITEM_WORDS = ("name", "from", "preload", *WORDS)
+TRUE = ("true", "yes", "on", "1")
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
@@ -76,8 +77,45 @@ def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> li
 
 def names(service: dict[str, Any]) -> list[str]:
     """Return what a service's models are called."""
-    found = [main_name(service)]
-    found += [str(Name.parse(str(item.get("name")))) for item in service.get("engine_ollama_models") or ()]
+    return [main_name(service), *(_item_name(item) for item in service.get("engine_ollama_models") or ())]
+
+
+def preloaded(service: dict[str, Any]) -> list[str]:
+    """Return the further models that must be in memory before a service counts as up."""
+    items = service.get("engine_ollama_models") or ()
+    return [_item_name(item) for item in items if str(item.get("preload", "")).lower() in TRUE]
+
+
+def _item_name(item: dict[str, Any]) -> str:
+    if not item.get("name"):
+        raise JobFault("an item of engine_ollama_models has no name", "add one, such as name: smollm2:135m")
+    return str(Name.parse(str(item["name"])))
+
+
+def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Refuse services that make different models of one name in one directory: one would undo the other."""
+    own, root = _definitions(service), service["engine_ollama_models_dir"]
+    for other in others:
+        if other["unit"] == service["unit"] or other["engine_ollama_models_dir"] != root:
+            continue
+        for name, definition in _definitions(other).items():
+            if own.get(name, definition) != definition:
+                both = f"{service['unit']} and {other['unit']}"
+                raise JobFault(
+                    f"{both} make different models of the name {name} in {root}",
+                    "rename one in engine_ollama_models, or give it an engine_ollama_models_dir of its own",
+                )
+
+
+def _definitions(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    source = service["serve_model_source"]
+    main = {word: service.get(f"engine_ollama_{word}") for word in WORDS}
+    main["from"] = service["serve_model"] if source == "ollama" else f"{source}:{service['serve_model']}"
+    for name, item in zip(names(service), [main, *(service.get("engine_ollama_models") or ())]):
+        given = {word: item[word] for word in (*WORDS, "from") if item.get(word)}
+        origin = str(given.get("from") or name)
+        found[name] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
     return found
 
 
@@ -108,9 +146,7 @@ def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]
             near = difflib.get_close_matches(str(word), ITEM_WORDS, n=1)
             hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_WORDS)
             raise JobFault(f"{word} is not a word of an item of engine_ollama_models", hint)
-    if not item.get("name"):
-        raise JobFault("an item of engine_ollama_models has no name", "add one, such as name: smollm2:135m")
-    name, made = str(Name.parse(str(item["name"]))), changes(item, modelfiles)
+    name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
         return Wanted(name, FILES, origin, files=tuple(file_identities(origin)), changes=made)

@@ -15,13 +15,13 @@ description:
 options:
   state: {type: str, choices: [present, verified, pruned], required: true, description: What to do.}
   service: {type: dict, description: The service's words about its models; V(pruned) takes O(services).}
-  services: {type: list, elements: dict, default: [], description: Every service of the host, as O(service).}
+  services: {type: list, elements: dict, default: [], description: Every Ollama service of the host.}
   gguf: {type: str, default: "", description: GGUF file of the service's own model.}
   modelfiles: {type: dict, default: {}, description: Text of each Modelfile by the path that words name.}
   user: {type: str, default: ollama, description: User of the engine.}
   binary: {type: path, description: The ollama to bring models with.}
   registry: {type: str, default: "https://registry.ollama.ai", description: Registry or mirror.}
-  environment_file: {type: path, description: systemd environment file with proxies.}
+  environment: {type: dict, default: {}, description: Proxies of pulls.}
   attempts: {type: int, default: 5, description: Failures in a row that end a pull.}
   stall_seconds: {type: int, default: 90, description: Silence after which a pull is begun again.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
@@ -48,6 +48,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+name: {type: str, returned: present and verified, description: The service's own model as Ollama lists it.}
+preload: {type: list, elements: str, returned: present, description: Further models to load at the start.}
 models: {type: list, elements: str, returned: when present and finished, description: Models that changed.}
 repaired: {type: list, elements: str, returned: when present and finished, description: Wrong blobs.}
 removed: {type: list, elements: str, returned: pruned, description: Models that were removed.}
@@ -64,7 +66,13 @@ from ansible.module_utils.ollama_main import install
 from ansible.module_utils.ollama_record import read_record, records, write_record
 from ansible.module_utils.ollama_steps import differs, diffs, doubted, keep, prepare, unload
 from ansible.module_utils.ollama_unit import OllamaJob, limits, make_root
-from ansible.module_utils.ollama_wanted import names, wanted
+from ansible.module_utils.ollama_wanted import (
+    main_name,
+    names,
+    preloaded,
+    refuse_contradictions,
+    wanted,
+)
 from ansible.module_utils.transient_unit import TransientUnitError
 
 GROUPS = ["provision"]
@@ -83,11 +91,13 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     """Bring one service's models about as far as one call can."""
     params = module.params
     service, root = params["service"], params["service"]["engine_ollama_models_dir"]
+    refuse_contradictions(service, params["services"])
     record = read_record(root)
     models = wanted(service, params["gguf"], params["modelfiles"])
     doubts = doubted(models, record)
     job = job_of(params, service["unit"])
     result = {"changed": bool(doubts), "finished": True, "models": sorted(doubts), "repaired": []}
+    result.update(name=main_name(service), preload=preloaded(service))
     result["diff"] = diffs(models, doubts, record)
     if module.check_mode or not (doubts or job.running):
         return result
@@ -165,9 +175,11 @@ def rung(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
 
 def finish(module: AnsibleModule, found: dict[str, Any]) -> dict[str, Any]:
     """Fail with what is wrong, or return that nothing is."""
+    name = main_name(module.params["service"])
     if found["status"] == "failed":
-        module.fail_json(msg=found["evidence"], finished=True, provision={"rungs": [found], "next": APPLY})
-    return {"changed": False, "finished": True, "provision": {"rungs": [found]}}
+        provision = {"rungs": [found], "next": APPLY}
+        module.fail_json(msg=found["evidence"], finished=True, provision=provision, name=name)
+    return {"changed": False, "finished": True, "provision": {"rungs": [found]}, "name": name}
 
 
 def pruned(module: AnsibleModule) -> dict[str, Any]:
@@ -222,7 +234,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "user": {"default": "ollama"},
     "binary": {"type": "path"},
     "registry": {"default": "https://registry.ollama.ai"},
-    "environment_file": {"type": "path"},
+    "environment": {"type": "dict", "default": {}},
     "attempts": {"type": "int", "default": 5},
     "stall_seconds": {"type": "int", "default": 90},
     "reserve_bytes": {"type": "int", "default": 1073741824},
