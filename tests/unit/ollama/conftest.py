@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for the tests of Ollama's models: a registry, and an Ollama that stores what the real one does."""
+"""Stand-ins for the tests of Ollama's models: a registry, and an Ollama that stores as the real one does."""
 
 from __future__ import annotations
 
