@@ -135,11 +135,16 @@ def _version(service: Service) -> Iterator[Finding]:
         if not floor or not is_version or not value or values.is_deferred(value):
             continue
         try:
-            if Version(str(value)) < Version(floor):
+            if _parsed(value) < _parsed(floor):
                 reason = f"is below {floor}, the oldest safe version: {service.engine.minimum_safe_reason}"
                 yield _finding(service, name, reason, value, hint=f"set it to {floor} or newer")
         except InvalidVersion:
             yield _finding(service, name, "must be a version such as " + floor, value)
+
+
+def _parsed(version: object) -> Version:
+    """Read a version that may be a tag with letters before its number, such as b11146."""
+    return Version(re.sub(r"^[A-Za-z]+(?=[0-9])", "", str(version)))
 
 
 def _no_key(service: Service) -> Iterator[Finding]:
