@@ -78,3 +78,18 @@ def test_shows_what_the_command_knows_about_an_engine(role: Path) -> None:
     (role / "engine.yml").write_text("title: Paint | er\nformats: [oil, water]\n", encoding="utf-8")
     text = tree.readme_generator().render(role)
     assert "| `title` | `Paint \\| er` |\n| `formats` | `[oil, water]` |\n" in text
+
+
+def test_says_beside_a_word_what_its_engine_makes_of_it(role: Path) -> None:
+    engine = """\
+environment: {words: {PAINT_COLOR: paint_color}, allowed: [OIL_*]}
+limits: {paint_layers: {minimum: 1, maximum: 3}, paint_color: {pattern: "[a-z]+", meaning: a color}}
+profiles: {latency: {paint_layers: []}, memory: {paint_color: red}}
+"""
+    (role / "engine.yml").write_text(engine, encoding="utf-8")
+    text = tree.readme_generator().render(role)
+    assert "One of `red`, `blue`. Must be a color. In `serve_env`: `PAINT_COLOR`. |" in text
+    assert "Layers, the lowest first. Limits: minimum 1, maximum 3. |" in text
+    assert "| Key | Value |\n| --- | --- |\n| `environment.allowed` | `[OIL_*]` |\n\n" in text
+    assert "| Word | latency | memory |\n" in text
+    assert "| `paint_color` |  | `red` |\n" in text
