@@ -6,12 +6,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import ansible.module_utils
 import pytest
 
 pytest_plugins = ["tests.distribution"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"
+
+# Modules find this project's module_utils as Ansible's wrapper lets them on a host.
+ansible.module_utils.__path__.append(str(CHECKOUT / "provisioner/ansible/module_utils"))
 
 # What a developer may have exported, and what must not change the outcome of a test.
 FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")

@@ -13,13 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-OURS = str(CHECKOUT / "provisioner" / "ansible" / "module_utils")
-if OURS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(OURS)
 
 
 @dataclass
