@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# This checkout's command, whatever is installed beside the interpreter.
+PROVISION = (sys.executable, "-m", "provisioner")
 COMMANDS = Path(sys.executable).parent
 
 
@@ -63,7 +65,7 @@ def _options() -> argparse.Namespace:
 def _runners(inventory: Path) -> tuple[Runner, Runner]:
     site = CHECKOUT / "playbooks/site.yml"
     return (
-        Runner("provision", (str(COMMANDS / "provision"), "apply", "--yes", str(inventory))),
+        Runner("provision", (*PROVISION, "apply", "--yes", str(inventory))),
         Runner("ansible-playbook", (str(COMMANDS / "ansible-playbook"), "-i", str(inventory), str(site))),
     )
 
@@ -87,7 +89,7 @@ def _converged(runners: Sequence[Runner], repeat: int) -> Row:
 
 
 def _lab(verb: str, inventory: Path) -> None:
-    _run((str(COMMANDS / "provision"), "lab", verb, str(inventory)))
+    _run((*PROVISION, "lab", verb, str(inventory)))
 
 
 def _timed(runner: Runner) -> float:
