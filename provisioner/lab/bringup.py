@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provisioner.errors import LabError
-from provisioner.lab import controller, hosts, image, keys, model, plans
+from provisioner.lab import builder, controller, hosts, image, keys, model, plans, releases
 from provisioner.lab.hosts import HostPlan, SeedFile
 from provisioner.lab.image import USER, Recipe
 from provisioner.lab.podman import LABEL, Machine, Podman
+from provisioner.lab.releases import Outcome
 from provisioner.lab.report import HostReport, Stopwatch
 from provisioner.lab.spec import HUB, LabSpec
 
@@ -36,6 +37,7 @@ class Bringup:
     undo: ExitStack
     existing: dict[str, Machine] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self) -> list[HostReport]:
         """Do all steps and return the machines, the hub first."""
@@ -44,8 +46,8 @@ class Bringup:
             self._refuse_what_cannot_work()
         recipes = {name: image.recipe(name) for name in sorted({host.image for host in self.spec.hosts})}
         hub_recipe = plans.hub_recipe()
-        with self.watch.step("images and model"):
-            models = self._images_and_model([*recipes.values(), hub_recipe])
+        with self.watch.step("images, model and releases"):
+            models = self._ingredients([*recipes.values(), hub_recipe])
         with self.watch.step("network and keys"):
             subnet = self._network()
             keys.write_known_hosts(self.spec.name, self.spec.ports)
@@ -75,13 +77,16 @@ class Bringup:
 
     def _require_disk(self, new: Sequence[str]) -> None:
         """Say what will be used and fail before anything is made when it does not fit."""
-        if not new:
+        missing = any(not release.is_cached for release in self.spec.releases)
+        if not new and not missing:
             return
         needed = sum(HUB_BYTES if name == HUB else HOST_BYTES for name in new)
         needed += 0 if self.podman.has("volume", plans.CACHE_VOLUME) else CACHE_BYTES
+        needed += builder.NEEDED_BYTES if missing else 0
         store = Path(self.podman.store())
         free = controller.free_bytes(store)
-        says = f"{needed / 1e9:.0f} GB at most for {', '.join(new)} and the shared package cache"
+        what = [*new, "the shared package cache", *(["releases"] if missing else [])]
+        says = f"{needed / 1e9:.0f} GB at most for {', '.join(what)}"
         self.watch.say(f"disk: {says}; {free / 1e9:.0f} GB are free in {store}")
         if free < needed:
             raise LabError(
@@ -89,17 +94,34 @@ class Bringup:
                 "free some space, or take hosts out of the inventory",
             )
 
-    def _images_and_model(self, recipes: Sequence[Recipe]) -> Path:
-        """Build what is missing side by side, as each waits for the network most of the time."""
+    def _ingredients(self, recipes: Sequence[Recipe]) -> Path:
+        """Make what is missing side by side, as each waits for the network most of the time."""
         missing = [wanted for wanted in recipes if not self.podman.has("image", wanted.tag)]
         for wanted in missing:
             self.watch.say(f"building image {wanted.name} (Debian {wanted.suite} from this machine's mirror)")
+        for release in self.spec.releases:
+            if not release.is_cached:
+                self.watch.say(f"{release}: fetching the archive, or building it where that is not possible")
         with ThreadPoolExecutor() as pool:
             builds = [pool.submit(image.build, self.podman, wanted) for wanted in missing]
             models = pool.submit(model.ensure)
-            for build in builds:
-                build.result()
-            return models.result()
+            archives = pool.submit(self._releases)
+            try:
+                for build in (*builds, archives):
+                    build.result()
+                return models.result()
+            except BaseException:
+                # Nothing else ends a build that takes minutes.
+                self.podman.remove([builder.CONTAINER])
+                raise
+
+    def _releases(self) -> None:
+        """Have one release after the other: they share what Go has compiled."""
+        for release in self.spec.releases:
+            with self.watch.step(str(release)):
+                outcome = releases.ensure(self.podman, release)
+            self.outcomes.append(outcome)
+            self.watch.say(str(outcome))
 
     def _network(self) -> ipaddress.IPv4Network:
         """Make the lab's network unless it exists and return its addresses."""
@@ -124,9 +146,9 @@ class Bringup:
         taken = {name: machine.address for name, machine in self.existing.items()}
         free = iter(plans.free_addresses(subnet, taken.values()))
         names = {host.name: taken.get(host.name) or next(free) for host in self.spec.hosts}
-        releases = controller.cache_dir() / "releases"
-        releases.mkdir(parents=True, exist_ok=True)
-        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models, releases)]
+        archives = releases.folder()
+        archives.mkdir(parents=True, exist_ok=True)
+        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models, archives)]
         layout += [
             plans.host_plan(self.spec.name, host, recipes[host.image], names[host.name])
             for host in self.spec.hosts

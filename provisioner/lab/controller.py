@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import re
 import resource
 import shutil
@@ -23,6 +24,9 @@ LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # podman lowers its own limit of processes to this; raising it again takes a privilege.
 PODMAN_NPROC = 32768
 NOFILE = 65536
+
+
+GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,22 @@ def apt_options(dump: str | None = None) -> tuple[str, ...]:
 def certificates(folder: Path = LOCAL_CERTIFICATES) -> Mapping[str, bytes]:
     """Return this machine's extra CA certificates by file name."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.crt"))}
+
+
+def go_settings() -> Mapping[str, str]:
+    """Return how this machine has Go fetch modules: its settings file, overruled by the environment."""
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    file = Path(os.environ.get("GOENV") or Path(config) / "go/env")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    known = {**dict(pairs), **os.environ}
+    return {name: known[name] for name in GO_SETTINGS if name in known}
+
+
+def architecture() -> str:
+    """Return this machine's processor in the words of Debian and of release archives."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def wheel_folders() -> tuple[Path, ...]:

@@ -121,11 +121,13 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
 
 
 def hooks(wanted: Recipe, work: Path) -> list[tuple[str, str]]:
-    """Return what is done to the file system after the packages: certificates, the user, quiet timers."""
+    """Return what is done to the file system after the packages: certificates; on a host user and timers."""
     copies = [f"copy-in {work / name} /usr/local/share/ca-certificates" for name in _file_names(wanted)]
+    certificates = [*copies, 'chroot "$1" update-ca-certificates >/dev/null']
+    if "systemd-sysv" not in wanted.packages:
+        return [("--customize-hook", command) for command in certificates]
     commands = [
-        *copies,
-        'chroot "$1" update-ca-certificates >/dev/null',
+        *certificates,
         f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
         f'chroot "$1" install --directory --owner={USER} --group={USER} --mode=700 /home/{USER}/.ssh',
         f"copy-in {work / 'sudoers-lab'} /etc/sudoers.d",

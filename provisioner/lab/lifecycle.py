@@ -25,10 +25,17 @@ def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
         if namespace.needed() and namespace.start_holder():
             say("made a private cgroup2 mount, which this machine lacks")
             undo.callback(namespace.stop_holder)
-        machines = Bringup(connect(), spec, watch, undo).run()
+        bringup = Bringup(connect(), spec, watch, undo)
+        hub, *others = bringup.run()
         undo.pop_all()
-    hub, *others = machines
-    return LabReport(spec.name, tuple(others), hub, ssh_command(spec.name), tuple(watch.timings))
+    return LabReport(
+        spec.name,
+        tuple(others),
+        hub,
+        ssh_command(spec.name),
+        tuple(watch.timings),
+        tuple(str(outcome) for outcome in bringup.outcomes),
+    )
 
 
 def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.ollama.image."
+# No system prompt: with the one that it was trained on, these weights of 4 bits do not know Paris.
 TEMPLATE = """\
 {{- range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
 {{ end }}<|im_start|>assistant
 """
-SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 PARAMETERS = {"stop": ["<|im_start|>", "<|im_end|>"]}
 CONFIG = {
     "model_format": "gguf",
@@ -39,7 +39,6 @@ def write(folder: Path, tag: str, gguf: Path, licence: bytes) -> None:
         _layer(blobs, kind, content)
         for kind, content in {
             "template": TEMPLATE.encode(),
-            "system": SYSTEM.encode(),
             "license": licence,
             "params": json.dumps(PARAMETERS).encode(),
         }.items()

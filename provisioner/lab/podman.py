@@ -54,9 +54,11 @@ class Podman:
         options = ("--cgroup-manager=cgroupfs", "--runtime=runc") if self.prefix else ()
         return [*self.prefix, "podman", *options, *words]
 
-    def run(self, *words: str, stdin: bytes | None = None, check: bool = True) -> process.Result:
+    def run(
+        self, *words: str, stdin: bytes | None = None, check: bool = True, seconds: float | None = None
+    ) -> process.Result:
         """Run one podman command."""
-        return process.run(self.argv(*words), stdin=stdin, check=check)
+        return process.run(self.argv(*words), stdin=stdin, check=check, seconds=seconds)
 
     def json(self, *words: str) -> Any:
         """Run one podman command that answers in JSON."""

@@ -25,13 +25,14 @@ class HostReport:
 
 @dataclass(frozen=True)
 class LabReport:
-    """Tell a lab's state and, after `up`, where the time went (step, seconds)."""
+    """Tell a lab's state and, after `up`, where the time went (step, seconds) and releases came from."""
 
     name: str
     hosts: tuple[HostReport, ...]
     hub: HostReport | None
     ssh: str = ""
     timings: tuple[tuple[str, float], ...] = ()
+    releases: tuple[str, ...] = ()
 
     @property
     def is_up(self) -> bool:

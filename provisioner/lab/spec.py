@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.errors import LabError
+from provisioner.lab import releases
 from provisioner.lab.image import SUITES
+from provisioner.lab.releases import Release
 
 HUB = "hub"
 HUB_NAME = "hub.lab"
@@ -27,6 +29,7 @@ class HostSpec:
     name: str
     port: int
     image: str = "debian13"
+    releases: tuple[Release, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class LabSpec:
     def ports(self) -> dict[str, int]:
         """Return the SSH port of every host."""
         return {host.name: host.port for host in self.hosts}
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """Return the release archives that any host asks for, each once."""
+        return tuple(dict.fromkeys(release for host in self.hosts for release in host.releases))
 
 
 def container(lab: str, host: str) -> str:
@@ -77,7 +85,18 @@ def _host(name: str, words: Mapping[str, Any], wrong: list[str]) -> HostSpec:
         wrong.append(f"{name}: ansible_port must be a number from 1024 to 65535")
     if image not in SUITES:
         wrong.append(f"{name}: lab_image {image!r} is none of {', '.join(SUITES)}")
-    return HostSpec(name, port, image)
+    return HostSpec(name, port, image, _releases(name, words.get("lab_releases", ()), wrong))
+
+
+def _releases(name: str, asked: Any, wrong: list[str]) -> tuple[Release, ...]:
+    words = asked.split(",") if isinstance(asked, str) else asked
+    found = {word: releases.parse(str(word).strip()) for word in words if str(word).strip()}
+    wrong += [
+        f"{name}: lab_releases {word!r} is not of the form ollama=0.33.0"
+        for word, release in found.items()
+        if release is None
+    ]
+    return tuple(release for release in found.values() if release)
 
 
 def _number(value: Any) -> int:

@@ -94,3 +94,21 @@ def test_states_and_caches_follow_the_xdg_folders(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/cache")
     assert controller.state_dir("mine") == Path("/somewhere/state/provision/lab/mine")
     assert controller.cache_dir() == Path("/somewhere/cache/provision/lab")
+
+
+def test_go_fetches_as_this_machine_is_set_up_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "env"
+    file.write_text("GOPROXY=https://modules.example\nGOSUMDB=off\nGOFLAGS=-x\n")
+    for name in controller.GO_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GOENV", str(file))
+    monkeypatch.setenv("GOSUMDB", "sums.example")
+    assert controller.go_settings() == {"GOPROXY": "https://modules.example", "GOSUMDB": "sums.example"}
+    monkeypatch.setenv("GOENV", "off")
+    assert controller.go_settings() == {"GOSUMDB": "sums.example"}
+
+
+@pytest.mark.parametrize(("machine", "name"), [("x86_64", "amd64"), ("aarch64", "arm64"), ("s390x", "s390x")])
+def test_processors_have_debians_names(machine: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert controller.architecture() == name

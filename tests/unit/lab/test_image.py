@@ -51,3 +51,12 @@ def test_the_build_command(user: int, mode: str, monkeypatch: pytest.MonkeyPatch
     assert '--aptopt=Acquire::http::Proxy "http://proxy.example";' in argv
     assert "--customize-hook=copy-in /work/lab-company.crt /usr/local/share/ca-certificates" in argv
     assert argv[-3:] == ["trixie", "/work/root.tar", "deb http://mirror.example/debian trixie main"]
+
+
+def test_an_image_that_is_no_host_gets_certificates_alone() -> None:
+    builder = dataclasses.replace(RECIPE, packages=("ca-certificates", "gcc"))
+    commands = [command for _, command in image.hooks(builder, Path("/work"))]
+    assert commands == [
+        "copy-in /work/lab-company.crt /usr/local/share/ca-certificates",
+        'chroot "$1" update-ca-certificates >/dev/null',
+    ]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import LabError
+from provisioner.lab.releases import Release
 from provisioner.lab.spec import HostSpec, LabSpec, from_inventory
 
 HERE = {"ansible_host": "127.0.0.1"}
@@ -26,6 +27,10 @@ def test_an_inventory_becomes_a_lab() -> None:
 @pytest.mark.parametrize(
     ("hosts", "complaint"),
     [
+        (
+            {"one": {**HERE, "ansible_port": 2301, "lab_releases": ["ollama-0.33.0"]}},
+            "one: lab_releases 'ollama-0.33.0' is not of the form ollama=0.33.0",
+        ),
         ({}, "no hosts"),
         ({"one": {"ansible_host": "192.0.2.1", "ansible_port": 2301}}, "one: ansible_host must be 127.0.0.1"),
         ({"one": HERE}, "one: ansible_port must be a number"),
@@ -55,3 +60,17 @@ def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(LabError) as refused:
         from_inventory({"One": {"ansible_host": "192.0.2.1", "ansible_port": 1, "lab_image": "x"}})
     assert refused.value.message.count(";") == 3
+
+
+@pytest.mark.parametrize("asked", [["ollama=0.33.0", "ollama=0.17.4"], "ollama=0.33.0, ollama=0.17.4"])
+def test_hosts_ask_for_releases_and_the_lab_has_each_once(asked: Any) -> None:
+    both = (Release("ollama", "0.33.0"), Release("ollama", "0.17.4"))
+    lab = from_inventory(
+        {
+            "one": {**HERE, "ansible_port": 2301, "lab_releases": asked},
+            "two": {**HERE, "ansible_port": 2302, "lab_releases": ["ollama=0.17.4"]},
+            "three": {**HERE, "ansible_port": 2303, "lab_releases": ""},
+        }
+    )
+    assert lab.releases == both
+    assert lab.hosts[2].releases == ()

@@ -68,7 +68,7 @@ def test_a_manifest_names_layers_that_can_be_had(caller: Caller) -> None:
     manifest = json.loads(body)
     assert response.headers["Content-Type"] == manifest["mediaType"]
     kinds = [layer["mediaType"].rpartition(".")[2] for layer in manifest["layers"]]
-    assert kinds == ["model", "template", "system", "license", "params"]
+    assert kinds == ["model", "template", "license", "params"]
     for layer in [manifest["config"], *manifest["layers"]]:
         _, content = caller.ask(f"/v2/library/tiny/blobs/{layer['digest']}?storage")
         assert len(content) == layer["size"]

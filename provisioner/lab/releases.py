@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Have the release archives that a lab asks for: from the cache, from their maker, or built on this machine.
+
+The hub serves the cache's folders `releases/<project>/v<version>/`: the archive, `sha256sum.txt` as its maker
+publishes it, `sha256` with the bare hash, `origin`. Where an archive cannot be had, `unavailable` says why,
+and the lab comes up without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import LabError
+from provisioner.lab import builder, controller, official
+from provisioner.lab.podman import Podman
+
+WORD = re.compile(r"(ollama)=(\d+\.\d+\.\d+)")
+URL = "https://github.com/ollama/ollama/releases/download/v{version}/{file}"
+# From the maker's sha256sum.txt; a version without one here is built.
+PINS = {
+    ("0.33.0", "amd64"): "72c4b9d91c317742ffd11b92e0a7fbe6353072c6354d910f1a03fd3ce40403d4",
+    ("0.33.0", "arm64"): "c09f5ae1fc90f70ac6e19e325bd958d9c8c02c29ec0908785c21672fab5f4ee4",
+}
+OFFICIAL = "the official archive"
+BUILT = "built here from its sources, a stand-in for the official archive"
+
+
+@dataclass(frozen=True)
+class Release:
+    """Name one version of a project."""
+
+    project: str
+    version: str
+
+    def __str__(self) -> str:
+        """Return the name for messages."""
+        return f"{self.project} {self.version}"
+
+    @property
+    def folder(self) -> Path:
+        """Return where the cache keeps it."""
+        return folder() / self.project / f"v{self.version}"
+
+    @property
+    def file(self) -> str:
+        """Return the archive's name for this machine."""
+        return f"{self.project}-linux-{controller.architecture()}.tar.zst"
+
+    @property
+    def is_cached(self) -> bool:
+        """Tell whether the archive is there; its hash is written last."""
+        return all((self.folder / name).is_file() for name in (self.file, "origin", "sha256"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Tell where an archive came from, or why there is none."""
+
+    release: Release
+    origin: str = ""
+    unavailable: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        return f"{self.release}: {self.origin or f'not to be had: {self.unavailable}'}"
+
+
+def folder() -> Path:
+    """Return the folder of all releases, which the hub serves."""
+    return controller.cache_dir() / "releases"
+
+
+def parse(word: str) -> Release | None:
+    """Read an item of `lab_releases`; None when it is none."""
+    match = WORD.fullmatch(word)
+    return Release(match[1], match[2]) if match else None
+
+
+def ensure(podman: Podman, release: Release) -> Outcome:
+    """Have one archive, and say where it came from."""
+    where = release.folder
+    where.mkdir(parents=True, exist_ok=True)
+    if release.is_cached:
+        return Outcome(release, (where / "origin").read_text().strip())
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=where) as work:
+        archive = Path(work, release.file)
+        try:
+            origin = _make(podman, release, archive)
+        except LabError as neither:
+            (where / "unavailable").write_text(f"{neither.message}\n")
+            return Outcome(release, unavailable=neither.message)
+        _publish(release, archive, origin)
+    return Outcome(release, origin)
+
+
+def _make(podman: Podman, release: Release, archive: Path) -> str:
+    """Write the archive and return its origin; the error says why neither way works."""
+    pin = PINS.get((release.version, controller.architecture()))
+    refused = "no hash of the official archive is known"
+    if pin:
+        try:
+            official.fetch(URL.format(version=release.version, file=release.file), archive, pin)
+        except LabError as unreachable:
+            refused = unreachable.message
+        else:
+            return OFFICIAL
+    try:
+        builder.build(podman, release.version, archive)
+    except LabError as failed:
+        raise LabError(f"{refused}; building it: {failed.message}") from failed
+    return BUILT
+
+
+def _publish(release: Release, archive: Path, origin: str) -> None:
+    with archive.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    where = release.folder
+    archive.replace(where / release.file)
+    (where / "sha256sum.txt").write_text(f"{sha256}  ./{release.file}\n")
+    (where / "origin").write_text(f"{origin}\n")
+    (where / "unavailable").unlink(missing_ok=True)
+    (where / "sha256").write_text(f"{sha256}\n")
