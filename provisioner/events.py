@@ -61,6 +61,7 @@ class Payload:
     next: str | None = None
     answer: Reply | None = None
     warning: tuple[str, ...] = ()
+    skipped: str | None = None
 
 
 @dataclass(frozen=True)

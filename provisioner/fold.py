@@ -58,6 +58,10 @@ class Fold:
         """Return what stopped the host, or None."""
         return next(iter(self._hosts[host].failures), None)
 
+    def left_out(self, host: str) -> str:
+        """Return why the inventory leaves the host out, or an empty text."""
+        return self._hosts[host].left_out
+
     def cell(self, host: str, phase: str) -> r.Cell:
         """Return how far a phase is on a host; running and waiting come on top of a report's outcomes."""
         return self._hosts[host].cell(phase, self._course)
@@ -141,7 +145,7 @@ class Fold:
         final = {RUNNING: r.INTERRUPTED, WAITING: r.NOT_REACHED}
         cells = (self.cell(name, phase) for phase in self.phases)
         settled = tuple(replace(cell, outcome=final.get(cell.outcome, cell.outcome)) for cell in cells)
-        return r.HostReport(name, settled, self._hosts[name].counts)
+        return r.HostReport(name, settled, self._hosts[name].counts, self.left_out(name))
 
     def _clocked(self) -> dict[str, float]:
         if self._phase_since is None or self._last is None:

@@ -30,6 +30,8 @@ def _suite(suite: ET.Element, host: HostReport, report: Report) -> None:
         for failure in report.failures:
             if failure.host == host.name:
                 _failure(suite, failure)
+    if host.skipped and not len(suite):
+        _case(suite, host.name, "verified", "skipped").set("message", one_line(host.skipped))
     if not len(suite):
         _case(suite, host.name, "verified", "failure").set("message", "this host was not verified")
     suite.set("tests", str(len(suite)))

@@ -31,11 +31,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class HostReport:
-    """Tell how each phase ended on a host, with Ansible's own counts."""
+    """Tell how each phase ended on a host, with Ansible's own counts; `skipped` says why it was left out."""
 
     name: str
     cells: tuple[Cell, ...]
     counts: Counts = field(default_factory=Counts)
+    skipped: str = ""
 
     @property
     def outcome(self) -> str:
@@ -160,6 +161,11 @@ class Report:
     def unhealthy(self) -> tuple[Rung, ...]:
         """Return the rungs that failed."""
         return tuple(rung for rung in self.rungs if rung.status == FAILED)
+
+    @property
+    def skipped(self) -> tuple[HostReport, ...]:
+        """Return the hosts that the inventory itself leaves out."""
+        return tuple(host for host in self.hosts if host.skipped)
 
     @property
     def missed(self) -> tuple[str, ...]:

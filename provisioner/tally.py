@@ -58,6 +58,7 @@ class HostTally:
     rescued: int = 0
     counts: Counts = field(default_factory=Counts)
     now: Now | None = None
+    left_out: str = ""
 
     @property
     def failures(self) -> tuple[r.Failure, ...]:
@@ -81,6 +82,7 @@ class HostTally:
     def end(self, event: Result) -> None:
         """Take in the result of a task, or of one item of its loop."""
         bad = event.status in (r.FAILED, r.UNREACHABLE)
+        self.left_out = event.provision.skipped or self.left_out
         if event.item is not None:
             self.items += [failure_of(event)] if bad and not event.ignored else []
             return
@@ -100,7 +102,8 @@ class HostTally:
         """Return how far a phase is on this host."""
         tally = self.phases.get(phase, PhaseTally())
         changed, tasks = tally.results.get(r.CHANGED, 0), sum(tally.results.values())
-        return r.Cell(phase, self._outcome(phase, tally, course), changed, tasks)
+        left_out = self.left_out and not self.failures
+        return r.Cell(phase, r.SKIPPED if left_out else self._outcome(phase, tally, course), changed, tasks)
 
     def _outcome(self, phase: str, tally: PhaseTally, course: Course) -> str:
         failures = self.failures

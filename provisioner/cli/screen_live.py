@@ -82,7 +82,7 @@ class LiveTable:
         if trouble:
             return host_text(trouble.message, STYLE_BAD, 300)
         if not now:
-            return Text("")
+            return host_text(self.fold.left_out(host), "dim", 300)
         told = transfer(now.transfer) if now.transfer else ""
         if not told and now.attempt:
             told = f"try {now.attempt}" + (f" of {now.attempts}" if now.attempts else "")

@@ -29,6 +29,7 @@ class PlainScreen:
         self._ladder = ladder
         self._told: dict[str, float] = {}
         self._items: set[tuple[str, str, str]] = set()
+        self._skipped: set[str] = set()
 
     def __enter__(self) -> Self:
         """Begin; make sure that every line can be written."""
@@ -66,6 +67,9 @@ class PlainScreen:
     def _result(self, event: Result) -> None:
         if event.status in (r.FAILED, r.UNREACHABLE) and not event.ignored:
             self._failure(event)
+        elif event.provision.skipped and event.host not in self._skipped:
+            self._skipped.add(event.host)
+            self._line(f"skipped {event.host}: {event.provision.skipped}", "dim")
         elif event.status == r.CHANGED and event.item is None:
             self._line(f"changed {event.host}: {event.task}", "yellow")
         if self._diff and event.diff:

@@ -25,7 +25,8 @@ def show_report(report: r.Report, console: Console, *, ladder: bool = False) -> 
     """Print the report; with `ladder` each rung of the verification, else only what failed there."""
     forgive(console)
     _matrix(report, console)
-    sections = (_rungs(report, console, every=ladder), _answers(report), _warnings(report), _failures(report))
+    rungs = _rungs(report, console, every=ladder)
+    sections = (rungs, _answers(report), _warnings(report), _skipped(report), _failures(report))
     for section in sections:
         lines = list(section)
         if lines:
@@ -92,6 +93,12 @@ def _warnings(report: r.Report) -> Iterator[Text]:
         yield Text.assemble(("! ", "yellow"), host_text(f"{warning.host} · {warning.text}"))
 
 
+def _skipped(report: r.Report) -> Iterator[Text]:
+    for host in report.skipped:
+        yield Text.assemble(("skipped ", "bold"), host_text(host.name, "bold"))
+        yield Text.assemble("  ", host_text(host.skipped))
+
+
 def _failures(report: r.Report) -> Iterator[Text]:
     for failure in report.failures:
         item = f" · {failure.item}" if failure.item else ""
@@ -135,6 +142,7 @@ def _end(report: r.Report) -> Iterator[Text]:
         f"{report.changed} {'would change' if report.check else 'changed'}",
     ]
     parts += [f"{bad} stopped"] if bad else []
+    parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
     parts += [f"{len(report.missed)} left aside"] if report.missed and report.complete else []
     parts += [] if report.complete else ["cut short"]
     style = {0: "bold green", 1: "bold red", 2: "bold yellow"}[report.exit_code]

@@ -51,3 +51,13 @@ def test_a_host_that_never_came_to_its_rungs_fails() -> None:
 
 def test_text_of_a_hostile_host_stays_well_formed() -> None:
     assert suites("hostile")["alpha"].get("failures") == "1"
+
+
+def test_a_host_that_is_left_out_is_skipped_with_its_reason() -> None:
+    suite = suites("left_out")["alpha"]
+    skipped = suite.find(".//skipped")
+    assert skipped is not None
+    assert (
+        skipped.get("message") == "no archive of this engine can be had: its release server does not answer"
+    )
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["1", "0", "1"]

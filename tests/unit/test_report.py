@@ -165,3 +165,19 @@ def test_live_states_before_the_end() -> None:
     now = folding.now("alpha")
     assert now is not None
     assert (now.task, now.since, now.attempt, now.attempts) == ("Install", 2.0, 1, 9)
+
+
+def test_a_host_that_the_inventory_leaves_out_is_no_failure() -> None:
+    report = fold(recorded("left_out"), hosts=["alpha"], phases=PHASES)
+    assert outcomes(report) == {"alpha": ["skipped"] * 5}
+    assert [host.skipped for host in report.skipped] == [
+        "no archive of this engine can be had: its release server does not answer"
+    ]
+    assert (report.missed, report.failures, report.exit_code) == ((), (), 0)
+
+
+def test_a_host_that_is_left_out_is_so_in_phases_that_never_came() -> None:
+    told = [event for event in recorded("left_out") if not isinstance(event, events.PhaseStart)]
+    report = fold(told, hosts=["alpha"], phases=PHASES)
+    assert outcomes(report) == {"alpha": ["skipped"] * 5}
+    assert report.missed == ()

@@ -266,3 +266,12 @@ def test_durations(seconds: float, shown: str) -> None:
 )
 def test_transfers(told: events.Transfer, shown: str) -> None:
     assert transfer(told) == shown
+
+
+def test_the_live_table_says_why_a_host_is_left_out() -> None:
+    folding = Fold(["alpha"], PHASES)
+    for event in recorded("left_out"):
+        folding.add(event)
+    assert any(
+        line.startswith("alpha") and "no archive of this engine" in line for line in drawn(folding, 120)
+    )

@@ -36,6 +36,7 @@ PAYLOAD = {
     "consent": [None],
     "warning": [None],
     "next": None,
+    "skipped": None,
 }
 
 
