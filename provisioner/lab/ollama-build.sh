@@ -10,7 +10,8 @@ module=github.com/ollama/ollama
 # The module proxy leaves out folders named vendor, and with it this header.
 header=github.com/gen2brain/malgo@v0.11.24
 
-stage=$(mktemp -d)
+# A place of its own in a container that is new; always the same, for compilers write down where they were.
+stage=/tmp/release
 mkdir -p "$stage/bin" "$stage/lib/ollama" "$stage/include/miniaudio"
 folder() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p'; }
 
