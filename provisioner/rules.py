@@ -165,7 +165,7 @@ def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
 def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
     """Find the host's words that name a file on this machine which is not there."""
     for name, value in given.items():
-        if name.endswith("_token_file") and value and not values.is_deferred(value):
+        if name.endswith(("_token_file", "_netrc_file")) and value and not values.is_deferred(value):
             path = Path(str(value)).expanduser()
             if not path.is_absolute():
                 yield Finding(name, "must be an absolute path on this machine", value, True)

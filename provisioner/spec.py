@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.vars.reserved import get_reserved_names
 
-from provisioner import engines, rules, services, values, words
+from provisioner import conda, engines, rules, services, values, words
 from provisioner.errors import InventoryError, Problem
 from provisioner.findings import Finding
 from provisioner.inventory import Inventory
@@ -116,7 +116,7 @@ class _Checker:
         resolved = services.resolve(own, self._defaults)
         findings = [*_unknown_words(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
-        findings += rules.controller_files(own)
+        findings += [*rules.controller_files(own), *conda.check(own)]
         return resolved.services, tuple(findings)
 
 

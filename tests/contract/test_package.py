@@ -20,7 +20,7 @@ ROWS = (
     ("", "content", "errors", "findings", "hostkeys", "login", "parallel", "plain", "typed", "unreachable"),
     ("engines", "inventory", "rundir", "settings", "words"),
     ("events", "locks", "origins", "values"),
-    ("environment", "knobs", "models", "profiles", "rules", "services", "spec"),
+    ("conda", "environment", "knobs", "models", "profiles", "rules", "services", "spec"),
     ("fold", "junit", "plan", "report", "run", "tally"),
     ("reach",),
     ("remote",),

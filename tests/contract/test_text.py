@@ -10,7 +10,8 @@ import pytest
 
 from tests.contract import tree
 
-# Hosts that a text may name: documentation, standards, the hubs that are the product's subject, and loopback.
+# Hosts that a text may name: documentation, standards, loopback, and the hubs and installers that are the
+# product's subject.
 HOSTS = {
     "127.0.0.1",
     "[::1]",
@@ -27,6 +28,7 @@ HOSTS = {
     "localhost",
     "modelscope.cn",
     "registry.ollama.ai",
+    "repo.anaconda.com",
     "semver.org",
     "www.apache.org",
     "www.modelscope.cn",

@@ -7,6 +7,7 @@ import base64
 import re
 import socket
 import ssl
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, responses
 from time import time
@@ -29,13 +30,25 @@ HANDLERS = (
 )
 PASSING = (408, 425, 429)
 REMEDIES = {
-    401: "give user and password in the URL, as https://user:password@host/…",
     403: "check that this host and the user in the URL may fetch it",
     404: "check the version and the URL: there is no such file",
     407: "give user and password in the proxy's URL",
     410: "check the version and the URL: the file has been withdrawn",
 }
 TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+@dataclass(frozen=True)
+class Words:
+    """Name the words of the inventory that a failed download may be mended with."""
+
+    url: str = "release_archive_url"
+    ca_bundle: str = "release_archive_ca_bundle"
+    environment: str = "release_archive_environment"
+    login: str = "give user and password in the URL, as https://user:password@host/…"
+
+
+ARCHIVE = Words()
 
 
 class Passing(Exception):
@@ -49,7 +62,8 @@ class Passing(Exception):
 class Source:
     """A URL, its credentials apart; as text it shows nothing that may be secret."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, words: Words = ARCHIVE, login: tuple[str, str] | None = None) -> None:
+        self.words = words
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -58,7 +72,7 @@ class Source:
             parts, host, port = urlsplit(""), "", None
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
             raise JobFault(
-                "release_archive_url is not the address of a file on a web server",
+                f"{words.url} is not the address of a file on a web server",
                 "give it as https://host/path; it is not shown here because it may hold a password",
             )
         place = f"[{host}]" if ":" in host else host
@@ -68,7 +82,9 @@ class Source:
         self._shown = urlunsplit((parts.scheme, place, parts.path, "", "")) + ("?…" if parts.query else "")
         self._credentials = ""
         if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            login = (unquote(parts.username), unquote(parts.password or ""))
+        if login:
+            pair = ":".join(login)
             self._credentials = "Basic " + base64.b64encode(pair.encode()).decode()
 
     def __str__(self) -> str:
@@ -82,7 +98,7 @@ class Source:
         if self._credentials:
             # Not for the host of a redirection.
             asked.add_unredirected_header("Authorization", self._credentials)
-        check_proxies()
+        check_proxies(self.words)
         opener = request.OpenerDirector()
         for handler in HANDLERS:
             opener.add_handler(handler())
@@ -97,13 +113,13 @@ class Source:
             raise network_fault(error, self, seconds) from error
 
 
-def check_proxies() -> None:
+def check_proxies(words: Words) -> None:
     """Refuse a proxy that speaks another protocol."""
     for scheme, proxy in request.getproxies().items():
         if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
             raise JobFault(
                 f"the proxy for {scheme} addresses is none that speaks HTTP",
-                f"set {scheme}_proxy in release_archive_environment to http://host:port",
+                f"set {scheme}_proxy in {words.environment} to http://host:port",
             )
 
 
@@ -113,6 +129,8 @@ def status_fault(status: int, headers: Any, source: Source) -> Passing | JobFaul
     if status in PASSING or status >= 500:
         return Passing(named, seconds_of(headers.get("Retry-After") if headers else None))
     remedy = REMEDIES.get(status, "check the URL and what answers there")
+    if status == 401:
+        remedy = source.words.login
     return JobFault(f"{source} cannot be fetched: {named}", remedy)
 
 
@@ -122,7 +140,7 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
     if isinstance(cause, ssl.SSLCertVerificationError):
         return JobFault(
             f"the certificate of {source} cannot be trusted: {cause.verify_message}",
-            "set release_archive_ca_bundle to a file on the host that holds the authority of the server or "
+            f"set {source.words.ca_bundle} to a file on the host that holds the authority of the server or "
             "proxy, and check the host's clock",
         )
     if isinstance(cause, socket.timeout):

@@ -18,6 +18,7 @@ options:
   lock_sha256: {type: str, default: "", description: Digest of the requirements file.}
   lock: {type: path, description: Requirements file on the host.}
   python: {type: str, default: "", description: Version as X.Y; empty takes what the host offers.}
+  interpreter: {type: path, default: "", description: The Python to build with, whatever brought it.}
   minimum_python: {type: str, default: "3.10", description: Oldest version that will do.}
   maximum_python: {type: str, default: "", description: Newest version that will do.}
   candidates: {type: list, elements: str, default: [], description: Versions the distribution packages.}
@@ -51,6 +52,7 @@ finished: {type: bool, returned: always, description: Whether there is nothing l
 present: {type: bool, returned: always, description: Whether the environment is complete.}
 python: {type: str, returned: always, description: Version of Python chosen.}
 python_executable: {type: str, returned: always, description: Where it is, empty before it is installed.}
+python_has_headers: {type: bool, returned: always, description: Whether its headers came with it.}
 python_usable: {type: bool, returned: always, description: Whether it is there and can make environments.}
 removed: {type: list, returned: when pruned, description: Directories removed or to be removed.}
 """
@@ -78,6 +80,7 @@ from ansible.module_utils.virtual_environment import (
     directory_name,
     find_interpreter,
     is_complete,
+    makes_environments,
     remove,
     system_version,
     unused,
@@ -110,10 +113,11 @@ class Wanted:
 def resolve(params: dict[str, Any]) -> Wanted:
     """Resolve the parameters against the host."""
     limits = (params["minimum_python"], params["maximum_python"])
+    own = params["interpreter"]
     version = choose_version(params["python"], system_version(), limits, params["candidates"])
-    name = directory_name(params["name"], params["lock_sha256"], version, params["installer"])
-    directory = Path(params["root"]) / name
-    return Wanted(params["name"], directory, params["lock_sha256"], find_interpreter(version))
+    interpreter = Interpreter(version, own, makes_environments(own)) if own else find_interpreter(version)
+    name = directory_name(params["name"], params["lock_sha256"], own or version, params["installer"])
+    return Wanted(params["name"], Path(params["root"]) / name, params["lock_sha256"], interpreter)
 
 
 def unit_properties(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
@@ -231,6 +235,8 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         "python": wanted.interpreter.version,
         "python_executable": wanted.interpreter.executable,
         "python_usable": wanted.interpreter.usable,
+        "python_has_headers": bool(module.params["interpreter"])
+        or wanted.interpreter.executable.startswith("/usr/local/"),
         "ansible_facts": {
             "python_envs": dict(module.params["known"], **{wanted.name: str(wanted.directory)})
         },
@@ -249,6 +255,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_sha256": {"default": ""},
     "lock": {"type": "path"},
     "python": {"default": ""},
+    "interpreter": {"type": "path", "default": ""},
     "minimum_python": {"default": "3.10"},
     "maximum_python": {"default": ""},
     "candidates": {"type": "list", "elements": "str", "default": []},

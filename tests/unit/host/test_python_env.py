@@ -159,6 +159,19 @@ def test_refuses_without_a_usable_python(builder: Builder, monkeypatch: pytest.M
         call(builder)
 
 
+def test_builds_with_the_python_that_something_else_brought(builder: Builder) -> None:
+    system = call(builder)
+    brought = call(builder, interpreter=sys.executable, python="3.12", maximum_python="3.14")
+    assert brought["directory"] != system["directory"]
+    assert (brought["python"], brought["python_has_headers"]) == ("3.12", True)
+    assert builder.started[1][1][3] == sys.executable
+    moved = call(builder, interpreter="/opt/provision/conda/a/bin/python3.12", python="3.12", check=True)
+    assert moved["directory"] not in (brought["directory"], system["directory"])
+    assert moved["python_usable"] is False
+    with pytest.raises(virtual_environment.EnvironmentFault, match=r"no Python from 3\.10 to 3\.11"):
+        call(builder, interpreter=sys.executable, python="3.12", maximum_python="3.11")
+
+
 def test_prunes_the_old_and_keeps_the_new(builder: Builder) -> None:
     old = call(builder, installer="pip")["directory"]
     new = call(builder)["directory"]

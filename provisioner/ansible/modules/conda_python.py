@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, install and prune the Pythons that conda brings to a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: conda_python
+short_description: Keep Pythons of exact versions, brought by a conda whose installer is pinned by its sha256
+description:
+  - Conda lies in C(<root>/<provider>-<version>-<first 12 digits of the sha256>), a Python in C(envs) below
+    it. Neither is changed once it is whole, so another version comes about beside the old one.
+  - V(present) fetches, verifies and runs the installer, and creates the Python, as the transient unit
+    C(provision-job-conda), which survives a lost connection. Call again until RV(finished).
+  - A prefix that this module did not make, or that is broken, is refused and left as it is. One that an
+    interrupted run left is made anew.
+  - V(pruned) removes what neither an environment below O(environments) nor a unit or a process uses.
+  - The URL stands in O(environment_file) as C(PYTHON_ENV_CONDA_URL).
+options:
+  state: {type: str, choices: [observed, present, pruned], default: present, description: What to do.}
+  wanted:
+    type: dict
+    default: {}
+    description: What is to be there.
+    options:
+      provider: {type: str, default: "", description: Which conda.}
+      version: {type: str, default: "", description: Version of its installer.}
+      sha256: {type: str, default: "", description: The hash that the installer must have.}
+      python: {type: str, default: "", description: Exact version of Python.}
+      packages: {type: list, elements: str, default: [], description: Further packages as name=version.}
+      channels: {type: list, elements: str, default: [], description: Where packages come from.}
+      channel_alias: {type: str, default: "", description: Base address of channels without one.}
+      custom_channels: {type: dict, default: {}, description: Base addresses of single channels.}
+      default_channels: {type: list, elements: str, default: [], description: What defaults stands for.}
+      ca_bundle: {type: path, default: "", description: CA bundle on the host.}
+      accept_terms: {type: bool, default: false, description: Whether the terms of the channels are accepted.}
+      prefix: {type: path, default: "", description: Where conda lies; empty for its own place.}
+      needed_bytes: {type: int, default: 0, description: Disk space that conda and a Python take.}
+      python_bytes: {type: int, default: 0, description: Disk space that a Python takes.}
+  environment_file: {type: path, description: systemd environment file with URL and proxies.}
+  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
+  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
+  poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  leaving: {type: list, elements: path, default: [], description: Environments that count as gone already.}
+  keep: {type: list, elements: path, default: [], description: Interpreters that pruning leaves alone.}
+  root: {type: path, default: /opt/provision/conda, description: Where conda lies.}
+  cache: {type: path, default: /var/cache/provision/conda, description: Where downloads grow.}
+  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
+  environments: {type: path, default: /opt/provision/envs, description: Where environments lie.}
+  registry: {type: path, default: /var/lib/provision/conda.json, description: Notes of prefixes elsewhere.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Bring Python
+  conda_python:
+    wanted:
+      provider: miniforge
+      version: 26.1.1-3
+      sha256: "{{ digest }}"
+      python: 3.12.11
+      channels: [conda-forge]
+    environment_file: /etc/provision/conda.env
+  register: conda
+  until: conda is failed or conda.finished
+  retries: 300
+  delay: 1
+"""
+
+RETURN = r"""
+prefix: {type: str, returned: unless pruned, description: Where conda lies or will lie.}
+interpreter: {type: str, returned: unless pruned, description: The Python that makes environments.}
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+present: {type: bool, returned: unless pruned, description: Whether the Python is there.}
+removed: {type: list, returned: when pruned, description: What was removed or is to be.}
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.conda_main import install
+from ansible.module_utils.conda_place import Wanted, doubt, origins, remember, remove, unused
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_sandbox import sandbox
+from ansible.module_utils.job_unit import Job
+from ansible.module_utils.transient_unit import TransientUnitError, wait
+
+UNIT = "provision-job-conda"
+PASSED_ON = ("reserve_bytes", "attempts", "stall_seconds", "root", "cache")
+RESTORECON = Path("/usr/sbin/restorecon")
+SELINUX = Path("/sys/fs/selinux/enforce")
+SECONDS = 7200
+
+
+def job_of(params: dict[str, Any]) -> Job:
+    """Return the job that brings Pythons about, one at a time."""
+    return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"])
+
+
+def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
+    """Return what systemd must know about the unit."""
+    # A prefix of one's own may lie where the sandbox lets nothing be written.
+    place = params["root"] if not params["prefix"] else str(wanted.prefix.parent)
+    kept: dict[str, object] = sandbox({**params, "root": place})
+    if place != params["root"]:
+        kept["ReadWritePaths"] = f"{kept['ReadWritePaths']} {params['root']}"
+    # An installer may have been put into the host's /tmp.
+    kept.update(UMask="0022", RuntimeMaxSec=SECONDS, PrivateTmp=False)
+    if RESTORECON.exists() and SELINUX.exists():
+        # Services may execute only what has the label of its final path; the sandbox cannot give labels.
+        kept["ExecStopPost"] = f"-+{RESTORECON} -RF {wanted.prefix}"
+    return kept
+
+
+def bring(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Bring the Python about as far as one call can."""
+    job, interpreter = job_of(params), str(wanted.interpreter)
+    if job.running and job.orders().get("interpreter") != interpreter:
+        # Another Python is on its way; this one follows.
+        wait(job.unit, params["poll"])
+        return dict(job.progress())
+    try:
+        told = advance(job, params, wanted)
+    except JobFault:
+        if job.told().get("interpreter") != interpreter:
+            return dict(job.progress())  # the other one's failure has been read now
+        raise
+    if told is None or told.get("interpreter") != interpreter:
+        return dict(job.progress())
+    why = doubt(wanted)
+    if why:
+        raise JobFault(
+            f"{interpreter} was brought about, yet {why}", "something else writes there: apply again"
+        )
+    return {"changed": True, "finished": True, "present": True}
+
+
+def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] | None:
+    """Start the unit, or attach to the one that runs, and return its outcome once it has ended."""
+    for path in (Path(params["root"]), Path(params["cache"]), wanted.prefix.parent):
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if params["prefix"]:
+        remember(Path(params["registry"]), wanted.prefix)
+    spec = {key: params[key] for key in (*WANTED, *PASSED_ON)}
+    spec.update(title=f"Python {wanted.python} of {wanted}", interpreter=str(wanted.interpreter))
+    program = partial(install, Path(params["programs"]))
+    told: dict[str, Any] | None = job.advance(program, "install", spec, limits(params, wanted))
+    return told
+
+
+def prune(module: AnsibleModule) -> dict[str, Any]:
+    """Remove what nothing uses, and say what it was."""
+    params = module.params
+    root, environments = Path(params["root"]), Path(params["environments"])
+    rubbish = []
+    if root.is_dir() and not job_of(params).running:
+        needed = origins(environments, params["leaving"]) | set(params["keep"])
+        rubbish = unused(root, Path(params["registry"]), needed)
+    if not module.check_mode:
+        for path in rubbish:
+            remove(path)
+    names = [str(path) for path in rubbish]
+    diff = {"before": "".join(f"{name}\n" for name in names), "after": ""}
+    return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
+
+
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of one call."""
+    if module.params["state"] == "pruned":
+        return prune(module)
+    params = {**module.params, **module.params["wanted"]}
+    wanted = Wanted.of(params)
+    why = doubt(wanted)
+    result: dict[str, Any] = {
+        "changed": False,
+        "finished": True,
+        "present": not why,
+        "prefix": str(wanted.prefix),
+        "interpreter": str(wanted.interpreter),
+    }
+    # A unit that is still at work has something left to do after its last note.
+    if params["state"] == "observed" or not (why or job_of(params).running):
+        return result
+    result["diff"] = {"before": f"{why}\n" if why else "", "after": f"{wanted.interpreter}: {wanted}\n"}
+    if module.check_mode:
+        return dict(result, changed=bool(why))
+    return {**result, **bring(params, wanted)}
+
+
+WANTED: dict[str, dict[str, Any]] = {
+    "provider": {"default": ""},
+    "version": {"default": ""},
+    "sha256": {"default": ""},
+    "python": {"default": ""},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "channels": {"type": "list", "elements": "str", "default": []},
+    "channel_alias": {"default": ""},
+    "custom_channels": {"type": "dict", "default": {}},
+    "default_channels": {"type": "list", "elements": "str", "default": []},
+    "ca_bundle": {"type": "path", "default": ""},
+    "accept_terms": {"type": "bool", "default": False},
+    "prefix": {"type": "path", "default": ""},
+    "needed_bytes": {"type": "int", "default": 0},
+    "python_bytes": {"type": "int", "default": 0},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"choices": ["observed", "present", "pruned"], "default": "present"},
+    "wanted": {"type": "dict", "default": {}, "options": WANTED},
+    "environment_file": {"type": "path"},
+    "reserve_bytes": {"type": "int", "default": 1073741824},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "poll": {"type": "int", "default": 5},
+    "leaving": {"type": "list", "elements": "path", "default": []},
+    "keep": {"type": "list", "elements": "path", "default": []},
+    "root": {"type": "path", "default": "/opt/provision/conda"},
+    "cache": {"type": "path", "default": "/var/cache/provision/conda"},
+    "runtime": {"type": "path", "default": "/run/provision"},
+    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
+    "environments": {"type": "path", "default": "/opt/provision/envs"},
+    "registry": {"type": "path", "default": "/var/lib/provision/conda.json"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o022)
+    try:
+        result = outcome(module)
+    except (JobFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
