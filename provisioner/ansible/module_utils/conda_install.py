@@ -121,6 +121,7 @@ class Install:
     def copy(self, place: Path) -> None:
         """Take an installer that lies on the host; what is compared is the copy that will be run."""
         try:
+            self.check_download(place.stat().st_size)
             shutil.copyfile(str(place), str(self.installer))
         except OSError as error:
             raise JobFault(

@@ -8,16 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import conda_place
 
 from tests.unit.conda.standin import installer, place
-
-OURS = str(Path(__file__).resolve().parents[3] / "provisioner" / "ansible" / "module_utils")
-if OURS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(OURS)
-
-from ansible.module_utils import conda_place  # noqa: E402 - only now can it be found
 
 Orders = Callable[..., dict[str, Any]]
 
