@@ -81,11 +81,12 @@ class Bringup:
         if not new and not missing:
             return
         needed = sum(HUB_BYTES if name == HUB else HOST_BYTES for name in new)
-        needed += 0 if self.podman.has("volume", plans.CACHE_VOLUME) else CACHE_BYTES
+        cached = self.podman.has("volume", plans.CACHE_VOLUME)
+        needed += 0 if cached else CACHE_BYTES
         needed += builder.NEEDED_BYTES if missing else 0
         store = Path(self.podman.store())
         free = controller.free_bytes(store)
-        what = [*new, "the shared package cache", *(["releases"] if missing else [])]
+        what = [*new, *(() if cached else ("the shared package cache",)), *(("releases",) if missing else ())]
         says = f"{needed / 1e9:.0f} GB at most for {', '.join(what)}"
         self.watch.say(f"disk: {says}; {free / 1e9:.0f} GB are free in {store}")
         if free < needed:

@@ -18,6 +18,7 @@ PACKAGES = (
     "libstb-dev",
     "llama.cpp-tools",
     "nlohmann-json3-dev",
+    "patchelf",
     "zstd",
 )
 SCRIPT = Path(__file__).with_name("ollama-build.sh")

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import IO, Any
 
 from provisioner.errors import BusyError
 from provisioner.lab import controller, hosts, image, namespace, plans
@@ -16,12 +17,16 @@ from provisioner.lab.podman import LABEL, Machine, Podman, connect
 from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch
 from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
 
+# As long as bringing up a lab with nothing cached may take.
+LOCK_SECONDS = 600
+LOCK_PAUSE = 0.2
+
 
 def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
     """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made."""
     spec = from_inventory(inventory)
     watch = Stopwatch(say)
-    with _lock(), ExitStack() as undo:
+    with _lock(say), ExitStack() as undo:
         if namespace.needed() and namespace.start_holder():
             say("made a private cgroup2 mount, which this machine lacks")
             undo.callback(namespace.stop_holder)
@@ -40,7 +45,7 @@ def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
 
 def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
     """Remove a lab's containers and network; with `purge` also its keys, the cache, models and images."""
-    with _lock():
+    with _lock(say):
         podman = connect(start=True)
         names = [machine.container for machine in podman.machines(lab)]
         if names:
@@ -92,13 +97,27 @@ def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:
 
 
 @contextmanager
-def _lock() -> Iterator[None]:
-    """Let one command at a time change the labs of this machine."""
+def _lock(say: Say) -> Iterator[None]:
+    """Let one command at a time change the labs of this machine; the others wait their turn for a while."""
     folder = controller.runtime_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as busy:
-            raise BusyError("another lab command is at work", "wait until it has ended") from busy
+        deadline = time.monotonic() + LOCK_SECONDS
+        told = False
+        while not _locked(file):
+            if time.monotonic() > deadline:
+                late = f"another lab command has been at work for more than {LOCK_SECONDS / 60:.0f} minutes"
+                raise BusyError(late, "see whether it hangs; wait until it has ended")
+            if not told:
+                say(f"waiting for another lab command to end, {LOCK_SECONDS / 60:.0f} minutes at most")
+                told = True
+            time.sleep(LOCK_PAUSE)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

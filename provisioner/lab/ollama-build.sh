@@ -28,6 +28,10 @@ if [ -e "$sources/llm/llama_server.go" ]; then
             case $(dpkg-query --search "$(readlink -f "$library")" 2>/dev/null) in libc6:*) continue ;; esac
             cp "$library" "$stage/lib/ollama/"
         done
+    # As in the official archive, each finds the others beside itself, whoever starts it.
+    for file in "$stage"/lib/ollama/llama-* "$stage"/lib/ollama/*.so*; do
+        patchelf --set-rpath '$ORIGIN' "$file"
+    done
     echo "with llama-server of Debian's package llama.cpp-tools $(dpkg-query -Wf '${Version}' llama.cpp-tools), for processors only" >> "$stage/lib/ollama/STAND-IN.txt"
 else
     cp "$(folder "$header")/miniaudio.h" "$stage/include/miniaudio/"
