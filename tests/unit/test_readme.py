@@ -19,3 +19,13 @@ def test_the_inventory_that_is_explained_is_a_good_one(name: str, checkout: Path
     first, second = spec.load(inventory.load(str(path))).hosts
     assert (first.services[0].port, second.services[0].port) == (8000, 8001)
     assert first.services[0].model.source == "modelscope"
+
+
+def test_the_words_of_conda_that_are_explained_are_good_ones(checkout: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```ini\n(.*?)```", (checkout / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "mirror.netrc").touch()
+    path = tmp_path / "gpu.ini"
+    hosts = "[gpu]\ngpu1 serve_engine=vllm serve_model=Qwen/Qwen3-8B\n"
+    path.write_text(hosts + block.replace("/home/ops", str(tmp_path)))
+    (host,) = spec.load(inventory.load(str(path))).hosts
+    assert host.services[0].engine.name == "vllm"
