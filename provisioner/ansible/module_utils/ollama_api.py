@@ -59,12 +59,12 @@ class Api:
             connection.connect()
             line: socket.socket = connection.sock
             connection.request("POST", path, body=json.dumps(body))
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                raise OllamaError(_said(answer.read(1 << 16)))
-            for event in _events(answer, stall):
-                line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
-                yield event
+            with connection.getresponse() as answer:
+                if answer.status >= 400:
+                    raise OllamaError(_said(answer.read(1 << 16)))
+                for event in _events(answer, stall):
+                    line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
+                    yield event
         except socket.timeout as error:
             raise StalledError(f"Ollama said nothing for {stall:.0f} s") from error
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -31,7 +31,7 @@ class Work:
         self.progress = progress
         self.store = Store(Path(spec["root"]))
         self.stamps: dict[str, Any] = dict(spec["stamps"])
-        self.repaired: list[str] = []
+        self.wrong: dict[str, str] = {}
         self.removed: list[str] = []
 
     def bring(self, model: Wanted, entry: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Work:
             if wrong is None:
                 self.stamps[digest] = self.store.stamp(digest)
                 continue
-            self.repaired.append(str(wrong))
+            self.wrong.setdefault(digest, str(wrong))
             if wrong.actual:
                 self.store.blob(digest).unlink()
 
@@ -155,6 +155,8 @@ class Work:
     def _place(self, path: Path, staged: Path | None, sha256: str) -> str:
         self.store.blobs.mkdir(parents=True, exist_ok=True)
         if sha256 and self.store.blob(PREFIX + sha256).exists() and not self.store.wrong(PREFIX + sha256):
+            if staged is not None:
+                staged.unlink()
             return f"{PREFIX}{sha256}"
         if staged is None:
             staged = self.store.blobs / f"provision-{os.getpid()}"
@@ -165,8 +167,12 @@ class Work:
         if sha256 and actual != sha256:
             staged.unlink()
             raise JobFault(f"{path} has sha256 {actual}, expected {sha256}", "run `provision apply` again")
-        staged.replace(self.store.blob(PREFIX + actual))
-        return f"{PREFIX}{actual}"
+        digest = f"{PREFIX}{actual}"
+        if self.store.blob(digest).exists() and not self.store.wrong(digest):
+            staged.unlink()
+        else:
+            staged.replace(self.store.blob(digest))
+        return digest
 
     def _copy(self, path: Path, target: Path) -> None:
         try:
@@ -186,14 +192,19 @@ def bring(spec: dict[str, Any]) -> None:
         os.environ.update(spec["environment"])
         with private_server(spec["binary"], Path(spec["root"]), home) as api:
             work = Work(spec, api, progress)
-            done = {}
-            for values in spec["models"]:
-                model = Wanted.of(values)
-                entry = spec["entries"].get(model.name, {})
-                # One that is made from another may be in doubt only since that one was made.
+            done: dict[str, Any] = {}
+            models = [Wanted.of(values) for values in spec["models"]]
+            # Twice: making one may put another in doubt, which it was made from or shares a blob with.
+            for model in [*models, *models]:
+                entry = done.get(model.name) or spec["entries"].get(model.name, {})
                 if doubt(work.store, model, entry, work.stamps):
                     done[model.name] = work.bring(model, entry)
-        outcome = {"models": done, "stamps": work.stamps, "repaired": work.repaired, "removed": work.removed}
+        outcome = {
+            "models": done,
+            "stamps": work.stamps,
+            "repaired": list(work.wrong.values()),
+            "removed": work.removed,
+        }
         progress.finish(**outcome)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import shutil
 import time
@@ -156,9 +157,11 @@ class Pull:
         done.clear()
         body = {"model": self.source.asked, "insecure": self.source.insecure}
         try:
-            for event in self.api.stream("/api/pull", body, self.spec["stall_seconds"]):
-                if event.get("digest") in manifest.blobs:
-                    done[event["digest"]] = int(event.get("completed") or 0)
+            # Closed before anything else happens: that is what tells Ollama to note how far it came.
+            with contextlib.closing(self.api.stream("/api/pull", body, self.spec["stall_seconds"])) as events:
+                for event in events:
+                    if event.get("digest") in manifest.blobs:
+                        done[event["digest"]] = int(event.get("completed") or 0)
         except BaseException:
             # Also when this job is told to end: what came counts the next time only once it is noted.
             settle(self.store.blobs, time.time())

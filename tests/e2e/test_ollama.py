@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve with a real Ollama: what took effect, other versions, models made anew, and several services."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.machines import Done, Machines
+
+HOST = "ol"
+MODELS = "/var/lib/provision/models/ollama"
+GGUF = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
+CACHE = "(lookup('env', 'XDG_CACHE_HOME') or lookup('env', 'HOME') ~ '/.cache')"
+PINNED = "{{ lookup('file', " + CACHE + " ~ '/provision/lab/releases/ollama/v%s/sha256') }}"
+
+
+class Ollama:
+    """Ask for services on the host, and look at what is there."""
+
+    def __init__(self, machines: Machines, folder: Path) -> None:
+        self.machines = machines
+        self.folder = folder
+
+    def inventory(self, *services: dict[str, Any], **words: Any) -> str:
+        """Write the fleet's inventory with the host's own words, and return its path."""
+        folder = self.folder / "inventory"
+        folder.mkdir(exist_ok=True)
+        (folder / "1.ini").write_text(self.machines.inventory.read_text())
+        own: dict[str, Any] = {
+            "serve_engine": "ollama",
+            "serve_model": "smollm2:135m",
+            "serve_model_source": "ollama",
+            "serve_verify_expect": "Paris",
+            "engine_ollama_version": "0.33.0",
+            "engine_ollama_registry": "http://hub.lab:8000",
+            "engine_ollama_url": "http://hub.lab:8000/releases/ollama/v{version}/ollama-linux-{arch}.tar.zst",
+            "engine_ollama_context_length": 2048,
+            "host_base_allow_unsupported_os": True,
+            **words,
+        }
+        own.setdefault("engine_ollama_sha256", PINNED % own["engine_ollama_version"])
+        if services:
+            own["serve_services"] = list(services)
+        (folder / "2.json").write_text(json.dumps({"lab": {"hosts": {HOST: own}}}))
+        return str(folder)
+
+    def apply(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
+        """Apply the host's words with consent."""
+        inventory = self.inventory(*services, **words)
+        return self.machines.provision("apply", inventory, "--limit", HOST, "--yes", "--json", code=code)
+
+    def verify(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
+        """Verify the host against its words."""
+        inventory = self.inventory(*services, **words)
+        return self.machines.provision("verify", inventory, "--limit", HOST, "--json", code=code)
+
+    def sh(self, script: str) -> str:
+        """Run a script on the host as root."""
+        return self.machines.sh(HOST, script)
+
+    def pid(self, unit: str = "ollama.service") -> int:
+        """Return the main process of a unit."""
+        return self.machines.pid(HOST, unit)
+
+    def manifests(self) -> dict[str, str]:
+        """Return every model's digest and the time when it was written."""
+        lines = self.sh(
+            f"cd {MODELS}/manifests && find . -type f | sort | xargs -r -d '\\n' stat -c '%n %Y %i'"
+        )
+        return {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in lines.splitlines()}
+
+    def weights(self) -> str:
+        """Return the largest blob."""
+        return self.sh(f"ls -S {MODELS}/blobs/sha256-* | head -1").strip()
+
+
+@pytest.fixture
+def ollama(machines: Machines, tmp_path: Path) -> Iterator[Ollama]:
+    """Give the host, and leave it without services and models."""
+    found = Ollama(machines, tmp_path)
+    yield found
+    inventory = found.inventory()
+    words = ("--limit", HOST, "--yes", "--json", "--models")
+    machines.provision("remove", inventory, *words)
+
+
+def rung(done: Done, name: str, service: str = "ollama") -> dict[str, Any]:
+    rungs = [one for one in done.host(HOST)["rungs"] if one["rung"] == name and one["service"] == service]
+    assert len(rungs) == 1, rungs
+    return dict(rungs[0])
+
+
+def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
+    words: dict[str, Any] = {"serve_env": {"OLLAMA_NUM_PARALLEL": "3"}}
+    done = ollama.apply(**words)
+    assert "slots: asked 3, effective 3 (--parallel of llama-server)" in rung(done, "settings")["evidence"]
+    assert "context: asked 2048, effective 2048" in rung(done, "settings")["evidence"]
+    arguments = ollama.sh("tr '\\0' ' ' </proc/$(pgrep --newest llama-server)/cmdline")
+    assert " -np 3 " in arguments
+    spans = ask_together(ollama, 3)
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans)
+    assert ollama.apply(**words).host(HOST)["changed"] == 0
+
+
+def ask_together(ollama: Ollama, count: int) -> list[tuple[float, float]]:
+    """Ask so many questions at once, and return when each one's answer began and ended."""
+    body = json.dumps(
+        {"model": "smollm2:135m", "prompt": "Count to a hundred: one,", "options": {"num_predict": 48}}
+    )
+    script = (
+        f"curl -sN http://127.0.0.1:11434/api/generate -d '{body}' "
+        "| while read -r line; do date +%s.%N; done | sed -n '1p;$p'"
+    )
+    found: list[tuple[float, float]] = []
+
+    def ask() -> None:
+        first, last = map(float, ollama.sh(script).split())
+        found.append((first, last))
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == count
+    return found
+
+
+def test_says_what_took_effect_where_more_was_asked_than_the_model_takes(ollama: Ollama) -> None:
+    done = ollama.apply(code=1, engine_ollama_context_length=32768)
+    found = rung(done, "settings")
+    assert found["status"] == "failed"
+    assert "context: asked 32768, effective 8192" in found["evidence"]
+    assert "the model was not made for so long a context" in found["evidence"] + str(found["next"])
+    assert rung(done, "token")["status"] == "passed"
+
+
+def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama, hub: Any) -> None:
+    words = {"engine_ollama_num_parallel": 3}
+    ollama.apply(**words)
+    ollama.sh(
+        "mkdir -p /etc/systemd/system/ollama.service.d && "
+        "printf '[Service]\\nEnvironment=MY_OWN=1\\n' > /etc/systemd/system/ollama.service.d/mine.conf && "
+        "systemctl daemon-reload"
+    )
+    models, environment = ollama.manifests(), ollama.sh("cat /etc/provision/ollama.env")
+    for version, source in (("0.17.4", "its journal"), ("0.33.0", "--parallel of llama-server")):
+        hub.reset()
+        before = starts(ollama)
+        done = ollama.apply(engine_ollama_version=version, **words)
+        assert starts(ollama) == before + 1
+        settings = rung(done, "settings")["evidence"]
+        assert f"version: asked {version}, effective {version}" in settings
+        assert f"slots: asked 3, effective 3 ({source})" in settings
+        assert not [path for path in hub.sent() if "/blobs/" in path]
+        assert ollama.manifests() == models
+        assert ollama.sh("cat /etc/provision/ollama.env") == environment
+        assert "MY_OWN=1" in ollama.sh("tr '\\0' '\\n' </proc/$(systemctl show -P MainPID ollama)/environ")
+
+
+def starts(ollama: Ollama) -> int:
+    """Return how often systemd has started the service."""
+    journal = "journalctl --unit ollama.service --output cat --no-pager"
+    return int(ollama.sh(f"{journal} | grep -c '^Started ' || true"))
+
+
+def test_a_wrong_hash_leaves_the_old_version_serving(ollama: Ollama) -> None:
+    ollama.apply()
+    process = ollama.pid()
+    done = ollama.apply(code=1, engine_ollama_version="0.17.4", engine_ollama_sha256="0" * 64)
+    (failure,) = done.report["failures"]
+    assert "0" * 64 in failure["message"]
+    assert ollama.pid() == process
+    assert "0.33.0" in ollama.sh("curl -s http://127.0.0.1:11434/api/version")
+
+
+def made(system: str) -> dict[str, Any]:
+    """Return the words of a service with three models, one of which has this system prompt."""
+    return {
+        "serve_model": GGUF,
+        "serve_model_source": "huggingface",
+        "engine_ollama_parameters": {"temperature": 0, "stop": ["<x>"]},
+        "engine_ollama_models": [
+            {"name": "smollm2:135m"},
+            {"name": "terse", "from": "smollm2:135m", "system": system},
+        ],
+    }
+
+
+def test_only_the_changed_model_is_made_again(ollama: Ollama) -> None:
+    ollama.apply(**made("Be terse."))
+    before, process = ollama.manifests(), ollama.pid()
+    text = 'Say "yes".\n  And """ nothing else.'
+    done = ollama.apply(**made(text))
+    after = ollama.manifests()
+    assert [name for name in after if after[name] != before.get(name)] == [
+        "./registry.ollama.ai/library/terse/latest"
+    ]
+    assert ollama.pid() == process
+    shown = json.loads(ollama.sh('curl -s http://127.0.0.1:11434/api/show -d \'{"model": "terse"}\''))
+    assert shown["system"] == text
+    assert done.host(HOST)["changed"] == 1
+    assert ollama.apply(**made(text)).host(HOST)["changed"] == 0
+
+
+def test_a_damaged_model_is_named_and_mended(ollama: Ollama) -> None:
+    ollama.apply(**made("Be terse."))
+    blob, process = ollama.weights(), ollama.pid()
+    expected = blob.rpartition("-")[2]
+    ollama.sh(f"printf X | dd of={blob} bs=1 seek=5000000 conv=notrunc")
+    actual = ollama.sh(f"sha256sum {blob}").split()[0]
+    found = rung(ollama.verify(code=1, **made("Be terse.")), "files")
+    assert found["status"] == "failed"
+    assert f"{blob} has sha256 {actual}, expected {expected}" in found["evidence"]
+    ollama.apply(**made("Be terse."))
+    assert ollama.sh(f"sha256sum {blob}").split()[0] == expected
+    assert ollama.pid() == process
+
+
+def test_two_services_differ_and_one_can_go(ollama: Ollama) -> None:
+    first = {"serve_name": "ollama", "engine_ollama_num_parallel": 3}
+    second = {
+        "serve_name": "chat",
+        "serve_port": 11435,
+        "engine_ollama_num_parallel": 2,
+        "engine_ollama_models": [{"name": "only-here", "from": "smollm2:135m", "system": "Be terse."}],
+    }
+    done = ollama.apply(first, second)
+    assert "slots: asked 3, effective 3" in rung(done, "settings")["evidence"]
+    assert "slots: asked 2, effective 2" in rung(done, "settings", "chat")["evidence"]
+    process = ollama.pid()
+    refused = ollama.machines.provision(
+        "apply", ollama.inventory(first), "--limit", HOST, "--json", code=None
+    )
+    assert refused.code != 0
+    assert ollama.pid("ollama@chat.service") > 0
+    ollama.apply(first)
+    assert ollama.pid() == process
+    assert ollama.pid("ollama@chat.service") == 0
+    assert not [name for name in ollama.manifests() if "only-here" in name]
+    assert [name for name in ollama.manifests() if "smollm2" in name]
