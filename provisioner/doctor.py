@@ -247,7 +247,8 @@ def _graphics(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             "enrol the driver's key with mokutil, or switch Secure Boot off in the firmware",
         )
     else:
-        yield NOTE, "driver", f"{cards}, but no driver loaded", "install NVIDIA's driver, then restart"
+        step = f"install NVIDIA's driver, then restart: {facts['driver_needed']}"
+        yield NOTE, "driver", f"{cards}, but no driver loaded", step
 
 
 def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from ansible.module_utils.engine_files import unnamed
 from ansible.module_utils.host_facts import listening_sockets, parse_os_release, run
 from ansible.module_utils.host_status import disks, read
+from ansible.module_utils.nvidia_choice import describe
+from ansible.module_utils.nvidia_pci import devices, own_gpus
 
 REACH_SECONDS = 8
 EFI = Path("/sys/firmware/efi/efivars")
-PCI = Path("/sys/bus/pci/devices")
-NVIDIA, DISPLAY = "0x10de", "0x03"
 TIME_SERVICES = ("chronyd", "chrony", "systemd-timesyncd", "ntpd", "ntpsec")
 CAP_SYS_TIME = 1 << 25
 APT_ADDRESS = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(https?://\S+)", re.MULTILINE)
@@ -83,15 +83,6 @@ def secure_boot() -> bool | None:
         return None
 
 
-def nvidia_cards() -> int:
-    """Count NVIDIA's GPUs on the PCI bus, driver or not."""
-    return sum(
-        1
-        for device in PCI.glob("*")
-        if read(str(device / "vendor")) == NVIDIA and read(str(device / "class")).startswith(DISPLAY)
-    )
-
-
 def can_set_clock() -> bool:
     """Tell whether this host has a clock of its own to set; a container has not."""
     bounds = [
@@ -113,6 +104,7 @@ def main(text: str) -> str:
     """Return the facts as JSON."""
     began = time.time()
     asked = json.loads(text)
+    on_bus = devices()
     addresses = [
         *asked["addresses"],
         *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
@@ -128,7 +120,8 @@ def main(text: str) -> str:
             "systemd": Path("/run/systemd/system").is_dir(),
             "disks": disks(asked["paths"]),
             "secure_boot": secure_boot(),
-            "cards": nvidia_cards(),
+            "cards": len(own_gpus(on_bus)),
+            "driver_needed": describe(on_bus),
             "driver": Path("/proc/driver/nvidia/version").exists(),
             "time_service": any(run(["systemctl", "is-active", name]) == "active" for name in TIME_SERVICES),
             "can_set_clock": can_set_clock(),

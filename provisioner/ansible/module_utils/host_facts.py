@@ -13,8 +13,6 @@ from ansible.module_utils.commands import CommandFault, call
 
 COMMAND_SECONDS = 10
 LISTEN = "0A"
-NVIDIA = "0x10de"
-DISPLAY_CLASS = "0x03"
 REDHAT = ("rocky", "rhel", "centos", "almalinux", "fedora")
 # What is mounted there is no storage a role could use; containers mount single files below /etc.
 PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
@@ -67,35 +65,6 @@ def parse_mounts(text: str) -> list[tuple[str, str]]:
             found[mount] = device
     # The last mount on a point hides the ones before.
     return sorted(((device, mount) for mount, device in found.items()), key=lambda pair: pair[1])
-
-
-def parse_gpus(text: str) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the GPUs and the driver's version from nvidia-smi's table."""
-    cards, driver = [], None
-    for line in text.splitlines():
-        words = [word.strip() for word in line.split(",")]
-        if len(words) != 6 or not words[0].isdigit():
-            continue
-        index, uuid, name, memory, capability, driver = words
-        cards.append(
-            {
-                "index": int(index),
-                "uuid": uuid,
-                "name": name,
-                "memory_bytes": int(memory) * 1024 * 1024 if memory.isdigit() else 0,
-                "compute_capability": capability,
-            }
-        )
-    return cards, driver
-
-
-def nvidia_devices(devices: Path) -> int:
-    """Count the NVIDIA display and compute devices on the PCI bus."""
-    count = 0
-    for device in devices.glob("*"):
-        vendor, kind = (_text(device / name).strip() for name in ("vendor", "class"))
-        count += int(vendor == NVIDIA and kind.startswith(DISPLAY_CLASS))
-    return count
 
 
 def parse_address(text: str) -> tuple[str, int]:

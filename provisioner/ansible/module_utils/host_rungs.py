@@ -4,16 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.host_facts import nvidia_devices
-
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
-DRIVER_STEP = (
-    "install or repair the NVIDIA driver until `nvidia-smi` answers, or let the services run on the CPU, "
-    "with engine_<name>_device: cpu"
-)
 
 
 @dataclass(frozen=True)
@@ -32,28 +25,41 @@ class Rung:
 
 
 def host_rungs(
-    gpus: list[dict[str, Any]], driver: str, systemd: int, *, gpus_expected: bool = False
+    gpus: list[dict[str, Any]], driver: dict[str, Any], systemd: int, *, gpus_expected: bool = False
 ) -> list[Rung]:
     """Return the rungs of a host: that it answers, and what it has of NVIDIA."""
     reachable = Rung("reachable", PASSED, f"answered over SSH as root, systemd {systemd}")
-    on_bus = nvidia_devices(Path("/sys/bus/pci/devices"))
-    if not gpus:
-        evidence = "no NVIDIA device on the PCI bus"
-        if on_bus:
-            evidence = f"{plural(on_bus, 'NVIDIA device')} on the PCI bus, but no driver offers it here"
-        if on_bus and gpus_expected:
-            broken = Rung("driver", FAILED, evidence, next=DRIVER_STEP)
-            return [reachable, broken, Rung("gpus", NOT_APPLICABLE, evidence)]
-        return [reachable, *(Rung(name, NOT_APPLICABLE, evidence) for name in ("driver", "gpus"))]
-    names = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
-    lost = on_bus > len(gpus)
-    evidence = f"{len(gpus)} of {on_bus} on the PCI bus: {names}" if lost else names
-    step = "see `dmesg | grep -i xid` on the host" if lost else None
+    problem = driver["problem"]
+    if problem:
+        status = FAILED if gpus_expected else NOT_APPLICABLE
+        step = driver["next"] if gpus_expected else None
+        return [
+            reachable,
+            Rung("driver", status, problem, next=step),
+            Rung("gpus", NOT_APPLICABLE, "the driver offers none"),
+        ]
+    lost = [*driver["lost"], *_missing(len(gpus) + len(driver["lost"]), driver["expected"])]
+    if not gpus and not lost:
+        none = "no NVIDIA GPU is given to this host"
+        return [reachable, *(Rung(name, NOT_APPLICABLE, none) for name in ("driver", "gpus"))]
+    evidence = "; ".join([*lost, ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)])
+    step = "see `dmesg | grep -i xid` on the host; a GPU that fell off the bus needs a power cycle"
     return [
         reachable,
-        Rung("driver", PASSED, f"version {driver} answers"),
-        Rung("gpus", FAILED if lost else PASSED, evidence, next=step),
+        Rung("driver", PASSED, _versions(driver)),
+        Rung("gpus", FAILED if lost else PASSED, evidence, next=step if lost else None),
     ]
+
+
+def _missing(seen: int, expected: int) -> list[str]:
+    return [f"{seen} of the {expected} on the PCI bus"] if seen < expected else []
+
+
+def _versions(driver: dict[str, Any]) -> str:
+    """Return which versions agree: that of the loaded module, of its flavour, and of the library."""
+    flavour = f" ({driver['flavour']})" if driver["flavour"] else ""
+    module = driver["module"] or driver["version"]
+    return f"loaded module {module}{flavour} = library {driver['library'] or driver['version']}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -9,7 +9,8 @@ module: host_probe
 short_description: Read what roles need to know about a host
 description:
   - Sets C(ansible_facts.host_probe). Reads files where it can; every program it calls has a time limit, so a
-    hung driver tool or a dead mount cannot hold the run.
+    hung driver or a dead mount cannot hold the run.
+  - GPUs are read with NVIDIA's own bindings of NVML, which come along from the controller.
 options:
   controller_clock: {type: float, description: The controller's time in seconds since 1970.}
 author: [The provision developers]
@@ -26,31 +27,27 @@ ansible_facts:
   type: dict
   returned: always
   description: >-
-    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, gpus, driver,
-    nvidia_pci, firewall and services of ours.
+    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, firewall, services of
+    ours, and of NVIDIA: C(nvidia_pci) is what the bus shows, with architecture and bound driver.
+    C(driver) has a state (ok, hung, mismatch, not loaded, no library, no driver, failed), what its problem is
+    and what to do next, and what driver the host needs. C(gpus) is what the driver offers.
 """
 
 import platform
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import engine_files
+from ansible.module_utils import engine_files, nvidia_driver, nvidia_pci
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_facts import (
-    nvidia_devices,
-    parse_gpus,
     parse_meminfo,
     parse_mounts,
     parse_os_release,
     run,
 )
 
-NVIDIA_SMI_FIELDS = "index,uuid,name,memory.total,compute_cap,driver_version"
-# Eight healthy cards without persistence take it half a minute; one that fell off the bus, many minutes.
-NVIDIA_SMI_SECONDS = 60
 MOUNT_SECONDS = 5
 CAP_SYS_TIME = 1 << 25
 TIME_SERVICES = (
@@ -101,15 +98,6 @@ def disks() -> list[dict[str, Any]]:
     return found
 
 
-def gpus() -> tuple[list[dict[str, Any]], str | None]:
-    """List NVIDIA GPUs and the driver's version; nothing where the driver's tool is missing."""
-    if not shutil.which("nvidia-smi"):
-        return [], None
-    query = ["nvidia-smi", "--query-gpu=" + NVIDIA_SMI_FIELDS, "--format=csv,noheader,nounits"]
-    cards, driver = parse_gpus(run(query, NVIDIA_SMI_SECONDS))
-    return cards, driver
-
-
 def firewall() -> str:
     """Return the firewall that is active."""
     if run(["systemctl", "is-active", "firewalld.service"]) == "active":
@@ -137,7 +125,9 @@ def can_set_clock() -> bool:
 
 def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
     """Return every fact."""
-    cards, driver = gpus()
+    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    devices = nvidia_pci.devices()
+    driver, gpus = nvidia_driver.examine(devices, container=container)
     return {
         "os": operating_system(),
         "python": {"version": platform.python_version(), "executable": sys.executable},
@@ -149,13 +139,13 @@ def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
         "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,
         "can_set_clock": can_set_clock(),
         "time_service": time_service(),
-        "container": run(["systemd-detect-virt", "--container"]) not in ("", "none"),
+        "container": container,
         "memory_bytes": parse_meminfo(read("/proc/meminfo")),
         "disks": disks(),
-        "gpus": cards,
-        "driver": {"version": driver},
+        "gpus": gpus,
+        "driver": driver,
         # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
-        "nvidia_pci": nvidia_devices(Path("/sys/bus/pci/devices")),
+        "nvidia_pci": devices,
         # What an apply has made, whether or not the inventory still names it.
         "services": engine_files.services(),
         "firewall": firewall(),

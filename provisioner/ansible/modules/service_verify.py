@@ -27,8 +27,8 @@ options:
   setting_causes: {type: list, elements: dict, default: [], description: Why a setting can differ.}
   memory: {type: dict, default: {}, description: How to see how much of the model is on the GPU.}
   gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
-  driver: {type: str, default: '', description: Version of the NVIDIA driver that the probe found.}
-  gpus_expected: {type: bool, default: false, description: Whether GPUs on the PCI bus must have a driver.}
+  driver: {type: dict, description: What the probe found of the NVIDIA driver; needed for a host.}
+  gpus_expected: {type: bool, default: false, description: Whether a service is to run on a GPU.}
   systemd: {type: int, default: 0, description: Version of systemd that the probe found.}
 """
 
@@ -37,6 +37,7 @@ EXAMPLES = r"""
   service_verify:
     scope: host
     systemd: 257
+    driver: "{{ ansible_facts.host_probe.driver }}"
 """
 
 RETURN = r"""
@@ -73,7 +74,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "setting_causes": {"type": "list", "elements": "dict", "default": []},
     "memory": {"type": "dict", "default": {}},
     "gpus": {"type": "list", "elements": "dict", "default": []},
-    "driver": {"type": "str", "default": ""},
+    "driver": {"type": "dict"},
     "gpus_expected": {"type": "bool", "default": False},
     "systemd": {"type": "int", "default": 0},
 }
@@ -99,7 +100,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        required_if=[("scope", "service", SERVICE_ARGUMENTS)],
+        required_if=[("scope", "service", SERVICE_ARGUMENTS), ("scope", "host", ["driver"])],
         supports_check_mode=True,
     )
     given = module.params

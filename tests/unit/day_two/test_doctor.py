@@ -25,6 +25,7 @@ GOOD: dict[str, Any] = {
     "disks": [{"mount": "/", "size_bytes": 1 << 40, "free_bytes": 1 << 39}],
     "secure_boot": None,
     "cards": 0,
+    "driver_needed": "Hopper takes a driver with the open kernel modules",
     "driver": False,
     "time_service": True,
     "can_set_clock": True,
@@ -69,7 +70,7 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         ),
         (reached(error="timed out"), WRONG, "network", "timed out", "proxy"),
         ({"cards": 2, "secure_boot": True}, WRONG, "secure boot", "2 NVIDIA GPUs", "mokutil"),
-        ({"cards": 1}, NOTE, "driver", "1 NVIDIA GPU,", "driver"),
+        ({"cards": 1}, NOTE, "driver", "1 NVIDIA GPU,", "open kernel modules"),
         ({"unnamed": ["vllm-b.service"]}, NOTE, "services", "vllm-b.service was made", "removes it"),
         (
             {"unnamed": ["vllm-b.service"], "listening": [{**SOCKET, "unit": "vllm-b.service"}]},

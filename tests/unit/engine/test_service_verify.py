@@ -156,32 +156,56 @@ def test_compares_with_what_the_gate_recorded(given: dict[str, Any], monkeypatch
     assert engine_rungs.stale_inputs({**given, **more}) == ["unit file"]
 
 
-def test_a_host_without_gpus_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 0)
-    rungs = host_rungs.host_rungs([], "", 257)
+DRIVER: dict[str, Any] = {
+    "state": "ok",
+    "version": "580.95.05",
+    "library": "580.95.05",
+    "module": "580.95.05",
+    "flavour": "open",
+    "lost": [],
+    "expected": 0,
+    "problem": None,
+    "next": None,
+}
+H200 = {"index": 0, "name": "H200"}
+
+
+def test_a_host_without_gpus_is_not_applicable() -> None:
+    rungs = host_rungs.host_rungs([], {**DRIVER, "state": "no driver"}, 257)
     assert [(rung.rung, rung.status) for rung in rungs] == [
         ("reachable", "passed"),
         ("driver", "not applicable"),
         ("gpus", "not applicable"),
     ]
-    assert rungs[2].evidence == "no NVIDIA device on the PCI bus"
+    assert rungs[2].evidence == "no NVIDIA GPU is given to this host"
 
 
 @pytest.mark.parametrize(("expected", "status"), [(True, "failed"), (False, "not applicable")])
-def test_gpus_without_a_driver_fail_where_they_are_expected(
-    monkeypatch: pytest.MonkeyPatch, expected: bool, status: str
-) -> None:
-    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 2)
-    _, driver, gpus = host_rungs.host_rungs([], "", 257, gpus_expected=expected)
+def test_a_broken_driver_fails_where_a_service_is_to_use_it(expected: bool, status: str) -> None:
+    broken = {**DRIVER, "state": "hung", "problem": "the NVIDIA driver hangs", "next": "reboot"}
+    _, driver, gpus = host_rungs.host_rungs([], broken, 257, gpus_expected=expected)
     assert (driver.status, gpus.status) == (status, "not applicable")
-    assert driver.evidence == "2 NVIDIA devices on the PCI bus, but no driver offers it here"
-    assert bool(driver.next) is expected
+    assert driver.evidence == "the NVIDIA driver hangs"
+    assert driver.next == ("reboot" if expected else None)
 
 
-def test_a_gpu_that_fell_off_the_bus_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_rungs, "nvidia_devices", lambda _: 2)
-    rungs = host_rungs.host_rungs([{"index": 0, "name": "H200"}], "580.1", 257)
-    assert (rungs[2].status, rungs[2].evidence) == ("failed", "1 of 2 on the PCI bus: 0: H200")
+def test_the_versions_that_agree_are_the_evidence_of_the_driver() -> None:
+    _, driver, gpus = host_rungs.host_rungs([H200], {**DRIVER, "expected": 1}, 257)
+    assert (driver.status, gpus.status, gpus.evidence) == ("passed", "passed", "0: H200")
+    assert driver.evidence == "loaded module 580.95.05 (open) = library 580.95.05"
+
+
+@pytest.mark.parametrize(
+    ("lost", "evidence"),
+    [
+        ([], "1 of the 2 on the PCI bus; 0: H200"),
+        (["GPU 1: GPU is lost"], "GPU 1: GPU is lost; 0: H200"),
+    ],
+)
+def test_a_gpu_that_fell_off_the_bus_fails(lost: list[str], evidence: str) -> None:
+    rungs = host_rungs.host_rungs([H200], {**DRIVER, "expected": 2, "lost": lost}, 257)
+    assert (rungs[1].status, rungs[2].status, rungs[2].evidence) == ("passed", "failed", evidence)
+    assert "power cycle" in (rungs[2].next or "")
 
 
 def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,22 +290,14 @@ def test_a_service_that_has_no_gpu_open_fails(
 
 
 @pytest.mark.parametrize(
-    ("container", "devices", "expected"),
-    [
-        (False, ["auto"], True),
-        (False, ["cpu", "cuda"], True),
-        (False, ["cpu"], False),
-        (False, [], False),
-        (True, ["auto"], False),
-    ],
+    ("devices", "expected"), [(["auto"], True), (["cpu", "cuda"], True), (["cpu"], False), ([], False)]
 )
 def test_the_playbook_expects_gpus_where_a_service_may_use_them(
-    checkout: Path, container: bool, devices: list[str], expected: bool
+    checkout: Path, devices: list[str], expected: bool
 ) -> None:
     loader = DataLoader()
     (play,) = loader.load_from_file(str(checkout / "playbooks/verify.yml"), trusted_as_template=True)
     (task,) = [task for task in play["tasks"] if task["name"] == "Check the host"]
     services = [{"unit": "vllm.service", "engine_vllm_device": device} for device in devices]
-    facts = {"host_probe": {"container": container}, "provision_services": services}
-    templar = Templar(loader, {"ansible_facts": facts})
+    templar = Templar(loader, {"ansible_facts": {"provision_services": services}})
     assert templar.template(task["service_verify"]["gpus_expected"]) is expected

@@ -1,14 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import pytest
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
+import pytest
+from ansible.module_utils import nvidia_driver, nvidia_nvml, nvidia_pci
+
+from provisioner import settings
 from provisioner.ansible.modules import host_probe
 
+CHECKOUT = Path(__file__).resolve().parents[3]
+HOPPER = {"slot": "0000:1b:00.0", "kind": "gpu", "architecture": "Hopper", "driver": None}
 
-def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(host_probe, "run", lambda *_: "")
-    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(host_probe, "nvidia_devices", lambda _: 8)
+    monkeypatch.setattr(nvidia_pci, "devices", lambda: [HOPPER] * 8)
+    monkeypatch.setattr(nvidia_driver, "LOADED", tmp_path / "version")
+    monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
     facts = host_probe.probe(0.0, None)
-    assert (facts["nvidia_pci"], facts["gpus"], facts["driver"]) == (8, [], {"version": None})
+    assert (len(facts["nvidia_pci"]), facts["gpus"]) == (8, [])
+    assert facts["driver"]["state"] == "no driver"
+    assert facts["driver"]["problem"] == "8 NVIDIA GPUs on the PCI bus, but no NVIDIA driver is installed"
+
+
+@pytest.mark.parametrize("way", ["checkout", "command"])
+def test_the_bindings_come_along_from_the_controller(way: str, nvml: dict[str, str], tmp_path: Path) -> None:
+    """In a checkout by its ansible.cfg, and from anywhere by the environment that the command sets."""
+    base = {**os.environ, **nvml, "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local")}
+    environment = base if way == "checkout" else settings.environment(tmp_path / "events", base)
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", "host_probe"],
+        cwd=CHECKOUT if way == "checkout" else tmp_path,
+        env={**environment, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "False"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    facts = document["ansible_facts"]["host_probe"]
+    assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA Simulated"]
+    assert facts["driver"]["library"] == "580.95.05"
