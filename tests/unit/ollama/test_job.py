@@ -191,9 +191,7 @@ def test_a_passing_fault_costs_an_attempt_and_a_lasting_one_ends_the_pull(site: 
     assert site.ollama.paths().count("/api/pull") == 3
     site.registry.add("library/other:1", b"else")
     site.ollama.failures = ["max retries exceeded: EOF"] * 9
-    with pytest.raises(
-        JobFault, match=r"pulling other:1 from http://127.* failed 3 times in a row: max"
-    ) as caught:
+    with pytest.raises(JobFault, match=r"pulling other:1 from .* failed 3 times in a row: max") as caught:
         site.bring(service(serve_model="other:1"))
     assert "apply again" in caught.value.next
 
