@@ -190,7 +190,8 @@ class Install:
             if directory.exists():
                 remove(directory)
             raise
-        settled(directory)
+        # What conda has unpacked of its packages beside it keeps the modes that their makers gave.
+        settled(wanted.prefix)
         write_json(directory / MARKER, wanted.python_marker, 0o644)
         sync(directory)
 
@@ -218,7 +219,7 @@ def login_for(host: str | None) -> tuple[str, str] | None:
         return None
     try:
         found = netrc.netrc(path).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, ValueError, netrc.NetrcParseError):
         # What the error says may quote a password.
         raise JobFault(
             "the file of python_env_conda_netrc_file cannot be read as netrc",

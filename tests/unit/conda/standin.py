@@ -51,7 +51,7 @@ if [ "$python" = 3.99.0 ]; then
     echo "PackagesNotFoundError: python==$python is not in https://user:secret@mirror.example/conda" >&2
     exit 1
 fi
-mkdir -p "$prefix/bin" "$prefix/conda-meta"
+mkdir -p -m 0775 "$prefix/bin" "$prefix/conda-meta" "${0%/bin/conda}/pkgs/python-$python"
 terms=${CONDA_PLUGINS_AUTO_ACCEPT_TOS-no}
 echo "channels:$channels condarc:$CONDARC terms:$terms" > "$prefix/conda-meta/history"
 @CREATE@
