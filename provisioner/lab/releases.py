@@ -14,17 +14,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from provisioner import content
 from provisioner.errors import LabError
 from provisioner.lab import builder, controller, official
 from provisioner.lab.podman import Podman
 
 WORD = re.compile(r"(ollama)=(\d+\.\d+\.\d+)")
 URL = "https://github.com/ollama/ollama/releases/download/v{version}/{file}"
-# From the maker's sha256sum.txt; a version without one here is built.
-PINS = {
-    ("0.33.0", "amd64"): "72c4b9d91c317742ffd11b92e0a7fbe6353072c6354d910f1a03fd3ce40403d4",
-    ("0.33.0", "arm64"): "c09f5ae1fc90f70ac6e19e325bd958d9c8c02c29ec0908785c21672fab5f4ee4",
-}
 OFFICIAL = "the official archive"
 BUILT = "built here from its sources, a stand-in for the official archive"
 
@@ -80,6 +78,14 @@ def parse(word: str) -> Release | None:
     return Release(match[1], match[2]) if match else None
 
 
+def pinned(release: Release) -> str | None:
+    """Return the official hash that the engine's role ships; a version without one is built."""
+    file = content.roles() / f"engine_{release.project}" / "files" / "archives.yml"
+    known = yaml.safe_load(file.read_text())
+    found: str | None = known.get(release.version, {}).get(controller.architecture())
+    return found
+
+
 def ensure(podman: Podman, release: Release) -> Outcome:
     """Have one archive, and say where it came from."""
     where = release.folder
@@ -99,7 +105,7 @@ def ensure(podman: Podman, release: Release) -> Outcome:
 
 def _make(podman: Podman, release: Release, archive: Path) -> str:
     """Write the archive and return its origin; the error says why neither way works."""
-    pin = PINS.get((release.version, controller.architecture()))
+    pin = pinned(release)
     refused = "no hash of the official archive is known"
     if pin:
         try:
