@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from typing import Callable
 
 COMMAND_SECONDS = 30
+# What a program that was killed gets for ending.
+END_SECONDS = 1
 # What is read by a program: in English, without colours and never through a pager.
 ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
 
@@ -25,14 +28,13 @@ def call(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, whatever its exit status; one that is missing or hangs raises `fault`."""
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            timeout=seconds,
-            check=False,
             env=dict(os.environ, **ENVIRONMENT),
         )
     except FileNotFoundError as error:
@@ -40,12 +42,29 @@ def call(
     except OSError as error:
         step = f"see whether {argv[0]} is a program that root may run"
         raise fault(f"{argv[0]} cannot be run: {error.strerror}", step) from error
+    try:
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
+        _leave(process)
         command = " ".join(argv[:3])
         raise fault(
             f"{command} did not end within {seconds:g} s",
             f"run '{command}' on the host; if systemd hangs, look at 'systemctl list-jobs'",
         ) from error
+    except BaseException:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+def _leave(process: subprocess.Popen[str]) -> None:
+    """Kill a process without waiting for long: one that hangs in the kernel does not end even so."""
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    for stream in (process.stdout, process.stderr):
+        if stream:
+            stream.close()
 
 
 def unit_values(shown: str) -> dict[str, str]:

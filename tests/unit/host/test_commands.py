@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,24 @@ def test_a_program_that_hangs_is_ended_and_named() -> None:
     with pytest.raises(CommandFault, match=r"sleep 60 did not end within 0\.01 s") as raised:
         commands.call("sleep", "60", seconds=0.01)
     assert "run 'sleep 60' on the host" in raised.value.next
+
+
+def test_a_program_that_cannot_be_killed_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does one that hangs in a driver or on a dead mount."""
+    left: list[subprocess.Popen[str]] = []
+
+    def survive(process: subprocess.Popen[str]) -> None:
+        left.append(process)
+
+    monkeypatch.setattr(commands, "END_SECONDS", 0.01)
+    monkeypatch.setattr(subprocess.Popen, "kill", survive)
+    with pytest.raises(CommandFault, match="did not end"):
+        commands.call("sleep", "600", seconds=0.01)
+    monkeypatch.undo()
+    (process,) = left
+    assert process.poll() is None
+    process.kill()
+    process.wait()
 
 
 @pytest.mark.parametrize("argv", [("no-such-program",), ("sleep", "60")])
