@@ -146,7 +146,7 @@ def _machines(found: Sequence[HostStatus]) -> Table:
         cells = (
             host.name,
             _span(facts["uptime_s"]),
-            _cards(facts["gpus"]),
+            _cards(facts["gpus"], facts["gpu_fault"]),
             f"{size(facts['available_bytes'])} of {size(facts['memory_bytes'])}",
             ", ".join(f"{size(disk['free_bytes'])} on {disk['mount']}" for disk in facts["disks"]),
             _last(host.last_run),
@@ -174,9 +174,9 @@ def _service(service: ServiceStatus | None) -> tuple[Text, ...]:
     )
 
 
-def _cards(cards: Sequence[dict[str, Any]]) -> str:
+def _cards(cards: Sequence[dict[str, Any]], fault: str) -> str:
     if not cards:
-        return "none"
+        return fault or "none"
     shown = []
     for card in cards:
         used = f" {size(card['used_bytes'])} of {size(card['memory_bytes'])}" if card["memory_bytes"] else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.commands import unit_values
+from ansible.module_utils.commands import CommandFault, call, unit_values
 from ansible.module_utils.engine_client import Engine, NoAnswerError
 from ansible.module_utils.engine_files import read_key, unnamed
 from ansible.module_utils.host_facts import parse_meminfo, parse_os_release, run
@@ -50,6 +51,20 @@ def parse_cards(text: str) -> list[dict[str, Any]]:
             }
         )
     return cards
+
+
+def gpus() -> tuple[list[dict[str, Any]], str]:
+    """Return the GPUs, and what the driver's tool says when it shows none."""
+    if not shutil.which("nvidia-smi"):
+        return [], ""
+    query = [f"--query-gpu={NVIDIA_SMI_FIELDS}", "--format=csv,noheader,nounits"]
+    try:
+        done = call("nvidia-smi", *query, seconds=NVIDIA_SMI_SECONDS)
+    except CommandFault as fault:
+        return [], str(fault)
+    found = parse_cards(done.stdout)
+    said = (done.stdout + done.stderr).strip().partition("\n")[0]
+    return found, "" if found else said or "nvidia-smi prints nothing"
 
 
 def uptime() -> float:
@@ -117,10 +132,7 @@ def main(text: str) -> str:
     memory = read("/proc/meminfo")
     with ThreadPoolExecutor(max_workers=max(len(asked["services"]), 1)) as pool:
         services = pool.map(service, asked["services"])
-        cards = run(
-            ["nvidia-smi", f"--query-gpu={NVIDIA_SMI_FIELDS}", "--format=csv,noheader,nounits"],
-            NVIDIA_SMI_SECONDS,
-        )
+        cards, gpu_fault = gpus()
         document = {
             "os": parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release"))["name"],
             "kernel": os.uname().release,
@@ -130,7 +142,8 @@ def main(text: str) -> str:
             "memory_bytes": parse_meminfo(memory),
             "available_bytes": available(memory),
             "disks": disks(asked["paths"]),
-            "gpus": parse_cards(cards),
+            "gpus": cards,
+            "gpu_fault": gpu_fault,
             "services": list(services),
             "unnamed": unnamed([one["unit"] for one in asked["services"]]),
         }

@@ -42,6 +42,14 @@ def test_a_serving_host_answers_in_one_round_trip_as_root(sshd: Sshd, service: S
     assert (sshd.tools / "sudos").read_text().splitlines()[-1] == "sudo -n python3 -I -"
 
 
+def test_a_driver_that_does_not_answer_is_no_host_without_gpus(sshd: Sshd, service: Service) -> None:
+    sshd.tool("systemctl", SERVES)
+    sshd.tool("nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    said = ask(sshd, service)
+    assert said["gpus"] == []
+    assert said["gpu_fault"] == "Failed to initialize NVML: Driver/library version mismatch"
+
+
 def test_the_key_is_no_part_of_any_command(sshd: Sshd, service: Service, engine: Engine) -> None:
     sshd.tool("systemctl", SERVES)
     engine.key = "canary-key"
