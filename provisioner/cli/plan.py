@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,11 @@ from provisioner.profiles import Profile
 from provisioner.services import Service
 from provisioner.spec import Host
 
+NO_TERMINAL_COLUMNS = 200
+# Enough of a commit or a digest to know it again; --json has all of it.
+SHOWN_DIGITS = 12
+_DIGEST = re.compile(r"[0-9a-f]{40,64}")
+
 
 @click.command()
 @options.selection
@@ -31,8 +37,14 @@ def plan(as_json: bool, phases: tuple[str, ...], **chosen: Any) -> int:
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
     else:
-        _show(made, Console())
+        _show(made, _console())
     return 0
+
+
+def _console() -> Console:
+    """Return the terminal as wide as it is; a file or a program has no width to fit into."""
+    console = Console()
+    return console if console.is_terminal else Console(width=NO_TERMINAL_COLUMNS)
 
 
 def _show(made: Plan, console: Console) -> None:
@@ -86,5 +98,7 @@ def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:
 
 def _service(service: Service) -> tuple[str, str, str, str]:
     model = service.model
-    source = f"{model.source} @ {model.revision}" if model.revision else model.source
-    return service.unit, model.name, source, f"{service.address}:{service.port or '(run time)'}"
+    revision = model.revision[:SHOWN_DIGITS] if _DIGEST.fullmatch(model.revision) else model.revision
+    source = f"{model.source} @ {revision}" if revision else model.source
+    unit = service.unit.removesuffix(".service")
+    return unit, model.name, source, f"{service.address}:{service.port or '(run time)'}"

@@ -11,7 +11,7 @@ from provisioner import inventory, plan, spec
 from tests.contract import tree
 
 SHIPPED = sorted(
-    [*(tree.ROOT / "inventories").glob("*.ini"), *(tree.ROOT / "molecule").glob("*/inventory.ini")]
+    [*(tree.ROOT / "inventories").iterdir(), *(tree.ROOT / "molecule").glob("*/inventory.ini")]
 )
 
 
