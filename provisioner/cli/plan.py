@@ -51,7 +51,9 @@ def _show(made: Plan, console: Console) -> None:
     hosts = made.fleet.hosts
     count = sum(len(host.services) for host in hosts)
     order = " → ".join(phase.name for phase in made.phases)
-    console.print(Text(f"{len(hosts)} hosts, {count} services: {order}"))
+    console.print(
+        Text(f"{screen_text.hosts(len(hosts))}, {count} service{'' if count == 1 else 's'}: {order}")
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("host", "unit", "model", "from", "listens on"):
         table.add_column(title, overflow="fold")
