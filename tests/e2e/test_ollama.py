@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-import threading
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,13 @@ class Ollama:
         """Run a script on the host as root."""
         return self.machines.sh(HOST, script)
 
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the service answers on the host itself."""
+        content = f"{json.dumps(body)!r}.encode()" if body else "None"
+        code = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:11434{path}', {content}).read().decode())"
+        found: dict[str, Any] = json.loads(self.sh(f"python3 -c {shlex.quote(code)}"))
+        return found
+
     def pid(self, unit: str = "ollama.service") -> int:
         """Return the main process of a unit."""
         return self.machines.pid(HOST, unit)
@@ -81,17 +88,17 @@ class Ollama:
 
 
 @pytest.fixture
-def ollama(machines: Machines, tmp_path: Path) -> Iterator[Ollama]:
+def ollama(with_ollama: Machines, tmp_path: Path) -> Iterator[Ollama]:
     """Give the host, and leave it without services and models."""
-    found = Ollama(machines, tmp_path)
+    found = Ollama(with_ollama, tmp_path)
     yield found
     inventory = found.inventory()
     words = ("--limit", HOST, "--yes", "--json", "--models")
-    machines.provision("remove", inventory, *words)
+    with_ollama.provision("remove", inventory, *words)
 
 
 def rung(done: Done, name: str, service: str = "ollama") -> dict[str, Any]:
-    rungs = [one for one in done.host(HOST)["rungs"] if one["rung"] == name and one["service"] == service]
+    rungs = [one for one in done.report["rungs"] if (one["rung"], one["service"]) == (name, service)]
     assert len(rungs) == 1, rungs
     return dict(rungs[0])
 
@@ -105,29 +112,26 @@ def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
     assert " -np 3 " in arguments
     spans = ask_together(ollama, 3)
     assert max(began for began, _ in spans) < min(ended for _, ended in spans)
-    assert ollama.apply(**words).host(HOST)["changed"] == 0
+    assert ollama.apply(**words).report["changed"] == 0
+
+
+ASK_TOGETHER = """
+import json, sys, threading, time, urllib.request
+body = {"model": "smollm2:135m", "prompt": "Count to a hundred: one,", "options": {"num_predict": 48}}
+def ask():
+    with urllib.request.urlopen("http://127.0.0.1:11434/api/generate", json.dumps(body).encode()) as answer:
+        times = [time.time() for line in answer]
+    print(times[0], times[-1])
+threads = [threading.Thread(target=ask) for _ in range(int(sys.argv[1]))]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
 
 
 def ask_together(ollama: Ollama, count: int) -> list[tuple[float, float]]:
     """Ask so many questions at once, and return when each one's answer began and ended."""
-    body = json.dumps(
-        {"model": "smollm2:135m", "prompt": "Count to a hundred: one,", "options": {"num_predict": 48}}
-    )
-    script = (
-        f"curl -sN http://127.0.0.1:11434/api/generate -d '{body}' "
-        "| while read -r line; do date +%s.%N; done | sed -n '1p;$p'"
-    )
-    found: list[tuple[float, float]] = []
-
-    def ask() -> None:
-        first, last = map(float, ollama.sh(script).split())
-        found.append((first, last))
-
-    threads = [threading.Thread(target=ask) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    lines = ollama.sh(f"python3 -c {shlex.quote(ASK_TOGETHER)} {count}").splitlines()
+    found = [(float(line.split()[0]), float(line.split()[1])) for line in lines]
     assert len(found) == count
     return found
 
@@ -177,7 +181,7 @@ def test_a_wrong_hash_leaves_the_old_version_serving(ollama: Ollama) -> None:
     (failure,) = done.report["failures"]
     assert "0" * 64 in failure["message"]
     assert ollama.pid() == process
-    assert "0.33.0" in ollama.sh("curl -s http://127.0.0.1:11434/api/version")
+    assert ollama.ask("/api/version")["version"] == "0.33.0"
 
 
 def made(system: str) -> dict[str, Any]:
@@ -205,8 +209,8 @@ def test_only_the_changed_model_is_made_again(ollama: Ollama) -> None:
     assert ollama.pid() == process
     shown = json.loads(ollama.sh('curl -s http://127.0.0.1:11434/api/show -d \'{"model": "terse"}\''))
     assert shown["system"] == text
-    assert done.host(HOST)["changed"] == 1
-    assert ollama.apply(**made(text)).host(HOST)["changed"] == 0
+    assert done.report["changed"] == 1
+    assert ollama.apply(**made(text)).report["changed"] == 0
 
 
 def test_a_damaged_model_is_named_and_mended(ollama: Ollama) -> None:

@@ -18,14 +18,14 @@ SIZE = 98_000_000
 
 
 @pytest.fixture
-def ollama(machines: Machines, hub: Hub, tmp_path: Path) -> Iterator[Ollama]:
+def ollama(with_ollama: Machines, hub: Hub, tmp_path: Path) -> Iterator[Ollama]:
     """Give the host without services and models, with a sound hub."""
-    found = Ollama(machines, tmp_path)
+    found = Ollama(with_ollama, tmp_path)
     assert hub.sent() == {}
-    machines.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
+    with_ollama.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
     yield found
     hub.reset()
-    machines.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
+    with_ollama.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
 
 
 @pytest.mark.parametrize(

@@ -199,11 +199,13 @@ def bring(spec: dict[str, Any]) -> None:
                 entry = done.get(model.name) or spec["entries"].get(model.name, {})
                 if doubt(work.store, model, entry, work.stamps):
                     done[model.name] = work.bring(model, entry)
+        # One that was removed may have come again, for another model.
+        gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
         outcome = {
             "models": done,
             "stamps": work.stamps,
             "repaired": list(work.wrong.values()),
-            "removed": work.removed,
+            "removed": gone,
         }
         progress.finish(**outcome)
 

@@ -155,6 +155,17 @@ def test_makes_a_model_from_a_file_and_drops_the_copy_that_it_was_made_from(
     assert file.read_bytes() == WEIGHTS
 
 
+def test_a_blob_that_went_and_came_again_counts_as_there(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "own.gguf"
+    file.write_bytes(WEIGHTS)
+    told = service(
+        serve_model_source="huggingface", served_name="owner/own", engine_ollama_models=[{"name": "small:1"}]
+    )
+    outcome = site.bring(told, gguf=str(file))
+    assert site.store.blob(f"sha256:{sha256(WEIGHTS)}").exists()
+    assert not outcome["removed"]
+
+
 @pytest.mark.parametrize("damage", ["change", "remove", "shorten"])
 def test_a_wrong_blob_comes_again_and_no_other(site: Site, damage: str) -> None:
     site.bring(service())
