@@ -67,7 +67,8 @@ class Ollama:
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the service answers on the host itself."""
         content = f"{json.dumps(body)!r}.encode()" if body else "None"
-        code = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:11434{path}', {content}).read().decode())"
+        url = f"http://127.0.0.1:11434{path}"
+        code = f"import urllib.request as r; print(r.urlopen({url!r}, {content}).read().decode())"
         found: dict[str, Any] = json.loads(self.sh(f"python3 -c {shlex.quote(code)}"))
         return found
 
@@ -207,7 +208,7 @@ def test_only_the_changed_model_is_made_again(ollama: Ollama) -> None:
         "./registry.ollama.ai/library/terse/latest"
     ]
     assert ollama.pid() == process
-    shown = json.loads(ollama.sh('curl -s http://127.0.0.1:11434/api/show -d \'{"model": "terse"}\''))
+    shown = ollama.ask("/api/show", {"model": "terse"})
     assert shown["system"] == text
     assert done.report["changed"] == 1
     assert ollama.apply(**made(text)).report["changed"] == 0
