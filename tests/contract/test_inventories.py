@@ -10,7 +10,7 @@ import pytest
 from provisioner import inventory, plan, spec
 from tests.contract import tree
 
-SHIPPED = sorted([*(tree.ROOT / "inventories").iterdir(), *(tree.ROOT / "molecule").glob("*/inventory.ini")])
+SHIPPED = sorted([*(tree.ROOT / "inventories").iterdir(), *(tree.ROOT / "molecule").glob("*/*.ini")])
 
 
 def test_there_is_the_embedded_inventory() -> None:

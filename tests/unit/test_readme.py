@@ -10,15 +10,19 @@ from provisioner import inventory, spec
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_inventory_that_is_explained_is_a_good_one(name: str, checkout: Path, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", (checkout / name).read_text(), re.DOTALL)
+def test_the_inventories_that_are_explained_are_good_ones(name: str, checkout: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (checkout / name).read_text(), re.DOTALL)
     for file in ("vllm.key", "modelscope.token"):
         (tmp_path / file).touch()
-    path = tmp_path / "gpu.yml"
-    path.write_text(block.replace("/home/ops", str(tmp_path)))
-    first, second = spec.load(inventory.load(str(path))).hosts
+    fleets = []
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.yml"
+        path.write_text(block.replace("/home/ops", str(tmp_path)))
+        fleets.append(spec.load(inventory.load(str(path))))
+    first, second = fleets[0].hosts
     assert (first.services[0].port, second.services[0].port) == (8000, 8001)
     assert first.services[0].model.source == "modelscope"
+    assert [fleet.hosts[0].services[0].engine.name for fleet in fleets] == ["vllm", "ollama"]
 
 
 def test_the_words_of_conda_that_are_explained_are_good_ones(checkout: Path, tmp_path: Path) -> None:
