@@ -15,6 +15,8 @@ from provisioner.errors import HostError, UsageError
 from provisioner.plain import clean
 from provisioner.remote import Remote
 
+GOODBYES = frozenset({"/exit", "/quit", "/bye"})
+
 
 @click.command()
 @options.inventory_only
@@ -59,7 +61,9 @@ def _converse(said: Conversation) -> None:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, PLC0415 - gives the prompt its line editing, where Python has it
         click.secho(
-            f"{said.service.served_name} listens; Ctrl-D ends, Ctrl-C stops an answer.", dim=True, err=True
+            f"{said.service.served_name} listens; /exit or Ctrl-D ends, Ctrl-C stops an answer.",
+            dim=True,
+            err=True,
         )
     while (question := _question()) is not None:
         if not question.strip():
@@ -77,11 +81,12 @@ def _converse(said: Conversation) -> None:
 
 def _question() -> str | None:
     try:
-        return input("> " if sys.stdin.isatty() else "")
+        question = input("> " if sys.stdin.isatty() else "")
     except EOFError:
         if sys.stdin.isatty():
             click.echo()
         return None
+    return None if question.strip() in GOODBYES else question
 
 
 def _answer(said: Conversation, question: str) -> None:

@@ -144,6 +144,15 @@ def test_a_conversation_remembers(
     assert [message["role"] for message in engine.asked[1]["messages"]] == ["user", "assistant", "user"]
 
 
+@pytest.mark.parametrize("goodbye", ["/exit", "/bye", " /quit "])
+def test_a_conversation_ends_with_a_goodbye_that_no_model_is_asked(
+    fleet: Path, engine: Engine, goodbye: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"one\n{goodbye}\ntwo\n"))
+    assert call("chat", fleet, "good") == 0
+    assert len(engine.asked) == 1
+
+
 def test_a_key_is_read_on_the_host_and_only_sent_through_the_tunnel(  # noqa: PLR0917 - fixtures
     fleet: Path,
     sshd: Sshd,
