@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
 
 from provisioner import program, settings, words
 from provisioner.errors import HostError
@@ -18,6 +19,7 @@ from provisioner.plain import one_line
 from provisioner.program import NoPython
 from provisioner.reach import Way
 from provisioner.remote import Remote
+from provisioner.services import Service
 
 WRONG = "wrong"
 NOTE = "note"
@@ -106,7 +108,7 @@ def addresses(way: Way) -> list[dict[str, Any]]:
     asked += [("packages of Python", given["python_env_index_url"], "python_env")] * bool(
         given["python_env_index_url"]
     )
-    return [
+    fetched = [
         {
             "what": what,
             "url": url,
@@ -114,8 +116,25 @@ def addresses(way: Way) -> list[dict[str, Any]]:
             "ca_bundle": given.get(f"{role}_ca_bundle") or "",
         }
         for what, url, role in asked
-        if str(url).startswith(("http://", "https://"))
     ]
+    fetched += [one for service in way.services for one in _of_engine(service)]
+    return [
+        one
+        for number, one in enumerate(fetched)
+        if str(one["url"]).startswith(("http://", "https://")) and one not in fetched[:number]
+    ]
+
+
+def _of_engine(service: Service) -> Iterator[dict[str, Any]]:
+    """Yield where an engine's releases and models come from, as far as it has words for that."""
+    role = service.engine.role
+    proxy = service.settings.get(f"{role}_https_proxy")
+    common = {"environment": {"HTTPS_PROXY": proxy} if proxy else {}, "ca_bundle": ""}
+    archive = urlsplit(str(service.settings.get(f"{role}_url") or ""))
+    # Any answer counts, so the machine will do: the path may hold {version} and {arch}.
+    yield {"what": "releases", "url": f"{archive.scheme}://{archive.netloc}/", **common}
+    if service.model.source == service.engine.name:
+        yield {"what": "registry of models", "url": service.settings.get(f"{role}_registry"), **common}
 
 
 def unreachable(way: Way, error: HostError) -> Finding:

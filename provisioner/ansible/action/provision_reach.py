@@ -38,6 +38,8 @@ PLACES = (
     "python_env_environment",
     "python_env_ca_bundle",
 )
+# Of an engine's own words, those that end so.
+ENGINE_PLACES = ("_url", "_registry", "_https_proxy")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -79,7 +81,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         return _chain(option("ssh_executable"), str(option("host")), arguments)
 
     def _words(self, given: dict[str, Any]) -> dict[str, Any]:
-        asked = (*words.load().serve_words, *PLACES)
+        catalog = words.load()
+        engines = (
+            name for name in catalog.words if name.startswith("engine_") and name.endswith(ENGINE_PLACES)
+        )
+        asked = (*catalog.serve_words, *PLACES, *engines)
         return {name: self._templar.template(given[name]) for name in asked if name in given}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provisioner import doctor, services
+from provisioner import doctor, services, words
 from provisioner.doctor import NOTE, OK, WRONG
 from provisioner.errors import HostError
 from provisioner.reach import Hop, Way
@@ -92,6 +92,22 @@ def test_each_fault_is_one_finding_with_its_fix(
 def test_only_what_the_services_need_is_reached_for() -> None:
     asked = {one["what"]: one["url"] for one in doctor.addresses(WAY)}
     assert asked == {"hub": "https://modelscope.cn", "packages of Python": "https://x.example/i"}
+
+
+def test_an_engines_own_registry_and_releases_are_reached_for_by_its_proxy() -> None:
+    given = {
+        "serve_engine": "ollama",
+        "serve_model": "smollm2:135m",
+        "serve_model_source": "ollama",
+        "engine_ollama_https_proxy": "http://proxy.example:3128",
+    }
+    defaults = {"ollama": words.defaults("engine_ollama")}
+    asked = doctor.addresses(Way("one", services=services.resolve(given, defaults).services))
+    assert {one["what"]: one["url"] for one in asked} == {
+        "releases": "https://github.com/",
+        "registry of models": "https://registry.ollama.ai",
+    }
+    assert [one["environment"] for one in asked] == [{"HTTPS_PROXY": "http://proxy.example:3128"}] * 2
 
 
 def test_an_unreachable_host_is_a_finding() -> None:
