@@ -118,8 +118,7 @@ def _state(said: Mapping[str, Any], model: str) -> tuple[str, str]:
     if said["load"] == "not-found":
         return "missing", "not on this host yet: provision apply"
     if active in ("activating", "reloading"):
-        times = f", restarted {said['restarts']} times" if said["restarts"] else ""
-        return STARTING, f"{said['sub']}{times}"
+        return STARTING, _starting(said)
     if active != "active":
         return (
             active,
@@ -134,6 +133,15 @@ def _state(said: Mapping[str, Any], model: str) -> tuple[str, str]:
         names = ", ".join(said["models"]) or "no model"
         return "unhealthy", f"serves {one_line(names)} instead of {model}"
     return SERVING, ""
+
+
+def _starting(said: Mapping[str, Any]) -> str:
+    """Say what a service that is coming up waits for."""
+    restarts = said["restarts"]
+    times = f", restarted {restarts} time{'' if restarts == 1 else 's'}" if restarts else ""
+    if said["sub"].startswith("auto-restart"):
+        return f"it ended ({said['result']}) and starts again in a moment{times}: provision logs shows why"
+    return f"waits for its first answer{times}"
 
 
 def last_runs(inventory: str, hosts: Sequence[str]) -> dict[str, LastRun]:

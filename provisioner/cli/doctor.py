@@ -11,7 +11,7 @@ import click
 
 from provisioner import doctor as judgement
 from provisioner import parallel
-from provisioner.cli import hosts, options
+from provisioner.cli import hosts, options, screen_text
 from provisioner.doctor import Finding
 from provisioner.errors import HostError
 from provisioner.plain import one_line
@@ -54,7 +54,9 @@ def doctor(as_json: bool, forks: int, timeout: float, **values: Any) -> int:
         click.echo(json.dumps({"schema": 1, "wrong": wrong, "findings": findings_json}, indent=2))
     else:
         said_of = f"{wrong} thing{'s' if wrong != 1 else ''} wrong" if wrong else "nothing wrong"
-        click.secho(f"{len(ways)} hosts examined: {said_of}", bold=True, fg="red" if wrong else "green")
+        click.secho(
+            f"{screen_text.hosts(len(ways))} examined: {said_of}", bold=True, fg="red" if wrong else "green"
+        )
     return int(bool(wrong))
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from provisioner import parallel
 from provisioner import status as state
-from provisioner.cli import hosts, options
+from provisioner.cli import hosts, options, screen_text
 from provisioner.cli.screen_text import duration, forgive, host_text, size
 from provisioner.errors import HostError
 from provisioner.reach import Way
@@ -127,7 +127,8 @@ def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
             parts.append(Text(f"! {text}", "red"))
     well = sum(1 for host in found if host.is_well)
     serving = sum(1 for host in found for one in host.services if one.state == state.SERVING)
-    parts.append(Text(f"{well} of {len(found)} hosts well, {serving} services serve", "bold"))
+    serve = "1 service serves" if serving == 1 else f"{serving} services serve"
+    parts.append(Text(f"{well} of {screen_text.hosts(len(found))} well, {serve}", "bold"))
     return parts
 
 
@@ -165,7 +166,8 @@ def _titled(*titles: str) -> Table:
 def _service(service: ServiceStatus | None) -> tuple[Text, ...]:
     if service is None:
         return Text("none"), Text(""), Text(""), Text("")
-    restarts = f" ({service.restarts} restarts)" if service.restarts else ""
+    times = "1 restart" if service.restarts == 1 else f"{service.restarts} restarts"
+    restarts = f" ({times})" if service.restarts else ""
     return (
         host_text(service.name),
         host_text(service.state, STYLES.get(service.state, "bold red")),

@@ -35,6 +35,11 @@ GOOD: dict[str, Any] = {
         ({"models": ["a/b:latest"]}, "serving", ""),
         ({"load": "not-found", "active": "inactive"}, "missing", "provision apply"),
         ({"active": "activating", "sub": "start-post", "restarts": 3}, "starting", "restarted 3 times"),
+        ({"active": "activating", "sub": "start-post"}, "starting", "waits for its first answer"),
+        (
+            {"active": "activating", "sub": "auto-restart", "result": "signal", "restarts": 1},
+            *("starting", "it ended (signal) and starts again in a moment, restarted 1 time: provision logs"),
+        ),
         ({"active": "failed", "result": "exit-code"}, "failed", "exit-code: provision logs"),
         ({"active": "inactive"}, "inactive", "provision apply starts it"),
         ({"health": 503}, "unhealthy", "answers 503"),
