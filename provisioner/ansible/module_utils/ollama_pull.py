@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -49,7 +50,8 @@ class Failures:
         if self.row >= self.attempts:
             raise JobFault(
                 f"{self.what} failed {self.row} times in a row: {reason}",
-                "check that the host reaches the registry; apply again goes on where it ended",
+                "see with `provision doctor` whether the host reaches the registry; "
+                "apply again goes on where it ended",
             )
         time.sleep(min(2 ** (self.row - 1), LONGEST_PAUSE))
 
@@ -63,7 +65,21 @@ def ask_registry(source: Source, attempts: int) -> Manifest:
         except (OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203 - a pause follows
             if isinstance(error, urllib.error.HTTPError):
                 _refuse(source, error.code)
-            failures.add(str(error) or type(error).__name__)
+            failures.add(_reason(source, error))
+
+
+def _reason(source: Source, error: Exception) -> str:
+    """Return what went wrong without urllib's brackets; a certificate that is not trusted ends it."""
+    cause = getattr(error, "reason", "") or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        raise JobFault(
+            f"the certificate of {source.url} is not trusted: {getattr(cause, 'verify_message', cause)}",
+            "name the authority of the registry or proxy in host_base_ca_certificates, "
+            "check the host's clock, and apply again",
+        )
+    if isinstance(error, urllib.error.HTTPError):
+        return str(error)  # with its number
+    return str(getattr(cause, "strerror", "") or cause) or type(error).__name__
 
 
 def _fetch(source: Source) -> bytes:

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from ansible.module_utils import ollama_job, ollama_pull
@@ -225,6 +227,25 @@ def test_says_why_the_registry_does_not_have_it(site: Site, status: int, reason:
 def test_a_registry_out_of_order_is_asked_again(site: Site) -> None:
     site.registry.faults["/manifests/1"] = [500, 503]
     assert site.bring(service())["models"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (URLError(OSError(113, "No route to host")), r"small:1 failed 3 times in a row: No route to host$"),
+        (ConnectionResetError(104, "Connection reset by peer"), r"in a row: Connection reset by peer$"),
+        (URLError(ssl.SSLCertVerificationError(1, "x")), r"^the certificate of http://\S+ is not trusted"),
+    ],
+)
+def test_a_registry_out_of_reach_is_told_without_python_around_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, fault: OSError, says: str
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(ollama_pull.urllib.request, "urlopen", unreachable)
+    with pytest.raises(JobFault, match=says):
+        site.bring(service())
 
 
 def test_a_full_disk_is_refused_before_the_first_byte(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
