@@ -15,7 +15,7 @@ from rich.console import Console
 from provisioner import fold, plan, run, rundir
 from provisioner.cli import options, screen
 from provisioner.cli.options import Selection
-from provisioner.errors import ConsentRequired, UsageError
+from provisioner.errors import ConsentRequired, ProvisionError, UsageError
 from provisioner.events import Event
 from provisioner.plan import Plan
 from provisioner.report import Report
@@ -74,15 +74,23 @@ class Work:
             secrets=chosen.secrets,
         )
         run_dir = rundir.create()
-        rundir.write(run_dir.plan, json.dumps(self.plan.to_json(), indent=2))
+        rundir.write(run_dir.plan, json.dumps(self._kept(), indent=2))
         report, outcome = self._execute(request, run_dir, only)
         if outcome.interrupted and self._as_json:
             click.echo(report.to_json(), nl=False)
         run.raise_if_interrupted(outcome)
         if outcome.returncode and not report.complete and not report.failures:
-            reason = f"Ansible stopped before any host was reached: {_last_error(run_dir.log)}"
-            raise UsageError(reason, f"see {run_dir.log}")
+            said, step = _last_error(run_dir.log), f"see {run_dir.log}"
+            if any(cell.tasks for host in report.hosts for cell in host.cells):
+                raise ProvisionError(f"Ansible stopped in the middle: {said}", f"{step}, then run it again")
+            raise UsageError(f"Ansible stopped before any host was reached: {said}", step)
         return report
+
+    def _kept(self) -> dict[str, Any]:
+        """Return the plan as a run keeps it, for whoever looks back from another folder."""
+        source = self.plan.fleet.source
+        whole = source if "," in source else str(Path(source).absolute())
+        return {**self.plan.to_json(), "inventory": whole}
 
     def _execute(self, request: Request, run_dir: RunDir, only: tuple[str, ...]) -> tuple[Report, Outcome]:
         """Run Ansible under the screen, and write down what came of it."""

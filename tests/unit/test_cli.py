@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import inventory, spec
+from provisioner import inventory, run, rundir, spec
 from provisioner.cli import main as entry
+from provisioner.cli import work
+from provisioner.report import Cell, HostReport, Report
 
 CASES = Path(__file__).resolve().parents[1] / "data/inventories"
 GOOD = "gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_model_revision=0123\n"
@@ -106,6 +108,36 @@ def test_apply_reaches_for_the_host_and_reports_it_unreachable(
     report = json.loads(capsys.readouterr().out)
     assert report["hosts"][0]["name"] == "gpu1"
     assert "192.0.2.1" in connections.read_text()
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_run_is_kept_with_the_inventory_by_its_whole_path(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(good.parent)
+    call("apply", good.name, "--yes")
+    (kept,) = rundir.runs()
+    assert json.loads(kept.plan.read_text())["inventory"] == str(good)
+
+
+@pytest.mark.parametrize(("tasks", "code", "says"), [(0, 2, "before any host was"), (3, 1, "in the middle")])
+def test_ansible_that_dies_is_told_by_how_far_it_came(  # noqa: PLR0917 - fixtures
+    good: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tasks: int,
+    code: int,
+    says: str,
+) -> None:
+    report = Report(None, None, False, ("Host",), (HostReport("one", (Cell("Host", "ok", tasks=tasks),)),))
+
+    def died(_work: object, _request: object, kept: rundir.RunDir, _only: object) -> tuple[object, object]:
+        rundir.write(kept.log, "[ERROR]: A worker was found in a dead state\n")
+        return report, run.Outcome(returncode=1, interrupted=False)
+
+    monkeypatch.setattr(work.Work, "_execute", died)
+    assert call("apply", good, "--yes") == code
+    assert f"Ansible stopped {says}" in capsys.readouterr().err
 
 
 def test_a_removal_needs_consent(good: Path, connections: Path, capsys: pytest.CaptureFixture[str]) -> None:
