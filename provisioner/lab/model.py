@@ -8,6 +8,7 @@ takes a few seconds and needs no deep-learning framework.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -88,12 +89,16 @@ def _publish(made: Path, model: Path) -> None:
 
 
 def _installer() -> list[str]:
-    """Return the beginning of an installer's command: uv, else this Python's pip."""
+    """Return the beginning of an installer's command: this Python's pip, and only where it has none, uv.
+
+    pip knows this machine's package index and trusts its certificates; uv reads none of pip's settings.
+    """
+    options = ["--quiet", "--require-hashes"]
     beside = Path(sys.executable).parent
     uv = shutil.which("uv", path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
-    if uv:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable, "--require-hashes"]
-    return [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
+    if uv and not importlib.util.find_spec("pip"):
+        return [uv, "pip", "install", "--python", sys.executable, *options]
+    return [sys.executable, "-m", "pip", "install", *options]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,27 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(LabError):
         model.ensure(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("has_pip", [True, False])
+def test_pip_installs_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_pip: bool
+) -> None:
+    uv = tmp_path / "bin/uv"
+    uv.parent.mkdir()
+    uv.touch(mode=0o755)
+    programs: list[list[str]] = []
+
+    def run(argv: list[str]) -> None:
+        programs.append(argv)
+        pretend(argv)
+
+    monkeypatch.setenv("PATH", str(uv.parent))
+    monkeypatch.setattr(sys, "executable", str(uv.parent / "python"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if has_pip else None)
+    monkeypatch.setattr(process, "run", run)
+    model.ensure(tmp_path / "models")
+    assert programs[0][:2] == ([sys.executable, "-m"] if has_pip else [str(uv), "pip"])
 
 
 def test_a_tiny_model_is_well_formed_and_repeatable(tmp_path: Path) -> None:
