@@ -6,10 +6,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from provisioner.errors import LabError
 from provisioner.lab import builder, controller, hosts, image, keys, model, plans, releases
@@ -108,8 +109,10 @@ class Bringup:
             models = pool.submit(model.ensure)
             archives = pool.submit(self._releases)
             try:
-                for build in (*builds, archives):
-                    build.result()
+                # As they end, so that the first failure stops what takes minutes.
+                everything: list[Future[Any]] = [*builds, archives, models]
+                for done in as_completed(everything):
+                    done.result()
                 return models.result()
             except BaseException:
                 # Nothing else ends a build that takes minutes.
