@@ -13,6 +13,7 @@ import pytest
 
 from provisioner import inventory, lab
 from tests.e2e.machines import LAB, Done, Hub, Machines
+from tests.e2e.ollama import HOST, Ollama
 
 FLEET = Path(__file__).with_name("fleet.ini")
 
@@ -45,6 +46,14 @@ def with_ollama(machines: Machines) -> Machines:
     if missing:
         pytest.skip("; ".join(missing))
     return machines
+
+
+@pytest.fixture(scope="session")
+def ollama_host(with_ollama: Machines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Give the host of Ollama, and take it back in the end."""
+    yield with_ollama
+    inventory = Ollama(with_ollama, tmp_path_factory.mktemp("last")).inventory()
+    with_ollama.provision("remove", inventory, "--limit", HOST, "--yes", "--json", "--models")
 
 
 @pytest.fixture(scope="session")

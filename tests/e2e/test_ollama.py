@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,90 +11,17 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Done, Machines
+from tests.e2e.ollama import DROP_INS, HOST, Ollama
 
-HOST = "ol"
-MODELS = "/var/lib/provision/models/ollama"
 GGUF = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
-CACHE = "(lookup('env', 'XDG_CACHE_HOME') or lookup('env', 'HOME') ~ '/.cache')"
-PINNED = "{{ lookup('file', " + CACHE + " ~ '/provision/lab/releases/ollama/v%s/sha256') }}"
-
-
-class Ollama:
-    """Ask for services on the host, and look at what is there."""
-
-    def __init__(self, machines: Machines, folder: Path) -> None:
-        self.machines = machines
-        self.folder = folder
-
-    def inventory(self, *services: dict[str, Any], **words: Any) -> str:
-        """Write the fleet's inventory with the host's own words, and return its path."""
-        folder = self.folder / "inventory"
-        folder.mkdir(exist_ok=True)
-        (folder / "1.ini").write_text(self.machines.inventory.read_text())
-        own: dict[str, Any] = {
-            "serve_engine": "ollama",
-            "serve_model": "smollm2:135m",
-            "serve_model_source": "ollama",
-            "serve_verify_expect": "Paris",
-            "engine_ollama_version": "0.33.0",
-            "engine_ollama_registry": "http://hub.lab:8000",
-            "engine_ollama_url": "http://hub.lab:8000/releases/ollama/v{version}/ollama-linux-{arch}.tar.zst",
-            "engine_ollama_context_length": 2048,
-            "host_base_allow_unsupported_os": True,
-            **words,
-        }
-        own.setdefault("engine_ollama_sha256", PINNED % own["engine_ollama_version"])
-        if services:
-            own["serve_services"] = list(services)
-        (folder / "2.json").write_text(json.dumps({"lab": {"hosts": {HOST: own}}}))
-        return str(folder)
-
-    def apply(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
-        """Apply the host's words with consent."""
-        inventory = self.inventory(*services, **words)
-        return self.machines.provision("apply", inventory, "--limit", HOST, "--yes", "--json", code=code)
-
-    def verify(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
-        """Verify the host against its words."""
-        inventory = self.inventory(*services, **words)
-        return self.machines.provision("verify", inventory, "--limit", HOST, "--json", code=code)
-
-    def sh(self, script: str) -> str:
-        """Run a script on the host as root."""
-        return self.machines.sh(HOST, script)
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the service answers on the host itself."""
-        content = f"{json.dumps(body)!r}.encode()" if body else "None"
-        url = f"http://127.0.0.1:11434{path}"
-        code = f"import urllib.request as r; print(r.urlopen({url!r}, {content}).read().decode())"
-        found: dict[str, Any] = json.loads(self.sh(f"python3 -c {shlex.quote(code)}"))
-        return found
-
-    def pid(self, unit: str = "ollama.service") -> int:
-        """Return the main process of a unit."""
-        return self.machines.pid(HOST, unit)
-
-    def manifests(self) -> dict[str, str]:
-        """Return every model's digest and the time when it was written."""
-        lines = self.sh(
-            f"cd {MODELS}/manifests && find . -type f | sort | xargs -r -d '\\n' stat -c '%n %Y %i'"
-        )
-        return {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in lines.splitlines()}
-
-    def weights(self) -> str:
-        """Return the largest blob."""
-        return self.sh(f"ls -S {MODELS}/blobs/sha256-* | head -1").strip()
 
 
 @pytest.fixture
-def ollama(with_ollama: Machines, tmp_path: Path) -> Iterator[Ollama]:
-    """Give the host, and leave it without services and models."""
-    found = Ollama(with_ollama, tmp_path)
+def ollama(ollama_host: Machines, tmp_path: Path) -> Iterator[Ollama]:
+    """Give the host with what another test has left there, which an apply turns into what this one wants."""
+    found = Ollama(ollama_host, tmp_path)
     yield found
-    inventory = found.inventory()
-    words = ("--limit", HOST, "--yes", "--json", "--models")
-    with_ollama.provision("remove", inventory, *words)
+    found.sh(f"rm -rf {DROP_INS} && systemctl daemon-reload")
 
 
 def rung(done: Done, name: str, service: str = "ollama") -> dict[str, Any]:
@@ -150,8 +76,7 @@ def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama
     words = {"engine_ollama_num_parallel": 3}
     ollama.apply(**words)
     ollama.sh(
-        "mkdir -p /etc/systemd/system/ollama.service.d && "
-        "printf '[Service]\\nEnvironment=MY_OWN=1\\n' > /etc/systemd/system/ollama.service.d/mine.conf && "
+        f"mkdir -p {DROP_INS} && printf '[Service]\\nEnvironment=MY_OWN=1\\n' > {DROP_INS}/mine.conf && "
         "systemctl daemon-reload"
     )
     models, environment = ollama.manifests(), ollama.sh("cat /etc/provision/ollama.env")

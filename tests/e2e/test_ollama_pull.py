@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Hub, Machines
-from tests.e2e.test_ollama import HOST, MODELS, Ollama
+from tests.e2e.ollama import HOST, MODELS, Ollama
 
 BLOBS = "library/smollm2/blobs/*"
 SIZE = 98_000_000
@@ -19,14 +19,13 @@ LAYERS_AND_CONFIG = 5
 
 
 @pytest.fixture
-def ollama(with_ollama: Machines, hub: Hub, tmp_path: Path) -> Iterator[Ollama]:
-    """Give the host without services and models, with a sound hub."""
-    found = Ollama(with_ollama, tmp_path)
+def ollama(ollama_host: Machines, hub: Hub, tmp_path: Path) -> Iterator[Ollama]:
+    """Give the host without models, and a sound hub."""
+    found = Ollama(ollama_host, tmp_path)
     assert hub.sent() == {}
-    with_ollama.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
+    found.sh(f"systemctl stop 'ollama*.service'; rm -rf {MODELS}")
     yield found
     hub.reset()
-    with_ollama.provision("remove", found.inventory(), "--limit", HOST, "--yes", "--json", "--models")
 
 
 @pytest.mark.parametrize(
