@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -35,7 +38,8 @@ def lab() -> None:
 def up(source: str | None, as_json: bool) -> int:
     """Start the lab hosts of INVENTORY (default: the one shipped with the tool); reuse those that exist."""
     path = source or str(content.lab_inventory())
-    report = lifecycle.up(_hosts(path), say=_say)
+    with _interruptible():
+        report = lifecycle.up(_hosts(path), say=_say)
     _show(report, as_json=as_json)
     if not as_json:
         click.echo(f"the hosts are ready: provision apply {path} --yes")
@@ -49,7 +53,8 @@ def up(source: str | None, as_json: bool) -> int:
 )
 def down(source: str | None, purge: bool) -> int:
     """Remove the lab hosts of INVENTORY."""
-    lifecycle.down(_name(source), purge=purge, say=_say)
+    with _interruptible():
+        lifecycle.down(_name(source), purge=purge, say=_say)
     return 0
 
 
@@ -61,6 +66,25 @@ def status(source: str | None, as_json: bool) -> int:
     report = lifecycle.status(_name(source))
     _show(report, as_json=as_json)
     return 0 if report.is_up else 1
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take a closed terminal and `kill` for Ctrl-C, so that they too leave nothing half-made."""
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+
+    def stop(*_: object) -> NoReturn:
+        # Both come when a session ends; the second must not end the cleaning up.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:
