@@ -158,7 +158,7 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
 
 def ask(module: AnsibleModule) -> None:
     """Ask whether a service may go that the inventory no longer names; a dry run says that it would."""
-    what = f"remove {module.params['unit']}, which the inventory no longer names"
+    what = f"remove {module.params['unit']}, which the inventory no longer names, and what it alone uses"
     asked = consent(module, what)
     if module.check_mode:
         asked = {"provision": {**asked.get("provision", {}), "warning": [f"would {what}"]}}

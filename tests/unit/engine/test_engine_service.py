@@ -389,7 +389,7 @@ def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) 
     host.call()
     before = host.files()
     host.status = FAILED  # serving or not
-    what = f"remove {UNIT}, which the inventory no longer names"
+    what = f"remove {UNIT}, which the inventory no longer names, and what it alone uses"
     end = host.call("unnamed")
     assert (end.failed, end.result["provision"]["consent"]) == (True, [what])
     end = host.call("unnamed", check_mode=True)
