@@ -50,7 +50,7 @@ def test_a_passing_fault_costs_a_retry(ollama: Ollama, hub: Hub, fault: Mapping[
 def test_a_lasting_fault_is_an_error_and_the_next_run_goes_on(ollama: Ollama, hub: Hub) -> None:
     hub.faults(
         {"path": BLOBS, "kind": "cut", "after": SIZE * 3 // 4, "count": 1},
-        {"path": BLOBS, "kind": "status", "status": 500},
+        {"path": BLOBS, "kind": "cut", "after": 0},
     )
     (failure,) = ollama.apply(code=1, engine_ollama_pull_attempts=1).report["failures"]
     assert "smollm2:135m" in failure["message"]
