@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from ansible.module_utils import (
     job_progress,
     json_files,
 )
-from ansible.module_utils.job_fault import JobFault
 
 PARTS = (
     archive_download,
@@ -48,10 +46,4 @@ def install(folder: Path) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for."""
-    verb, spec = arguments
-    try:
-        JOBS[verb](json.loads(Path(spec).read_text(encoding="utf-8")))
-    except JobFault as fault:
-        sys.stderr.write(f"error: {fault}\nnext: {fault.next}\n")
-        return 1
-    return 0
+    return int(job_program.run(JOBS, arguments))

@@ -6,9 +6,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import json
+import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Callable, Mapping, Sequence
+
+from ansible.module_utils.job_fault import JobFault
 
 PACKAGE = "ansible/module_utils/"
 # A zip file records times; a fixed one makes the same content the same file.
@@ -38,3 +43,14 @@ def install(folder: Path, name: str, content: bytes) -> Path:
         partial.chmod(0o755)
         partial.replace(path)
     return path
+
+
+def run(jobs: Mapping[str, Callable[[dict[str, Any]], None]], arguments: Sequence[str]) -> int:
+    """Do the job that the first argument names by the orders in a file, and return the exit status."""
+    verb, spec = arguments
+    try:
+        jobs[verb](json.loads(Path(spec).read_text(encoding="utf-8")))
+    except JobFault as fault:
+        sys.stderr.write(f"error: {fault}\nnext: {fault.next}\n")
+        return 1
+    return 0

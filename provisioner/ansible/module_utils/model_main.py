@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from ansible.module_utils import (
     model_process,
     model_select,
 )
-from ansible.module_utils.job_fault import JobFault
 
 PARTS = (
     host_paths,
@@ -54,10 +52,4 @@ def main(arguments: list[str]) -> int:
     """Run what the command line asks for."""
     if arguments[0] == "client":
         return int(model_client.main())
-    spec = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-    try:
-        JOBS[arguments[0]](spec)
-    except JobFault as fault:
-        sys.stderr.write(f"error: {fault}\nnext: {fault.next}\n")
-        return 1
-    return 0
+    return int(job_program.run(JOBS, arguments))

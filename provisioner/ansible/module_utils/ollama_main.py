@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -22,7 +21,6 @@ from ansible.module_utils import (
     ollama_store,
     ollama_wanted,
 )
-from ansible.module_utils.job_fault import JobFault
 
 PARTS = (
     job_fault,
@@ -50,10 +48,4 @@ def install(folder: Path) -> Path:
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for."""
     signal.signal(signal.SIGTERM, ollama_job.stop_orderly)
-    spec = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-    try:
-        ollama_job.KINDS[arguments[0]](spec)
-    except JobFault as fault:
-        sys.stderr.write(f"error: {fault}\nnext: {fault.next}\n")
-        return 1
-    return 0
+    return int(job_program.run(ollama_job.KINDS, arguments))
