@@ -10,13 +10,16 @@ import pytest
 
 from tests.contract import tree
 
-# Hosts that a text may name: documentation, standards, loopback, and the hubs and installers that are the
-# product's subject.
+# Hosts that a text may name: documentation, standards, loopback, and the hubs, installers and vendors'
+# repositories that are the product's subject.
 HOSTS = {
     "127.0.0.1",
     "[::1]",
     "choosealicense.com",
+    "developer.download.nvidia.com",
+    "dl.rockylinux.org",
     "docs.ansible.com",
+    "docs.nvidia.com",
     "docs.ollama.com",
     "docs.vllm.ai",
     "example.com",
@@ -27,9 +30,11 @@ HOSTS = {
     "keepachangelog.com",
     "localhost",
     "modelscope.cn",
+    "nvidia.github.io",
     "registry.ollama.ai",
     "repo.anaconda.com",
     "semver.org",
+    "us.download.nvidia.com",
     "www.apache.org",
     "www.modelscope.cn",
     "www.w3.org",

@@ -6,7 +6,8 @@ required for Maxwell, Pascal and Volta, the open ones are for Turing and newer, 
 default since 560. [transition] "NVIDIA Transitions Fully Towards Open-Source GPU Kernel Modules" in
 NVIDIA's developer blog: Grace Hopper and Blackwell need the open ones. [schedule] NVIDIA's "Unix graphics
 feature deprecation schedule": 580 is the last branch for Maxwell, Pascal and Volta, 470 for Kepler.
-[operator] release notes of NVIDIA's GPU operator: HGX B200 needs 570.
+[operator] release notes of NVIDIA's GPU operator: HGX B200 needs 570. [guide] section "Proprietary Kernel
+Modules Removed" of the driver installation guide for 620: 610 is the last branch that has them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from ansible.module_utils.nvidia_pci import own_gpus
 AUTO, OPEN, PROPRIETARY = "auto", "open", "proprietary"
 OPEN_SINCE, OPEN_PREFERRED_SINCE = 515, 560
 LAST_OF_OLD, FIRST_OF_BLACKWELL = 580, 570
+OPEN_ALONE_SINCE = 615
 TAKE_OUT = "take {} out of the host, or bind it to vfio-pci for a virtual machine"
 
 
@@ -168,6 +170,11 @@ def _unsuited_branch(gpus: list[dict[str, Any]], modules: str, asked: int | None
                 f"{_named([gpu])} needs driver branch {need.oldest} or newer, and {asked} is asked for",
                 f"ask for branch {need.oldest} or newer",
             )
+    if modules == PROPRIETARY and asked >= OPEN_ALONE_SINCE:
+        return (
+            f"branch {asked} has no proprietary kernel modules, which ended before {OPEN_ALONE_SINCE}",
+            f"ask for the {OPEN} ones, or for an older branch",
+        )
     if modules == OPEN and asked < OPEN_SINCE:
         return (
             f"branch {asked} has no open kernel modules, which came with {OPEN_SINCE}",

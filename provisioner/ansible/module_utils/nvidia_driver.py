@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any, Callable
 
-from ansible.module_utils.nvidia_choice import OPEN, PROPRIETARY, describe
+from ansible.module_utils import nvidia_kernel
+from ansible.module_utils.nvidia_choice import describe
 from ansible.module_utils.nvidia_nvml import FAILED, HUNG, MISMATCH, NO_LIBRARY, NOT_LOADED, OK, ask
 from ansible.module_utils.nvidia_pci import own_gpus
 
-LOADED = Path("/proc/driver/nvidia/version")
+LOADED = nvidia_kernel.LOADED_DRIVER
 NO_DRIVER = "no driver"
 # Eight healthy cards without persistence take half a minute to wake.
 SECONDS = 60
@@ -39,19 +38,22 @@ def examine(
     # The bus shows a container the GPUs of its machine, whoever they were given to.
     driver["expected"] = 0 if container else len(own_gpus(devices))
     driver["needs"] = describe(devices)
+    # What a kernel update or a half-done upgrade would show after the next boot only.
+    driver["booting"] = None if container or not driver["expected"] else booting()
     driver["problem"], driver["next"] = _judge(driver, len(gpus), devices)
     return driver, gpus
 
 
+def booting() -> dict[str, Any]:
+    """Return the kernel that boots next, and the driver's module that it would load."""
+    found: dict[str, Any] = nvidia_kernel.describe(nvidia_kernel.booting())
+    return found
+
+
 def loaded_module() -> tuple[str | None, str | None]:
     """Return version and flavour of the kernel module that is loaded."""
-    try:
-        text = LOADED.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None, None
-    line = text.partition("\n")[0]
-    version = re.search(r"\b[0-9]{3,}\.[0-9]+(\.[0-9]+)*\b", line)
-    return version.group() if version else None, OPEN if "Open Kernel Module" in line else PROPRIETARY
+    found: tuple[str | None, str | None] = nvidia_kernel.loaded_driver(LOADED)
+    return found
 
 
 def _judge(

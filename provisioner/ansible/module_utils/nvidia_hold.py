@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold a driver and the kernel that it was built for as a pair, and keep unattended upgrades off both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from ansible.module_utils.host_kinds import write_file
+from ansible.module_utils.json_files import read_json, write_json
+from ansible.module_utils.nvidia_installed import listed
+from ansible.module_utils.nvidia_packages import is_family
+from ansible.module_utils.nvidia_process import run
+
+LEDGER = Path("/var/lib/provision/nvidia_driver.holds.json")
+UNATTENDED = "/etc/apt/apt.conf.d/51provision-nvidia"
+VERSIONLOCK = Path("/etc/dnf/plugins/versionlock.list")
+BLACKLIST = (
+    "nvidia-.*",
+    "libnvidia-.*",
+    "libcuda1",
+    "cuda-drivers.*",
+    "linux-(image|headers|modules|objects|signatures)-.*",
+    "linux-(generic|virtual|aws|azure|gcp|oracle|kvm).*",
+)
+MARK = "# provision: driver and kernel as a pair"
+APT_KERNEL = re.compile(
+    r"linux-(image|headers|modules|modules-extra)-|linux-(generic|virtual|lowlatency|aws|azure|gcp|oracle|kvm)"
+)
+DNF_KERNEL = re.compile(
+    r"kernel(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
+)
+
+
+def wanted(packages: dict[str, str]) -> list[str]:
+    """Return what is to be held: names for apt, name-epoch:version-release for dnf."""
+    if shutil.which("apt-get"):
+        return sorted(name for name in packages if is_family(name) or APT_KERNEL.match(name))
+    held = (name for name in packages if is_family(name) or DNF_KERNEL.match(name))
+    return sorted(f"{name}-{packages[name]}.*" for name in held)
+
+
+def missing() -> list[str]:
+    """Return what should be held and is not."""
+    return sorted(set(wanted(listed())) - held())
+
+
+def held() -> set[str]:
+    """Return what is held now."""
+    if shutil.which("apt-get"):
+        return set(run(["apt-mark", "showhold"], "reading what is held").split())
+    return set(_lines())
+
+
+def hold() -> None:
+    """Hold what is installed of the driver and of the kernel, in place of what we held before."""
+    ours = wanted(listed())
+    foreign = held() - set(read_json(LEDGER, []))
+    # On disk first: a run that is cut off must know what it may take back.
+    write_json(LEDGER, sorted(set(ours) - foreign), 0o644)
+    if shutil.which("apt-get"):
+        stale = sorted(held() - foreign - set(ours))
+        if stale:
+            run(["apt-mark", "unhold", *stale], "letting go of older packages")
+        if ours:
+            run(["apt-mark", "hold", *ours], "holding the driver and the kernel")
+        write_file(UNATTENDED, unattended())
+        return
+    _write(sorted(set(ours) - foreign))
+
+
+def release() -> None:
+    """Take back what we held, so that a transaction or somebody else can change it."""
+    ours = read_json(LEDGER, [])
+    if shutil.which("apt-get"):
+        mine = sorted(set(ours) & held())
+        if mine:
+            run(["apt-mark", "unhold", *mine], "letting go of the driver and the kernel")
+        write_file(UNATTENDED, None)
+    else:
+        _write([])
+    LEDGER.unlink(missing_ok=True)
+
+
+def hold_kernel() -> None:
+    """Have dnf keep the kernel while a transaction changes the driver; apt is asked what it would do."""
+    if shutil.which("apt-get"):
+        return
+    packages = {name: version for name, version in listed().items() if not is_family(name)}
+    foreign = set(_lines()) - set(read_json(LEDGER, []))
+    ours = sorted(set(wanted(packages)) - foreign)
+    write_json(LEDGER, ours, 0o644)
+    _write(ours)
+
+
+def unattended() -> str:
+    """Return what keeps unattended-upgrades off; it matches whole names."""
+    lines = "".join(f'    "{pattern}";\n' for pattern in BLACKLIST)
+    head = "// Written by provision: a driver and its kernel change together, by a run of it."
+    return f"{head}\nUnattended-Upgrade::Package-Blacklist {{\n{lines}}};\n"
+
+
+def _lines() -> list[str]:
+    try:
+        lines = VERSIONLOCK.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _write(ours: list[str]) -> None:
+    """Replace our part of the file of locks, which ends it, and leave the rest as it is."""
+    text = VERSIONLOCK.read_text(encoding="utf-8") if VERSIONLOCK.exists() else ""
+    rest = text.partition(MARK)[0]
+    part = "".join(f"{line}\n" for line in [MARK, *ours]) if ours else ""
+    if rest + part != text:
+        write_file(str(VERSIONLOCK), rest + part)

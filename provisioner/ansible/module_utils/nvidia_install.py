@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a driver about on a host, in an order in which a failure leaves the host as it was.
+
+Everything that can fail without touching what runs comes first: locks, room, lists, headers, downloads. Only
+then do services stop, packages change and modules get built. What is not proven to be there for the kernel
+that boots next is taken back.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from ansible.module_utils import nvidia_hold as holds
+from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils import nvidia_reload as reload
+from ansible.module_utils import nvidia_runfile as runfile
+from ansible.module_utils import nvidia_steps as steps
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_progress import Progress
+from ansible.module_utils.json_files import read_json, write_json
+from ansible.module_utils.nvidia_installed import listed
+from ansible.module_utils.nvidia_managers import AptDriver, DnfDriver, choose_version, driver_manager
+from ansible.module_utils.nvidia_packages import (
+    RUNFILE,
+    Packages,
+    System,
+    driver_version,
+    is_family,
+    packages,
+)
+from ansible.module_utils.nvidia_process import note
+from ansible.module_utils.nvidia_services import Services
+from ansible.module_utils.package_managers import lock_owner
+
+BROUGHT = Path("/var/lib/provision/packages.json")
+# Says that this driver is ours to take away.
+RECORD = Path("/var/lib/provision/nvidia_driver.json")
+ACTIVATE = "activate"
+LOCK_PAUSE = 2.0
+
+
+class Install:
+    """One change of a host's driver."""
+
+    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
+        self.spec = spec
+        self.progress = progress
+        self.manager = driver_manager()
+        self.system = System(**spec["system"])
+        self.before: dict[str, str] = {}
+        self.installer: Path | None = None
+        self.specs: list[str] = []
+        self.warnings: list[str] = []
+        self.services = Services(spec, self.warnings)
+
+    def run(self) -> dict[str, Any]:
+        """Do what was decided, and return the version that is there and why a reboot is needed, if it is."""
+        if self.spec["action"] == ACTIVATE:
+            version = str(self.spec["installed_version"])
+        else:
+            version = self._ready()
+            self._say("stopping what uses the GPUs")
+            self.services.stop()
+            try:
+                self._change(version)
+            except BaseException:
+                self.services.start()
+                raise
+        steps.keep_nouveau_off()
+        self._say("making the initramfs")
+        steps.rebuild_initramfs(self.spec["booting"])
+        reboot = self._activate(version)
+        write_json(RECORD, {"source": self.spec["source"], "version": version}, 0o644)
+        return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
+
+    def _ready(self) -> str:
+        """Do all that can fail before anything of the driver changes, and return its exact version."""
+        wait_for_lock(self.manager, self.spec["lock_timeout"], self._say)
+        self.manager.repair()
+        steps.room(self.spec["booting"])
+        self._say("reading the package lists")
+        self.manager.refresh()
+        listed_before = set(listed())
+        if self.spec["source"] == RUNFILE:
+            steps.headers(self.manager, self.spec)
+            self._remember(listed_before)
+            self.installer = runfile.fetch(self.spec, self.progress)
+            return str(self.spec["version"])
+        named = self._named()
+        self.manager.prepare(named.streams)
+        version = self._resolve(named)
+        if named.dkms:
+            self._say(f"bringing what compiles modules for kernel {self.spec['booting']}")
+            steps.headers(self.manager, self.spec)
+        self._remember(listed_before)
+        self.specs = self._specs(named, version)
+        holds.hold_kernel()
+        self.manager.pin(version)
+        self.manager.check(self.specs)
+        self._say(f"downloading driver {version}")
+        self.manager.fetch(self.specs)
+        return version
+
+    def _named(self) -> Packages:
+        asked = self.spec
+        branch = int(asked["version"].split(".")[0])
+        return packages(self.system, asked["source"], branch, asked["modules"], asked["booting"])
+
+    def _resolve(self, named: Packages) -> str:
+        """Return the driver's version that the repository has of what is asked for."""
+        offered = self.manager.versions(named.telling)
+        chosen = choose_version(offered, self.spec["version"].split("."))
+        if chosen is None:
+            some = sorted({found for version in offered if (found := driver_version(version))})
+            raise JobFault(
+                f"driver {self.spec['version']} is in no repository of this host ({named.telling}: "
+                f"{', '.join(some) or 'none at all'})",
+                "choose one of these in nvidia_driver_version, or a repository that has it in "
+                "nvidia_driver_repository",
+            )
+        return str(driver_version(chosen))
+
+    def _specs(self, named: Packages, version: str) -> list[str]:
+        """Return the packages, each at this driver's version; what is counted otherwise comes as it is."""
+        wanted = [*named.driver, *(named.fabric if self.spec["fabric"] else ()), *self.spec["more_packages"]]
+        found = []
+        for name in wanted:
+            offered = self.manager.versions(name)
+            exact = choose_version(offered, version.split("."))
+            if exact:
+                found.append(self.manager.spec(name, exact))
+            elif offered and not any(driver_version(one) for one in offered):
+                found.append(name)
+            elif name in (*named.driver[:2], *named.fabric[:1]):
+                raise JobFault(
+                    f"the repository has {named.telling} {version}, but not {name} of that version",
+                    "its mirror is incomplete: choose another nvidia_driver_version, or wait for the mirror",
+                )
+            else:
+                self.warnings.append(f"{name} {version} is not in the repository and was left out")
+        return found
+
+    def _change(self, version: str) -> None:
+        """Change packages and prove what came; what is not proven is taken back."""
+        self.before = {name: found for name, found in listed().items() if is_family(name)}
+        try:
+            holds.release()
+            holds.hold_kernel()
+            self._transaction(version)
+            self._say(f"proving the modules of driver {version}")
+            for kernel in self._kernels():
+                steps.prove(
+                    kernel,
+                    version,
+                    self.spec["modules"],
+                    secure_boot=self.spec["secure_boot"],
+                    dkms=self.spec["source"] == RUNFILE or self._named().dkms,
+                )
+        except JobFault as fault:
+            self._take_back(fault)
+            raise
+        finally:
+            if self.spec["hold"]:
+                holds.hold()
+
+    def _transaction(self, version: str) -> None:
+        label = f"installing driver {version} ({self.spec['modules']} modules)"
+        self._say(label)
+        if self.spec["action"] == "move":
+            self._remove_old()
+        if self.installer:
+            if self.spec["installed_version"] and self.spec["action"] != "move":
+                runfile.uninstall()
+            runfile.install(self.installer, self.spec)
+        else:
+            self._drop_other_kind()
+            self.manager.install(self.specs, label)
+
+    def _remove_old(self) -> None:
+        """Remove the driver of another source; two of them overwrite each other's files."""
+        if self.spec["installed_source"] == RUNFILE:
+            runfile.uninstall()
+        elif self.before:
+            self.manager.remove(self.before)
+
+    def _drop_other_kind(self) -> None:
+        """Remove packages of another branch or of the other kind of modules, whose names stand in the way."""
+        wanted = {spec.split("=")[0] for spec in self.specs}
+        suffixed = [
+            name
+            for name in self.before
+            if "=" in "".join(self.specs)
+            and name not in wanted
+            and ("dkms" in name or "kernel-source" in name)
+        ]
+        if suffixed:
+            self.manager.remove(suffixed)
+
+    def _kernels(self) -> list[str]:
+        """Return the kernels that must have the module: the one that boots next, and this one if it can."""
+        here = self.spec["running"]
+        more = [here] if here != self.spec["booting"] and kernels.has_headers(here) else []
+        return [self.spec["booting"], *more]
+
+    def _take_back(self, fault: JobFault) -> None:
+        """Bring the packages back to what they were; a failure of that is told beside the first one."""
+        self._say("taking the driver back")
+        try:
+            now = {name: found for name, found in listed().items() if is_family(name)}
+            self.manager.unpin()
+            came = [name for name in now if name not in self.before]
+            if came:
+                self.manager.remove(came)
+            changed = [
+                self.manager.spec(name, found)
+                for name, found in self.before.items()
+                if now.get(name) != found
+            ]
+            if changed:
+                self.manager.install(changed, "bringing the driver of before back")
+        except JobFault as second:
+            raise JobFault(
+                f"{fault}\nand the driver of before could not be brought back: {second}", second.next
+            ) from second
+        note("the packages are what they were before")
+
+    def _activate(self, version: str) -> str:
+        """Have the driver run, and return why that takes a reboot, empty when it does not."""
+        self._say(f"loading driver {version}")
+        module, _ = kernels.loaded_driver()
+        here = kernels.module(self.spec["running"])
+        if here is None or here.version != version:
+            return (
+                f"kernel {self.spec['booting']} has driver {version}, and kernel {self.spec['running']} runs"
+            )
+        if module != version:
+            reason = self._switch(module)
+            if reason:
+                return reason
+        self.services.start()
+        return ""
+
+    def _switch(self, module: str | None) -> str:
+        """Replace what is loaded; return why that cannot be done without a reboot."""
+        if not reload.drop_nouveau():
+            return "nouveau holds the GPUs"
+        if module:
+            self.services.stop()
+            others = reload.strangers(reload.holders(), self.spec["serving"])
+            stays = "; ".join(others) or reload.unload()
+            if stays:
+                return f"driver {module} cannot be unloaded: {stays}"
+        reload.load()
+        return ""
+
+    def _remember(self, before: set[str]) -> None:
+        """Note which packages came beside the driver, so that a removal of everything finds them."""
+        came = sorted(name for name in set(listed()) - before if not is_family(name))
+        if came:
+            write_json(
+                BROUGHT, [*read_json(BROUGHT, []), {"asked": ["nvidia_driver"], "installed": came}], 0o644
+            )
+
+    def _say(self, label: str) -> None:
+        self.progress.label = label
+        note(label)
+
+
+def wait_for_lock(manager: AptDriver | DnfDriver, seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until nobody else changes packages; raises JobFault when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        owner = lock_owner(manager.packages)
+        if not owner:
+            return
+        say(f"waiting for {owner}")
+        if time.monotonic() > deadline:
+            raise JobFault(
+                f"{owner} has held the package manager's lock for {seconds:.0f} s",
+                "wait for it to end or stop it, then apply again",
+            )
+        time.sleep(LOCK_PAUSE)
+
+
+def install(spec: dict[str, Any]) -> None:
+    """Do the job, and write its outcome."""
+    about = {"version": spec["version"], "source": spec["source"], "modules": spec["modules"]}
+    with Progress(Path(spec["result"]), spec["title"], about) as progress:
+        progress.finish(**about, outcome=Install(spec, progress).run())

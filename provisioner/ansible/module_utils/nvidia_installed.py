@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell which driver is installed on a host, where it came from, and whether more than one is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible.module_utils.commands import call
+from ansible.module_utils.nvidia_packages import (
+    DISTRIBUTION,
+    NVIDIA,
+    RUNFILE,
+    System,
+    driver_version,
+    is_family,
+)
+from ansible.module_utils.package_managers import PackageFault
+
+UNINSTALLER = Path("/usr/bin/nvidia-uninstall")
+LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
+NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
+QUERY_SECONDS = 60
+# Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
+UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
+NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Describe the driver on a host: its packages with their versions, and its own version."""
+
+    origin: str = NONE
+    version: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def branch(self) -> int | None:
+        """Return the number of its branch."""
+        return int(self.version.split(".")[0]) if self.version else None
+
+
+def installed(system: System, root: Path = Path("/")) -> Installed:
+    """Return the driver that is installed; raises PackageFault when nobody can say."""
+    return judge(system, listed(), runfile_version(root))
+
+
+def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> Installed:
+    """Decide where a driver came from, by the packages of its family and the installer's own mark."""
+    family = {name: version for name, version in packages.items() if is_family(name)}
+    if by_runfile and family:
+        return Installed(MIXED, by_runfile, family)
+    if by_runfile:
+        return Installed(RUNFILE, by_runfile)
+    if not family:
+        return Installed()
+    # Prebuilt modules count as their kernel does, so not every package tells the driver's version.
+    versions = [found for version in family.values() if (found := driver_version(version))]
+    return Installed(_origin(system, family), max(versions, key=_order, default=None), family)
+
+
+def runfile_version(root: Path = Path("/")) -> str | None:
+    """Return the version of a driver that came by NVIDIA's .run installer, which leaves an uninstaller."""
+    if not (root / UNINSTALLER.relative_to("/")).exists() or _owned(UNINSTALLER):
+        return None
+    found = [
+        path.name.partition(".so.")[2]
+        for place in LIBRARIES
+        for path in root.glob(f"{place}/libnvidia-ml.so.[0-9][0-9]*.*")
+    ]
+    return max(found, key=_order, default="unknown")
+
+
+def listed() -> dict[str, str]:
+    """Return every installed package with its version, as the package manager writes it."""
+    if shutil.which("dpkg-query"):
+        text = _query("dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}|${Version}\\n")
+        rows = (line.split("|") for line in text.splitlines())
+        return {row[1]: row[2] for row in rows if len(row) == 3 and row[0][1:2] == "i"}
+    text = _query("rpm", "-qa", "--qf", "%{NAME}|%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n")
+    return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+
+
+def _origin(system: System, family: dict[str, str]) -> str:
+    if system.family == "redhat":
+        # NVIDIA's drivers have the epoch 3, the services of its fabric none; others use these names too.
+        ours = [
+            version for name, version in family.items() if name.startswith(("nvidia-driver", "kmod-nvidia"))
+        ]
+        return NVIDIA if ours and all(version.startswith("3:") for version in ours) else FOREIGN
+    if system.id == "debian":
+        ours = any(name in family for name in NVIDIA_ON_DEBIAN)
+        return NVIDIA if ours else DISTRIBUTION
+    server = any("-server" in name for name in family)
+    archive = any(UBUNTU_REVISION.search(version) for version in family.values())
+    return DISTRIBUTION if server or archive else NVIDIA
+
+
+def _owned(path: Path) -> bool:
+    """Tell whether a package brought a file."""
+    query = ("dpkg-query", "-S") if shutil.which("dpkg-query") else ("rpm", "-qf")
+    return call(*query, str(path), seconds=QUERY_SECONDS, fault=PackageFault).returncode == 0
+
+
+def _query(*argv: str) -> str:
+    done = call(*argv, seconds=QUERY_SECONDS, fault=PackageFault)
+    if done.returncode:
+        raise PackageFault(f"{argv[0]} failed: {done.stderr.strip()}", f"run '{argv[0]}' on the host")
+    return str(done.stdout)
+
+
+def _order(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]+", version)]

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at everything of a host that decides about its driver."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils import nvidia_pci, nvidia_reload
+from ansible.module_utils.engine_files import managed
+from ansible.module_utils.host_facts import parse_os_release
+from ansible.module_utils.nvidia_decision import Seen
+from ansible.module_utils.nvidia_installed import installed
+from ansible.module_utils.nvidia_packages import System
+from ansible.module_utils.nvidia_services import on_gpu
+from ansible.module_utils.nvidia_steps import BLACKLIST
+
+RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
+# The SXM boards with NVLink 5, whose switches are no PCI devices of the host: B200 and B300.
+NVLINK5 = ("0x2901", "0x2909", "0x3182")
+NVLINK5_PACKAGES = ("nvlsm", "infiniband-diags")
+
+
+def system() -> System:
+    """Describe the distribution and the processor."""
+    text = next((path.read_text(encoding="utf-8") for path in RELEASES if path.exists()), "")
+    found = parse_os_release(text)
+    return System(found["id"], found["family"], found["version"], found["major"], platform.machine())
+
+
+def look() -> Seen:
+    """Return what there is of a driver and of all that stands in its way."""
+    here = system()
+    running, booting = kernels.running(), kernels.booting()
+    version, _ = kernels.loaded_driver()
+    modules = kernels.loaded()
+    units = list(managed())
+    serving = on_gpu(units)
+    return Seen(
+        system=here,
+        devices=nvidia_pci.devices(),
+        installed=installed(here),
+        running=running,
+        booting=booting,
+        ready=kernels.module(booting),
+        loaded=version,
+        nouveau="nouveau" in modules,
+        boots_nouveau=kernels.boots_nouveau(booting, BLACKLIST),
+        secure_boot=kernels.secure_boot(),
+        enrolled=kernels.enrolled_key(),
+        holders=nvidia_reload.strangers(nvidia_reload.holders(), units),
+        running_ready=running == booting or kernels.has_headers(running) or bool(kernels.module(running)),
+        serving=serving,
+    )
+
+
+def fabric(devices: list[dict[str, Any]]) -> tuple[bool, list[str]]:
+    """Tell whether NVSwitches join the GPUs, and what those need beside the driver's own services."""
+    nvlink5 = any(one["device_id"] in NVLINK5 for one in devices)
+    switches = any(one["kind"] == nvidia_pci.NVSWITCH for one in devices)
+    return switches or nvlink5, list(NVLINK5_PACKAGES) if nvlink5 else []

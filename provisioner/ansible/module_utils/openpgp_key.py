@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the fingerprints of OpenPGP public keys without a program for it.
+
+Source: RFC 9580, sections 4.2 (packet headers), 5.5.4.2 (a version 4 fingerprint is the SHA-1 of 0x99, two
+bytes of length and the packet's body) and 6.2 (armour).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Iterator
+
+PUBLIC_KEY = 6
+ARMOUR = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL
+)
+
+
+class KeyFault(Exception):
+    """Say why something is no OpenPGP public key."""
+
+
+def fingerprints(content: bytes) -> list[str]:
+    """Return the fingerprint of each primary key, in capitals; raises KeyFault."""
+    blocks = [_unarmoured(block) for block in ARMOUR.findall(content)] or [content]
+    found = [_fingerprint(body) for block in blocks for tag, body in _packets(block) if tag == PUBLIC_KEY]
+    if not found:
+        raise KeyFault("there is no OpenPGP public key in it")
+    return found
+
+
+def armoured(content: bytes) -> str:
+    """Return keys as text, which every package manager reads from a file."""
+    if ARMOUR.search(content):
+        return content.decode("ascii", "replace")
+    lines = re.findall(".{1,64}", base64.b64encode(content).decode())
+    crc = base64.b64encode(_crc24(content).to_bytes(3, "big")).decode()
+    body = "\n".join([*lines, f"={crc}"])
+    return f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{body}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+def normal(fingerprint: str) -> str:
+    """Return a fingerprint as this module writes it, whatever blanks, colons or case a person used."""
+    return re.sub(r"^0[xX]|[\s:]", "", fingerprint).upper()
+
+
+def _unarmoured(block: bytes) -> bytes:
+    """Return the bytes of an armoured block: headers end at an empty line, a checksum follows the data."""
+    lines = [line.strip() for line in block.splitlines()]
+    data = lines[lines.index(b"") + 1 :] if b"" in lines else lines
+    try:
+        return base64.b64decode(b"".join(line for line in data if not line.startswith(b"=")), validate=True)
+    except binascii.Error as error:
+        raise KeyFault(f"its armour is damaged: {error}") from error
+
+
+def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and body of each packet; raises KeyFault where there is no packet."""
+    at = 0
+    while at < len(content):
+        head = content[at]
+        if not head & 0x80:
+            raise KeyFault("it is no OpenPGP data")
+        tag, start, length = _new_header(content, at) if head & 0x40 else _old_header(content, at)
+        if start + length > len(content):
+            raise KeyFault("it is cut off")
+        yield tag, content[start : start + length]
+        at = start + length
+
+
+def _old_header(content: bytes, at: int) -> tuple[int, int, int]:
+    size = 1 << (content[at] & 3)
+    if size == 8:
+        raise KeyFault("it has a packet of unknown length")
+    return (content[at] >> 2) & 15, at + 1 + size, int.from_bytes(content[at + 1 : at + 1 + size], "big")
+
+
+def _new_header(content: bytes, at: int) -> tuple[int, int, int]:
+    tag, first = content[at] & 63, content[at + 1] if at + 1 < len(content) else 0
+    if first < 192:
+        return tag, at + 2, first
+    if first < 224:
+        return tag, at + 3, ((first - 192) << 8) + content[at + 2] + 192
+    if first == 255:
+        return tag, at + 6, int.from_bytes(content[at + 2 : at + 6], "big")
+    raise KeyFault("it has a packet in parts, which keys have not")
+
+
+def _fingerprint(body: bytes) -> str:
+    if not body or body[0] != 4:
+        raise KeyFault(f"it holds a key of version {body[0] if body else 'none'}, and 4 is expected")
+    # The algorithm is part of the definition, not a choice.
+    digest = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body)  # noqa: S324 - see above
+    return digest.hexdigest().upper()
+
+
+def _crc24(content: bytes) -> int:
+    crc = 0xB704CE
+    for byte in content:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc & 0xFFFFFF

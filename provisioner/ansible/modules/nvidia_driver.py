@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide about a host's NVIDIA driver, change it as a transient unit, and show that it is there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: nvidia_driver
+short_description: Bring an NVIDIA driver about, or take it away
+description:
+  - C(planned) looks, decides and refuses what cannot work; it changes nothing. C(present) does what was
+    decided as the unit C(provision-job-driver), which survives a lost connection; call again until
+    I(finished) is true.
+  - What ends running work (a reload of the driver, a reboot, the removal of a driver of another source) needs
+    I(consent), and is named.
+  - The package manager's word is no proof. A driver counts as installed when the kernel that boots next has
+    its module, of the right version and kind; else the packages are taken back.
+options:
+  state: {type: str, choices: [planned, present, absent], default: present, description: What to do.}
+  source:
+    type: str
+    choices: [auto, nvidia, distribution, runfile]
+    default: auto
+    description: Where the driver comes from; V(auto) is the source of the one that is there, else V(nvidia).
+  version: {type: str, default: '', description: Branch or version; empty keeps a driver that works.}
+  default_branch: {type: str, default: '580', description: Branch where there is no driver.}
+  modules: {type: str, choices: [auto, open, proprietary], default: auto, description: Their kind.}
+  reboot: {type: str, choices: [consent, never], default: consent, description: Whether a reboot may follow.}
+  consent: {type: bool, default: false, description: Whether running work may be ended.}
+  hold: {type: bool, default: true, description: Hold driver and kernel at their versions.}
+  vault: {type: str, default: '', description: Archive of older headers.}
+  runfile_sha256: {type: str, default: '', description: Hash of the .run installer.}
+  environment_file: {type: path, description: Where the unit finds the address of the .run installer.}
+  gpus_expected: {type: int, default: 0, description: GPUs that the host must have; 0 for what the bus shows.}
+  lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
+  stop_seconds: {type: int, default: 180, description: Longest time in seconds for a service to stop.}
+  attempts: {type: int, default: 5, description: Attempts in a row of a download that bring nothing.}
+  stall_seconds: {type: int, default: 60, description: Seconds without a byte after which a download is dead.}
+  poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Bring the driver about
+  nvidia_driver:
+    version: "580"
+    consent: true
+  register: driver
+  until: driver is failed or driver.finished
+  retries: 900
+  delay: 1
+"""
+
+RETURN = r"""
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+action: {type: str, returned: always, description: What was decided.}
+why: {type: list, returned: always, description: The reasons.}
+reboot: {type: str, returned: when present, description: Why a reboot is needed; empty when it is not.}
+version: {type: str, returned: when present, description: The driver's version.}
+ours: {type: bool, returned: always, description: Whether this driver was brought by provision.}
+target: {type: dict, returned: unless refused, description: Source, version or branch, and kind of modules.}
+"""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import nvidia_hold
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_unit import Job
+from ansible.module_utils.json_files import read_json
+from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
+from ansible.module_utils.nvidia_install import RECORD
+from ansible.module_utils.nvidia_look import fabric, look
+from ansible.module_utils.nvidia_main import install
+from ansible.module_utils.nvidia_packages import RUNFILE
+from ansible.module_utils.nvidia_pci import own_gpus
+from ansible.module_utils.package_managers import PackageFault
+from ansible.module_utils.transient_unit import TransientUnitError
+
+UNIT = "provision-job-driver"
+RUNTIME, PROGRAMS = Path("/run/provision"), Path("/usr/local/lib/provision")
+SECONDS = 7200
+NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
+PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
+
+
+def job_of(params: dict[str, Any]) -> Job:
+    """Return the job that changes drivers, one at a time."""
+    return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
+
+
+def decided(module: AnsibleModule, seen: Seen) -> Decision:
+    """Return what has to be done; refuses what cannot be."""
+    given = module.params
+    words = ("source", "version", "modules", "reboot", "default_branch")
+    wanted = Wanted(**{word: given[word] for word in words})
+    decision: Decision = decide(wanted, seen)
+    if decision.refusal:
+        module.fail_json(msg=decision.refusal, finished=True, provision={"next": decision.next_step})
+    expected, there = given["gpus_expected"], len(own_gpus(seen.devices))
+    if expected and there != expected:
+        module.fail_json(
+            msg=f"the PCI bus shows {there} of the {expected} GPUs that nvidia_driver_gpus_expected asks for",
+            finished=True,
+            provision={"next": "see `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle"},
+        )
+    return decision
+
+
+def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
+    """Return what was decided, as tasks read it."""
+    target = asdict(decision.target) if decision.target else None
+    driver = {"installed": seen.installed.version, "loaded": seen.loaded, "target": target}
+    return {
+        "changed": False,
+        "finished": True,
+        "action": decision.action,
+        "why": list(decision.why),
+        "target": target,
+        "version": seen.installed.version,
+        "reboot": "",
+        # What somebody else has installed, and works, keeps its own sources.
+        "ours": RECORD.exists(),
+        "provision": {"driver": driver},
+    }
+
+
+def plan(module: AnsibleModule) -> None:
+    """Look, decide, and ask for what somebody has to agree to."""
+    seen = look()
+    decision = decided(module, seen)
+    result = result_of(decision, seen)
+    ask(module, result, list(decision.consent))
+    module.exit_json(**result)
+
+
+def ask(module: AnsibleModule, result: dict[str, Any], needs: list[str]) -> None:
+    """Refuse what nobody has allowed; a dry run only names it."""
+    if not needs or module.params["consent"]:
+        return
+    result["provision"].update(consent=needs, next=NO_CONSENT)
+    if not module.check_mode:
+        module.fail_json(
+            msg=f"needs consent: {'; '.join(needs)}", finished=True, provision=result["provision"]
+        )
+
+
+def bring(module: AnsibleModule) -> None:
+    """Bring the driver about as far as one call can."""
+    job = job_of(module.params)
+    if job.running:
+        # The decision was made when the unit started; what is seen in the middle of it means nothing.
+        follow(module, job, {}, {})
+    seen = look()
+    decision = decided(module, seen)
+    result = result_of(decision, seen)
+    drift = nvidia_hold.missing() if module.params["hold"] and seen.installed.version else []
+    if decision.action == KEEP or decision.target is None:
+        keep(module, result, drift)
+    what = f"driver {decision.target.version} of {decision.target.source}, {decision.target.modules} modules"
+    before = f"driver {seen.installed.version}" if seen.installed.version else ""
+    result.update(changed=True, diff={"before": f"{before}\n" * bool(before), "after": f"{what}\n"})
+    ask(module, result, list(decision.consent))
+    if module.check_mode:
+        module.exit_json(**result)
+    follow(module, job, orders(module.params, decision, seen), result)
+
+
+def keep(module: AnsibleModule, result: dict[str, Any], drift: list[str]) -> None:
+    """End with a driver that is right; what should be held and is not, is."""
+    if drift:
+        result.update(changed=True, diff={"before": "", "after": "".join(f"hold {name}\n" for name in drift)})
+        if not module.check_mode:
+            nvidia_hold.hold()
+    module.exit_json(**result)
+
+
+def orders(params: dict[str, Any], decision: Decision, seen: Seen) -> dict[str, Any]:
+    """Return what the unit has to know."""
+    target = decision.target
+    joined, more = fabric(seen.devices)
+    assert target is not None  # noqa: S101 - a decision without a target is to keep what is there
+    return {
+        **{word: params[word] for word in PASSED_ON},
+        **asdict(target),
+        "title": f"driver {target.version}",
+        "action": decision.action,
+        "system": asdict(seen.system),
+        "running": seen.running,
+        "booting": seen.booting,
+        "installed_version": seen.installed.version,
+        "installed_source": seen.installed.origin,
+        "serving": seen.serving,
+        "secure_boot": seen.secure_boot,
+        "may_reboot": params["reboot"] != NEVER,
+        "fabric": joined,
+        "more_packages": more,
+    }
+
+
+def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[str, Any]) -> None:
+    """Start the unit or attach to it, and end with its outcome or its progress."""
+    verb = "remove" if module.params["state"] == "absent" else "install"
+    limits = {"RuntimeMaxSec": SECONDS, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
+    told = job.advance(partial(install, PROGRAMS), verb, spec, limits)
+    if told is None:
+        module.exit_json(**job.progress())
+    outcome = told["outcome"]
+    for warning in outcome["warnings"]:
+        module.warn(warning)
+    module.exit_json(**{"action": "", "why": [], "reboot": "", **result, **outcome, "finished": True})
+
+
+def take_away(module: AnsibleModule) -> None:
+    """Take away the driver that was brought here; one that somebody else installed stays."""
+    job = job_of(module.params)
+    record = read_json(RECORD, None)
+    if record is None and not job.running:
+        module.exit_json(changed=False, finished=True)
+    if module.check_mode:
+        diff = {"before": f"driver {record['version']} of {record['source']}\n", "after": ""}
+        module.exit_json(changed=True, finished=True, diff=diff)
+    if job.running:
+        follow(module, job, {}, {})
+    seen = look()
+    spec = {word: module.params[word] for word in PASSED_ON}
+    spec.update(
+        source=record["source"], title="removing the driver", serving=seen.serving, booting=seen.booting
+    )
+    follow(module, job, {**spec, "fabric": False, "may_reboot": True}, {})
+
+
+STATES = {"planned": plan, "present": bring, "absent": take_away}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"choices": list(STATES), "default": "present"},
+    "source": {"choices": ["auto", "nvidia", "distribution", RUNFILE], "default": "auto"},
+    "version": {"type": "str", "default": ""},
+    "default_branch": {"type": "str", "default": "580"},
+    "modules": {"choices": ["auto", "open", "proprietary"], "default": "auto"},
+    "reboot": {"choices": ["consent", NEVER], "default": "consent"},
+    "consent": {"type": "bool", "default": False},
+    "hold": {"type": "bool", "default": True},
+    "vault": {"type": "str", "default": ""},
+    "runfile_sha256": {"type": "str", "default": ""},
+    "environment_file": {"type": "path"},
+    "gpus_expected": {"type": "int", "default": 0},
+    "lock_timeout": {"type": "int", "default": 600},
+    "stop_seconds": {"type": "int", "default": 180},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "poll": {"type": "int", "default": 10},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        STATES[module.params["state"]](module)
+    except (JobFault, PackageFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+
+
+if __name__ == "__main__":
+    main()

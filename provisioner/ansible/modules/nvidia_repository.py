@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Add a package repository of NVIDIA with its key pinned by fingerprint, or take it away."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: nvidia_repository
+short_description: Name a package repository of NVIDIA to apt or dnf, with its key pinned
+description:
+  - The key is compared with the pinned fingerprints before anything trusts it, by code of ours, so that the
+    host needs no program for it. A key that lies there already and is right costs no request.
+  - Another source file that names the same repository is refused, or moved out of sight with I(replace).
+options:
+  name: {type: str, required: true, description: Name of the files on the host, after C(provision-).}
+  url: {type: str, required: true, description: Address of the repository.}
+  suite: {type: str, default: /, description: Suite of an apt repository; C(/) for a flat one.}
+  key_url: {type: str, default: '', description: Address of its OpenPGP key.}
+  key_text: {type: str, default: '', no_log: false, description: The key itself, in place of its address.}
+  key_word: {type: str, default: the fingerprints, no_log: false, description: The inventory's word for them.}
+  fingerprints: {type: list, elements: str, default: [], description: Fingerprints of keys to trust.}
+  pins: {type: str, default: '', description: Text of a file of apt preferences.}
+  signed:
+    {type: str, choices: [packages, metadata], default: packages, description: What the key signs for dnf.}
+  replace: {type: bool, default: false, description: Move other sources of the same repository out of sight.}
+  state: {type: str, choices: [present, absent], default: present, description: Add or take away.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Add the repository of NVIDIA's drivers
+  nvidia_repository:
+    name: nvidia
+    url: https://repository.example.com/ubuntu2404/x86_64
+    key_url: https://repository.example.com/ubuntu2404/x86_64/3bf863cc.pub
+    fingerprints: [EB693B3035CD5710E231E123A4B469963BF863CC]
+"""
+
+RETURN = r"""
+replaced: {type: list, returned: when present, description: Source files that were moved out of sight.}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host_kinds import write_file
+from ansible.module_utils.nvidia_repository import (
+    Repository,
+    RepositoryFault,
+    disabled,
+    key_for,
+    key_is_right,
+    out_of_sight,
+    rivals,
+)
+
+
+class Change:
+    """Collect what changes, and make it unless this is a dry run."""
+
+    def __init__(self, *, dry: bool) -> None:
+        self.dry = dry
+        self.diff: list[dict[str, str]] = []
+
+    def write(self, path: Path, text: str) -> None:
+        """Give a file this text; an empty one removes it."""
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if before == text:
+            return
+        head = str(path)
+        self.diff.append({"before_header": head, "after_header": head, "before": before, "after": text})
+        if not self.dry:
+            write_file(head, text or None)
+
+    def move(self, path: Path, to: Path) -> None:
+        """Give a file another name."""
+        self.diff.append({"before": f"{path}\n", "after": f"{to}\n"})
+        if not self.dry:
+            path.rename(to)
+
+
+def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
+    """Make the host know the repository, and return the source files that were moved out of sight."""
+    others = rivals(repository)
+    if others and not replace:
+        raise RepositoryFault(
+            f"{', '.join(map(str, others))} names {repository.url} already, and two sources of one "
+            "repository contradict each other",
+            "remove that file, or have it moved out of sight by the role's word that ends in "
+            "_replace_repository",
+        )
+    if not key_is_right(repository):
+        # A dry run leaves the network alone, too: what it would fetch, it says.
+        key = f"key {', '.join(repository.fingerprints)}\n" if change.dry else key_for(repository)
+        change.write(repository.key, key)
+    for path in others:
+        change.move(path, out_of_sight(repository, path))
+    for path, text in repository.files().items():
+        change.write(path, text)
+    return [str(path) for path in others]
+
+
+def take_away(repository: Repository, change: Change) -> None:
+    """Remove every file of ours, and bring back what was moved out of sight."""
+    for path in (*repository.files(), repository.key):
+        change.write(path, "")
+    for hidden, path in disabled(repository).items():
+        change.move(hidden, path)
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True},
+    "suite": {"type": "str", "default": "/"},
+    "key_url": {"type": "str", "default": "", "no_log": False},
+    "key_text": {"type": "str", "default": "", "no_log": False},
+    "key_word": {"type": "str", "default": "the fingerprints", "no_log": False},
+    "fingerprints": {"type": "list", "elements": "str", "default": []},
+    "pins": {"type": "str", "default": ""},
+    "signed": {"choices": ["packages", "metadata"], "default": "packages"},
+    "replace": {"type": "bool", "default": False},
+    "state": {"choices": ["present", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    given = dict(module.params)
+    replace, state = given.pop("replace"), given.pop("state")
+    given["fingerprints"] = tuple(given["fingerprints"])
+    repository, change = Repository(**given), Change(dry=module.check_mode)
+    replaced: list[str] = []
+    try:
+        if state == "present":
+            replaced = add(repository, change, replace=replace)
+        else:
+            take_away(repository, change)
+    except (RepositoryFault, OSError) as fault:
+        step = getattr(fault, "next", "see the message above; then apply again")
+        module.fail_json(msg=str(fault), provision={"next": step})
+    module.exit_json(changed=bool(change.diff), diff=change.diff, replaced=replaced)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to a host's driver, by what is found there: GPUs, packages, modules, signatures, holders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible.module_utils.nvidia_decision import Decision, Seen, Wanted, decide, matches
+from ansible.module_utils.nvidia_installed import Installed
+from ansible.module_utils.nvidia_kernel import KernelModule
+from ansible.module_utils.nvidia_packages import System
+
+UBUNTU = System("ubuntu", "debian", "24.04", 24, "x86_64")
+ROCKY = System("rocky", "redhat", "9.6", 9, "x86_64")
+KERNEL = "6.8.0-90-generic"
+BLACKWELL = "the Blackwell GPU in 0000:00:00.0"
+GRACE_HOPPER = "the Grace Hopper GPU in 0000:00:00.0"
+BOTH_KINDS = (
+    "the Volta GPU in 0000:00:00.0 needs the proprietary kernel modules of branch 580 at most and the "
+    "Blackwell GPU in 0000:01:00.0 the open ones, and a host can load only one kind"
+)
+
+
+def gpu(architecture: str, slot: str = "0000:01:00.0") -> dict[str, Any]:
+    return {
+        "slot": slot,
+        "device_id": "0x1a00",
+        "kind": "gpu",
+        "architecture": architecture,
+        "driver": None,
+    }
+
+
+def module(version: str = "580.159.04", flavour: str = "open", signer: str = "") -> KernelModule:
+    return KernelModule(version, flavour, KERNEL, signer)
+
+
+BARE = Seen(UBUNTU, [gpu("Hopper")], Installed(), KERNEL, KERNEL)
+WORKING = replace(
+    BARE,
+    installed=Installed("nvidia", "580.159.04", {"nvidia-dkms-580-open": "580.159.04-1ubuntu1"}),
+    ready=module(),
+    loaded="580.159.04",
+)
+
+
+def chosen(decision: Decision) -> tuple[str, str, str, str]:
+    assert decision.target is not None
+    return decision.action, decision.target.source, decision.target.version, decision.target.modules
+
+
+@pytest.mark.parametrize(
+    ("architectures", "version", "expected"),
+    [
+        (["Volta"], "", ("install", "nvidia", "580", "proprietary")),
+        (["Volta"], "580.178.04", ("install", "nvidia", "580.178.04", "proprietary")),
+        (["Pascal", "Volta"], "", ("install", "nvidia", "580", "proprietary")),
+        (["Turing"], "", ("install", "nvidia", "580", "open")),
+        (["Turing", "Volta"], "", ("install", "nvidia", "580", "proprietary")),
+        (["Ampere"], "595", ("install", "nvidia", "595", "open")),
+        (["Ada", "Ampere"], "610", ("install", "nvidia", "610", "open")),
+        (["Hopper"], "", ("install", "nvidia", "580", "open")),
+        (["Grace Hopper"], "595", ("install", "nvidia", "595", "open")),
+        (["Blackwell"], "", ("install", "nvidia", "580", "open")),
+        (["Blackwell", "Hopper"], "610", ("install", "nvidia", "610", "open")),
+    ],
+)
+def test_a_bare_host_gets_what_its_gpus_take(
+    architectures: list[str], version: str, expected: tuple[str, ...]
+) -> None:
+    seen = replace(BARE, devices=[gpu(kind, f"0000:0{at}:00.0") for at, kind in enumerate(architectures)])
+    assert chosen(decide(Wanted(version=version), seen)) == expected
+
+
+@pytest.mark.parametrize(
+    ("architectures", "wanted", "refusal", "step"),
+    [
+        (
+            ["Volta"],
+            Wanted(version="595"),
+            "580 is the last driver branch for the Volta GPU in 0000:00:00.0, and 595 is asked for",
+            "ask for branch 580",
+        ),
+        (
+            ["Volta"],
+            Wanted(modules="open"),
+            "the Volta GPU in 0000:00:00.0 cannot use the open kernel modules and needs the proprietary ones",
+            "ask for the proprietary ones, or for auto",
+        ),
+        (
+            ["Blackwell"],
+            Wanted(modules="proprietary"),
+            f"{BLACKWELL} cannot use the proprietary kernel modules and needs the open ones",
+            "ask for the open ones, or for auto",
+        ),
+        (
+            ["Blackwell"],
+            Wanted(version="550"),
+            "the Blackwell GPU in 0000:00:00.0 needs driver branch 570 or newer, and 550 is asked for",
+            "ask for branch 570 or newer",
+        ),
+        (
+            ["Grace Hopper"],
+            Wanted(modules="proprietary"),
+            f"{GRACE_HOPPER} cannot use the proprietary kernel modules and needs the open ones",
+            "ask for the open ones, or for auto",
+        ),
+        (
+            ["Ampere"],
+            Wanted(version="615", modules="proprietary"),
+            "branch 615 has no proprietary kernel modules, which ended before 615",
+            "ask for the open ones, or for an older branch",
+        ),
+        (
+            ["Volta", "Blackwell"],
+            Wanted(),
+            BOTH_KINDS,
+            "take one of the two kinds out of the host, or bind it to vfio-pci for a virtual machine",
+        ),
+        (
+            ["Kepler"],
+            Wanted(),
+            "the Kepler GPU in 0000:00:00.0 is served by no driver newer than branch 470",
+            "take it out of the host, or bind it to vfio-pci for a virtual machine",
+        ),
+    ],
+)
+def test_refuses_what_no_driver_can_do(
+    architectures: list[str], wanted: Wanted, refusal: str, step: str
+) -> None:
+    seen = replace(BARE, devices=[gpu(kind, f"0000:0{at}:00.0") for at, kind in enumerate(architectures)])
+    decision = decide(wanted, seen)
+    assert (decision.refusal, decision.next_step) == (refusal, step)
+
+
+def test_a_driver_that_works_stays_and_nothing_is_asked() -> None:
+    decision = decide(Wanted(), WORKING)
+    assert (decision.action, decision.why, decision.consent) == ("keep", (), ())
+
+
+@pytest.mark.parametrize("version", ["580", "580.159", "580.159.04"])
+def test_a_branch_is_fulfilled_by_any_version_of_it(version: str) -> None:
+    assert decide(Wanted(version=version), WORKING).action == "keep"
+
+
+def test_versions_are_compared_number_by_number() -> None:
+    assert matches("58", "580.159.04") is False
+    assert matches("580.1", "580.159.04") is False
+    assert matches("580", "580.159.04") is True
+
+
+def test_a_working_proprietary_driver_is_no_reason_for_a_reboot() -> None:
+    seen = replace(WORKING, ready=module(flavour="proprietary"))
+    assert decide(Wanted(), seen).action == "keep"
+    assert decide(Wanted(modules="open"), seen).action == "change"
+
+
+def test_another_branch_is_a_change_that_names_what_it_stops() -> None:
+    decision = decide(Wanted(version="595"), replace(WORKING, serving=["vllm.service"]))
+    assert chosen(decision) == ("change", "nvidia", "595", "open")
+    (need,) = decision.consent
+    assert need.startswith("stop vllm.service, and replace the driver 580.159.04 that is loaded by 595 (open")
+    assert need.endswith("reboot when it cannot be unloaded")
+
+
+def test_who_holds_the_devices_is_named_before_a_reboot_ends_it() -> None:
+    held = replace(WORKING, holders=["python3 (process 77 of ada) holds /dev/nvidia0"])
+    (need,) = decide(Wanted(version="595"), held).consent
+    assert need.endswith("with a reboot: python3 (process 77 of ada) holds /dev/nvidia0")
+
+
+def test_without_a_reboot_a_held_device_is_refused_before_anything_changes() -> None:
+    held = replace(WORKING, holders=["python3 (process 77 of ada) holds /dev/nvidia0"])
+    decision = decide(Wanted(version="595", reboot="never"), held)
+    assert decision.refusal.startswith("python3 (process 77 of ada) holds /dev/nvidia0, so the driver cannot")
+    assert "end these processes" in decision.next_step
+
+
+def test_nouveau_means_a_reboot_or_a_refusal() -> None:
+    seen = replace(BARE, nouveau=True)
+    assert decide(Wanted(), seen).consent == ("reboot: nouveau holds the GPUs",)
+    assert decide(Wanted(reboot="never"), seen).refusal.startswith("nouveau holds the GPUs")
+
+
+def test_a_bare_host_without_nouveau_needs_no_consent() -> None:
+    assert decide(Wanted(), BARE).consent == ()
+
+
+def test_a_kernel_that_waits_for_a_reboot_is_told() -> None:
+    seen = replace(BARE, booting="6.8.0-101-generic", running_ready=False)
+    assert decide(Wanted(), seen).consent == (
+        f"reboot: kernel 6.8.0-101-generic boots next, and {KERNEL} runs",
+    )
+    assert "boots next" in decide(Wanted(reboot="never"), seen).refusal
+
+
+def test_another_source_is_a_planned_removal_first() -> None:
+    decision = decide(Wanted(source="distribution"), WORKING)
+    assert decision.action == "move"
+    assert decision.consent[0] == (
+        "remove driver 580.159.04 of source nvidia before 580 comes from distribution"
+    )
+
+
+def test_a_distribution_without_drivers_is_refused() -> None:
+    decision = decide(Wanted(source="distribution"), replace(BARE, system=ROCKY))
+    assert decision.refusal == "rocky 9.6 has no driver packages of its own"
+
+
+def test_two_sources_at_once_are_refused() -> None:
+    mixed = Installed("mixed", "580.105.08", {"nvidia-utils-580": "580.159.04-1ubuntu1"})
+    decision = decide(Wanted(), replace(BARE, installed=mixed))
+    assert "overwrite each other's files" in decision.refusal
+    assert "nvidia-uninstall" in decision.next_step
+
+
+def test_packages_of_strangers_are_left_alone() -> None:
+    foreign = Installed("foreign", "570.86", {"akmod-nvidia": "2:570.86"})
+    assert "akmod-nvidia" in decide(Wanted(), replace(BARE, installed=foreign)).refusal
+
+
+@pytest.mark.parametrize(
+    ("system", "source", "enrolled", "refused"),
+    [
+        (UBUNTU, "auto", None, True),
+        (UBUNTU, "distribution", None, False),  # its modules are signed by the distribution
+        (UBUNTU, "auto", "/var/lib/shim-signed/mok/MOK.der", False),
+        (ROCKY, "auto", None, True),
+        (ROCKY, "auto", "/var/lib/dkms/mok.pub", False),
+    ],
+)
+def test_secure_boot_stops_what_would_not_load(
+    system: System, source: str, enrolled: str | None, refused: bool
+) -> None:
+    seen = replace(BARE, system=system, secure_boot=True, enrolled=enrolled)
+    decision = decide(Wanted(source=source), seen)
+    assert bool(decision.refusal) is refused
+    if refused:
+        assert "mokutil --import" in decision.next_step
+        assert ("nvidia_driver_source: distribution" in decision.next_step) is (system is UBUNTU)
+
+
+@pytest.mark.parametrize(
+    ("change", "action", "why"),
+    [
+        ({"ready": None}, "repair", f"the kernel that boots next, {KERNEL}, has no module of the driver"),
+        (
+            {"ready": module("580.105.08")},
+            "repair",
+            f"kernel {KERNEL} has module 580.105.08 of driver 580.159.04",
+        ),
+        ({"boots_nouveau": True}, "repair", f"the initramfs of kernel {KERNEL} would load nouveau"),
+        ({"loaded": None}, "activate", "the driver is installed and not loaded"),
+        (
+            {"loaded": "580.105.08"},
+            "activate",
+            "driver 580.159.04 is installed and 580.105.08 is loaded",
+        ),
+        ({"loaded": None, "nouveau": True}, "activate", "nouveau holds the GPUs"),
+    ],
+)
+def test_what_is_half_done_is_done(change: dict[str, Any], action: str, why: str) -> None:
+    decision = decide(Wanted(), replace(WORKING, **change))
+    assert (decision.action, decision.why) == (action, (why,))
+
+
+def test_a_driver_that_cannot_serve_its_gpus_gives_way_to_the_default_branch() -> None:
+    old = Installed("nvidia", "550.90.07", {"nvidia-dkms-550-open": "550.90.07-1"})
+    seen = replace(
+        BARE, devices=[gpu("Blackwell")], installed=old, ready=module("550.90.07"), loaded="550.90.07"
+    )
+    assert chosen(decide(Wanted(), seen)) == ("change", "nvidia", "580", "open")

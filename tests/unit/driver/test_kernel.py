@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read of a host's kernels, from the texts that its programs and its file system hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import nvidia_kernel
+from ansible.module_utils.nvidia_kernel import DkmsBuild
+
+
+def say(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
+    """Have programs say what a test gives them; one that it does not name says nothing."""
+    monkeypatch.setattr(nvidia_kernel, "_said", lambda *argv, **_: answers.get(" ".join(argv), ""))
+    programs = {line.split()[0] for line in answers}
+    monkeypatch.setattr(nvidia_kernel.shutil, "which", lambda name: name if name in programs else None)
+
+
+@pytest.mark.parametrize(
+    ("names", "newest"),
+    [
+        (["6.8.0-9-generic", "6.8.0-101-generic", "6.8.0-90-generic"], "6.8.0-101-generic"),
+        (["5.14.0-570.9.1.el9_6.x86_64", "5.14.0-570.12.1.el9_6.x86_64"], "5.14.0-570.12.1.el9_6.x86_64"),
+        (["4.18.0-553.el8_10.x86_64", "0-rescue-3f1c"], "4.18.0-553.el8_10.x86_64"),
+    ],
+)
+def test_the_newest_kernel_boots_where_nothing_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: list[str], newest: str
+) -> None:
+    say(monkeypatch, {})
+    monkeypatch.setattr(nvidia_kernel, "BOOT", tmp_path)
+    for name in names:
+        (tmp_path / f"vmlinuz-{name}").touch()
+    assert nvidia_kernel.booting() == newest
+
+
+def test_the_boot_loader_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, {"grubby --default-kernel": "/boot/vmlinuz-5.14.0-503.el9_5.x86_64\n"})
+    assert nvidia_kernel.booting() == "5.14.0-503.el9_5.x86_64"
+
+
+def test_a_host_without_kernels_boots_the_one_that_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    say(monkeypatch, {})
+    running = tmp_path / "osrelease"
+    running.write_text("6.1.0-42-amd64\n")
+    monkeypatch.setattr(nvidia_kernel, "BOOT", tmp_path)
+    monkeypatch.setattr(nvidia_kernel, "RUNNING", running)
+    assert nvidia_kernel.booting() == "6.1.0-42-amd64"
+
+
+@pytest.mark.parametrize(
+    ("line", "build"),
+    [
+        (
+            "nvidia/580.159.04, 6.8.0-90-generic, x86_64: installed",
+            DkmsBuild("nvidia", "580.159.04", "6.8.0-90-generic", "installed"),
+        ),
+        ("nvidia/580.159.04: added", DkmsBuild("nvidia", "580.159.04", "", "added")),
+        (
+            "nvidia-open, 580.105.08, 4.18.0-553.el8_10.x86_64, x86_64: built",
+            DkmsBuild("nvidia-open", "580.105.08", "4.18.0-553.el8_10.x86_64", "built"),
+        ),
+        (
+            "nvidia/595.84, 6.8.0-90-generic, x86_64: installed (Original modules exist)",
+            DkmsBuild("nvidia", "595.84", "6.8.0-90-generic", "installed"),
+        ),
+    ],
+)
+def test_dkms_is_read_in_its_old_and_its_new_words(
+    monkeypatch: pytest.MonkeyPatch, line: str, build: DkmsBuild
+) -> None:
+    say(monkeypatch, {"dkms status": f"{line}\n"})
+    assert nvidia_kernel.dkms() == [build]
+
+
+@pytest.mark.parametrize(("words", "flavour"), [("Dual MIT/GPL", "open"), ("NVIDIA", "proprietary")])
+def test_a_module_tells_its_kind_by_its_license(
+    monkeypatch: pytest.MonkeyPatch, words: str, flavour: str
+) -> None:
+    fields = {"version": "580.159.04", "license": words, "vermagic": "6.8.0-90-generic SMP mod_unload"}
+    say(monkeypatch, {f"modinfo -k 6.8 -F {name} nvidia": f"{text}\n" for name, text in fields.items()})
+    module = nvidia_kernel.module("6.8")
+    assert module is not None
+    assert (module.version, module.flavour, module.vermagic) == ("580.159.04", flavour, "6.8.0-90-generic")
+
+
+def test_no_module_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, {})
+    assert nvidia_kernel.module("6.8") is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "boots"),
+    [
+        ("usr/lib/modules/6.8/kernel/drivers/gpu/drm/nouveau/nouveau.ko.zst\n", True),
+        (
+            "usr/lib/modules/6.8/drivers/nouveau/nouveau.ko\netc/modprobe.d/provision-nvidia.conf\n",
+            False,
+        ),
+        # The long form of lsinitrd.
+        (
+            "-rw-r--r-- 1 root root 9 Jan 1 usr/lib/modules/6.8/kernel/drivers/nouveau/nouveau.ko.xz\n",
+            True,
+        ),
+        ("usr/bin/kmod\n", False),
+        ("", False),
+    ],
+)
+def test_an_initramfs_boots_nouveau_unless_it_holds_our_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listing: str, boots: bool
+) -> None:
+    image = tmp_path / "initrd.img-6.8"
+    image.touch()
+    monkeypatch.setattr(nvidia_kernel, "BOOT", tmp_path)
+    say(monkeypatch, {f"lsinitramfs {image}": listing})
+    assert nvidia_kernel.boots_nouveau("6.8", "/etc/modprobe.d/provision-nvidia.conf") is boots
+
+
+@pytest.mark.parametrize(("content", "on"), [(b"\x06\0\0\0\x01", True), (b"\x06\0\0\0\0", False)])
+def test_secure_boot_is_the_last_byte_of_the_firmwares_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, on: bool
+) -> None:
+    variable = tmp_path / "SecureBoot"
+    variable.write_bytes(content)
+    monkeypatch.setattr(nvidia_kernel, "SECURE_BOOT", variable)
+    assert nvidia_kernel.secure_boot() is on
+
+
+def test_a_host_without_that_firmware_has_no_secure_boot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(nvidia_kernel, "SECURE_BOOT", tmp_path / "none")
+    assert nvidia_kernel.secure_boot() is False
+
+
+def test_only_loaded_modules_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nvidia").mkdir()
+    (tmp_path / "nvidia/initstate").write_text("live\n")
+    (tmp_path / "printk").mkdir()
+    monkeypatch.setattr(nvidia_kernel, "LOADED", tmp_path)
+    assert nvidia_kernel.loaded() == {"nvidia"}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which version is taken, what is held, and what a transaction may not touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import nvidia_hold, nvidia_managers, nvidia_process
+from ansible.module_utils.job_fault import JobFault
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [
+        ("580", "580.178.04-1ubuntu1"),
+        ("580.65.06", "580.65.06-0ubuntu1"),
+        ("580.65", "580.65.06-0ubuntu1"),
+        ("595", "595.84-1ubuntu1"),
+        ("58", None),
+        ("610", None),
+    ],
+)
+def test_the_newest_version_of_what_is_asked_for(wanted: str, taken: str | None) -> None:
+    offered = [
+        "595.84-1ubuntu1",
+        "580.65.06-0ubuntu1",
+        "580.178.04-1ubuntu1",
+        "580.105.08-1ubuntu1",
+        "1.20.1-1",
+    ]
+    assert nvidia_managers.choose_version(offered, wanted.split(".")) == taken
+
+
+def test_versions_of_dnf_are_read_however_it_breaks_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """Available Packages
+nvidia-driver-cuda.x86_64      3:580.105.08-1.el9     provision-nvidia
+nvidia-driver-cuda.x86_64
+                               3:580.159.04-1.el9     provision-nvidia
+"""
+    monkeypatch.setattr(nvidia_managers, "_said", lambda *_: text)
+    versions = nvidia_managers.DnfDriver().versions("nvidia-driver-cuda")
+    assert versions == ["3:580.159.04-1.el9", "3:580.105.08-1.el9"]
+
+
+def test_pins_keep_a_whole_driver_together() -> None:
+    text = nvidia_managers.pins("580.159.04")
+    assert "Pin: version 580.159.04-*\nPin-Priority: 1001\n" in text
+    assert "Package: *nvidia* libcuda1*" in text
+
+
+@pytest.mark.parametrize(
+    ("gone", "come", "words"),
+    [
+        ({"xserver-xorg-core"}, set(), "would remove xserver-xorg-core"),
+        (set(), {"linux-image-6.11.0-9-generic"}, "would bring another kernel: linux-image-6.11.0-9-generic"),
+        (set(), {"kernel-core"}, "would bring another kernel: kernel-core"),
+    ],
+)
+def test_a_transaction_leaves_kernels_and_strangers_alone(gone: set[str], come: set[str], words: str) -> None:
+    with pytest.raises(JobFault, match=words):
+        nvidia_managers.refuse_strangers(gone, come)
+
+
+def test_a_transaction_may_bring_a_driver_and_headers() -> None:
+    nvidia_managers.refuse_strangers(
+        {"nvidia-dkms-570-open"}, {"nvidia-dkms-580-open", "linux-headers-6.8.0-9"}
+    )
+
+
+PACKAGES = {
+    "nvidia-dkms-580-open": "580.159.04-1ubuntu1",
+    "linux-image-6.8.0-90-generic": "6.8.0-90.91",
+    "linux-headers-generic": "6.8.0-90.91",
+    "bash": "5.2",
+}
+
+
+def test_apt_holds_driver_and_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: "/usr/bin/apt-get")
+    assert nvidia_hold.wanted(PACKAGES) == [
+        "linux-headers-generic",
+        "linux-image-6.8.0-90-generic",
+        "nvidia-dkms-580-open",
+    ]
+
+
+def test_dnf_locks_driver_and_kernel_by_their_whole_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
+    packages = {
+        "nvidia-driver-cuda": "3:580.159.04-1.el9",
+        "kernel-core": "0:5.14.0-570.12.1.el9_6",
+        "kernel-tools": "0:5.14.0-570.12.1.el9_6",
+    }
+    assert nvidia_hold.wanted(packages) == [
+        "kernel-core-0:5.14.0-570.12.1.el9_6.*",
+        "nvidia-driver-cuda-3:580.159.04-1.el9.*",
+    ]
+
+
+def test_locks_of_others_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    locks, ledger = tmp_path / "versionlock.list", tmp_path / "holds.json"
+    locks.write_text("# by hand\npostgresql-0:16.1-1.el9.*\n")
+    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(nvidia_hold, "VERSIONLOCK", locks)
+    monkeypatch.setattr(nvidia_hold, "LEDGER", ledger)
+    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"kernel-core": "0:5.14.0-1.el9"})
+    nvidia_hold.hold()
+    assert nvidia_hold.missing() == []
+    assert locks.read_text() == (
+        "# by hand\npostgresql-0:16.1-1.el9.*\n"
+        "# provision: driver and kernel as a pair\nkernel-core-0:5.14.0-1.el9.*\n"
+    )
+    nvidia_hold.release()
+    assert locks.read_text() == "# by hand\npostgresql-0:16.1-1.el9.*\n"
+    assert not ledger.exists()
+
+
+def test_a_driver_that_moved_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    locks = tmp_path / "versionlock.list"
+    locks.write_text("nvidia-driver-cuda-3:580.105.08-1.el9.*\n")
+    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(nvidia_hold, "VERSIONLOCK", locks)
+    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"nvidia-driver-cuda": "3:580.159.04-1.el9"})
+    assert nvidia_hold.missing() == ["nvidia-driver-cuda-3:580.159.04-1.el9.*"]
+
+
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        ("W: GPG error: NO_PUBKEY A4B469963BF863CC", "nvidia_driver_repository_keys"),
+        ("Error: GPG check FAILED", "nvidia_driver_repository_keys"),
+        ("All matches were filtered out by modular filtering for argument", "dnf module list nvidia-driver"),
+        ("dpkg: error: No space left on device", "free space"),
+        ("Could not resolve 'mirror'", "nvidia_driver_repository to a mirror"),
+        ("something else", "journalctl -u provision-job-driver"),
+    ],
+)
+def test_a_failure_names_its_remedy(said: str, step: str) -> None:
+    assert step in nvidia_process.advice(said)
