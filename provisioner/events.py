@@ -52,6 +52,14 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class DriverSeen:
+    """Tell which GPU driver was found on a host, by the versions of what is installed and what is loaded."""
+
+    installed: str | None = None
+    loaded: str | None = None
+
+
+@dataclass(frozen=True)
 class Payload:
     """Hold the `provision` key of a module's result."""
 
@@ -62,6 +70,7 @@ class Payload:
     answer: Reply | None = None
     warning: tuple[str, ...] = ()
     skipped: str | None = None
+    driver: DriverSeen | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Fold:
         self._rungs: dict[tuple[str, str | None, str], r.Rung] = {}
         self._answers: dict[tuple[str, str], r.Answer] = {}
         self._warnings: dict[r.Warned, None] = {}
+        self._drivers: dict[str, r.Driver] = {}
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -99,6 +100,7 @@ class Fold:
             rungs=tuple(sorted(self._rungs.values(), key=self._rung_order)),
             answers=tuple(self._answers.values()),
             warnings=tuple(self._warnings),
+            drivers=tuple(self._drivers.values()),
             phase_times=tuple(r.PhaseTime(phase, round(spent, 3)) for phase, spent in times.items()),
             slowest=tuple(sorted(self._slowest.values(), key=lambda time: -time.seconds)[:SLOWEST]),
             check=self._check,
@@ -130,6 +132,8 @@ class Fold:
             self._rungs[event.host, rung.service, rung.rung] = r.Rung(host=event.host, **vars(rung))
         if told.answer:
             self._answers[event.host, told.answer.service] = r.Answer(host=event.host, **vars(told.answer))
+        if told.driver:
+            self._drivers[event.host] = r.Driver(event.host, told.driver.installed)
         for text in told.warning:
             self._warnings[r.Warned(event.host, text)] = None
         if event.item is not None:

@@ -105,6 +105,14 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Driver:
+    """Tell which GPU driver a host had when it was looked at last; the version is None without one."""
+
+    host: str
+    installed: str | None = None
+
+
+@dataclass(frozen=True)
 class PhaseTime:
     """Tell how long a phase took, all its hosts together."""
 
@@ -136,6 +144,7 @@ class Report:
     rungs: tuple[Rung, ...] = ()
     answers: tuple[Answer, ...] = ()
     warnings: tuple[Warned, ...] = ()
+    drivers: tuple[Driver, ...] = ()
     phase_times: tuple[PhaseTime, ...] = ()
     slowest: tuple[TaskTime, ...] = ()
     check: bool = False

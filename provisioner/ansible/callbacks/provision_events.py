@@ -37,6 +37,7 @@ PAYLOAD = {
     "warning": [None],
     "next": None,
     "skipped": None,
+    "driver": dict.fromkeys(("installed", "loaded")),
 }
 
 
