@@ -8,9 +8,8 @@ that boots next is taken back.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from ansible.module_utils import nvidia_hold as holds
 from ansible.module_utils import nvidia_kernel as kernels
@@ -21,7 +20,7 @@ from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.nvidia_installed import listed
-from ansible.module_utils.nvidia_managers import AptDriver, DnfDriver, choose_version, driver_manager
+from ansible.module_utils.nvidia_managers import choose_version, driver_manager, wait_for_lock
 from ansible.module_utils.nvidia_packages import (
     RUNFILE,
     Packages,
@@ -32,13 +31,11 @@ from ansible.module_utils.nvidia_packages import (
 )
 from ansible.module_utils.nvidia_process import note
 from ansible.module_utils.nvidia_services import Services
-from ansible.module_utils.package_managers import lock_owner
 
 BROUGHT = Path("/var/lib/provision/packages.json")
 # Says that this driver is ours to take away.
 RECORD = Path("/var/lib/provision/nvidia_driver.json")
 ACTIVATE = "activate"
-LOCK_PAUSE = 2.0
 
 
 class Install:
@@ -57,9 +54,18 @@ class Install:
 
     def run(self) -> dict[str, Any]:
         """Do what was decided, and return the version that is there and why a reboot is needed, if it is."""
-        if self.spec["action"] == ACTIVATE:
-            version = str(self.spec["installed_version"])
-        else:
+        active = self.spec["action"] == ACTIVATE
+        version = str(self.spec["installed_version"]) if active else self._replace()
+        steps.keep_nouveau_off()
+        self._say("making the initramfs")
+        steps.rebuild_initramfs(self.spec["booting"])
+        reboot = self._activate(version)
+        write_json(RECORD, {"source": self.spec["source"], "version": version}, 0o644)
+        return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
+
+    def _replace(self) -> str:
+        """Change the driver, and return its version; after a failure, holds and pins are those of before."""
+        try:
             version = self._ready()
             self._say("stopping what uses the GPUs")
             self.services.stop()
@@ -68,12 +74,22 @@ class Install:
             except BaseException:
                 self.services.start()
                 raise
-        steps.keep_nouveau_off()
-        self._say("making the initramfs")
-        steps.rebuild_initramfs(self.spec["booting"])
-        reboot = self._activate(version)
-        write_json(RECORD, {"source": self.spec["source"], "version": version}, 0o644)
-        return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
+        except BaseException:
+            self._settle(self.spec["installed_version"])
+            raise
+        self._settle(version)
+        return version
+
+    def _settle(self, version: str | None) -> None:
+        """Pin and hold the driver that is there, or let go of what a failed attempt has held."""
+        if version and self.installer is None:
+            self.manager.pin(version)
+        else:
+            self.manager.unpin()
+        if self.spec["hold"] and version:
+            holds.hold()
+        else:
+            holds.release()
 
     def _ready(self) -> str:
         """Do all that can fail before anything of the driver changes, and return its exact version."""
@@ -161,9 +177,6 @@ class Install:
         except JobFault as fault:
             self._take_back(fault)
             raise
-        finally:
-            if self.spec["hold"]:
-                holds.hold()
 
     def _transaction(self, version: str) -> None:
         label = f"installing driver {version} ({self.spec['modules']} modules)"
@@ -266,22 +279,6 @@ class Install:
     def _say(self, label: str) -> None:
         self.progress.label = label
         note(label)
-
-
-def wait_for_lock(manager: AptDriver | DnfDriver, seconds: float, say: Callable[[str], None]) -> None:
-    """Wait until nobody else changes packages; raises JobFault when that takes too long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        owner = lock_owner(manager.packages)
-        if not owner:
-            return
-        say(f"waiting for {owner}")
-        if time.monotonic() > deadline:
-            raise JobFault(
-                f"{owner} has held the package manager's lock for {seconds:.0f} s",
-                "wait for it to end or stop it, then apply again",
-            )
-        time.sleep(LOCK_PAUSE)
 
 
 def install(spec: dict[str, Any]) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
-from typing import Iterable
+from typing import Callable, Iterable
 
 from ansible.module_utils.commands import call
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_packages import STREAM_MODULE, driver_version, is_family
 from ansible.module_utils.nvidia_process import attempt, run
-from ansible.module_utils.package_managers import Apt, Dnf
+from ansible.module_utils.package_managers import Apt, Dnf, lock_owner
 
 QUERY_SECONDS = 120
+LOCK_PAUSE = 2.0
 APT = [
     "-y",
     "--no-install-recommends",
@@ -191,6 +193,22 @@ class DnfDriver:
 def driver_manager() -> AptDriver | DnfDriver:
     """Return the package manager of this host."""
     return AptDriver() if shutil.which("apt-get") else DnfDriver()
+
+
+def wait_for_lock(manager: AptDriver | DnfDriver, seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until nobody else changes packages; raises JobFault when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        owner = lock_owner(manager.packages)
+        if not owner:
+            return
+        say(f"waiting for {owner}")
+        if time.monotonic() > deadline:
+            raise JobFault(
+                f"{owner} has held the package manager's lock for {seconds:.0f} s",
+                "wait for it to end or stop it, then apply again",
+            )
+        time.sleep(LOCK_PAUSE)
 
 
 def pins(version: str) -> str:

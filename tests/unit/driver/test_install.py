@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of a change: what may fail comes first, and what is not proven is taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import (
+    nvidia_hold,
+    nvidia_install,
+    nvidia_kernel,
+    nvidia_managers,
+    nvidia_reload,
+    nvidia_services,
+    nvidia_steps,
+)
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.nvidia_install import Install
+from ansible.module_utils.nvidia_kernel import KernelModule
+
+OLD, NEW = "580.105.08", "580.159.04"
+KERNEL = "6.8.0-90-generic"
+
+
+class Progress:
+    """The part of a job's progress that is used."""
+
+    label = ""
+
+
+class Host:
+    """A host whose package manager, kernel and services do what a test says, and note the order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.packages = {"libnvidia-compute-580": f"{OLD}-1ubuntu1", "bash": "5.2"}
+        self.done: list[str] = []
+        self.loaded: str | None = OLD
+        self.ready: KernelModule | None = KernelModule(NEW, "open", KERNEL, "")
+        self.fault: JobFault | None = None
+        self.holders: list[dict[str, Any]] = []
+        self.unload = ""
+        note = self.done.append
+        monkeypatch.setattr(nvidia_install, "driver_manager", lambda: self)
+        monkeypatch.setattr(nvidia_managers, "lock_owner", lambda _: "")
+        monkeypatch.setattr(nvidia_install, "listed", lambda: dict(self.packages))
+        monkeypatch.setattr(nvidia_install, "RECORD", folder / "record.json")
+        monkeypatch.setattr(nvidia_install, "BROUGHT", folder / "brought.json")
+        monkeypatch.setattr(nvidia_services, "STOPPED", folder / "stopped.json")
+        monkeypatch.setattr(nvidia_services.Services, "_ask", self.systemctl)
+        for name in ("room", "keep_nouveau_off", "rebuild_initramfs"):
+            monkeypatch.setattr(nvidia_steps, name, lambda *_, name=name: note(name))
+        monkeypatch.setattr(nvidia_steps, "headers", lambda *_: note("headers"))
+        monkeypatch.setattr(nvidia_steps, "prove", self.prove)
+        for name in ("release", "hold", "hold_kernel"):
+            monkeypatch.setattr(nvidia_hold, name, lambda name=name: note(name))
+        monkeypatch.setattr(nvidia_reload, "holders", lambda: self.holders)
+        monkeypatch.setattr(nvidia_reload, "unload", self.let_go)
+        monkeypatch.setattr(nvidia_reload, "drop_nouveau", lambda: True)
+        monkeypatch.setattr(nvidia_reload, "load", lambda: note("load"))
+        monkeypatch.setattr(nvidia_kernel, "module", lambda _: self.ready)
+        monkeypatch.setattr(nvidia_kernel, "loaded_driver", lambda: (self.loaded, "open"))
+        monkeypatch.setattr(nvidia_kernel, "has_headers", lambda _: True)
+
+    def let_go(self) -> str:
+        self.done.append("unload")
+        return self.unload
+
+    def systemctl(self, *words: str) -> bool:
+        if words[0] in ("stop", "--no-block"):
+            self.done.append(" ".join(word for word in words if word != "--no-block"))
+        return not words[0].startswith("is-") or words[-1] == "vllm.service"
+
+    def prove(self, *_: Any, **__: Any) -> None:
+        self.done.append("prove")
+        if self.fault:
+            raise self.fault
+
+    def repair(self) -> None:
+        self.done.append("repair")
+
+    def refresh(self) -> None:
+        self.done.append("refresh")
+
+    def prepare(self, streams: tuple[str, ...]) -> None:
+        assert streams == ()
+
+    def versions(self, name: str) -> list[str]:
+        if name == "nvidia-modprobe":
+            return []
+        return [f"{NEW}-1ubuntu1", f"{OLD}-1ubuntu1"]
+
+    def pin(self, version: str) -> None:
+        self.done.append(f"pin {version}")
+
+    def unpin(self) -> None:
+        self.done.append("unpin")
+
+    def check(self, specs: list[str]) -> None:
+        assert specs
+
+    def fetch(self, specs: list[str]) -> None:
+        assert specs
+        self.done.append("fetch")
+
+    def install(self, specs: list[str], _: str) -> None:
+        self.done.append("install")
+        for spec in specs:
+            name, _, version = spec.partition("=")
+            self.packages[name] = version
+
+    def spec(self, name: str, version: str) -> str:
+        return f"{name}={version}"
+
+    def remove(self, names: list[str]) -> None:
+        for name in names:
+            self.done.append(f"remove {name}")
+            del self.packages[name]
+
+    def change(self, **words: Any) -> Install:
+        spec = {
+            "action": "change",
+            "source": "nvidia",
+            "version": "580.159",
+            "modules": "open",
+            "system": {
+                "id": "ubuntu",
+                "family": "debian",
+                "version": "24.04",
+                "major": 24,
+                "arch": "x86_64",
+            },
+            "running": KERNEL,
+            "booting": KERNEL,
+            "installed_version": OLD,
+            "installed_source": "nvidia",
+            "serving": ["vllm.service"],
+            "secure_boot": False,
+            "may_reboot": True,
+            "fabric": False,
+            "more_packages": [],
+            "hold": True,
+            "lock_timeout": 1,
+            "stop_seconds": 1,
+        }
+        return Install({**spec, **words}, Progress())
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    return Host(monkeypatch, tmp_path)
+
+
+def test_a_change_reloads_the_driver_and_starts_what_it_stopped(host: Host) -> None:
+    outcome = host.change().run()
+    assert (outcome["version"], outcome["reboot"]) == (NEW, "")
+    order = [
+        host.done.index(step) for step in ("refresh", "headers", "fetch", "stop vllm.service", "install")
+    ]
+    assert order == sorted(order)
+    after = host.done[host.done.index("install") :]
+    assert after[:4] == ["install", "prove", f"pin {NEW}", "hold"]
+    assert after.index("unload") < after.index("load") < after.index("start vllm.service")
+    assert host.packages["libnvidia-compute-580"] == f"{NEW}-1ubuntu1"
+
+
+def test_what_is_not_in_the_repository_is_left_out_with_a_warning(host: Host) -> None:
+    assert host.change().run()["warnings"] == [
+        f"nvidia-modprobe {NEW} is not in the repository and was left out"
+    ]
+
+
+def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> None:
+    before = dict(host.packages)
+    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    with pytest.raises(JobFault, match="DKMS cannot build"):
+        host.change().run()
+    assert host.packages == before
+    assert host.done.index("prove") < host.done.index("hold")
+    assert f"pin {OLD}" in host.done
+    # The old driver is still loaded, so what served goes on.
+    assert "start vllm.service" in host.done
+    assert "load" not in host.done
+
+
+def test_a_first_driver_that_fails_leaves_no_package_behind(host: Host) -> None:
+    host.packages = {"bash": "5.2"}
+    host.loaded = None
+    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    with pytest.raises(JobFault):
+        host.change(action="install", installed_version=None).run()
+    assert host.packages == {"bash": "5.2"}
+
+
+def test_a_version_that_nobody_has_is_refused_before_anything_stops(host: Host) -> None:
+    with pytest.raises(JobFault, match=f"driver 610 is in no repository.*{OLD}, {NEW}"):
+        host.change(version="610").run()
+    assert "stop vllm.service" not in host.done
+
+
+def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) -> None:
+    host.holders = [
+        {
+            "pid": 7,
+            "process": "python3",
+            "command": "",
+            "user": "ada",
+            "unit": "",
+            "devices": ["/dev/nvidia0"],
+        }
+    ]
+    with pytest.raises(JobFault, match=r"python3 \(process 7 of ada\) holds /dev/nvidia0"):
+        host.change(may_reboot=False).run()
+    assert "install" not in host.done
+    assert "start vllm.service" in host.done
+    assert host.done[-2:] == [f"pin {OLD}", "hold"]
+
+
+def test_a_driver_that_cannot_be_unloaded_asks_for_a_reboot(host: Host) -> None:
+    host.unload = "nvidia stay loaded: in use"
+    outcome = host.change().run()
+    assert outcome["reboot"] == f"driver {OLD} cannot be unloaded: nvidia stay loaded: in use"
+    assert "load" not in host.done
+
+
+def test_a_kernel_without_the_module_asks_for_a_reboot(host: Host) -> None:
+    host.ready = None
+    outcome = host.change(running="6.8.0-88-generic").run()
+    assert outcome["reboot"] == f"kernel {KERNEL} has driver {NEW}, and kernel 6.8.0-88-generic runs"
+
+
+def test_an_installed_driver_is_loaded_without_touching_packages(host: Host) -> None:
+    host.loaded, host.ready = None, KernelModule(OLD, "open", KERNEL, "")
+    outcome = host.change(action="activate").run()
+    assert (outcome["version"], outcome["reboot"]) == (OLD, "")
+    assert "refresh" not in host.done
+    assert "install" not in host.done
+    assert "load" in host.done
+
+
+def test_another_source_is_removed_first(host: Host) -> None:
+    host.change(action="move", source="nvidia", installed_source="distribution").run()
+    assert host.done.index("remove libnvidia-compute-580") < host.done.index("install")
