@@ -95,7 +95,8 @@ def transfer(told: Transfer) -> str:
         left = [f"{duration(max(total - done, 0) / rate)} left"] if rate else []
         head = " ".join((f"{min(done / total, 1.0):.0%}", *parts, *left))
         parts = [head, f"{size(done)} of {size(total)}"]
-    elif done is not None:
+    elif done or (done is not None and not told.label):
+        # A step that moves no bytes says what it does instead.
         parts = [size(done), *parts]
     if told.label:
         parts.append(one_line(told.label, 60))

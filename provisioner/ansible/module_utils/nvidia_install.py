@@ -270,7 +270,8 @@ class Install:
 
     def _remember(self, before: set[str]) -> None:
         """Note which packages came beside the driver, so that a removal of everything finds them."""
-        came = sorted(name for name in set(listed()) - before if not is_family(name))
+        # What rpm calls a key is no package that could be removed.
+        came = sorted(name for name in set(listed()) - before - {"gpg-pubkey"} if not is_family(name))
         if came:
             write_json(
                 BROUGHT, [*read_json(BROUGHT, []), {"asked": ["nvidia_driver"], "installed": came}], 0o644

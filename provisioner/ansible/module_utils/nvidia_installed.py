@@ -25,6 +25,7 @@ NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
 QUERY_SECONDS = 60
 # Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
 UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
+FABRIC = re.compile(r"fabric-?manager|nscq|imex|nvsdm")
 NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
 
 
@@ -56,8 +57,12 @@ def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> I
         return Installed(RUNFILE, by_runfile)
     if not family:
         return Installed()
-    # Prebuilt modules count as their kernel does, so not every package tells the driver's version.
-    versions = [found for version in family.values() if (found := driver_version(version))]
+    # Prebuilt modules count as their kernel does, and the services of the fabric may be of another version.
+    versions = [
+        found
+        for name, version in family.items()
+        if not FABRIC.search(name) and (found := driver_version(version))
+    ]
     return Installed(_origin(system, family), max(versions, key=_order, default=None), family)
 
 

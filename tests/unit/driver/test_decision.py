@@ -251,6 +251,11 @@ def test_secure_boot_stops_what_would_not_load(
             "repair",
             f"kernel {KERNEL} has module 580.105.08 of driver 580.159.04",
         ),
+        (
+            {"fabric": ["nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04"]},
+            "repair",
+            "nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04",
+        ),
         ({"boots_nouveau": True}, "repair", f"the initramfs of kernel {KERNEL} would load nouveau"),
         ({"loaded": None}, "activate", "the driver is installed and not loaded"),
         (

@@ -140,6 +140,13 @@ def test_what_belongs_to_a_driver(name: str, belongs: bool) -> None:
             "nvidia",
             "580.159.04",
         ),
+        (
+            "ubuntu-24.04",
+            {"nvidia-utils-580": "580.159.04-1ubuntu1", "nvidia-fabricmanager": "580.178.04-1ubuntu1"},
+            None,
+            "nvidia",
+            "580.159.04",
+        ),
         ("rocky-9.4", {"kmod-nvidia": "0:570.86-1.el9"}, None, "foreign", "570.86"),
         ("ubuntu-24.04", {"nvidia-container-toolkit": "1.20.1-1"}, None, "none", None),
     ],
