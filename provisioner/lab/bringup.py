@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import LabError
-from provisioner.lab import builder, controller, hosts, image, keys, model, plans, releases
+from provisioner.lab import builder, controller, hosts, keys, layers, model, plans, platforms, releases
 from provisioner.lab.hosts import HostPlan, SeedFile
 from provisioner.lab.image import USER, Recipe
+from provisioner.lab.layers import Layer
 from provisioner.lab.podman import LABEL, Machine, Podman
 from provisioner.lab.releases import Outcome
-from provisioner.lab.report import HostReport, Stopwatch
+from provisioner.lab.report import HostReport, Stopwatch, described
 from provisioner.lab.spec import HUB, LabSpec
 
 # Measured: an engine's environment with a model on each host, and the package cache that all hosts share.
@@ -45,7 +46,7 @@ class Bringup:
         with self.watch.step("checks"):
             self._observe()
             self._refuse_what_cannot_work()
-        recipes = {name: image.recipe(name) for name in sorted({host.image for host in self.spec.hosts})}
+        recipes = {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
         hub_recipe = plans.hub_recipe()
         with self.watch.step("images, model and releases"):
             models = self._ingredients([*recipes.values(), hub_recipe])
@@ -96,16 +97,17 @@ class Bringup:
                 "free some space, or take hosts out of the inventory",
             )
 
-    def _ingredients(self, recipes: Sequence[Recipe]) -> Path:
+    def _ingredients(self, recipes: Sequence[Recipe | Layer]) -> Path:
         """Make what is missing side by side, as each waits for the network most of the time."""
         missing = [wanted for wanted in recipes if not self.podman.has("image", wanted.tag)]
         for wanted in missing:
-            self.watch.say(f"building image {wanted.name} (Debian {wanted.suite} from this machine's mirror)")
+            self.watch.say(f"building image {wanted.name} ({wanted.made_of})")
         for release in self.spec.releases:
             if not release.is_cached:
                 self.watch.say(f"{release}: fetching the archive, or building it where that is not possible")
-        with ThreadPoolExecutor() as pool:
-            builds = [pool.submit(image.build, self.podman, wanted) for wanted in missing]
+        # Images that wait for the one below them must not keep the rest waiting.
+        with ThreadPoolExecutor(len(missing) + 2) as pool:
+            builds = [pool.submit(layers.build, self.podman, wanted) for wanted in missing]
             models = pool.submit(model.ensure)
             archives = pool.submit(self._releases)
             try:
@@ -144,7 +146,11 @@ class Bringup:
         return ipaddress.IPv4Network(found[1])
 
     def _layout(
-        self, recipes: Mapping[str, Recipe], hub_recipe: Recipe, subnet: ipaddress.IPv4Network, models: Path
+        self,
+        recipes: Mapping[str, Recipe | Layer],
+        hub_recipe: Recipe,
+        subnet: ipaddress.IPv4Network,
+        models: Path,
     ) -> list[HostPlan]:
         """Give every machine its address; those that exist keep theirs."""
         taken = {name: machine.address for name, machine in self.existing.items()}
@@ -179,11 +185,13 @@ class Bringup:
                 state = hosts.wait_until_settled(self.podman, plan.container)
             if plan.name == HUB:
                 self._serve(plan, files, new=known is None)
-        self.watch.say(f"{plan.name}: {action}, 127.0.0.1:{plan.publish[0]}, systemd {state}")
+        note = f" ({plan.origin})" if plan.origin else ""
+        self.watch.say(f"{plan.name}: {action}, 127.0.0.1:{plan.publish[0]}, systemd {state}{note}")
         stale = known is not None and known.recipe != plan.recipe
         if stale:
             self.watch.say(f"{plan.name}: its image is older than the recipe; `provision lab down` renews it")
-        return HostReport(plan.name, plan.publish[0], "running", action, state, plan.image)
+        image = described(plan.image, plan.origin)
+        return HostReport(plan.name, plan.publish[0], "running", action, state, image)
 
     def _create(self, plan: HostPlan, files: Sequence[SeedFile]) -> None:
         # Noted first: an interrupt may come while podman is at it.

@@ -24,7 +24,7 @@ LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # podman lowers its own limit of processes to this; raising it again takes a privilege.
 PODMAN_NPROC = 32768
 NOFILE = 65536
-
+REGISTRY = "PROVISION_LAB_REGISTRY"
 
 GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE")
 
@@ -120,6 +120,11 @@ def architecture() -> str:
     """Return this machine's processor in the words of Debian and of release archives."""
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def registry() -> str:
+    """Return the prefix of the registry that has images of the supported systems, or nothing."""
+    return os.environ.get(REGISTRY, "").strip().rstrip("/")
 
 
 def wheel_folders() -> tuple[Path, ...]:

@@ -35,6 +35,7 @@ class HostPlan:
     publish: tuple[int, int]
     recipe: str
     mounts: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def container(self) -> str:
@@ -63,6 +64,7 @@ def create_argv(plan: HostPlan, ulimits: Mapping[str, int]) -> list[str]:
         f"--label={LABEL}.port={outside}",
         f"--label={LABEL}.address={plan.address}",
         f"--label={LABEL}.recipe={plan.recipe}",
+        f"--label={LABEL}.origin={plan.origin}",
         f"--network={plan.network}",
         f"--ip={plan.address}",
         f"--publish=127.0.0.1:{outside}:{inside}",
@@ -103,6 +105,11 @@ def exec_in(
     """Run a command as root on a host, past SSH; a failure is a `LabError` unless `check` is off."""
     interactive = ("--interactive",) if stdin is not None else ()
     return connect().run("exec", *interactive, container(lab, host), *argv, stdin=stdin, check=check)
+
+
+def copy_in(host: str, files: Sequence[SeedFile], *, lab: str = DEFAULT_LAB) -> None:
+    """Put files into a host, as root's; folders that are missing are made."""
+    connect().run("cp", "-", f"{container(lab, host)}:/", stdin=seed(files))
 
 
 def stop(host: str, *, lab: str = DEFAULT_LAB) -> None:

@@ -8,9 +8,9 @@ A model lies in `DIR/<org>/<name>/`; hub_registry.py tells where Ollama's models
     {"path": "org/name/*.safetensors", "kind": "cut", "after": 1000000, "count": 1}
 
 A rule's path is a glob over `org/name/file`, or `org/name` for listings; for Ollama's registry over
-`library/name/manifests/tag` and `library/name/blobs/sha256:<hex>`; over `releases/<project>/v<number>/<file>`
-for releases. It holds for GET unless `method` says `HEAD` or `*`, and for ever unless `count` says how often;
-the first that holds applies.
+`library/name/manifests/tag` and `library/name/blobs/sha256:<hex>`; over `releases/<path>` for the releases.
+It holds for GET unless `method` says `HEAD` or `*`, and for ever unless `count` says how often; the first
+that holds applies.
 Kinds: `cut` (close the connection after `after` bytes), `truncate` (a complete answer of only `after`
 bytes), `wrong` (flip the byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes
 a second), `status` (`status`, optional `retry_after`), `token` (401 unless the bearer token is `token`).
@@ -245,7 +245,7 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description="a stand-in for model hubs and release servers")
     parser.add_argument("--root", type=Path, required=True, help="directory that holds <org>/<name>/ folders")
-    parser.add_argument("--releases", type=Path, help="directory that holds <project>/v<version>/ folders")
+    parser.add_argument("--releases", type=Path, help="directory that is served as /releases/")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090, help="0 takes a free one; the first line names it")
     options = parser.parse_args()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stand-in hub serves as it lies on the disk: Ollama's registry of models, and release archives.
+"""What the stand-in hub serves as it lies on the disk: Ollama's registry of models, and the releases.
 
 The registry's tree is that of its addresses: `<namespace>/<name>/manifests/<tag>` and
-`<namespace>/<name>/blobs/sha256:<hex>`; so is that of the releases: `<project>/v<version>/<file>`.
+`<namespace>/<name>/blobs/sha256:<hex>`. Every file of the releases is served, however deep it lies: archives
+as `<project>/v<version>/<file>`, and whole package repositories.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ REGISTRY = ".registry"
 PART = r"[A-Za-z0-9_][\w.-]*"
 MANIFEST = rf"/v2/(?P<key>{PART}/{PART}/manifests/{PART})"
 BLOB = rf"/v2/(?P<key>{PART}/{PART}/blobs/sha256:[0-9a-f]{{64}})"
-RELEASE = rf"/(?P<key>releases/{PART}/{PART}/{PART})"
+RELEASES = "releases"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 BINARY_TYPE = "application/octet-stream"
 
@@ -47,9 +48,23 @@ def find(path: str, models: Path, releases: Path | None) -> Download | None:
     if match := re.fullmatch(BLOB, path):
         digest = match["key"].rpartition("/")[2]
         return Download(match["key"], registry / match["key"], etag=digest, stored_elsewhere=True)
-    if releases and (match := re.fullmatch(RELEASE, path)):
-        return Download(match["key"], releases / match["key"].partition("/")[2])
-    return None
+    return release(path, releases) if releases else None
+
+
+def release(path: str, releases: Path) -> Download | None:
+    """Return the file of the releases that an address names; None where it leads elsewhere.
+
+    apt and dnf put a repository's address and a file's name together with `/./` or `//` between them.
+    """
+    top, *parts = path.lstrip("/").split("/")
+    names = [part for part in parts if part not in ("", ".")]
+    if top != RELEASES or not names or path.endswith("/") or ".." in names or "\0" in path:
+        return None
+    place = releases.joinpath(*names)
+    # A link must not lead out of the folder either.
+    if not place.resolve().is_relative_to(releases.resolve()):
+        return None
+    return Download("/".join((RELEASES, *names)), place)
 
 
 def storage(address: str, local: str) -> str:

@@ -37,6 +37,9 @@ MASKED = (
     "systemd-networkd-wait-online.service",
 )
 USER = "lab"
+SUDOERS = f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+# A mirror may be a snapshot whose Release file has expired: a lab's business, never a real host's.
+ANY_DATE = 'Acquire::Check-Valid-Until "false";'
 BUILD_BYTES = 700 * 1024**2
 
 
@@ -50,6 +53,7 @@ class Recipe:
     packages: tuple[str, ...] = PACKAGES
     apt_options: tuple[str, ...] = ()
     certificates: Mapping[str, bytes] = field(default_factory=dict)
+    finish: str = ""
 
     @property
     def digest(self) -> str:
@@ -63,9 +67,19 @@ class Recipe:
         """Return the image's name in podman's storage."""
         return f"localhost/provision-lab/{self.name}:{self.digest}"
 
+    @property
+    def origin(self) -> str:
+        """Return what stands behind the name: nothing but what the name says."""
+        return ""
 
-def recipe(name: str, *, packages: tuple[str, ...] = PACKAGES, suffix: str = "") -> Recipe:
-    """Return the recipe of one of the `SUITES` for this machine's mirror, proxies and certificates."""
+    @property
+    def made_of(self) -> str:
+        """Return what it is made of, for messages."""
+        return f"Debian {self.suite} from this machine's mirror"
+
+
+def recipe(name: str, *, packages: tuple[str, ...] = PACKAGES, suffix: str = "", finish: str = "") -> Recipe:
+    """Return the recipe of one of the `SUITES` for this machine's mirror; `finish` is a last script."""
     suite = SUITES[name]
     return Recipe(
         name=f"{name}{suffix}",
@@ -74,6 +88,7 @@ def recipe(name: str, *, packages: tuple[str, ...] = PACKAGES, suffix: str = "")
         packages=tuple(sorted(packages)),
         apt_options=controller.apt_options(),
         certificates=controller.certificates(),
+        finish=finish,
     )
 
 
@@ -105,8 +120,7 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
         "--variant=minbase",
         "--format=tar",
         f"--include={','.join(wanted.packages)}",
-        # A mirror may be a snapshot whose Release file has expired: a lab's business, never a real host's.
-        '--aptopt=Acquire::Check-Valid-Until "false";',
+        f"--aptopt={ANY_DATE}",
         *(f"--aptopt={option}" for option in wanted.apt_options),
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -121,13 +135,17 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
 
 
 def hooks(wanted: Recipe, work: Path) -> list[tuple[str, str]]:
-    """Return what is done to the file system after the packages: certificates; on a host user and timers."""
+    """Return what is done after the packages: certificates; on a host user and timers; the last script."""
     copies = [f"copy-in {work / name} /usr/local/share/ca-certificates" for name in _file_names(wanted)]
     certificates = [*copies, 'chroot "$1" update-ca-certificates >/dev/null']
-    if "systemd-sysv" not in wanted.packages:
-        return [("--customize-hook", command) for command in certificates]
-    commands = [
-        *certificates,
+    commands = [*certificates, *_host_commands(work)] if "systemd-sysv" in wanted.packages else certificates
+    if wanted.finish:
+        commands = [*commands, f'chroot "$1" sh -s < {work / "finish.sh"}']
+    return [("--customize-hook", command) for command in commands]
+
+
+def _host_commands(work: Path) -> list[str]:
+    return [
         f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
         f'chroot "$1" install --directory --owner={USER} --group={USER} --mode=700 /home/{USER}/.ssh',
         f"copy-in {work / 'sudoers-lab'} /etc/sudoers.d",
@@ -137,7 +155,6 @@ def hooks(wanted: Recipe, work: Path) -> list[tuple[str, str]]:
         ': > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
         f'systemctl --root="$1" mask --quiet {" ".join(MASKED)}',
     ]
-    return [("--customize-hook", command) for command in commands]
 
 
 def _file_names(wanted: Recipe) -> list[str]:
@@ -151,6 +168,7 @@ def _write_inputs(wanted: Recipe, work: Path) -> None:
     keyring.check()
     for name, content in wanted.certificates.items():
         (work / f"lab-{name}").write_bytes(content)
+    (work / "finish.sh").write_text(wanted.finish)
     sudoers = work / "sudoers-lab"
-    sudoers.write_text(f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    sudoers.write_text(SUDOERS)
     sudoers.chmod(0o440)

@@ -14,7 +14,7 @@ from provisioner.errors import BusyError
 from provisioner.lab import controller, hosts, image, namespace, plans
 from provisioner.lab.bringup import Bringup
 from provisioner.lab.podman import LABEL, Machine, Podman, connect
-from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch
+from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch, described
 from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
 
 # As long as bringing up a lab with nothing cached may take.
@@ -78,7 +78,8 @@ def ssh_command(lab: str) -> str:
 
 def _report(podman: Podman, machine: Machine) -> HostReport:
     systemd = hosts.systemd_state(podman, machine.container) if machine.state == "running" else ""
-    return HostReport(machine.host, machine.port, machine.state, systemd=systemd, image=machine.image)
+    image_name = described(machine.image, machine.origin)
+    return HostReport(machine.host, machine.port, machine.state, systemd=systemd, image=image_name)
 
 
 def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from provisioner.lab import controller, keys
 from provisioner.lab.hosts import HostPlan, SeedFile
 from provisioner.lab.image import PACKAGES, USER, Recipe, recipe
+from provisioner.lab.layers import Layer
 from provisioner.lab.spec import HUB, HUB_NAME, HUB_PORT, HostSpec, LabSpec
 
 # One cache of downloaded packages for every lab of this machine, so that each wheel is fetched once.
@@ -71,7 +72,7 @@ def hub_plan(
     )
 
 
-def host_plan(lab: str, host: HostSpec, wanted: Recipe, address: str) -> HostPlan:
+def host_plan(lab: str, host: HostSpec, wanted: Recipe | Layer, address: str) -> HostPlan:
     """Lay out a host that an inventory names."""
     wheels = (f"{folder}:{folder}:ro" for folder in controller.wheel_folders())
     return HostPlan(
@@ -83,6 +84,7 @@ def host_plan(lab: str, host: HostSpec, wanted: Recipe, address: str) -> HostPla
         address=address,
         publish=(host.port, 22),
         mounts=(f"{CACHE_VOLUME}:{CACHE_MOUNT}", *wheels),
+        origin=wanted.origin,
     )
 
 

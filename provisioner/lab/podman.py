@@ -25,6 +25,7 @@ class Machine:
     image: str
     recipe: str
     state: str
+    origin: str = ""
 
 
 def machine(record: Mapping[str, Any]) -> Machine:
@@ -39,6 +40,7 @@ def machine(record: Mapping[str, Any]) -> Machine:
         image=record["Image"],
         recipe=labels[f"{LABEL}.recipe"],
         state=record["State"],
+        origin=labels.get(f"{LABEL}.origin", ""),
     )
 
 
@@ -55,10 +57,15 @@ class Podman:
         return [*self.prefix, "podman", *options, *words]
 
     def run(
-        self, *words: str, stdin: bytes | None = None, check: bool = True, seconds: float | None = None
+        self,
+        *words: str,
+        stdin: bytes | None = None,
+        check: bool = True,
+        seconds: float | None = None,
+        next_step: str | None = None,
     ) -> process.Result:
         """Run one podman command."""
-        return process.run(self.argv(*words), stdin=stdin, check=check, seconds=seconds)
+        return process.run(self.argv(*words), stdin=stdin, check=check, seconds=seconds, next_step=next_step)
 
     def json(self, *words: str) -> Any:
         """Run one podman command that answers in JSON."""

@@ -36,7 +36,8 @@ class Result:
     def complaint(self) -> str:
         """Return the end of the error output, which says why."""
         lines = [line.strip() for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
-        return "; ".join(lines[-3:]) or f"exit code {self.code}"
+        # A program that runs another often repeats that one's end.
+        return "; ".join(list(dict.fromkeys(lines))[-3:]) or f"exit code {self.code}"
 
 
 def run(

@@ -41,6 +41,11 @@ class LabReport:
         return bool(self.hosts) and all(m is not None and m.state == "running" for m in machines)
 
 
+def described(image: str, origin: str) -> str:
+    """Return an image's name with what is behind it, where that is not what the name says."""
+    return f"{image} ({origin})" if origin else image
+
+
 @dataclass
 class Stopwatch:
     """Measure steps and announce each one."""

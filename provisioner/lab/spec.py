@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner.errors import LabError
 from provisioner.lab import releases
-from provisioner.lab.image import SUITES
+from provisioner.lab.platforms import IMAGES
 from provisioner.lab.releases import Release
 
 HUB = "hub"
@@ -83,8 +83,8 @@ def _host(name: str, words: Mapping[str, Any], wrong: list[str]) -> HostSpec:
         wrong.append(f"{name}: ansible_host must be 127.0.0.1")
     if not 1024 <= port <= 65535:
         wrong.append(f"{name}: ansible_port must be a number from 1024 to 65535")
-    if image not in SUITES:
-        wrong.append(f"{name}: lab_image {image!r} is none of {', '.join(SUITES)}")
+    if image not in IMAGES:
+        wrong.append(f"{name}: lab_image {image!r} is none of {', '.join(IMAGES)}")
     return HostSpec(name, port, image, _releases(name, words.get("lab_releases", ()), wrong))
 
 

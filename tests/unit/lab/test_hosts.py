@@ -24,6 +24,7 @@ PLAN = HostPlan(
     publish=(2301, 22),
     recipe="0123456789ab",
     mounts=("cache:/var/cache/provision",),
+    origin="a stand-in",
 )
 
 
@@ -34,6 +35,7 @@ def test_a_container_that_behaves_like_a_machine() -> None:
     assert {
         "--name=provision-lab-mine-one",
         "--hostname=one",
+        "--label=provision.lab.origin=a stand-in",
         "--ip=10.1.2.3",
         "--publish=127.0.0.1:2301:22",
         "--systemd=always",
@@ -59,6 +61,23 @@ def test_files_are_packed_with_their_modes() -> None:
         assert key.read() == b"secret"
         assert archive.getmember("etc/ssh/key").mode == 0o600
         assert archive.getmember("etc/hosts").mode == 0o644
+
+
+def test_files_reach_a_host_as_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[str, ...], bytes | None]] = []
+
+    class Noting(Podman):
+        def run(self, *words: str, stdin: bytes | None = None, **_: Any) -> Result:
+            calls.append((words, stdin))
+            return Result(words, 0, b"", b"")
+
+    monkeypatch.setattr(hosts, "connect", Noting)
+    hosts.copy_in("one", [SeedFile("/etc/simulated/state", b"gpus=1\n", 0o600)], lab="mine")
+    [(words, packed)] = calls
+    assert words == ("cp", "-", "provision-lab-mine-one:/")
+    with tarfile.open(fileobj=io.BytesIO(packed or b"")) as archive:
+        [member] = archive.getmembers()
+    assert (member.name, member.uid, member.gid, member.mode) == ("etc/simulated/state", 0, 0, 0o600)
 
 
 def test_a_greeting_tells_sshd_from_anything_else() -> None:

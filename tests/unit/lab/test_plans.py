@@ -8,6 +8,7 @@ import pytest
 
 from provisioner.lab import keys, plans
 from provisioner.lab.image import Recipe
+from provisioner.lab.layers import Layer
 from provisioner.lab.podman import machine
 from provisioner.lab.spec import HostSpec, LabSpec
 
@@ -42,6 +43,12 @@ def test_all_hosts_share_one_package_cache(monkeypatch: pytest.MonkeyPatch) -> N
     plan = plans.host_plan("mine", HostSpec("one", 2301), RECIPE, "10.89.0.3")
     assert plan.mounts == ("provision-lab-cache:/var/cache/provision",)
     assert plan.publish == (2301, 22)
+
+
+def test_a_stand_in_is_known_as_one_to_its_host() -> None:
+    dressed = Layer("rocky9", RECIPE, "true", origin="dressed Debian, a stand-in for Rocky 9")
+    assert plans.host_plan("mine", HostSpec("one", 2301), dressed, "10.89.0.3").origin == dressed.origin
+    assert plans.host_plan("mine", HostSpec("one", 2301), RECIPE, "10.89.0.3").origin == ""
 
 
 def test_machines_know_each_other_by_name() -> None:
@@ -87,9 +94,11 @@ def test_a_container_is_read_from_its_labels() -> None:
             "provision.lab.port": "2301",
             "provision.lab.address": "10.89.0.3",
             "provision.lab.recipe": "0123456789ab",
+            "provision.lab.origin": "a stand-in",
         },
     }
     found = machine(record)
+    assert found.origin == "a stand-in"
     assert (found.lab, found.host, found.port, found.address) == ("mine", "one", 2301, "10.89.0.3")
 
 

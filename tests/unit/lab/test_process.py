@@ -19,6 +19,11 @@ def test_a_failure_says_what_was_run_and_the_last_complaints() -> None:
     assert failed.value.next_step == "do that"
 
 
+def test_what_a_program_says_twice_hides_no_reason() -> None:
+    with pytest.raises(LabError, match="failed: reason; exit 1; step 3"):
+        process.run(["sh", "-c", r"printf 'reason\nexit 1\nexit 1\nstep 3\n' >&2; exit 1"])
+
+
 def test_a_failure_may_be_the_answer() -> None:
     assert process.run(["sh", "-c", "exit 3"], check=False).code == 3
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build an image on top of another one, with a Containerfile: what is dressed, and what a registry has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provisioner.lab import image
+from provisioner.lab.image import Recipe
+from provisioner.lab.podman import LABEL, Podman
+
+FOLDER = "/tmp/provision-lab"  # noqa: S108 - of an image that is being built, where nobody else is
+_building: dict[str, threading.Lock] = {}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Say what is put on top of which image: files, and a command that is run beside them."""
+
+    name: str
+    base: Recipe | Layer | str
+    command: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def source(self) -> str:
+        """Return the name of the image below."""
+        return self.base if isinstance(self.base, str) else self.base.tag
+
+    @property
+    def containerfile(self) -> str:
+        """Return the Containerfile, which is all of the recipe but the files."""
+        return (
+            f"FROM {self.source}\n"
+            f"COPY . {FOLDER}/\n"
+            f"RUN cd {FOLDER} && {self.command} && rm -rf {FOLDER}\n"
+            'CMD ["/sbin/init"]\n'
+        )
+
+    @property
+    def digest(self) -> str:
+        """Return twelve characters that change with anything in the recipe or in what it builds on."""
+        files = {name: content.hex() for name, content in self.files.items()}
+        content = json.dumps([self.name, self.containerfile, files, self.origin], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def tag(self) -> str:
+        """Return the image's name in podman's storage."""
+        return f"localhost/provision-lab/{self.name}:{self.digest}"
+
+    @property
+    def next_step(self) -> str:
+        """Return what to look at when it cannot be built."""
+        if isinstance(self.base, str):
+            return f"check that this machine reaches {self.base} and the packages of that system"
+        return "check that this machine reaches its package mirror"
+
+    @property
+    def made_of(self) -> str:
+        """Return what it is made of, for messages."""
+        return self.origin
+
+
+def build(podman: Podman, wanted: Recipe | Layer) -> None:
+    """Build an image and whatever it stands on, each once however many ask for it."""
+    with _building.setdefault(wanted.tag, threading.Lock()):
+        if podman.has("image", wanted.tag):
+            return
+        if isinstance(wanted, Recipe):
+            image.build(podman, wanted)
+            return
+        if not isinstance(wanted.base, str):
+            build(podman, wanted.base)
+        with tempfile.TemporaryDirectory(prefix="provision-lab-") as folder:
+            work = Path(folder)
+            (work / "Containerfile").write_text(wanted.containerfile)
+            (work / "files").mkdir()
+            for name, content in wanted.files.items():
+                (work / "files" / name).write_bytes(content)
+            podman.run(*build_argv(wanted, work), next_step=wanted.next_step)
+
+
+def build_argv(wanted: Layer, work: Path) -> list[str]:
+    """Return podman's words for one layer; an image that is not here yet is pulled."""
+    return [
+        "build",
+        "--quiet",
+        f"--file={work / 'Containerfile'}",
+        f"--tag={wanted.tag}",
+        f"--label={LABEL}.recipe={wanted.digest}",
+        # One layer with what is left in the end, and no container of its own around the commands.
+        "--layers=false",
+        "--isolation=chroot",
+        "--network=host",
+        str(work / "files"),
+    ]
