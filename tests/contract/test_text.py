@@ -13,6 +13,12 @@ from tests.contract import tree
 # Hosts that a text may name: documentation, standards, loopback, and the hubs, installers and vendors'
 # repositories that are the product's subject.
 HOSTS = {
+    "bugs.launchpad.net",
+    "bugs.rockylinux.org",
+    "help.ubuntu.com",
+    "resf.org",
+    "rockylinux.org",
+    "www.ubuntu.com",
     "127.0.0.1",
     "[::1]",
     "choosealicense.com",

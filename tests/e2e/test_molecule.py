@@ -18,7 +18,7 @@ TESTED_ELSEWHERE = ("ollama", "vllm")
 @pytest.mark.parametrize("engine", sorted(set(engines.load()) - set(TESTED_ELSEWHERE)))
 def test_the_engine_scenario_passes_from_create_to_destroy(checkout: Path, engine: str) -> None:
     done = subprocess.run(
-        [checkout / "scripts/molecule"],
+        [checkout / "scripts/molecule", "engine"],
         cwd=checkout,
         env={**os.environ, "ENGINE": engine},
         stdin=subprocess.DEVNULL,
