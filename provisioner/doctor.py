@@ -94,8 +94,8 @@ def ask(remote: Remote, seconds: float) -> dict[str, Any]:
     remote.open()
     before = time.time()
     facts = program.call(remote, "host_doctor", asked, seconds)
-    # The host read its clock between these two moments, so only what lies outside them is skew.
-    least, most = facts["clock"] - time.time(), facts["clock"] - before
+    # The host read its clock twice between these two moments, so only what lies outside them is skew.
+    least, most = facts["clock_end"] - time.time(), facts["clock"] - before
     facts["skew_s"] = 0.0 if least <= 0 <= most else round(least if abs(least) < abs(most) else most, 1)
     return facts
 
@@ -254,20 +254,17 @@ def _ways_out(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _graphics(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    if not facts["cards"] or facts["driver"]:
-        return
-    cards = f"{facts['cards']} NVIDIA GPU{'s' if facts['cards'] > 1 else ''}"
-    if facts["secure_boot"]:
-        says = f"{cards}, no driver loaded, and Secure Boot lets only signed ones load"
-        yield (
-            WRONG,
-            "secure boot",
-            says,
-            "enrol the driver's key with mokutil, or switch Secure Boot off in the firmware",
-        )
-    else:
-        step = f"install NVIDIA's driver, then restart: {facts['driver_needed']}"
-        yield NOTE, "driver", f"{cards}, but no driver loaded", step
+    cards = facts["graphics"]
+    if cards["expected"] and not cards["loaded"] and facts["secure_boot"]:
+        says = f"{cards['problem']['says']}, and Secure Boot lets only signed modules load"
+        step = "enrol the driver's key with mokutil, or switch Secure Boot off in the firmware"
+        yield WRONG, "secure boot", says, step
+    elif cards["problem"]:
+        # What is not there yet is no fault: an apply may be about to bring it.
+        level = WRONG if cards["installed"] else NOTE
+        yield level, "driver", cards["problem"]["says"], cards["problem"]["fix"]
+    yield from ((WRONG, "GPU", one["says"], one["fix"]) for one in cards["faults"])
+    yield from ((NOTE, "GPU", one["says"], one["fix"]) for one in cards["notes"])
 
 
 def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import ast
+import base64
 import functools
 import json
 import shlex
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from provisioner import content, unreachable
+from provisioner import bindings, content, unreachable
 from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.remote import Remote, Result
@@ -31,6 +33,28 @@ done
 . /etc/os-release
 read -r up _ </proc/uptime
 printf '{"no_python": true, "os": "%s", "uptime_s": %s}' "$PRETTY_NAME" "${up%%.*}"
+"""
+
+# NVIDIA's bindings are ten times as large as a program, so only a host with the driver's library reads them.
+_START = """\
+import base64, json, sys, types, zlib
+
+texts = json.loads(zlib.decompress(base64.b85decode(packed)))
+
+class Late(types.ModuleType):
+    def __getattr__(self, word):
+        if word.startswith("__") or self.__name__ not in texts:
+            raise AttributeError(word)
+        exec(compile(texts.pop(self.__name__), self.__name__, "exec"), self.__dict__)
+        return getattr(self, word)
+
+for name in ("ansible", "ansible.module_utils"):
+    package = sys.modules[name] = types.ModuleType(name)
+for name, text in list(texts.items()):
+    module = sys.modules[name] = Late(name) if name == late else types.ModuleType(name)
+    setattr(package, name.rpartition(".")[2], module)
+    if name != late:
+        exec(compile(text, name, "exec"), module.__dict__)
 """
 
 
@@ -58,14 +82,9 @@ def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30
 
 def source(name: str, data: Mapping[str, Any]) -> bytes:
     """Return the text of a program, the modules it imports and its data, for Python to read from stdin."""
-    modules = {f"{PACKAGE}.{part}": _text(part) for part in (*_imports(name), name)}
-    return (
-        "import sys, types\n"
-        f"for name, text in {modules!r}.items():\n"
-        "    module = sys.modules[name] = types.ModuleType(name)\n"
-        "    exec(compile(text, name, 'exec'), module.__dict__)\n"
-        f"print(module.main({json.dumps(data)!r}))\n"
-    ).encode()
+    late = f"{PACKAGE}.{bindings.MODULE}"
+    head = f"packed, late = {_packed(name)!r}, {late!r}\n"
+    return f"{head}{_START}print(module.main({json.dumps(data)!r}))\n".encode()
 
 
 def as_root(words: list[str]) -> str:
@@ -99,16 +118,38 @@ def _failure(result: Result, remote: Remote) -> HostError:
 
 
 @functools.cache
+def _packed(name: str) -> str:
+    """Return a program and what it imports, the deepest first, as text without a quote in it."""
+    texts = {f"{PACKAGE}.{part}": _text(part) for part in (*_imports(name), name)}
+    return base64.b85encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()
+
+
+@functools.cache
 def _text(name: str) -> str:
+    if name == bindings.MODULE:
+        file = bindings.file()
+        # An empty module has nothing to import, which is what a host without the bindings is to see.
+        return file.read_text(encoding="utf-8") if file else ""
     return (content.plugins("module_utils") / f"{name}.py").read_text(encoding="utf-8")
 
 
 @functools.cache
 def _imports(name: str) -> tuple[str, ...]:
-    """Return our modules that a program imports, the deepest first."""
+    """Return the modules that a program imports, the deepest first."""
+    if name == bindings.MODULE:
+        return ()
     found: list[str] = []
     for node in ast.walk(ast.parse(_text(name))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE + "."):
-            part = str(node.module).rpartition(".")[2]
+        for part in _named_by(node):
             found += [one for one in (*_imports(part), part) if one not in found]
     return tuple(found)
+
+
+def _named_by(node: ast.AST) -> tuple[str, ...]:
+    """Return our modules that one statement imports, as a whole or something of them."""
+    if not isinstance(node, ast.ImportFrom):
+        return ()
+    if node.module == PACKAGE:
+        return tuple(alias.name for alias in node.names)
+    package, _, part = (node.module or "").rpartition(".")
+    return (part,) if package == PACKAGE else ()

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from provisioner import program, rundir
+from provisioner import evidence, program
 from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.reach import Way
 from provisioner.remote import Remote
-from provisioner.report import Report
 
 SERVING = "serving"
 STARTING = "starting"
@@ -147,16 +144,9 @@ def _starting(said: Mapping[str, Any]) -> str:
 def last_runs(inventory: str, hosts: Sequence[str]) -> dict[str, LastRun]:
     """Return the last run of each host, from the evidence that runs of this inventory have left."""
     found: dict[str, LastRun] = {}
-    for run in rundir.runs():
+    for run, report in evidence.runs_of(inventory):
         if len(found) == len(hosts):
             break
-        try:
-            source = json.loads(run.plan.read_text())["inventory"]
-            report = Report.from_json(run.report.read_text())
-        except (OSError, ValueError, KeyError):
-            continue
-        if Path(source).resolve() != Path(inventory).resolve():
-            continue
         stopped = {failure.host for failure in report.failures}
         for host in report.hosts:
             result = _RESULTS.get(report.exit_code, "failed") if host.name in stopped else "done"

@@ -121,6 +121,8 @@ def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
         for unit in host.unnamed
     ]
     parts += [host_text(f"! {note}", "yellow") for note in notes]
+    faults = [_gpu_fault(host) for host in answered]
+    parts += [host_text(f"! {fault}", "red") for fault in faults if fault]
     for host in found:
         if host.trouble is not None:
             text = hosts.trouble(host.name, HostError(host.trouble, host.next))
@@ -130,6 +132,12 @@ def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
     serve = "1 service serves" if serving == 1 else f"{serving} services serve"
     parts.append(Text(f"{well} of {screen_text.hosts(len(found))} well, {serve}", "bold"))
     return parts
+
+
+def _gpu_fault(host: HostStatus) -> str:
+    """Return what is wrong with a host's GPUs or their driver, with what to do; empty when nothing is."""
+    says = host.facts["gpu_fault"]
+    return hosts.trouble(host.name, HostError(says, host.facts["gpu_next"])) if says else ""
 
 
 def _services(found: Sequence[HostStatus]) -> Table:
@@ -178,7 +186,7 @@ def _service(service: ServiceStatus | None) -> tuple[Text, ...]:
 
 def _cards(cards: Sequence[dict[str, Any]], fault: str) -> str:
     if not cards:
-        return fault or "none"
+        return "not usable" if fault else "none"
     shown = []
     for card in cards:
         used = f" {size(card['used_bytes'])} of {size(card['memory_bytes'])}" if card["memory_bytes"] else ""

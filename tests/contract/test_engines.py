@@ -23,6 +23,7 @@ OPTIONAL_KEYS = {
     "versions",
     "minimum_driver",
     "minimum_compute_capability",
+    "cuda",
     "reserved_args",
     "reserved_env",
     "api_key",
@@ -63,6 +64,18 @@ def test_describes_itself(role: Path) -> None:
 @EVERY_ENGINE
 def test_offers_every_verb(role: Path) -> None:
     assert {"main", "verify", "remove"} <= set(tree.specs(role))
+
+
+@EVERY_ENGINE
+def test_has_its_device_chosen_before_anything_is_done_or_shown(role: Path) -> None:
+    """By the one entry that knows GPUs, which a small file of the role tells what the engine needs."""
+    if "cuda" not in tree.mapping(role / "engine.yml")["devices"]:
+        return
+    included = {(name, entry) for path, name, entry in tree.inclusions() if path == role / "tasks/device.yml"}
+    assert included == {("engine_common", "device")}
+    for file in ("preflight.yml", "verify.yml"):
+        tasks = tree.load(role / "tasks" / file)
+        assert tasks[0]["ansible.builtin.include_tasks"] == "device.yml"
 
 
 @EVERY_ENGINE

@@ -85,7 +85,7 @@ def test_plan_contacts_nobody_and_prints_one_document(
 def test_plan_is_readable(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("plan", good) == 0
     said = capsys.readouterr().out
-    assert "1 host, 1 service: preflight → host → models → serve → verify" in said
+    assert "1 host, 1 service: preflight → host → gpu → models → serve → verify" in said
     assert re.search(r"^\S+ +vllm +a/b ", said, re.MULTILINE)
 
 

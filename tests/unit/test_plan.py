@@ -16,7 +16,7 @@ def fleet(path: Path, text: str) -> spec.Fleet:
 
 def test_the_phases_are_those_of_the_site_in_its_order() -> None:
     names = [phase.name for phase in plan.phases()]
-    assert names == ["preflight", "host", "models", "serve", "verify"]
+    assert names == ["preflight", "host", "gpu", "models", "serve", "verify"]
 
 
 def test_the_document_says_what_is_served_where(tmp_path: Path) -> None:

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import engine_unit
+from ansible.module_utils import nvidia_nvml
 from ansible.module_utils.engine_causes import shortened
 from ansible.module_utils.engine_settings import Running
-from ansible.module_utils.engine_unit import UnitError
 
-DEVICES = Path("/dev")
-NVIDIA_SMI_SECONDS = 60
+DEVICES, PROC = Path("/dev"), Path("/proc")
+NVML_SECONDS = 60
 GIBIBYTE = 1024**3
-MEBIBYTE = 1024**2
-_MISMATCH = re.compile(r"driver/library version mismatch", re.IGNORECASE)
 _READABLE = 0o006
 
 
@@ -61,12 +59,22 @@ def look(asked: dict[str, Any], running: Running) -> Memory | None:
     return Memory(int(on_gpu or 0), int(total)) if total else None
 
 
+def held(pids: list[int]) -> str:
+    """Return how much of each GPU's memory processes hold, empty where the driver does not say."""
+    taken = {
+        gpu["index"]: sum(one["bytes"] or 0 for one in gpu["programs"] if one["pid"] in pids)
+        for gpu in _ask()["gpus"]
+    }
+    return " and ".join(f"{size / GIBIBYTE:.1f} GiB of GPU {index}" for index, size in taken.items() if size)
+
+
 def reason(memory: Memory | None) -> Reason | None:
     """Return the likely reason why a model is not on the GPU, found on the host."""
-    said, answers = _nvidia_smi("--query-gpu=index,memory.free,memory.total", "--format=csv,noheader,nounits")
-    if _MISMATCH.search(said):
+    answer = _ask()
+    if answer["state"] == nvidia_nvml.MISMATCH:
+        said = shortened(answer["error"])
         return Reason(
-            f"the loaded NVIDIA driver and its libraries have different versions ({shortened(said)})",
+            f"the loaded NVIDIA driver and its libraries have different versions ({said})",
             "reboot the host, which loads the driver that is installed",
         )
     if not (DEVICES / "nvidia-uvm").exists():
@@ -74,12 +82,20 @@ def reason(memory: Memory | None) -> Reason | None:
             "/dev/nvidia-uvm is missing, without which CUDA finds no GPU",
             "run `modprobe nvidia_uvm` and `nvidia-modprobe -u -c=0` on the host, then restart the unit",
         )
-    if not answers:
+    if not answer["gpus"]:
+        said = answer["error"] or "; ".join(answer["lost"]) or "it knows of none"
         return Reason(
-            f"nvidia-smi does not answer ({shortened(said) or 'it prints nothing'})",
+            f"the NVIDIA driver offers no GPU ({shortened(said)})",
             "install or repair the NVIDIA driver until `nvidia-smi` answers",
         )
-    return _closed_device() or _too_little(memory, said)
+    return _closed_device() or _too_little(memory, answer["gpus"])
+
+
+def _ask() -> dict[str, Any]:
+    """Return what the driver says of the GPUs and of the programs on them."""
+    look_at_all = functools.partial(nvidia_nvml.look, with_programs=True)
+    found: dict[str, Any] = nvidia_nvml.ask(NVML_SECONDS, look_at_all)
+    return found
 
 
 def _closed_device() -> Reason | None:
@@ -95,39 +111,35 @@ def _closed_device() -> Reason | None:
     return None
 
 
-def _too_little(memory: Memory | None, table: str) -> Reason | None:
+def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | None:
     """Return the reason that the cards have too little room; what is there in part did not fit."""
-    cards = [list(map(int, found)) for found in re.findall(r"^(\d+), (\d+), (\d+)$", table, re.MULTILINE)]
+    cards = [gpu for gpu in gpus if gpu["memory_bytes"]]
     if memory is None or not cards:
         return None
-    missing = (memory.total - memory.on_gpu) / MEBIBYTE if memory.unit == "bytes" else 0
-    if not memory.on_gpu and sum(free for _, free, _ in cards) >= missing:
+    missing = memory.total - memory.on_gpu if memory.unit == "bytes" else 0
+    if not memory.on_gpu and sum(gpu["free_bytes"] for gpu in cards) >= missing:
         return None
-    room = ", ".join(
-        f"GPU {index} has {free / 1024:.1f} of {total / 1024:.1f} GiB free" for index, free, total in cards
-    )
+    rooms = [(gpu["index"], gpu["free_bytes"] / GIBIBYTE, gpu["memory_bytes"] / GIBIBYTE) for gpu in cards]
+    room = ", ".join(f"GPU {index} has {free:.1f} of {total:.1f} GiB free" for index, free, total in rooms)
     return Reason(
-        f"there was not enough free GPU memory: {room}{_holders()}",
+        f"there was not enough free GPU memory: {room}{_holders(cards)}",
         "serve a smaller model, context or number of slots, stop what else is on the GPU, "
         "or give the service more GPUs",
     )
 
 
-def _holders() -> str:
+def _holders(gpus: list[dict[str, Any]]) -> str:
     """Return the programs that hold most of the cards' memory."""
-    table, _ = _nvidia_smi(
-        "--query-compute-apps=used_memory,process_name,pid", "--format=csv,noheader,nounits"
-    )
-    rows = re.findall(r"^(\d+), (.+), (\d+)$", table, re.MULTILINE)
-    most = sorted(rows, key=lambda row: -int(row[0]))[:3]
-    held = [f"{Path(name).name} (pid {pid}) {int(used) / 1024:.1f} GiB" for used, name, pid in most]
-    return f"; held by {', '.join(held)}" if held else ""
+    programs = [one for gpu in gpus for one in gpu["programs"] if one["bytes"]]
+    most = sorted(programs, key=lambda one: -int(one["bytes"]))[:3]
+    named = [f"{_program(one['pid'])} (pid {one['pid']}) {one['bytes'] / GIBIBYTE:.1f} GiB" for one in most]
+    return f"; held by {', '.join(named)}" if named else ""
 
 
-def _nvidia_smi(*words: str) -> tuple[str, bool]:
-    """Return what the driver's tool prints, errors included, and whether it could answer."""
+def _program(pid: int) -> str:
+    """Return the name of a program; those of other containers have none here."""
     try:
-        done = engine_unit.call("nvidia-smi", *words, seconds=NVIDIA_SMI_SECONDS)
-    except UnitError as error:
-        return str(error), False
-    return (done.stdout + done.stderr).strip(), done.returncode == 0
+        command = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return "a program"
+    return Path(command.partition(b"\0")[0].decode(errors="replace")).name or "a program"

@@ -105,6 +105,8 @@ class Ladder:
         users = nvidia_users(self.status.control_group)
         problem = "" if users else "no process of the service has an NVIDIA GPU open"
         evidence = f"{plural(len(users), 'process', 'processes')} of the service with an NVIDIA GPU open"
+        held = engine_memory.held(users) if users else ""
+        evidence += f", with {held}" if held else ""
         if memory is not None:
             share = f"{memory.describe()} in GPU memory"
             problem = problem if memory.is_whole else f"only {share}, the rest runs on the CPU"

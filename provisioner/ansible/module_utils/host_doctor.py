@@ -19,10 +19,15 @@ from urllib.parse import urlsplit
 from ansible.module_utils.engine_files import unnamed
 from ansible.module_utils.host_facts import listening_sockets, parse_os_release, run
 from ansible.module_utils.host_status import disks, read
-from ansible.module_utils.nvidia_choice import describe
-from ansible.module_utils.nvidia_pci import devices, own_gpus
+from ansible.module_utils.nvidia_driver import NO_DRIVER, examine
+from ansible.module_utils.nvidia_health import gpu_faults, xid_faults, xid_notes
+from ansible.module_utils.nvidia_nvml import NOT_LOADED
+from ansible.module_utils.nvidia_pci import devices
+from ansible.module_utils.nvidia_xid import since_boot
 
 REACH_SECONDS = 8
+# Eight healthy cards without persistence take half a minute to wake.
+DRIVER_SECONDS = 35
 EFI = Path("/sys/firmware/efi/efivars")
 TIME_SERVICES = ("chronyd", "chrony", "systemd-timesyncd", "ntpd", "ntpsec")
 CAP_SYS_TIME = 1 << 25
@@ -83,6 +88,25 @@ def secure_boot() -> bool | None:
         return None
 
 
+def graphics() -> dict[str, Any]:
+    """Return how many GPUs there should be, how their driver is, and what is wrong, each with its fix."""
+    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    driver, gpus = examine(devices(), container=container, seconds=DRIVER_SECONDS)
+    if driver["state"] != NO_DRIVER:
+        driver["xid"] = since_boot([gpu["pci"] for gpu in gpus] if container else None)
+    problem = {"says": driver["problem"], "fix": driver["next"]} if driver["problem"] else None
+    faults = xid_faults(driver) if problem else gpu_faults(gpus, driver)
+    return {
+        "expected": driver["expected"],
+        # Whether a driver is to be installed or loaded yet, which Secure Boot can keep from happening.
+        "loaded": driver["state"] not in (NO_DRIVER, NOT_LOADED),
+        "installed": driver["state"] != NO_DRIVER,
+        "problem": problem,
+        "faults": [{"says": one.says, "fix": one.fix} for one in faults],
+        "notes": [{"says": one.says, "fix": one.fix} for one in xid_notes(driver)],
+    }
+
+
 def can_set_clock() -> bool:
     """Tell whether this host has a clock of its own to set; a container has not."""
     bounds = [
@@ -104,7 +128,8 @@ def main(text: str) -> str:
     """Return the facts as JSON."""
     began = time.time()
     asked = json.loads(text)
-    on_bus = devices()
+    # First, because it forks, which a program with threads must not.
+    cards = graphics()
     addresses = [
         *asked["addresses"],
         *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
@@ -120,14 +145,14 @@ def main(text: str) -> str:
             "systemd": Path("/run/systemd/system").is_dir(),
             "disks": disks(asked["paths"]),
             "secure_boot": secure_boot(),
-            "cards": len(own_gpus(on_bus)),
-            "driver_needed": describe(on_bus),
-            "driver": Path("/proc/driver/nvidia/version").exists(),
+            "graphics": cards,
             "time_service": any(run(["systemctl", "is-active", name]) == "active" for name in TIME_SERVICES),
             "can_set_clock": can_set_clock(),
             "listening": sockets([*asked["units"], *others]),
             "unnamed": others,
             "reached": list(reached),
             "load": os.getloadavg()[0] / max(len(os.sched_getaffinity(0)), 1),
+            # Last, since a driver can take its time.
+            "clock_end": time.time(),
         }
     return json.dumps(document)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible.module_utils.nvidia_health import Fault, gpu_faults, gpu_notes, wrong_boot, xid_faults
+
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 
 
@@ -33,26 +35,35 @@ def host_rungs(
     if problem:
         status = FAILED if gpus_expected else NOT_APPLICABLE
         step = driver["next"] if gpus_expected else None
+        # A driver that hangs may have said why before.
+        said = "; ".join([problem, *(fault.says for fault in xid_faults(driver))])
         return [
             reachable,
-            Rung("driver", status, problem, next=step),
+            Rung("driver", status, said, next=step),
             Rung("gpus", NOT_APPLICABLE, "the driver offers none"),
         ]
-    lost = [*driver["lost"], *_missing(len(gpus) + len(driver["lost"]), driver["expected"])]
-    if not gpus and not lost:
+    faults = gpu_faults(gpus, driver)
+    if not gpus and not faults:
         none = "no NVIDIA GPU is given to this host"
         return [reachable, *(Rung(name, NOT_APPLICABLE, none) for name in ("driver", "gpus"))]
-    evidence = "; ".join([*lost, ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)])
-    step = "see `dmesg | grep -i xid` on the host; a GPU that fell off the bus needs a power cycle"
-    return [
-        reachable,
-        Rung("driver", PASSED, _versions(driver)),
-        Rung("gpus", FAILED if lost else PASSED, evidence, next=step if lost else None),
-    ]
+    return [reachable, _driver(driver), _gpus(gpus, driver, faults)]
 
 
-def _missing(seen: int, expected: int) -> list[str]:
-    return [f"{seen} of the {expected} on the PCI bus"] if seen < expected else []
+def _driver(driver: dict[str, Any]) -> Rung:
+    """Return whether the driver that works now is the one that the next boot loads."""
+    wrong = wrong_boot(driver)
+    if wrong:
+        return Rung("driver", FAILED, f"{_versions(driver)}, but {wrong.says}", next=wrong.fix)
+    booting = driver.get("booting")
+    ready = f" = module for kernel {booting['kernel']}, which boots next" if booting else ""
+    return Rung("driver", PASSED, f"{_versions(driver)}{ready}")
+
+
+def _gpus(gpus: list[dict[str, Any]], driver: dict[str, Any], faults: list[Fault]) -> Rung:
+    """Return whether every GPU is there and well; what programs did to themselves is only named."""
+    names = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
+    said = [*(fault.says for fault in faults), *([names] if names else []), *gpu_notes(gpus, driver)]
+    return Rung("gpus", FAILED if faults else PASSED, "; ".join(said), next=faults[0].fix if faults else None)
 
 
 def _versions(driver: dict[str, Any]) -> str:

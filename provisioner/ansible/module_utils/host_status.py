@@ -5,23 +5,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.commands import CommandFault, call, unit_values
+from ansible.module_utils.commands import unit_values
 from ansible.module_utils.engine_client import Engine, NoAnswerError
 from ansible.module_utils.engine_files import read_key, unnamed
 from ansible.module_utils.host_facts import parse_meminfo, parse_os_release, run
+from ansible.module_utils.nvidia_driver import examine
+from ansible.module_utils.nvidia_health import gpu_faults
+from ansible.module_utils.nvidia_pci import devices
 
 ANSWER_SECONDS = 5
-# A card that fell off the bus can hold nvidia-smi for minutes.
-NVIDIA_SMI_SECONDS = 10
-NVIDIA_SMI_FIELDS = "index,name,memory.total,memory.used,utilization.gpu,temperature.gpu"
+# A card that fell off the bus can hold the driver for minutes, and healthy ones take their time to wake.
+DRIVER_SECONDS = 20
 UNIT_FIELDS = "LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic"
-MEBIBYTE = 1024 * 1024
 
 
 def read(path: str) -> str:
@@ -32,39 +32,26 @@ def read(path: str) -> str:
         return ""
 
 
-def parse_cards(text: str) -> list[dict[str, Any]]:
-    """Return the GPUs of nvidia-smi's table; what a card does not tell is None."""
-    cards = []
-    for line in text.splitlines():
-        words = [word.strip() for word in line.split(",")]
-        if len(words) != 6 or not words[0].isdigit():
-            continue
-        total, used, busy, celsius = (int(word) if word.isdigit() else None for word in words[2:])
-        cards.append(
-            {
-                "index": int(words[0]),
-                "name": words[1],
-                "memory_bytes": None if total is None else total * MEBIBYTE,
-                "used_bytes": None if used is None else used * MEBIBYTE,
-                "busy_percent": busy,
-                "celsius": celsius,
-            }
-        )
-    return cards
-
-
-def gpus() -> tuple[list[dict[str, Any]], str]:
-    """Return the GPUs, and what the driver's tool says when it shows none."""
-    if not shutil.which("nvidia-smi"):
-        return [], ""
-    query = [f"--query-gpu={NVIDIA_SMI_FIELDS}", "--format=csv,noheader,nounits"]
-    try:
-        done = call("nvidia-smi", *query, seconds=NVIDIA_SMI_SECONDS)
-    except CommandFault as fault:
-        return [], str(fault)
-    found = parse_cards(done.stdout)
-    said = (done.stdout + done.stderr).strip().partition("\n")[0]
-    return found, "" if found else said or "nvidia-smi prints nothing"
+def gpus() -> dict[str, Any]:
+    """Return the GPUs, what is wrong with them or their driver, and what to do about it."""
+    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    driver, found = examine(devices(), container=container, seconds=DRIVER_SECONDS)
+    cards = [
+        {
+            "index": gpu["index"],
+            "name": gpu["name"],
+            "memory_bytes": gpu["memory_bytes"] or None,
+            "used_bytes": gpu["memory_bytes"] - gpu["free_bytes"] if gpu["memory_bytes"] else None,
+            "busy_percent": gpu["busy_percent"],
+            "celsius": gpu["celsius"],
+        }
+        for gpu in found
+    ]
+    if driver["problem"]:
+        return {"gpus": cards, "gpu_fault": driver["problem"], "gpu_next": driver["next"]}
+    faults = gpu_faults(found, driver)
+    says = "; ".join(fault.says for fault in faults)
+    return {"gpus": cards, "gpu_fault": says, "gpu_next": faults[0].fix if faults else ""}
 
 
 def uptime() -> float:
@@ -130,20 +117,20 @@ def main(text: str) -> str:
     """Return the state of the host as JSON."""
     asked = json.loads(text)
     memory = read("/proc/meminfo")
+    # First, because it forks, which a program with threads must not.
+    cards = gpus()
     with ThreadPoolExecutor(max_workers=max(len(asked["services"]), 1)) as pool:
         services = pool.map(service, asked["services"])
-        cards, gpu_fault = gpus()
         document = {
             "os": parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release"))["name"],
-            "kernel": os.uname().release,
+            "kernel": read("/proc/sys/kernel/osrelease"),
             "uptime_s": uptime(),
             "load": list(os.getloadavg()),
             "cpus": len(os.sched_getaffinity(0)),
             "memory_bytes": parse_meminfo(memory),
             "available_bytes": available(memory),
             "disks": disks(asked["paths"]),
-            "gpus": cards,
-            "gpu_fault": gpu_fault,
+            **cards,
             "services": list(services),
             "unnamed": unnamed([one["unit"] for one in asked["services"]]),
         }

@@ -44,10 +44,11 @@ def examine(
     return driver, gpus
 
 
-def booting() -> dict[str, Any]:
-    """Return the kernel that boots next, and the driver's module that it would load."""
-    found: dict[str, Any] = nvidia_kernel.describe(nvidia_kernel.booting())
-    return found
+def booting() -> dict[str, str | None]:
+    """Return the kernel that boots next, and the version of the driver's module that it would load."""
+    kernel = nvidia_kernel.booting()
+    module = nvidia_kernel.module(kernel)
+    return {"kernel": kernel, "module": module.version if module else None}
 
 
 def loaded_module() -> tuple[str | None, str | None]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.commands import CommandFault, call
 from ansible.module_utils.nvidia_choice import OPEN, PROPRIETARY
@@ -146,12 +145,6 @@ def enrolled_key() -> str | None:
         if Path(key).exists() and "already enrolled" in _said("mokutil", "--test-key", key):
             return key
     return None
-
-
-def describe(kernel: str) -> dict[str, Any]:
-    """Return what is known of one kernel, for facts and messages."""
-    found = module(kernel)
-    return {"kernel": kernel, "module": asdict(found) if found else None, "headers": has_headers(kernel)}
 
 
 def _said(*argv: str, seconds: float = 30) -> str:

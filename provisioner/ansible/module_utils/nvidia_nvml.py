@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask NVIDIA's management library (NVML) what it knows, in a process of its own that may hang for ever.
 
-The bindings are NVIDIA's pynvml. They come with the controller's installation and are carried along by
-Ansible.
+The bindings are NVIDIA's pynvml. They come with the controller's installation and are carried along, by
+Ansible as by the programs that are sent over SSH.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import os
 import re
 import select
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, Callable
+
+from ansible.module_utils.nvidia_cards import cards, cuda_version
 
 LIBRARY = "libnvidia-ml.so.1"
 MAPS = Path("/proc/self/maps")
@@ -24,6 +27,8 @@ OK, HUNG, MISMATCH, NOT_LOADED = "ok", "hung", "mismatch", "not loaded"
 NO_LIBRARY, FAILED = "no library", "failed"
 DRIVER_NOT_LOADED, NO_SUCH_LIBRARY, VERSIONS_DIFFER = 9, 12, 18
 STATES = {DRIVER_NOT_LOADED: NOT_LOADED, NO_SUCH_LIBRARY: NO_LIBRARY, VERSIONS_DIFFER: MISMATCH}
+# What a process that has answered gets for ending; closing its devices can hang as well.
+END_SECONDS = 5
 NO_BINDINGS = "the Python package nvidia-ml-py is not installed beside Ansible on the controller"
 
 
@@ -38,13 +43,14 @@ def ask(seconds: float, read: Callable[[], dict[str, Any]] | None = None) -> dic
         text = _receive(receiver, time.monotonic() + seconds)
     finally:
         os.close(receiver)
-    if text is None:
+    status = None if text is None else _end(child, time.monotonic() + END_SECONDS)
+    if status is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         # A process that hangs in the driver does not even end when it is killed, so nothing waits for it.
         os.waitpid(child, os.WNOHANG)
+    if text is None:
         return _nothing(HUNG, f"NVML did not answer within {seconds:g} s")
-    _, status = os.waitpid(child, 0)
     try:
         answer: dict[str, Any] = json.loads(text)
     except ValueError:
@@ -52,8 +58,8 @@ def ask(seconds: float, read: Callable[[], dict[str, Any]] | None = None) -> dic
     return answer
 
 
-def look() -> dict[str, Any]:
-    """Return what NVML says; this runs in the child."""
+def look(*, with_programs: bool = False) -> dict[str, Any]:
+    """Return what NVML says, and which programs are on the GPUs when asked for; this runs in the child."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:
@@ -61,62 +67,25 @@ def look() -> dict[str, Any]:
     version = _library_version()
     try:
         # Only here, since it is large and most hosts of a mixed fleet have no such library.
-        from ansible.module_utils import pynvml as nvml  # noqa: PLC0415 - see above
+        from ansible.module_utils.pynvml import NVMLError  # noqa: PLC0415 - see above
     except ImportError:
         return dict(_nothing(FAILED, NO_BINDINGS), library=version)
+    # Not by its package, which a program that is sent over SSH does not have.
+    nvml = sys.modules[NVMLError.__module__]
     try:
         nvml.nvmlInit()
-        gpus, lost = _cards(nvml)
+        gpus, lost = cards(nvml, with_programs=with_programs)
         return {
             "state": OK,
             "error": None,
             "version": str(nvml.nvmlSystemGetDriverVersion()),
             "library": version,
+            "cuda": cuda_version(nvml),
             "gpus": gpus,
             "lost": lost,
         }
-    except nvml.NVMLError as error:
+    except NVMLError as error:
         return dict(_nothing(STATES.get(error.value, FAILED), str(error)), library=version)
-
-
-def _cards(nvml: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the GPUs, and what NVML says of those that it cannot reach."""
-    gpus, lost = [], []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        try:
-            gpus.append(_card(nvml, index))
-        except nvml.NVMLError as error:  # noqa: PERF203 - one lost GPU must not hide the others
-            lost.append(f"GPU {index}: {error}")
-    return gpus, lost
-
-
-def _card(nvml: Any, index: int) -> dict[str, Any]:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-
-    def optional(call: Callable[[Any], Any]) -> Any:
-        try:
-            return call(handle)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):  # older GPU, older library
-            return None
-
-    memory = optional(nvml.nvmlDeviceGetMemoryInfo)
-    mig = optional(nvml.nvmlDeviceGetMigMode)
-    return {
-        "index": index,
-        "uuid": str(nvml.nvmlDeviceGetUUID(handle)),
-        "name": str(nvml.nvmlDeviceGetName(handle)),
-        "memory_bytes": int(memory.total) if memory else 0,
-        "free_bytes": int(memory.free) if memory else 0,
-        "compute_capability": ".".join(map(str, nvml.nvmlDeviceGetCudaComputeCapability(handle))),
-        "pci": slot(str(nvml.nvmlDeviceGetPciInfo(handle).busId)),
-        "mig": None if mig is None else bool(mig[0]),
-    }
-
-
-def slot(bus_id: str) -> str:
-    """Return a PCI address as the kernel writes it: NVML's domain has eight digits, in capitals."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{int(domain, 16):04x}:{rest}"
 
 
 def _library_version() -> str | None:
@@ -130,7 +99,8 @@ def _library_version() -> str | None:
 
 
 def _nothing(state: str, error: str) -> dict[str, Any]:
-    return {"state": state, "error": error, "version": None, "library": None, "gpus": [], "lost": []}
+    found = {"state": state, "error": error, "version": None, "library": None, "cuda": None}
+    return {**found, "gpus": [], "lost": []}
 
 
 def _answer(sender: int, read: Callable[[], dict[str, Any]]) -> None:
@@ -148,8 +118,19 @@ def _answer(sender: int, read: Callable[[], dict[str, Any]]) -> None:
         os._exit(0)
 
 
-def _how(status: int) -> str:
-    return f" with signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else ""
+def _end(child: int, deadline: float) -> int | None:
+    """Return how a process ended, None when it does not in time."""
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+
+
+def _how(status: int | None) -> str:
+    return f" with signal {os.WTERMSIG(status)}" if status is not None and os.WIFSIGNALED(status) else ""
 
 
 def _close_all_but(kept: int) -> None:

@@ -30,7 +30,9 @@ ansible_facts:
     C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, firewall, services of
     ours, and of NVIDIA: C(nvidia_pci) is what the bus shows, with architecture and bound driver.
     C(driver) has a state (ok, hung, mismatch, not loaded, no library, no driver, failed), what its problem is
-    and what to do next, and what driver the host needs. C(gpus) is what the driver offers.
+    and what to do next, what driver the host needs, the newest CUDA that it offers, and in C(xid) the errors
+    that it has written into the kernel's log. C(gpus) is what the driver offers, with errors of memory,
+    temperature and the like where a GPU tells them.
 """
 
 import platform
@@ -39,7 +41,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import engine_files, nvidia_driver, nvidia_pci
+from ansible.module_utils import engine_files, nvidia_driver, nvidia_pci, nvidia_xid
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.host_facts import (
     parse_meminfo,
@@ -70,7 +72,7 @@ def read(path: str) -> str:
 def operating_system() -> dict[str, Any]:
     """Describe the distribution and the kernel."""
     facts = parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release"))
-    return dict(facts, arch=platform.machine(), kernel=platform.release())
+    return dict(facts, arch=platform.machine(), kernel=read("/proc/sys/kernel/osrelease"))
 
 
 def boot_token() -> str:
@@ -123,11 +125,24 @@ def can_set_clock() -> bool:
     return False
 
 
+def nvidia(container: bool) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+    """Return what the bus shows of NVIDIA, how the driver is, and the GPUs that it offers."""
+    devices = nvidia_pci.devices()
+    driver, gpus = nvidia_driver.examine(devices, container=container)
+    given = None
+    if container:
+        # The log is that of the machine, whose other GPUs are no business of this container.
+        given = [gpu["pci"] for gpu in gpus]
+    # Without a driver nobody writes such errors, and most hosts of a mixed fleet have none.
+    asked = driver["state"] != nvidia_driver.NO_DRIVER
+    driver["xid"] = nvidia_xid.since_boot(given) if asked else None
+    return devices, driver, gpus
+
+
 def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
     """Return every fact."""
     container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
-    devices = nvidia_pci.devices()
-    driver, gpus = nvidia_driver.examine(devices, container=container)
+    devices, driver, gpus = nvidia(container)
     return {
         "os": operating_system(),
         "python": {"version": platform.python_version(), "executable": sys.executable},

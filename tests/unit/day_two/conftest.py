@@ -11,6 +11,9 @@ from provisioner import services
 from provisioner.services import Service
 from tests.unit.day_two.engine import MODEL, Engine
 from tests.unit.day_two.sshd import Sshd
+from tests.unit.host.conftest import nvml, simulated_library
+
+__all__ = ["nvml", "simulated_library"]
 
 
 @pytest.fixture

@@ -65,6 +65,20 @@ def test_status_says_a_bad_host_in_one_line(fleet: Path, capsys: pytest.CaptureF
     assert "1 of 2 hosts well" in said
 
 
+def test_status_says_what_is_wrong_with_a_driver_in_one_line(
+    fleet: Path, sshd: Sshd, nvml: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(nvml["SIMULATED_NVML"]).write_text("init=18\n")
+    sets = " ".join(f"{name}={value}" for name, value in nvml.items())
+    sshd.tool("sudo", f'shift; exec env {sets} "$@"')
+    assert call("status", fleet) == 1
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("! good:")]
+    assert "its library 580.95.05: " in line
+    assert " — next: reboot the host" in line
+    assert "not usable" in said
+
+
 def test_exec_shows_output_by_host_and_fails_when_one_does(
     fleet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

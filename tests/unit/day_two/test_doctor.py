@@ -18,15 +18,21 @@ WAY = Way(
     words={"python_env_index_url": "https://x.example/i"},
 )
 SOCKET = {"address": "127.0.0.1", "port": 8000, "pid": 7, "process": "python", "unit": "vllm.service"}
+GRAPHICS: dict[str, Any] = {
+    "expected": 1,
+    "loaded": True,
+    "installed": True,
+    "problem": None,
+    "faults": [],
+    "notes": [],
+}
 GOOD: dict[str, Any] = {
     "os": {"name": "Debian 13"},
     "python": "3.13.5",
     "systemd": True,
     "disks": [{"mount": "/", "size_bytes": 1 << 40, "free_bytes": 1 << 39}],
     "secure_boot": None,
-    "cards": 0,
-    "driver_needed": "Hopper takes a driver with the open kernel modules",
-    "driver": False,
+    "graphics": GRAPHICS,
     "time_service": True,
     "can_set_clock": True,
     "listening": [SOCKET],
@@ -41,6 +47,14 @@ GOOD: dict[str, Any] = {
 
 def reached(**changes: object) -> dict[str, Any]:
     return {"reached": [{**GOOD["reached"][0], **changes}]}
+
+
+def graphics(**changes: object) -> dict[str, Any]:
+    return {"graphics": {**GRAPHICS, **changes}}
+
+
+NONE = {"loaded": False, "installed": False, "problem": {"says": "1 NVIDIA GPU, but", "fix": "install one"}}
+FAULT = {"says": "Xid 79 of 0000:1b:00.0 (the GPU\nhas fallen off the bus)", "fix": "boot the host"}
 
 
 def test_a_good_host_has_no_finding_but_what_is_right() -> None:
@@ -69,8 +83,20 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
             "host_base_ca_certificates",
         ),
         (reached(error="timed out"), WRONG, "network", "timed out", "proxy"),
-        ({"cards": 2, "secure_boot": True}, WRONG, "secure boot", "2 NVIDIA GPUs", "mokutil"),
-        ({"cards": 1}, NOTE, "driver", "1 NVIDIA GPU,", "open kernel modules"),
+        (
+            {**graphics(**NONE), "secure_boot": True},
+            WRONG,
+            "secure boot",
+            "1 NVIDIA GPU, but, and Sec",
+            "mokutil",
+        ),
+        (graphics(**NONE), NOTE, "driver", "1 NVIDIA GPU, but", "install one"),
+        (
+            graphics(problem={"says": "the NVIDIA driver hangs", "fix": "boot the host"}),
+            *(WRONG, "driver", "the NVIDIA driver hangs", "boot the host"),
+        ),
+        (graphics(faults=[FAULT]), WRONG, "GPU", "Xid 79", "boot the host"),
+        (graphics(notes=[FAULT]), NOTE, "GPU", "Xid 79", "boot the host"),
         ({"unnamed": ["vllm-b.service"]}, NOTE, "services", "vllm-b.service was made", "removes it"),
         (
             {"unnamed": ["vllm-b.service"], "listening": [{**SOCKET, "unit": "vllm-b.service"}]},

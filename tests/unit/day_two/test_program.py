@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provisioner import doctor, program, status
+from provisioner import bindings, doctor, program, status
 from provisioner.errors import HostError
 from provisioner.program import NoPython
 from provisioner.remote import Remote
@@ -29,25 +31,99 @@ def ask(sshd: Sshd, service: Service) -> dict[str, Any]:
 
 def test_a_serving_host_answers_in_one_round_trip_as_root(sshd: Sshd, service: Service) -> None:
     sshd.tool("systemctl", SERVES)
-    sshd.tool("nvidia-smi", "echo '0, NVIDIA H200, 143771, 1024, 7, [N/A]'")
     sshd.tool("sudo", f'echo sudo "$@" >> {sshd.tools}/sudos; shift; exec "$@"')
     said = ask(sshd, service)
     judged = status.judge(sshd.way(services=(service,)), said, None)
     assert judged.is_well
     assert (judged.services[0].model, judged.services[0].restarts) == (MODEL, 2)
-    assert said["gpus"][0]["busy_percent"] == 7
-    assert said["gpus"][0]["celsius"] is None
+    assert (said["gpus"], said["gpu_fault"]) == ([], "")
     assert said["memory_bytes"] > said["available_bytes"] > 0
     assert len(sshd.commands) == 1
     assert (sshd.tools / "sudos").read_text().splitlines()[-1] == "sudo -n python3 -I -"
 
 
-def test_a_driver_that_does_not_answer_is_no_host_without_gpus(sshd: Sshd, service: Service) -> None:
+@pytest.fixture
+def with_gpus(sshd: Sshd, nvml: dict[str, str]) -> Path:
+    """Give the host a simulated NVML, and return the file that says what it shows."""
     sshd.tool("systemctl", SERVES)
-    sshd.tool("nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    sets = " ".join(f"{name}={value}" for name, value in nvml.items())
+    sshd.tool("sudo", f'shift; exec env {sets} "$@"')
+    return Path(nvml["SIMULATED_NVML"])
+
+
+def test_gpus_are_read_by_the_bindings_that_come_along(sshd: Sshd, service: Service, with_gpus: Path) -> None:
+    with_gpus.write_text("gpus=2\nname=NVIDIA H200\nmemory=1000\nfree=400\nbusy=7\ncelsius=61\n")
     said = ask(sshd, service)
-    assert said["gpus"] == []
-    assert said["gpu_fault"] == "Failed to initialize NVML: Driver/library version mismatch"
+    assert (said["gpu_fault"], len(sshd.commands)) == ("", 1)
+    assert said["gpus"][1] == {
+        "index": 1,
+        "name": "NVIDIA H200",
+        "memory_bytes": 1000,
+        "used_bytes": 600,
+        "busy_percent": 7,
+        "celsius": 61,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("init=18\n", ("the loaded NVIDIA kernel module is another version", "reboot the host")),
+        ("init=999\n", ("the NVIDIA driver does not work: Unknown Error", "reinstall the driver")),
+        ("gpus=2\nlost=1\n", ("GPU 1: GPU is lost", "power cycle")),
+        ("ecc=2\n", ("2 uncorrected errors of memory (ECC) on GPU 0", "--gpu-reset")),
+    ],
+)
+def test_a_driver_or_gpu_that_is_not_well_is_a_finding(
+    sshd: Sshd, service: Service, with_gpus: Path, state: str, says: tuple[str, str]
+) -> None:
+    with_gpus.write_text(state)
+    said = ask(sshd, service)
+    assert said["gpu_fault"].startswith(says[0])
+    assert says[1] in said["gpu_next"]
+
+
+def test_a_driver_that_hangs_holds_nobody(
+    sshd: Sshd, service: Service, with_gpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpus.write_text("hang=1\n")
+    text = program._text
+    quick = text("host_status").replace("DRIVER_SECONDS = 20", "DRIVER_SECONDS = 0.5")
+    monkeypatch.setattr(program, "_packed", program._packed.__wrapped__)
+    monkeypatch.setattr(program, "_text", lambda name: quick if name == "host_status" else text(name))
+    said = ask(sshd, service)
+    assert said["gpu_fault"] == "the NVIDIA driver hangs: NVML did not answer within 0.5 s"
+    assert status.judge(sshd.way(services=(service,)), said, None).is_well
+
+
+def test_without_the_bindings_a_gpu_host_says_so(
+    sshd: Sshd, service: Service, with_gpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpus.write_text("")
+    text = program._text
+    monkeypatch.setattr(program, "_packed", program._packed.__wrapped__)
+    monkeypatch.setattr(program, "_text", lambda name: "" if name == bindings.MODULE else text(name))
+    assert "nvidia-ml-py is not installed" in ask(sshd, service)["gpu_fault"]
+
+
+def test_the_bindings_travel_packed() -> None:
+    """They weigh more than the program itself, so what each look sends is bounded."""
+    for name in ("host_status", "host_doctor"):
+        assert bindings.MODULE in program._imports(name)
+        assert len(program.source(name, {})) < 120_000
+
+
+def test_the_examination_judges_the_gpus(sshd: Sshd, service: Service, with_gpus: Path) -> None:
+    with_gpus.write_text("gpus=2\nlost=1\n")
+    sshd.tool("dmesg", "echo '[    0.1] x'; echo '[ 9.0] NVRM: Xid (PCI:0000:1b:00): 31, pid=1'")
+    way = sshd.way(services=(service,))
+    with Remote(way) as remote:
+        facts = program.call(remote, "host_doctor", {"units": [], "paths": ["/"], "addresses": []})
+    found = [one for one in doctor.judge(way, {**facts, "skew_s": 0.0}) if one.check == "GPU"]
+    assert [(one.level, one.says.partition(" (")[0]) for one in found] == [
+        (doctor.WRONG, "GPU 1: GPU is lost"),
+        (doctor.NOTE, "Xid 31 of 0000:1b:00.0"),
+    ]
 
 
 def test_the_key_is_no_part_of_any_command(sshd: Sshd, service: Service, engine: Engine) -> None:
@@ -90,6 +166,22 @@ def test_the_examination_reaches_out_and_sees_who_listens(
     assert any(one.check == "port" and one.level == doctor.WRONG for one in found), (
         "another program has the port"
     )
+
+
+@pytest.mark.parametrize("ahead", [-20.0, 20.0])
+def test_a_slow_examination_hides_no_wrong_clock(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """A GPU that wakes slowly lies between both readings, so it does not count as the way there."""
+
+    def slow(*_: object) -> dict[str, float]:
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 35)
+        return {"clock": now + ahead, "clock_end": now + 35 + ahead}
+
+    monkeypatch.setattr(program, "call", slow)
+    with Remote(sshd.way()) as remote:
+        assert doctor.ask(remote, 60)["skew_s"] == pytest.approx(ahead, abs=1)
 
 
 def test_a_user_without_root_rights_is_told_so_in_one_line(sshd: Sshd, service: Service) -> None:

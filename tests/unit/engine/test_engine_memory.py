@@ -1,39 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import engine_memory, engine_processes, engine_unit
+from ansible.module_utils import engine_memory, engine_processes, engine_unit, nvidia_nvml
 from ansible.module_utils.engine_client import Engine
 from ansible.module_utils.engine_memory import GIBIBYTE, Memory
 from ansible.module_utils.engine_settings import Running
-from ansible.module_utils.engine_unit import UnitError, UnitStatus
+from ansible.module_utils.engine_unit import UnitStatus
 
 GROUP = "/system.slice/ollama.service"
 STATUS = UnitStatus(True, "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
-MISMATCH = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.159\n"
 ON_CPU = Memory(0, 10 * GIBIBYTE)
+
+
+def card(index: int, free: float, total: float, *programs: tuple[int, float | None]) -> dict[str, Any]:
+    """Return a GPU with its memory in GiB, and the programs on it."""
+    held = [{"pid": pid, "bytes": None if size is None else round(size * GIBIBYTE)} for pid, size in programs]
+    sizes = {"free_bytes": round(free * GIBIBYTE), "memory_bytes": round(total * GIBIBYTE)}
+    return {"index": index, **sizes, "programs": held}
 
 
 @dataclass
 class Driver:
-    """Stand in for the driver's tool and the device files."""
+    """Stand in for what NVML says, and for the device files."""
 
     devices: Path
-    cards: str = "0, 70000, 81559\n"
-    programs: str = ""
-    status: int = 0
-    asked: list[str] = field(default_factory=list)
+    cards: list[dict[str, Any]] = field(default_factory=lambda: [card(0, 68.0, 80.0)])
+    state: str = "ok"
+    error: str | None = None
+    lost: list[str] = field(default_factory=list)
 
-    def __call__(self, *words: str, seconds: float) -> subprocess.CompletedProcess[str]:
-        del seconds
-        self.asked.append(words[1])
-        text = self.cards if words[1].startswith("--query-gpu") else self.programs
-        return subprocess.CompletedProcess(words, self.status, text, "")
+    def __call__(self, _seconds: float, _read: Any) -> dict[str, Any]:
+        gpus = self.cards if self.state == "ok" else []
+        return {"state": self.state, "error": self.error, "gpus": gpus, "lost": self.lost}
 
 
 @pytest.fixture
@@ -43,7 +46,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
         (tmp_path / name).touch()
         (tmp_path / name).chmod(0o666)
     monkeypatch.setattr(engine_memory, "DEVICES", tmp_path)
-    monkeypatch.setattr(engine_unit, "call", made)
+    monkeypatch.setattr(engine_memory, "PROC", tmp_path)
+    monkeypatch.setattr(nvidia_nvml, "ask", made)
     return made
 
 
@@ -53,9 +57,9 @@ def reason(memory: Memory | None = ON_CPU) -> tuple[str, str]:
 
 
 def test_a_driver_that_was_replaced_under_the_running_kernel(driver: Driver) -> None:
-    driver.cards, driver.status = MISMATCH, 18
+    driver.state, driver.error = "mismatch", "Driver/library version mismatch"
     meaning, step = reason()
-    assert "different versions (Failed to initialize NVML: Driver/library version mismatch" in meaning
+    assert meaning.endswith("have different versions (Driver/library version mismatch)")
     assert "reboot" in step
 
 
@@ -66,15 +70,13 @@ def test_a_missing_uvm_device(driver: Driver) -> None:
     assert "modprobe nvidia_uvm" in step
 
 
-def test_a_driver_that_does_not_answer(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver.cards, driver.status = "No devices were found\n", 6
-    assert reason()[0] == "nvidia-smi does not answer (No devices were found)"
-
-    def missing(*_: str, seconds: float) -> None:
-        raise UnitError(f"nvidia-smi did not end within {seconds:.0f} s", "")
-
-    monkeypatch.setattr(engine_unit, "call", missing)
-    assert reason()[0] == "nvidia-smi does not answer (nvidia-smi did not end within 60 s)"
+def test_a_driver_that_offers_nothing(driver: Driver) -> None:
+    driver.state, driver.error = "hung", "NVML did not answer within 60 s"
+    assert reason()[0] == "the NVIDIA driver offers no GPU (NVML did not answer within 60 s)"
+    driver.state, driver.error, driver.cards, driver.lost = "ok", None, [], ["GPU 0: GPU is lost"]
+    assert reason()[0] == "the NVIDIA driver offers no GPU (GPU 0: GPU is lost)"
+    driver.lost = []
+    assert reason()[0] == "the NVIDIA driver offers no GPU (it knows of none)"
 
 
 def test_a_device_that_the_engines_user_may_not_open(driver: Driver) -> None:
@@ -84,14 +86,15 @@ def test_a_device_that_the_engines_user_may_not_open(driver: Driver) -> None:
     assert "group" in step
 
 
-def test_too_little_free_memory_names_who_holds_it(driver: Driver) -> None:
-    driver.cards = "0, 2048, 81920\n1, 1024, 81920\n"
-    driver.programs = "500, Xorg, 9\n76800, /opt/provision/envs/vllm-cuda-0/bin/python, 1234\n"
+def test_too_little_free_memory_names_who_holds_it(driver: Driver, tmp_path: Path) -> None:
+    driver.cards = [card(0, 2, 80, (9, 0.5), (1234, 75), (7, None)), card(1, 1, 80)]
+    (tmp_path / "1234").mkdir()
+    (tmp_path / "1234/cmdline").write_bytes(b"/opt/provision/envs/vllm-cuda-0/bin/python\0-m\0vllm\0")
     meaning, step = reason()
     assert meaning == (
         "there was not enough free GPU memory: "
         "GPU 0 has 2.0 of 80.0 GiB free, GPU 1 has 1.0 of 80.0 GiB free; "
-        "held by python (pid 1234) 75.0 GiB, Xorg (pid 9) 0.5 GiB"
+        "held by python (pid 1234) 75.0 GiB, a program (pid 9) 0.5 GiB"
     )
     assert "smaller model" in step
 
@@ -102,11 +105,24 @@ def test_what_is_there_in_part_did_not_fit() -> None:
     assert reason(Memory(20, 33, "layers"))[0].startswith("there was not enough free GPU memory")
 
 
-def test_a_gpu_with_room_gives_no_reason(driver: Driver) -> None:
+@pytest.mark.usefixtures("driver")
+def test_a_gpu_with_room_gives_no_reason() -> None:
     assert reason() == ("", "")
     assert reason(Memory(0, 33, "layers")) == ("", "")
     assert reason(None) == ("", "")
-    assert all(word.startswith("--query-gpu") for word in driver.asked)
+
+
+def test_a_gpu_that_does_not_tell_its_memory_gives_no_reason(driver: Driver) -> None:
+    driver.cards = [card(0, 0, 0)]
+    assert reason() == ("", "")
+
+
+def test_adds_up_what_a_service_holds_of_each_gpu(driver: Driver) -> None:
+    driver.cards = [card(0, 1, 80, (7, 40), (8, 30), (9, 5)), card(1, 1, 80, (8, 20)), card(2, 80, 80)]
+    assert engine_memory.held([7, 8]) == "70.0 GiB of GPU 0 and 20.0 GiB of GPU 1"
+    assert engine_memory.held([5]) == ""
+    driver.state = "hung"
+    assert engine_memory.held([7]) == ""
 
 
 @pytest.fixture

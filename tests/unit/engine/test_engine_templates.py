@@ -13,9 +13,17 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from provisioner import words
+from tests.unit import engine_roles
 
 PYTHON = "/opt/provision/envs/vllm-cpu-0123456789ab/bin/python"
-H200 = {"index": 0, "uuid": "GPU-1", "name": "H200", "memory_bytes": 150 << 30, "compute_capability": "9.0"}
+H200 = {
+    "index": 0,
+    "uuid": "GPU-1",
+    "name": "H200",
+    "memory_bytes": 150 << 30,
+    "compute_capability": "9.0",
+    "pci": "0000:1b:00.0",
+}
 
 
 def service(**changes: Any) -> dict[str, Any]:
@@ -60,7 +68,7 @@ class Role:
                 "os": {"family": "debian", "major": 13, "name": "Debian 13"},
                 "nvidia_pci": [],
                 "container": False,
-                "driver": {"version": "580.95.05" if gpus else None, "problem": None, "next": None},
+                "driver": engine_roles.driver() if gpus else engine_roles.driver(version=None, cuda=None),
                 **host,
             },
             "python_envs": {f"vllm-{kind}": PYTHON[: -len("/bin/python")] for kind in ("cpu", "cuda")},
@@ -70,7 +78,9 @@ class Role:
         common = checkout / "roles/engine_common/defaults/main.yml"
         self.defaults = loader.load_from_file(str(common), trusted_as_template=True)
         self.tasks = role / "tasks"
-        self.templar = Templar(loader, {**variables, "ansible_facts": facts, "service": asked})
+        known = {**variables, "ansible_facts": facts, "service": asked}
+        self.chosen = engine_roles.choose("engine_vllm", Templar(loader, known))
+        self.templar = Templar(loader, {**known, "__engine_common_chosen": self.chosen})
         self.templates = checkout / "templates"
 
     def value(self, name: str) -> Any:
@@ -143,7 +153,7 @@ def test_the_cpu_gets_what_runs_everywhere(role: Any) -> None:
 
 def test_typed_words_become_arguments_and_serve_args_come_last(role: Any) -> None:
     argv = role(
-        [H200, {**H200, "index": 1}],
+        [H200, {**H200, "index": 1, "uuid": "GPU-2"}],
         serve_gpus=["0", "1"],
         engine_vllm_max_model_len=4096,
         engine_vllm_performance_mode="throughput",
@@ -169,9 +179,11 @@ def test_the_environment_of_an_inventory_wins_but_not_over_the_sandbox(role: Any
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == 2  # an eighth of 23 GiB
 
 
-def test_gpus_are_limited_to_the_asked_ones(role: Any) -> None:
-    asked = role([H200], serve_gpus=["GPU-1"]).value("__engine_vllm_environment")
-    assert asked["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+def test_gpus_are_limited_to_the_asked_ones_by_what_outlives_another_ones_loss(role: Any) -> None:
+    gpus = [H200, {**H200, "index": 1, "uuid": "GPU-2", "pci": "0000:1c:00.0"}]
+    for names in (["1"], [1], ["GPU-2"], ["gpu-2"], ["1c:00.0"]):
+        asked = role(gpus, serve_gpus=names).value("__engine_vllm_environment")
+        assert asked["CUDA_VISIBLE_DEVICES"] == "GPU-2"
     every = role([H200]).value("__engine_vllm_environment")
     assert "CUDA_VISIBLE_DEVICES" not in every
     assert "VLLM_CPU_KVCACHE_SPACE" not in every
@@ -312,26 +324,14 @@ def test_the_headers_are_those_of_the_environments_python(
     assert made.value("__engine_vllm_headers") == package
 
 
-BROKEN = {"version": None, "problem": "the NVIDIA driver hangs", "next": "reboot the host"}
+BROKEN = engine_roles.driver(version=None, problem="the NVIDIA driver hangs", next="reboot the host")
 
 
 @pytest.mark.parametrize(("device", "passes"), [("auto", False), ("cuda", False), ("cpu", True)])
 def test_a_gpu_host_with_a_broken_driver_is_no_cpu_host(role: Any, device: str, passes: bool) -> None:
-    name = "Check that the driver offers the GPUs that the host has"
     made = role(host={"driver": BROKEN, "nvidia_pci": [{"slot": "0000:1b:00.0"}]}, engine_vllm_device=device)
-    assert made.passes("device.yml", name) is passes
-    assert role([H200], engine_vllm_device=device).passes("device.yml", name)
-
-
-def test_the_device_is_checked_before_it_is_used(role: Any) -> None:
-    for file in ("preflight.yml", "verify.yml"):
-        names = [task.get("ansible.builtin.include_tasks") for task in tasks_of(role().tasks / file)]
-        assert "device.yml" in names
-
-
-def tasks_of(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = DataLoader().load_from_file(str(path))
-    return found
+    assert made.chosen.get("failed", False) is not passes
+    assert not role([H200], engine_vllm_device=device).chosen.get("failed")
 
 
 @pytest.mark.parametrize(
@@ -354,25 +354,27 @@ OLD = {**H200, "index": 1, "uuid": "GPU-2", "name": "V100", "compute_capability"
 
 
 @pytest.mark.parametrize(
-    ("driver", "gpus", "asked", "passes"),
+    ("driver", "gpus", "asked", "says"),
     [
-        ("580.95.05", [H200], {}, True),
-        ("1000.1", [{**H200, "compute_capability": "10.3"}], {}, True),
-        ("570.133.20", [H200], {}, False),
-        ("[N/A]", [{**H200, "compute_capability": "[N/A]"}], {}, True),
-        (None, [H200], {}, True),
-        ("580.95.05", [OLD], {}, False),
-        ("580.95.05", [H200, OLD], {}, True),
-        ("580.95.05", [H200, OLD], {"engine_vllm_tensor_parallel_size": 2}, False),
-        ("580.95.05", [H200, OLD], {"serve_gpus": ["0"]}, True),
-        ("580.95.05", [H200, OLD], {"serve_gpus": [1]}, False),
-        ("580.95.05", [H200, OLD], {"serve_gpus": ["GPU-2"]}, False),
-        ("570.133.20", [OLD], {"engine_vllm_device": "cpu"}, True),
-        ("570.133.20", [H200], {"engine_vllm_requirements": "own.txt"}, True),
+        ({}, [H200], {}, ""),
+        ({"version": "1000.1"}, [{**H200, "compute_capability": "10.3"}], {}, ""),
+        ({"version": "570.133.20"}, [H200], {}, "NVIDIA driver 580"),
+        ({"cuda": "12.8"}, [H200], {}, "a driver for CUDA 13"),
+        ({"version": "[N/A]", "cuda": None}, [{**H200, "compute_capability": "[N/A]"}], {}, ""),
+        ({"version": None, "cuda": None}, [H200], {}, ""),
+        ({}, [OLD], {}, "compute capability 7.5"),
+        ({}, [H200, OLD], {}, ""),
+        ({}, [H200, OLD], {"engine_vllm_tensor_parallel_size": 2}, "V100 (7.0)"),
+        ({}, [H200, OLD], {"serve_gpus": ["0"]}, ""),
+        ({}, [H200, OLD], {"serve_gpus": [1]}, "V100 (7.0)"),
+        ({}, [H200, OLD], {"serve_gpus": ["GPU-2"]}, "V100 (7.0)"),
+        ({"version": "570.133.20"}, [OLD], {"engine_vllm_device": "cpu"}, ""),
+        ({"version": "570.133.20"}, [H200], {"engine_vllm_requirements": "own.txt"}, ""),
     ],
 )
 def test_an_old_driver_or_gpu_is_refused(
-    role: Any, driver: str | None, gpus: list[dict[str, Any]], asked: dict[str, Any], passes: bool
+    role: Any, driver: dict[str, Any], gpus: list[dict[str, Any]], asked: dict[str, Any], says: str
 ) -> None:
-    made = role(gpus, host={"driver": {"version": driver}}, **asked)
-    assert made.passes("preflight.yml", "Check that driver and GPUs are new enough") is passes
+    made = role(gpus, host={"driver": engine_roles.driver(**driver)}, **asked)
+    assert made.chosen.get("failed", False) is bool(says)
+    assert says in made.chosen.get("msg", "")

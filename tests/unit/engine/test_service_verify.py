@@ -191,7 +191,11 @@ def test_a_broken_driver_fails_where_a_service_is_to_use_it(expected: bool, stat
 
 def test_the_versions_that_agree_are_the_evidence_of_the_driver() -> None:
     _, driver, gpus = host_rungs.host_rungs([H200], {**DRIVER, "expected": 1}, 257)
-    assert (driver.status, gpus.status, gpus.evidence) == ("passed", "passed", "0: H200")
+    assert (driver.status, gpus.status, gpus.evidence) == (
+        "passed",
+        "passed",
+        "0: H200; 1 of 1 on the PCI bus",
+    )
     assert driver.evidence == "loaded module 580.95.05 (open) = library 580.95.05"
 
 
@@ -206,6 +210,88 @@ def test_a_gpu_that_fell_off_the_bus_fails(lost: list[str], evidence: str) -> No
     rungs = host_rungs.host_rungs([H200], {**DRIVER, "expected": 2, "lost": lost}, 257)
     assert (rungs[1].status, rungs[2].status, rungs[2].evidence) == ("passed", "failed", evidence)
     assert "power cycle" in (rungs[2].next or "")
+
+
+@pytest.mark.parametrize(
+    ("ready", "status", "says"),
+    [
+        ("580.95.05", "passed", " = module for kernel 6.8.0-90, which boots next"),
+        ("580.159.04", "failed", ", but kernel 6.8.0-90, which boots next, has module 580.159.04"),
+        (None, "failed", ", but kernel 6.8.0-90, which boots next, has no module"),
+    ],
+)
+def test_the_driver_must_be_there_after_the_next_boot_as_well(
+    ready: str | None, status: str, says: str
+) -> None:
+    booting = {"kernel": "6.8.0-90", "module": ready}
+    _, driver, _ = host_rungs.host_rungs([H200], {**DRIVER, "booting": booting}, 257)
+    assert driver.status == status
+    assert driver.evidence == f"loaded module 580.95.05 (open) = library 580.95.05{says}"
+    assert ("before the host boots" in (driver.next or "")) is (status == "failed")
+
+
+def log(*errors: dict[str, Any], whole: bool = True, problem: str | None = None) -> dict[str, Any]:
+    return {"xid": {"errors": list(errors), "whole": whole, "problem": problem}}
+
+
+def xid(number: int, **more: Any) -> dict[str, Any]:
+    slot = {"time": 5.0, "slot": "0000:1b:00.0", "text": "", "count": 1, "past": False}
+    return {"xid": number, **slot, **more}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (log(), "no Xid since boot"),
+        (log(whole=False), "no Xid in the kernel's log, which has lost the boot"),
+        (log(problem="dmesg is not installed"), "Xids are not known, because dmesg is not installed"),
+        (
+            log(xid(31, text="MMU Fault")),
+            "note: Xid 31 of 0000:1b:00.0 (a program used memory of the GPU that",
+        ),
+        (log(xid(43, count=7)), "note: Xid 43 of 0000:1b:00.0, 7 times (a program's own fault"),
+        (log(xid(79, past=True)), "note: Xid 79 of 0000:1b:00.0, before the driver was loaded anew"),
+    ],
+)
+def test_what_programs_did_to_themselves_is_a_note(given: dict[str, Any], says: str) -> None:
+    _, _, gpus = host_rungs.host_rungs([{**H200, "ecc_uncorrected": 0}], {**DRIVER, **given}, 257)
+    assert gpus.status == "passed"
+    assert gpus.evidence.startswith(f"0: H200; no uncorrected error of memory (ECC); {says}")
+
+
+@pytest.mark.parametrize(
+    ("number", "says", "step"),
+    [
+        (79, "Xid 79 of 0000:1b:00.0 (the GPU has fallen off the bus: lost)", "cut its power"),
+        (48, "Xid 48", "nvidia-smi --gpu-reset -i 0000:1b:00.0"),
+        (74, "NVLink", "fabricmanager"),
+        (4711, "no Xid that is known here: lost", "https://docs.nvidia.com/deploy/xid-errors"),
+    ],
+)
+def test_an_xid_of_the_hardware_fails_with_what_helps(number: int, says: str, step: str) -> None:
+    driver = {**DRIVER, **log(xid(31), xid(number, text="lost"))}
+    _, _, gpus = host_rungs.host_rungs([H200], driver, 257)
+    assert gpus.status == "failed"
+    assert says in gpus.evidence.partition("; ")[0]
+    assert "note: Xid 31" in gpus.evidence
+    assert step in (gpus.next or "")
+
+
+def test_errors_of_memory_fail() -> None:
+    gpu = {**H200, "ecc_uncorrected": 3, "pci": "0000:1b:00.0"}
+    _, _, gpus = host_rungs.host_rungs([gpu], DRIVER, 257)
+    assert gpus.status == "failed"
+    assert (
+        gpus.evidence == "3 uncorrected errors of memory (ECC) on GPU 0 since the driver was loaded; 0: H200"
+    )
+    assert "--gpu-reset -i 0000:1b:00.0" in (gpus.next or "")
+
+
+def test_a_driver_that_hangs_may_have_said_why() -> None:
+    hung = {**DRIVER, "problem": "the NVIDIA driver hangs", "next": "boot", **log(xid(13), xid(119))}
+    _, driver, _ = host_rungs.host_rungs([], hung, 257, gpus_expected=True)
+    assert driver.evidence.startswith("the NVIDIA driver hangs; Xid 119 of 0000:1b:00.0 (the firmware")
+    assert "Xid 13" not in driver.evidence
 
 
 def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,13 +333,17 @@ def on_gpu(given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(engine_rungs, "nvidia_users", lambda _: [42])
     reason = engine_memory.Reason("/dev/nvidia-uvm is missing", "load it")
     monkeypatch.setattr(engine_memory, "reason", lambda _: reason)
+    monkeypatch.setattr(engine_memory, "held", lambda pids: "3.0 GiB of GPU 0" * (pids == [42]))
     engine.pages["/api/ps"] = {"models": [{"name": "org/model", "size": 2 << 30, "size_vram": 2 << 30}]}
     memory = {"get": "/api/ps", "total": "models.*.size", "on_gpu": "models.*.size_vram"}
     return {**given, "device": "cuda", "memory": memory}
 
 
 def test_a_model_that_is_wholly_on_the_gpu_passes(on_gpu: dict[str, Any]) -> None:
-    said = "2.0 of 2.0 GiB of the model in GPU memory, 1 process of the service with an NVIDIA GPU open"
+    said = (
+        "2.0 of 2.0 GiB of the model in GPU memory, "
+        "1 process of the service with an NVIDIA GPU open, with 3.0 GiB of GPU 0"
+    )
     assert climb(on_gpu)["device"] == ("passed", said)
 
 

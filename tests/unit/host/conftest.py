@@ -20,9 +20,10 @@ def simulated_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler here, so there is no simulated NVML")
     folder = tmp_path_factory.mktemp("nvml")
     library = folder / "libnvidia-ml.so.580.95.05"
-    source = CHECKOUT / "molecule/shared/simulated_nvml.c"
+    folder_of_sources = CHECKOUT / "molecule/shared/simulated_gpu/source"
+    sources = [folder_of_sources / name for name in ("nvml.c", "nvml_health.c")]
     flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
-    subprocess.run([compiler, *flags, "-o", library, source], check=True)
+    subprocess.run([compiler, *flags, "-o", library, *sources], check=True)
     (folder / "libnvidia-ml.so.1").symlink_to(library.name)
     return folder
 

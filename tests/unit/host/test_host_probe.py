@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import nvidia_driver, nvidia_nvml, nvidia_pci
+from ansible.module_utils import nvidia_driver, nvidia_nvml, nvidia_pci, nvidia_xid
 
 from provisioner import settings
 from provisioner.ansible.modules import host_probe
@@ -29,6 +29,29 @@ def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPa
     assert facts["driver"]["problem"] == "8 NVIDIA GPUs on the PCI bus, but no NVIDIA driver is installed"
 
 
+def test_the_kernels_log_is_read_where_a_driver_writes_it_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str] | None] = []
+
+    def since_boot(slots: list[str] | None) -> dict[str, Any]:
+        asked.append(slots)
+        return {"errors": []}
+
+    def examine(_: object, **_container: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return {"state": state}, [{"pci": "0000:1b:00.0"}]
+
+    monkeypatch.setattr(nvidia_pci, "devices", list)
+    monkeypatch.setattr(nvidia_driver, "examine", examine)
+    monkeypatch.setattr(nvidia_xid, "since_boot", since_boot)
+    state = "no driver"
+    assert host_probe.nvidia(container=False)[1]["xid"] is None
+    state = "hung"
+    assert host_probe.nvidia(container=False)[1]["xid"] == {"errors": []}
+    host_probe.nvidia(container=True)
+    assert asked == [None, ["0000:1b:00.0"]]
+
+
 @pytest.mark.parametrize("way", ["checkout", "command"])
 def test_the_bindings_come_along_from_the_controller(way: str, nvml: dict[str, str], tmp_path: Path) -> None:
     """In a checkout by its ansible.cfg, and from anywhere by the environment that the command sets."""
@@ -45,5 +68,8 @@ def test_the_bindings_come_along_from_the_controller(way: str, nvml: dict[str, s
     )
     document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
     facts = document["ansible_facts"]["host_probe"]
+    assert facts["os"]["kernel"] == Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert set(facts["driver"]["xid"]) == {"errors", "whole", "problem"}
+    assert (facts["driver"]["cuda"], facts["gpus"][0]["ecc_uncorrected"]) == ("13.0", 0)
     assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA Simulated"]
     assert facts["driver"]["library"] == "580.95.05"

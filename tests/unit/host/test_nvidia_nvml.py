@@ -20,14 +20,15 @@ import ansible.module_utils, pynvml
 ansible.module_utils.__path__.append(sys.argv[1])
 sys.modules["ansible.module_utils.pynvml"] = pynvml
 from ansible.module_utils import nvidia_nvml
-print(json.dumps(nvidia_nvml.ask(float(sys.argv[2]))))
+read = lambda: nvidia_nvml.look(with_programs=sys.argv[3] == "programs")
+print(json.dumps(nvidia_nvml.ask(float(sys.argv[2]), read)))
 """
 
 
-def ask(nvml: dict[str, str], state: str, seconds: float = 60) -> dict[str, Any]:
+def ask(nvml: dict[str, str], state: str, seconds: float = 60, more: str = "") -> dict[str, Any]:
     Path(nvml["SIMULATED_NVML"]).write_text(state)
     done = subprocess.run(
-        [sys.executable, "-c", ASK, str(Path(nvidia_nvml.__file__).parent), str(seconds)],
+        [sys.executable, "-c", ASK, str(Path(nvidia_nvml.__file__).parent), str(seconds), more],
         env={**os.environ, **nvml},
         capture_output=True,
         check=True,
@@ -37,24 +38,46 @@ def ask(nvml: dict[str, str], state: str, seconds: float = 60) -> dict[str, Any]
 
 
 def test_reads_every_gpu(nvml: dict[str, str]) -> None:
-    answer = ask(nvml, "gpus=2\nmemory=1000\nfree=400\nmig=1\ncapability=10.3\nname=NVIDIA B300\n")
+    sizes = "memory=1000\nfree=400\nbusy=7\ncelsius=61\necc=3\npersistence=1\npower_limit=699900\n"
+    answer = ask(nvml, f"gpus=2\nmig=1\ncapability=10.3\nname=NVIDIA B300\n{sizes}")
     assert (answer["state"], answer["version"], answer["library"]) == ("ok", "580.95.05", "580.95.05")
+    assert answer["cuda"] == "13.0"
     assert answer["lost"] == []
+    assert answer["gpus"][1].pop("uuid").startswith("GPU-")
     assert answer["gpus"][1] == {
         "index": 1,
-        "uuid": "GPU-00000000-0000-0000-0000-000000000001",
         "name": "NVIDIA B300",
         "memory_bytes": 1000,
         "free_bytes": 400,
         "compute_capability": "10.3",
         "pci": "0000:1c:00.0",
         "mig": True,
+        "mig_devices": [],
+        "ecc_uncorrected": 3,
+        "persistence": True,
+        "celsius": 61,
+        "busy_percent": 7,
+        "power_limit_watts": 700,
     }
 
 
+def test_lists_the_parts_of_a_divided_gpu_and_of_no_other(nvml: dict[str, str]) -> None:
+    (gpu,) = ask(nvml, "mig=1\nmig_devices=2\n")["gpus"]
+    assert [uuid[:4] for uuid in gpu["mig_devices"]] == ["MIG-", "MIG-"]
+    assert len(set(gpu["mig_devices"])) == 2
+    assert ask(nvml, "mig=0\nmig_devices=2\n")["gpus"][0]["mig_devices"] is None
+
+
+def test_lists_the_programs_on_a_gpu_only_when_asked(nvml: dict[str, str]) -> None:
+    (gpu,) = ask(nvml, "process=4711:1024\n", more="programs")["gpus"]
+    assert gpu["programs"] == [{"pid": 4711, "bytes": 1024}]
+    assert "programs" not in ask(nvml, "process=4711:1024\n")["gpus"][0]
+
+
 def test_what_a_gpu_does_not_tell_is_left_out(nvml: dict[str, str]) -> None:
-    (gpu,) = ask(nvml, "memory=-1\nmig=-1\n")["gpus"]
+    (gpu,) = ask(nvml, "memory=-1\nmig=-1\necc=-1\n")["gpus"]
     assert (gpu["memory_bytes"], gpu["free_bytes"], gpu["mig"]) == (0, 0, None)
+    assert (gpu["mig_devices"], gpu["ecc_uncorrected"]) == (None, None)
 
 
 def test_a_lost_gpu_does_not_hide_the_others(nvml: dict[str, str]) -> None:
@@ -125,6 +148,22 @@ print(nvidia_nvml.ask(0.5, hang)["state"])
     assert done.stdout == "hung\n"
     child = int((tmp_path / "pid").read_text())
     os.kill(child, signal.SIGKILL)
+
+
+def test_a_process_that_answers_and_then_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing the driver's devices can hang after the answer; the answer counts all the same."""
+    monkeypatch.setattr(nvidia_nvml, "END_SECONDS", 0)
+    left: list[int] = []
+    real = os.waitpid
+
+    def never(child: int, options: int) -> tuple[int, int]:
+        assert options == os.WNOHANG
+        left.append(child)
+        return 0, 0
+
+    monkeypatch.setattr(nvidia_nvml.os, "waitpid", never)
+    assert nvidia_nvml.ask(60, lambda: {"state": "ok"}) == {"state": "ok"}
+    real(left[0], 0)
 
 
 def test_a_large_answer_comes_whole() -> None:

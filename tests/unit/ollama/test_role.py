@@ -11,10 +11,17 @@ from ansible.template import Templar, trust_as_template
 
 from provisioner import words
 from tests.contract import tree
+from tests.unit import engine_roles
 
 ROLE = tree.ROOT / "roles/engine_ollama"
 GPUS = [
-    {"index": number, "uuid": f"GPU-{letter}", "name": "H200", "compute_capability": "9.0"}
+    {
+        "index": number,
+        "uuid": f"GPU-{letter}",
+        "name": "H200",
+        "compute_capability": "9.0",
+        "pci": f"0000:1{letter}:00.0",
+    }
     for number, letter in enumerate("abc")
 ]
 
@@ -29,14 +36,22 @@ def value(name: str, gpus: list[dict[str, Any]] | None = None, **changes: Any) -
         **words.defaults("engine_ollama"),
         "engine_ollama_models_dir": "/models/ollama",
         "unit": "ollama@chat.service",
+        "engine": "ollama",
+        "title": "Ollama",
         "serve_address": "127.0.0.1",
         "serve_port": 11435,
         "serve_gpus": [],
         "serve_env": {},
         **changes,
     }
-    probe = {"gpus": gpus or [], "os": {"arch": "aarch64"}}
+    probe = {
+        "gpus": gpus or [],
+        "os": {"arch": "aarch64"},
+        "driver": engine_roles.driver(),
+        "nvidia_pci": [],
+    }
     given = {**variables, "ansible_facts": {"host_probe": probe}, "service": service, "inventory_dir": "/inv"}
+    given["__engine_common_chosen"] = engine_roles.choose("engine_ollama", Templar(loader, given))
     return Templar(loader, given).template(trust_as_template("{{ " + name + " }}"))
 
 
