@@ -28,6 +28,7 @@ HOSTS = {
     "docs.nvidia.com",
     "docs.ollama.com",
     "docs.vllm.ai",
+    "download.docker.com",
     "example.com",
     "example.org",
     "github.com",

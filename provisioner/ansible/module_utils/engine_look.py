@@ -120,6 +120,11 @@ class Look:
         return "restart" if self.stale else ""
 
     @property
+    def reloads(self) -> bool:
+        """Tell whether systemd has to read its units again."""
+        return self.status.needs_reload or any(file.path.suffix == ".service" for file in self.wrong)
+
+    @property
     def changed(self) -> bool:
         """Tell whether anything differs from what is asked."""
         return bool(self.wrong or self.surplus or self.action) or not (

@@ -22,6 +22,7 @@ from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_managers import choose_version, driver_manager, wait_for_lock
 from ansible.module_utils.nvidia_packages import (
+    NVIDIA,
     RUNFILE,
     Packages,
     System,
@@ -97,7 +98,7 @@ class Install:
         self.manager.repair()
         steps.room(self.spec["booting"])
         self._say("reading the package lists")
-        self.manager.refresh()
+        self.manager.refresh(strict=self.spec["source"] == NVIDIA)
         listed_before = set(listed())
         if self.spec["source"] == RUNFILE:
             steps.headers(self.manager, self.spec)

@@ -41,10 +41,10 @@ class AptDriver:
     packages = Apt()
     locks = packages.locks
 
-    def refresh(self) -> None:
-        """Fetch the lists of our repository, which must succeed, and of the others, which may fail."""
+    def refresh(self, *, strict: bool) -> None:
+        """Fetch the lists of our repository, which must succeed where it is used; others may fail."""
         source = f"/etc/apt/sources.list.d/{REPOSITORY}.sources"
-        if Path(source).exists():
+        if strict and Path(source).exists():
             only = ["-o", f"Dir::Etc::sourcelist={source}", "-o", "Dir::Etc::sourceparts=-"]
             only += ["-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any"]
             run(["apt-get", "update", *only], "reading the list of NVIDIA's repository", environment=QUIET)
@@ -114,9 +114,9 @@ class DnfDriver:
         known = _said("dnf", "-q", "repolist", "--all").split()
         self.options = [f"--enablerepo={name}" for name in OPTIONAL if name in known]
 
-    def refresh(self) -> None:
-        """Fetch the lists of our repository, which must succeed."""
-        if Path(f"/etc/yum.repos.d/{REPOSITORY}.repo").exists():
+    def refresh(self, *, strict: bool) -> None:
+        """Fetch the lists of our repository, which must succeed where it is used."""
+        if strict and Path(f"/etc/yum.repos.d/{REPOSITORY}.repo").exists():
             argv = ["dnf", "-y", "--refresh", f"--repo={REPOSITORY}", "makecache"]
             run(argv, "reading the list of NVIDIA's repository")
 

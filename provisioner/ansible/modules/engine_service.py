@@ -53,6 +53,7 @@ from typing import Any
 
 from ansible.module_utils import engine_causes, engine_files, engine_unit
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_gpu import describe, gpu_containers
 from ansible.module_utils.engine_look import Look, look, owning_unit
 from ansible.module_utils.engine_unit import UnitError, UnitStatus
 
@@ -80,6 +81,8 @@ def start(module: AnsibleModule) -> None:
     }
     if status.serving and found.stale:
         result.update(consent(module, f"restart {given['unit']}: {', '.join(found.stale)} changed"))
+    if found.reloads:
+        result.setdefault("provision", {})["warning"] = container_warnings()
     if found.changed and not module.check_mode:
         if not found.user_right:
             engine_files.make_user(given["user"], given["groups"])
@@ -111,7 +114,7 @@ def converge(unit: str, found: Look) -> None:
     for file in found.wrong:
         file.write()
     engine_files.remove(found.surplus)
-    if found.status.needs_reload or any(file.path.suffix == ".service" for file in found.wrong):
+    if found.reloads:
         engine_unit.systemctl("daemon-reload")
     if not found.status.enabled:
         engine_unit.systemctl("enable", unit)
@@ -186,6 +189,14 @@ def remove(module: AnsibleModule) -> None:
         if with_user:
             engine_files.remove_user(user)
     module.exit_json(changed=changed, removed=[str(path) for path in paths], **asked)
+
+
+def container_warnings() -> list[str]:
+    """Name the containers that may lose their GPUs when systemd reads its units again."""
+    return [
+        f"systemd reads its units again, and {describe(one)}: it may lose them until it is started again"
+        for one in gpu_containers()
+    ]
 
 
 def consent(module: AnsibleModule, what: str) -> dict[str, Any]:

@@ -83,7 +83,8 @@ class Change:
 def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
     """Make the host know the repository, and return the source files that were moved out of sight."""
     others = rivals(repository)
-    if others and not replace:
+    # A file of many sources is nobody's to move away.
+    if others and not (replace and all(path.parent == repository.source.parent for path in others)):
         raise RepositoryFault(
             f"{', '.join(map(str, others))} names {repository.url} already, and two sources of one "
             "repository contradict each other",

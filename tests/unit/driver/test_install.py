@@ -80,7 +80,8 @@ class Host:
     def repair(self) -> None:
         self.done.append("repair")
 
-    def refresh(self) -> None:
+    def refresh(self, *, strict: bool) -> None:
+        assert strict
         self.done.append("refresh")
 
     def prepare(self, streams: tuple[str, ...]) -> None:

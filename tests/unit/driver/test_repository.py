@@ -116,6 +116,15 @@ def test_another_source_of_the_same_repository_is_refused_or_moved(root: Path) -
     assert not wanted.key.exists()
 
 
+def test_a_file_of_many_sources_is_never_moved_away(root: Path) -> None:
+    wanted = repository(root)
+    if not wanted.is_apt:
+        pytest.skip("only apt has one")
+    (root / "etc/apt/sources.list").write_text(f"deb {URL}/ /\n")
+    with pytest.raises(RepositoryFault, match=r"sources\.list"):
+        add(wanted, Change(dry=False), replace=True)
+
+
 def test_sources_that_are_switched_off_are_no_rivals(root: Path) -> None:
     wanted = repository(root)
     rival = wanted.source.with_name(f"cuda{'.list' if wanted.is_apt else '.repo'}")

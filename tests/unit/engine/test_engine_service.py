@@ -168,6 +168,15 @@ def test_the_first_run_writes_enables_and_starts(host: Host) -> None:
     assert host.user
 
 
+def test_containers_that_may_lose_their_gpus_are_named_before_a_reload(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"engine": "docker", "id": "ab" * 32, "pid": 7, "process": "train", "devices": ["/dev/nvidia0"]}
+    monkeypatch.setattr(engine_service, "gpu_containers", lambda: [{**one, "holds": True}])
+    (warning,) = host.call().result["provision"]["warning"]
+    assert "docker container abababababab (train, process 7) holds /dev/nvidia0" in warning
+
+
 def test_the_second_run_changes_nothing(host: Host) -> None:
     host.call()
     end = host.call()

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a container engine to give NVIDIA's GPUs to its containers, or take that back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: container_runtime
+short_description: Manage what a container engine gives GPUs by
+description:
+  - V(preflight) refuses what cannot work and changes nothing. V(asked) does so too, says what would change
+    and asks for consent where containers would be interrupted.
+  - V(pinned) brings installed packages of NVIDIA's container toolkit to the one version, as the unit
+    C(provision-job-packages), and locks it for dnf; call again until I(finished) is true.
+  - V(configured) does the rest once the packages are there. V(verified) says what differs.
+  - V(absent) takes settings back before the packages go, V(forgotten) what they leave behind.
+options:
+  state:
+    type: str
+    choices: [preflight, asked, pinned, configured, verified, absent, forgotten]
+    required: true
+    description: Aim.
+  engine: {type: str, choices: [podman, docker], default: podman, description: The engine.}
+  engine_packages: {type: list, elements: str, default: [], description: Its packages, the telling one first.}
+  toolkit_version: {type: str, default: '', description: Version of NVIDIA's toolkit; empty for none.}
+  repository: {type: str, default: '', description: Address of its repository, with C({kind}) and C({arch}).}
+  replace_repository: {type: bool, default: false, description: Move other sources of it out of sight.}
+  cdi: {type: bool, default: true, description: Give GPUs by CDI, not by a runtime of NVIDIA's.}
+  gpus: {type: list, elements: dict, default: [], description: GPUs that the driver offers.}
+  driver: {type: str, default: '', description: Version of the driver that is loaded.}
+  container: {type: bool, default: false, description: Whether the host is a container itself.}
+  consent: {type: bool, default: false, description: Whether containers may be interrupted.}
+  poll: {type: int, default: 10, description: Longest time in seconds that V(pinned) waits in one call.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Give GPUs to the containers of podman
+  container_runtime:
+    state: configured
+    engine: podman
+    engine_packages: [podman]
+    toolkit_version: 1.20.1-1
+    gpus: "{{ ansible_facts.host_probe.gpus }}"
+"""
+
+RETURN = r"""
+pending: {type: list, returned: asked, description: What would change, packages first.}
+finished: {type: bool, returned: pinned, description: Whether there is nothing left to wait for.}
+command_line: {type: bool, returned: configured, description: Whether the engine has its command line.}
+findings: {type: list, returned: verified, description: What differs from what is wanted.}
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import container_gpu, container_packages, container_sources
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.commands import CommandFault
+from ansible.module_utils.container_docker import DAEMON, load
+from ansible.module_utils.container_packages import ContainerFault
+from ansible.module_utils.container_removal import ANY, Removal
+from ansible.module_utils.container_settings import Settings
+from ansible.module_utils.container_steps import DOCKER, Wanted
+from ansible.module_utils.host_kinds import read_file
+from ansible.module_utils.package_managers import PackageFault
+from ansible.module_utils.transient_unit import TransientUnitError
+
+NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
+
+
+class ConsentNeeded(Exception):
+    """Say that something is about to happen that nobody has allowed."""
+
+
+class Run:
+    """One call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.given: dict[str, Any] = module.params
+        self.needs: list[str] = []
+
+    def wanted(self) -> Wanted:
+        """Return what the arguments ask for."""
+        given = self.given
+        return Wanted(
+            engine=given["engine"],
+            engine_packages=tuple(given["engine_packages"]),
+            toolkit_version=given["toolkit_version"],
+            cdi=given["cdi"],
+            gpus=given["gpus"],
+            driver=given["driver"],
+            container=given["container"],
+        )
+
+    def steps(self, *, dry: bool = False) -> Settings:
+        """Return the steps for what is wanted."""
+        dry = dry or self.module.check_mode
+        return Settings(self.wanted(), dry=dry, allow=self.allow(dry=dry), warn=self.module.warn)
+
+    def allow(self, *, dry: bool) -> Any:
+        """Return what is called before containers are interrupted."""
+
+        def ask(what: str) -> None:
+            if self.given["consent"]:
+                return
+            self.needs.append(what)
+            if not dry:
+                raise ConsentNeeded
+
+        return ask
+
+    def result(self, steps: Settings, **more: Any) -> dict[str, Any]:
+        """Return the module's result."""
+        found: dict[str, Any] = {"changed": bool(steps.changes), "diff": steps.diff, **more}
+        if self.needs:
+            found["provision"] = {"consent": self.needs, "next": NO_CONSENT}
+        return found
+
+    def preflight(self) -> dict[str, Any]:
+        """Refuse what cannot work."""
+        self.refuse_sources()
+        if self.given["engine"] == DOCKER:
+            load(read_file(str(DAEMON)))
+        self.steps(dry=True).refuse_old_engine()
+        return {"changed": False}
+
+    def other_sources(self) -> list[Path]:
+        """Return package sources of the toolkit that somebody else has added."""
+        found: list[Path] = container_sources.stale(self.given["repository"])
+        return found if self.given["toolkit_version"] else []
+
+    def refuse_sources(self) -> None:
+        """Refuse sources of the toolkit that somebody else has added, unless they may be moved."""
+        found = self.other_sources()
+        fixed = [path for path in found if not container_sources.may_move(path)]
+        if fixed or (found and not self.given["replace_repository"]):
+            names = ", ".join(map(str, fixed or found))
+            step = (
+                "set container_runtime_replace_repository to true, which moves it out of sight, or remove it"
+            )
+            raise ContainerFault(
+                f"{names} names a repository of NVIDIA's container toolkit already; dnf mixes two sources of "
+                "one, and apt refuses them (Conflicting values set for option Signed-By)",
+                f"remove those lines from {names}" if fixed else step,
+            )
+
+    def asked(self) -> dict[str, Any]:
+        """Say what would change, and ask where that interrupts containers."""
+        self.preflight()
+        steps = self.steps(dry=True)
+        steps.lock()
+        steps.settle()
+        packages = [*steps.missing_packages(), *steps.wrong_versions()]
+        moves = [f"move {path}" for path in self.other_sources()]
+        lacks = [] if packages or self.has_command_line() else ["the engine's command line"]
+        if packages or any(change.endswith(" on") for change in steps.changes):
+            for one in container_gpu.gpu_containers():
+                # Packages with units reload systemd themselves.
+                steps.allow(f"reload systemd, which may take the GPUs from {container_gpu.named(one)}")
+        self.require_consent()
+        return self.result(steps, pending=[*packages, *lacks, *moves, *steps.changes], changed=False, diff=[])
+
+    def require_consent(self) -> None:
+        """Go no further where something waits for consent; a check only names it."""
+        if self.needs and not self.module.check_mode:
+            raise ConsentNeeded
+
+    def pinned(self) -> dict[str, Any]:
+        """Move other sources away, lock the version, and bring what is installed to it."""
+        steps = self.steps()
+        steps.note_absent()
+        for path in self.other_sources():
+            to = container_sources.out_of_sight(path)
+            if steps.record(f"moved {path}", f"{path}\n", f"{to}\n"):
+                path.rename(to)
+        steps.lock()
+        version, wrong = self.given["toolkit_version"], steps.wrong_versions()
+        finished = True
+        if wrong:
+            before = "".join(f"{name} {steps.found[name]}\n" for name in wrong)
+            after = "".join(f"{name} {version}\n" for name in wrong)
+            if steps.record("versions of the container toolkit", before, after):
+                finished = container_packages.change(version, wrong, self.given["poll"])
+        return self.result(steps, finished=finished)
+
+    def configured(self) -> dict[str, Any]:
+        """Bring settings about once the packages are there."""
+        steps = self.steps()
+        if not self.module.check_mode:
+            steps.require_packages()
+            steps.refuse_old_engine()
+        steps.settle()
+        return self.result(steps, command_line=self.module.check_mode or self.has_command_line())
+
+    def has_command_line(self) -> bool:
+        """Tell whether the engine can be used from a shell: Debian's Docker has a package for that alone."""
+        return shutil.which(self.given["engine"]) is not None
+
+    def verified(self) -> dict[str, Any]:
+        """Say what differs."""
+        steps = self.steps(dry=True)
+        steps.lock()
+        steps.settle()
+        findings = [f"{name} is missing" for name in steps.missing_packages()]
+        findings += [f"{name} is {steps.found[name]}" for name in steps.wrong_versions()]
+        findings += [f"to be changed: {change}" for change in steps.changes]
+        self.needs.clear()
+        return self.result(steps, findings=findings, changed=False, diff=[])
+
+    def removal(self, *, dry: bool = False) -> Removal:
+        """Return the steps that take things back."""
+        dry = dry or self.module.check_mode
+        return Removal(ANY, dry=dry, allow=self.allow(dry=dry), warn=self.module.warn)
+
+    def absent(self) -> dict[str, Any]:
+        """Take settings back before the packages go."""
+        self.removal(dry=True).ask()
+        self.require_consent()
+        steps = self.removal()
+        steps.take_back()
+        return self.result(steps)
+
+    def forgotten(self) -> dict[str, Any]:
+        """Remove what the packages have left behind."""
+        steps = self.removal()
+        steps.forget()
+        return self.result(steps)
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {
+        "choices": ["preflight", "asked", "pinned", "configured", "verified", "absent", "forgotten"],
+        "required": True,
+    },
+    "engine": {"choices": ["podman", "docker"], "default": "podman"},
+    "engine_packages": {"type": "list", "elements": "str", "default": []},
+    "toolkit_version": {"type": "str", "default": ""},
+    "repository": {"type": "str", "default": ""},
+    "replace_repository": {"type": "bool", "default": False},
+    "cdi": {"type": "bool", "default": True},
+    "gpus": {"type": "list", "elements": "dict", "default": []},
+    "driver": {"type": "str", "default": ""},
+    "container": {"type": "bool", "default": False},
+    "consent": {"type": "bool", "default": False},
+    "poll": {"type": "int", "default": 10},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    run = Run(module)
+    try:
+        result = getattr(run, module.params["state"])()
+    except ConsentNeeded:
+        provision = {"consent": run.needs, "next": NO_CONSENT}
+        module.fail_json(msg=f"needs consent: {'; '.join(run.needs)}", provision=provision)
+    except (ContainerFault, PackageFault, TransientUnitError, CommandFault) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except OSError as error:
+        module.fail_json(msg=f"container runtime: {error}", finished=True)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give tests of the driver hands: apply it with words of their own, break the host, and see what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from provisioner import lab
+from provisioner.lab.podman import connect
+from tests.e2e.machines import Done, Machines, wait_for
+
+LAB = "e2e-gpu"
+UBUNTU, ROCKY = "ubuntu", "rocky"
+OLD, NEW, NEWEST, NEXT = "580.105.08", "580.159.04", "580.178.04", "595.84"
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The hosts with simulated GPUs."""
+
+    inventory: Path
+    checkout: Path
+
+    @property
+    def simulation(self) -> ModuleType:
+        """Return the package that simulates GPUs; it lies beside the scenarios of Molecule."""
+        folder = str(self.checkout / "molecule/shared")
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        return importlib.import_module("simulated_gpu")
+
+    def repositories(self, name: str) -> Path:
+        """Return a copy of the simulated repositories that a test may change."""
+        copy: Path = self.simulation.copy(name, connect())
+        return copy
+
+    @contextlib.contextmanager
+    def without(self, host: str, packages: str) -> Iterator[None]:
+        """Have a host's distribution lack some packages for a while."""
+        copy, sources = self.repositories("gone"), importlib.import_module("simulated_gpu.sources")
+        folder = {UBUNTU: "distribution/ubuntu2404", ROCKY: "distribution/rocky9"}[host]
+        self.simulation.withdraw(connect(), copy, folder, packages)
+        sources.name_distribution(host, lab=LAB, vendor=copy.name)
+        try:
+            yield
+        finally:
+            sources.name_distribution(host, lab=LAB)
+
+    def sh(self, host: str, script: str, *, check: bool = True) -> str:
+        """Run a shell script as root on a host and return what it prints."""
+        return lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=check).text
+
+    def apply(self, host: str, *options: str, code: int = 0, **words: Any) -> Done:
+        """Apply the driver on one host with some words, and read the report as JSON."""
+        return Machines(self.inventory).provision(
+            "apply",
+            str(self.inventory),
+            *("--limit", host, "--phase", "gpu", "--json"),
+            *("--yes",) * ("--without-consent" not in options),
+            *(option for option in options if option != "--without-consent"),
+            *("-e", json.dumps(words)),
+            code=code,
+        )
+
+    def refused(self, host: str, *options: str, code: int = 1, **words: Any) -> Mapping[str, Any]:
+        """Apply what has to fail, and return the one failure."""
+        (failure,) = self.apply(host, *options, code=code, **words).report["failures"]
+        assert failure["next"] or failure["message"].count(". "), failure
+        return dict(failure)
+
+    def verify(self, host: str, *, code: int = 0) -> Done:
+        """Verify one host, and read the report as JSON."""
+        return Machines(self.inventory).provision(
+            "verify", str(self.inventory), "--limit", host, "--json", code=code
+        )
+
+    def remove(self, host: str) -> Done:
+        """Take one host back."""
+        return Machines(self.inventory).provision(
+            "remove", str(self.inventory), "--limit", host, "--yes", "--json"
+        )
+
+    def state(self, host: str, **words: Any) -> None:
+        """Change what the simulated hardware shows from the next boot on."""
+        self.simulation.set_state(host, lab=LAB, **words)
+
+    @contextlib.contextmanager
+    def broken(self, host: str, *, boot: bool = True, **words: Any) -> Iterator[None]:
+        """Break the simulated hardware for a while."""
+        self.state(host, **words)
+        if boot:
+            self.simulation.boot(host, lab=LAB)
+        try:
+            yield
+        finally:
+            self.state(host, **dict.fromkeys(words))
+            if boot:
+                self.simulation.boot(host, lab=LAB)
+
+    def packages(self, host: str) -> set[str]:
+        """Return every package of the driver or a kernel with its version."""
+        query = (
+            "dpkg-query -W -f '${db:Status-Abbrev} ${Package}=${Version}\\n' | grep '^ii' | cut -c5-"
+            if host == UBUNTU
+            else "rpm -qa --qf '%{NAME}=%{VERSION}\\n'"
+        )
+        return set(
+            self.sh(host, f"{query} | grep -E '^(lib)?nvidia|^kmod-nvidia|^linux-|^kernel' || true").split()
+        )
+
+    def loaded(self, host: str) -> str:
+        """Return the driver that is loaded, empty without one."""
+        said = self.sh(host, "cat /proc/driver/nvidia/version 2> /dev/null || true")
+        found = re.search(r"\b[0-9]{3}\.[0-9.]*[0-9]\b", said)
+        return found.group() if found else ""
+
+    def wait(self, host: str, script: str, what: str, seconds: float = 60) -> str:
+        """Run a script until it succeeds, and return what it printed."""
+
+        def attempt() -> str | None:
+            result = lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=False)
+            return (result.text or "done") if result.code == 0 else None
+
+        return wait_for(attempt, f"{host}: {what}", seconds)
