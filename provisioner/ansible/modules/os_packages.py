@@ -205,7 +205,10 @@ class Transaction:
             owner = self.wait_for_lock()
             if owner:
                 return {"finished": False, "provision": {"progress": {"label": f"waiting for {owner}"}}}
-        mine = self.start(names)
+        return self.follow(names, mine=self.start(names))
+
+    def follow(self, names: list[str], *, mine: bool) -> dict[str, Any]:
+        """Wait a little for the transaction, and return whether it has done all that is asked for."""
         now = wait(UNIT, self.module.params["poll"])
         if now.failed:
             tail = journal_tail(UNIT, 20, now.invocation)
@@ -244,6 +247,9 @@ class Transaction:
             return dict(outcome, changed=True, installed=[], removed=names if self.remove else [])
         if names:
             outcome.update(self.advance(names))
+        elif RECORD.exists() and not self.module.check_mode and state(UNIT).running:
+            # In the middle of a transaction the lists of packages are neither those of before nor of after.
+            outcome.update(self.follow(self.asked, mine=False))
         settled = self.settle() if outcome["finished"] else {"installed": [], "removed": []}
         return dict(outcome, changed=bool(settled["installed"] or settled["removed"]), **settled)
 

@@ -125,6 +125,22 @@ def test_installs_what_is_missing_and_reports_all_that_came(host: Host) -> None:
     assert call(["bash", "chrony"])["changed"] is False
 
 
+def test_a_look_into_a_running_transaction_ends_nothing(host: Host) -> None:
+    host.now = RUNNING
+    call(["chrony"])
+    # The package is there already, its companion is not yet.
+    host.packages.update({"chrony": "chrony"})
+    host.record.mkdir()
+    assert call(["chrony"])["finished"] is False
+    host.now = DONE
+    host.record.rmdir()
+    host.packages.pop("chrony")
+    host.work()
+    result = call(["chrony"])
+    assert (result["finished"], result["changed"]) == (True, True)
+    assert result["installed"] == ["chrony", "libchrony"]
+
+
 def test_check_mode_says_it_and_does_nothing(host: Host) -> None:
     result = call(["chrony"], check=True)
     assert (result["changed"], result["missing"]) == (True, ["chrony"])
