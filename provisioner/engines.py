@@ -64,6 +64,10 @@ class Engine:
     reserved_args: tuple[str, ...] = ()
     reserved_env: tuple[str, ...] = ()
     api_key: bool = True
+    minimum_driver: str = ""
+    minimum_compute_capability: str = ""
+    cuda: tuple[str, ...] = ()
+    cuda_unless: Mapping[str, tuple[Any, ...] | None] = field(default_factory=dict)
     environment: Environment | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
@@ -99,6 +103,10 @@ def read(path: Path) -> Engine:
         reserved_args=tuple(document.get("reserved_args", ())),
         reserved_env=tuple(document.get("reserved_env", ())),
         api_key=document.get("api_key", True),
+        minimum_driver=document.get("minimum_driver", ""),
+        minimum_compute_capability=document.get("minimum_compute_capability", ""),
+        cuda=tuple(document.get("cuda", {}).get("versions", ())),
+        cuda_unless=_among(document.get("cuda", {}).get("unless", {})),
         environment=_environment(document.get("environment")),
         limits={name: Limit(**limit) for name, limit in document.get("limits", {}).items()},
         requires=tuple(map(_requirement, document.get("requires", ()))),
@@ -113,8 +121,10 @@ def _environment(given: Mapping[str, Any] | None) -> Environment | None:
 
 
 def _requirement(given: Mapping[str, Any]) -> Requirement:
-    conditions = {
-        part: {name: None if among == ANY else tuple(among) for name, among in given.get(part, {}).items()}
-        for part in ("when", "must", "never")
-    }
+    conditions = {part: _among(given.get(part, {})) for part in ("when", "must", "never")}
     return Requirement(**conditions, reason=given["reason"])
+
+
+def _among(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...] | None]:
+    """Return which values of words are meant, None for any."""
+    return {name: None if among == ANY else tuple(among) for name, among in given.items()}

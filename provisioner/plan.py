@@ -80,6 +80,9 @@ def _warnings(fleet: Fleet) -> Iterator[str]:
             for service in host.services:
                 if warning := doubt(service):
                     seen.setdefault(warning, []).append(host.name)
+    for host in fleet.hosts:
+        for note in host.compatibility.notes:
+            seen.setdefault(note, []).append(host.name)
     for warning, hosts in seen.items():
         yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
 
@@ -109,6 +112,7 @@ def _host(host: Host) -> dict[str, Any]:
         "port": host.port,
         "groups": list(host.groups),
         "services": [_service(service) for service in host.services],
+        "compatibility": host.compatibility.to_json(),
         "decided_at_run_time": list(host.templated),
     }
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible.vars.reserved import get_reserved_names
 
-from provisioner import conda, engines, rules, services, values, words
+from provisioner import compatibility, conda, engines, rules, services, values, words
+from provisioner.compatibility_chain import Chain
 from provisioner.errors import InventoryError, Problem
 from provisioner.findings import Finding
 from provisioner.inventory import Inventory
@@ -53,6 +54,11 @@ class Host:
     groups: tuple[str, ...]
     services: tuple[Service, ...]
     templated: tuple[str, ...]
+    compatibility: Chain
+
+
+# What is made of a host's own words: its services, how driver and CUDA go with them, and what is wrong.
+_Seen = tuple[tuple[Service, ...], Chain, tuple[Finding, ...]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class _Checker:
         self._inventory = inventory
         self._defaults = {name: words.defaults(engine.role) for name, engine in engines.load().items()}
         self._reserved = set(get_reserved_names()) - {"name"}
-        self._seen: dict[str, tuple[tuple[Service, ...], tuple[Finding, ...]]] = {}
+        self._seen: dict[str, _Seen] = {}
         self.found: dict[Finding, list[str]] = {}
 
     def host(self, name: str) -> Host:
@@ -99,7 +105,7 @@ class _Checker:
         key = json.dumps(own, sort_keys=True, default=str)
         if key not in self._seen:
             self._seen[key] = self._resolve(own)
-        found, findings = self._seen[key]
+        found, chain, findings = self._seen[key]
         for finding in (*findings, *_connection(given)):
             self.found.setdefault(_hashable(finding), []).append(name)
         port = given.get("ansible_port", 22)
@@ -110,14 +116,16 @@ class _Checker:
             groups=self._inventory.groups[name],
             services=found,
             templated=tuple(sorted(key for key, value in own.items() if values.is_deferred(value))),
+            compatibility=chain,
         )
 
-    def _resolve(self, own: Mapping[str, Any]) -> tuple[tuple[Service, ...], tuple[Finding, ...]]:
+    def _resolve(self, own: Mapping[str, Any]) -> _Seen:
         resolved = services.resolve(own, self._defaults)
         findings = [*_unknown_words(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
         findings += [*rules.controller_files(own), *conda.check(own)]
-        return resolved.services, tuple(findings)
+        chain, found = compatibility.resolve(own, resolved.services)
+        return resolved.services, chain, (*findings, *found)
 
 
 def _unknown_words(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:

@@ -61,10 +61,18 @@ def _show(made: Plan, console: Console) -> None:
         for row in _rows(host):
             table.add_row(*map(Text, row))
     console.print(table)
-    for line in _profiles(made):
+    for line in (*_chains(made), *_profiles(made)):
         console.print(Text(line))
     for warning in made.warnings:
         console.print(Text(f"note: {warning}", style="yellow"))
+
+
+def _chains(made: Plan) -> Iterator[str]:
+    """Say which driver, CUDA toolkits and engines go together, once for all hosts where it is the same."""
+    seen: dict[str, list[str]] = {}
+    for host in made.fleet.hosts:
+        seen.setdefault(str(host.compatibility), []).append(host.name)
+    yield from (f"{planning.some(hosts)}: {chain}" for chain, hosts in seen.items())
 
 
 def _profiles(made: Plan) -> Iterator[str]:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observe, bring, verify and remove the CUDA toolkits of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: cuda_toolkit
+short_description: Keep CUDA toolkits side by side, of packages or of NVIDIA's installer
+description:
+  - A toolkit lies in C(<root>/cuda-<major>.<minor>), and C(<root>/cuda) leads to the default one.
+  - V(present) brings and removes as the transient unit C(provision-job-cuda), which survives a lost
+    connection. Call again until RV(finished).
+  - What a package manager would do is looked at first; a transaction that touches a driver is refused.
+  - Toolkits that this module brought are recorded on the host, and it removes no others.
+  - V(checked) looks at GPUs and driver alone; V(verified) asks each toolkit for its version.
+options:
+  state:
+    type: str
+    choices: [checked, observed, present, verified, absent]
+    default: present
+    description: What to do.
+  wanted:
+    type: dict
+    default: {}
+    description: What is to be there.
+    options:
+      versions: {type: list, elements: str, default: [], description: Versions as 13.0 or 13.0.2.}
+      default: {type: str, default: "", description: The one that the link leads to.}
+      source: {type: str, default: packages, choices: [packages, runfile], description: Where they come from.}
+      runfiles: {type: dict, default: {}, description: The sha256 of installers by their names.}
+      arch: {type: str, default: x86_64, description: The processor.}
+      override: {type: bool, default: false, description: Whether an unknown compiler is no hindrance.}
+      tmpdir: {type: path, default: "", description: Where an installer unpacks itself.}
+      needed_bytes: {type: int, default: 0, description: Disk space for an installer, and for a toolkit.}
+  table: {type: dict, default: {}, description: What goes with what, as the role's file says.}
+  container: {type: bool, default: false, description: Whether the bus shows GPUs that are others'.}
+  environment_file: {type: path, default: "", description: systemd environment file with URL and proxies.}
+  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
+  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
+  lock_timeout: {type: int, default: 600, description: Longest time to wait for the package manager's lock.}
+  poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  layout: {type: dict, default: {}, description: Paths in place of the usual ones.}
+  cache: {type: path, default: /var/cache/provision/cuda, description: Where downloads grow.}
+  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
+author: [The provision developers]
+"""
+
+EXAMPLES = r"""
+- name: Bring two toolkits
+  cuda_toolkit:
+    wanted: {versions: ["13.0", "12.9"]}
+  register: cuda
+  until: cuda is failed or cuda.finished
+  retries: 300
+  delay: 1
+"""
+
+RETURN = r"""
+todo: {type: list, returned: unless checked or verified, description: What is or was to be done.}
+finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
+needs_repository: {type: bool, returned: when observed, description: Whether packages are to be installed.}
+needs_runfile: {type: bool, returned: when observed, description: Whether an installer is to be run.}
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cuda_judge import judge, loaded_driver
+from ansible.module_utils.cuda_main import install
+from ansible.module_utils.cuda_packages import refuse_drivers
+from ansible.module_utils.cuda_place import Layout
+from ansible.module_utils.cuda_state import State, check_toolkits, foreseen
+from ansible.module_utils.cuda_versions import Toolkit, default, read
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_unit import Job
+from ansible.module_utils.nvidia_pci import devices, own_gpus
+from ansible.module_utils.package_managers import PackageFault
+from ansible.module_utils.transient_unit import TransientUnitError, wait
+
+UNIT = "provision-job-cuda"
+PASSED_ON = ("cache", "reserve_bytes", "attempts", "stall_seconds", "lock_timeout")
+SECONDS = 7200
+
+
+def job_of(params: dict[str, Any]) -> Job:
+    """Return the job that brings toolkits about, one at a time."""
+    return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"] or None)
+
+
+def order_of(steps: dict[str, Any]) -> str:
+    """Return by what a job's result is known to be the answer to these steps."""
+    return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
+    """Bring and remove as far as one call can; return nothing as long as the unit is at work."""
+    job = job_of(params)
+    steps = {"remove": list(state.remove), "install": [asdict(one) for one in state.install]}
+    order = order_of(steps)
+    if job.running and job.orders().get("order") != order:
+        # Others are on their way; these follow.
+        wait(job.unit, params["poll"])
+        return None
+    given = params["wanted"]
+    spec = {key: params[key] for key in PASSED_ON}
+    spec.update(steps, order=order, override=given["override"], tmpdir=given["tmpdir"] or "")
+    spec.update(needed_bytes=given["needed_bytes"], title=", ".join(state.work))
+    spec["layout"] = {key: str(value) for key, value in asdict(state.layout).items()}
+    # Scripts of packages take other domains of SELinux, which a unit without new privileges cannot.
+    limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
+    try:
+        told = job.advance(partial(install, Path(params["programs"])), "bring", spec, limits)
+    except JobFault:
+        if job.told().get("order") not in (None, order):
+            return None  # the other order's failure has been read now
+        raise
+    return told if told and told.get("order") == order else None
+
+
+def bring(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:
+    """Bring everything about as far as one call can."""
+    params = module.params
+    if state.work or job_of(params).running:
+        told = work(params, state)
+        if told is None:
+            return dict(job_of(params).progress())
+        left = look(params, toolkits)
+        if left.install:
+            raise JobFault(
+                f"{', '.join(left.work)} is still to be done after it was done",
+                "something else works there: apply again",
+            )
+        state = left
+    state.settle()
+    if params["state"] == "absent":
+        for path in Path(params["programs"]).glob("cuda-toolkit-*.pyz"):
+            path.unlink()
+    return {"changed": True, "finished": True}
+
+
+def look(params: dict[str, Any], toolkits: list[Toolkit]) -> State:
+    """Return what is there and what is to be done."""
+    layout = Layout(**{key: Path(value) for key, value in params["layout"].items()})
+    return State.of(layout, toolkits, default(params["wanted"], toolkits), params["wanted"]["source"])
+
+
+def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
+    """Refuse what this host's GPUs and its driver cannot use, and say what deserves a second look."""
+    params = module.params
+    gpus = [] if params["container"] else own_gpus(devices())
+    driver = "" if params["state"] == "checked" else loaded_driver()
+    architectures = [gpu["architecture"] for gpu in gpus]
+    for warning in judge(toolkits, architectures, driver, params["table"]):
+        module.warn(warning)
+
+
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of one call."""
+    params = module.params
+    toolkits = [] if params["state"] == "absent" else read(params["wanted"])
+    chosen = default(params["wanted"], toolkits)
+    if toolkits and params["table"]:
+        check(module, toolkits)
+    if params["state"] == "checked":
+        return {"changed": False, "finished": True}
+    state = look(params, toolkits)
+    if params["state"] == "verified":
+        verdict: dict[str, Any] = check_toolkits(state.layout, toolkits, chosen)
+        return verdict
+    for line in state.stays:
+        module.warn(line)
+    result: dict[str, Any] = {
+        "changed": False,
+        "finished": True,
+        "todo": state.todo,
+        "needs_repository": any(not one.file for one in state.install),
+        "needs_runfile": any(one.file for one in state.install),
+    }
+    if params["state"] == "observed" or not (state.todo or job_of(params).running):
+        return result
+    result["diff"] = {"before": state.before, "after": "".join(f"{line}\n" for line in state.todo)}
+    if module.check_mode:
+        for toolkit, changes in foreseen(state):
+            refuse_drivers(changes, toolkit)
+        return dict(result, changed=bool(state.todo))
+    return {**result, **bring(module, state, toolkits)}
+
+
+WANTED: dict[str, dict[str, Any]] = {
+    "versions": {"type": "list", "elements": "str", "default": []},
+    "default": {"default": ""},
+    "source": {"choices": ["packages", "runfile"], "default": "packages"},
+    "runfiles": {"type": "dict", "default": {}},
+    "arch": {"default": "x86_64"},
+    "override": {"type": "bool", "default": False},
+    "tmpdir": {"type": "path", "default": ""},
+    "needed_bytes": {"type": "int", "default": 0},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"choices": ["checked", "observed", "present", "verified", "absent"], "default": "present"},
+    "wanted": {"type": "dict", "default": {}, "options": WANTED, "apply_defaults": True},
+    "table": {"type": "dict", "default": {}},
+    "container": {"type": "bool", "default": False},
+    "environment_file": {"type": "path", "default": ""},
+    "reserve_bytes": {"type": "int", "default": 1073741824},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "lock_timeout": {"type": "int", "default": 600},
+    "poll": {"type": "int", "default": 5},
+    "layout": {"type": "dict", "default": {}},
+    "cache": {"type": "path", "default": "/var/cache/provision/cuda"},
+    "runtime": {"type": "path", "default": "/run/provision"},
+    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o022)
+    try:
+        result = outcome(module)
+    except (JobFault, PackageFault, TransientUnitError) as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

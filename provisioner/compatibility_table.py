@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the table of what goes with what: driver, CUDA and GPU. The role cuda_toolkit reads the same file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from packaging.version import Version
+
+from provisioner import content
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Say one fact that a verdict rests on, and where it was read."""
+
+    statement: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Major:
+    """Say what every CUDA of one major version needs."""
+
+    name: str
+    driver: str
+    drops: tuple[str, ...]
+    driver_source: str
+    drops_source: str
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Return what this row says."""
+        return (
+            Reason(f"CUDA {self.name} needs driver {self.driver} or newer", self.driver_source),
+            Reason(f"CUDA {self.name} compiles nothing for {', '.join(self.drops)}", self.drops_source),
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Hold the table."""
+
+    majors: Mapping[str, Major]
+    releases: Mapping[str, Reason]
+    drivers: Mapping[str, str]
+    open_first: Reason
+    open_since: int
+    proprietary_last: Reason
+    proprietary_until: int
+
+    def major(self, version: str) -> Major | None:
+        """Return what is known of a version's major one."""
+        return self.majors.get(version.partition(".")[0])
+
+    @property
+    def oldest(self) -> Major:
+        """Return the oldest CUDA that is known."""
+        return min(self.majors.values(), key=lambda one: Version(one.name))
+
+
+@functools.cache
+def load() -> Table:
+    """Return the shipped table; it is read once."""
+    document: Mapping[str, Any] = yaml.safe_load(
+        (content.roles() / "cuda_toolkit/files/compatibility.yml").read_text(encoding="utf-8")
+    )
+    releases, modules = document["releases"], document["modules"]
+    first, last = modules["open"]["first"], modules["proprietary"]["last"]
+    return Table(
+        majors={
+            name: Major(name, row["driver"], tuple(row["drops"]), row["driver_source"], row["drops_source"])
+            for name, row in document["majors"].items()
+        },
+        releases={
+            name: Reason(f"CUDA {name} was made with driver {row['driver']}", row["source"])
+            for name, row in releases.items()
+        },
+        drivers={name: row["driver"] for name, row in releases.items()},
+        open_first=Reason(f"open kernel modules came with branch {first}", modules["open"]["source"]),
+        open_since=int(first),
+        proprietary_last=Reason(
+            f"branch {last} is the last with proprietary kernel modules", modules["proprietary"]["source"]
+        ),
+        proprietary_until=int(last),
+    )
+
+
+@functools.cache
+def runfiles() -> Mapping[str, str]:
+    """Return the sha256 of the installers that are known, by name."""
+    document: Mapping[str, str] = yaml.safe_load(
+        (content.roles() / "cuda_toolkit/files/runfiles.yml").read_text(encoding="utf-8")
+    )
+    return document

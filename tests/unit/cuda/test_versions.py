@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a version is called, which installer is its own, and which transactions a toolkit may have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils import cuda_packages
+from ansible.module_utils.cuda_judge import judge
+from ansible.module_utils.cuda_versions import Toolkit, default, installer, read
+from ansible.module_utils.job_fault import JobFault
+
+from tests.unit.cuda.conftest import TABLE
+
+HASH = "ab" * 32
+FILES = {
+    "cuda_12.9.0_575.51.03_linux.run": HASH,
+    "cuda_12.9.10_575.57.08_linux.run": HASH,
+    "cuda_12.9.2_575.57.08_linux.run": HASH,
+    "cuda_12.9.2_575.57.08_linux_sbsa.run": HASH,
+    "cuda_13.4.1_linux.run": HASH,
+}
+
+
+def wanted(*versions: str, **more: Any) -> dict[str, Any]:
+    base = {"versions": versions, "default": "", "source": "packages", "runfiles": FILES, "arch": "x86_64"}
+    return {**base, **more}
+
+
+def test_names_follow_from_the_version() -> None:
+    (release, exact) = read(wanted("13.0", "12.9.1"))
+    assert (release.package, release.exact, str(release)) == ("cuda-toolkit-13-0", "", "CUDA toolkit 13.0")
+    assert (exact.package, exact.exact, str(exact)) == ("cuda-toolkit-12-9", "12.9.1", "CUDA toolkit 12.9.1")
+
+
+@pytest.mark.parametrize(
+    ("version", "arch", "name"),
+    [
+        ("12.9", "x86_64", "cuda_12.9.10_575.57.08_linux.run"),
+        ("12.9.2", "x86_64", "cuda_12.9.2_575.57.08_linux.run"),
+        ("12.9", "aarch64", "cuda_12.9.2_575.57.08_linux_sbsa.run"),
+        ("13.4", "x86_64", "cuda_13.4.1_linux.run"),
+    ],
+)
+def test_a_release_is_its_newest_known_installer(version: str, arch: str, name: str) -> None:
+    assert installer(version, FILES, arch) == (name, HASH)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (wanted("13"), "cuda_toolkit_versions holds '13', which is no version of CUDA"),
+        (wanted("13.0", "13.0.2"), "holds CUDA 13.0 twice, and both would lie in one directory"),
+        (wanted("13.4", source="runfile", arch="aarch64"), "no installer of CUDA 13.4 for aarch64 is known"),
+        (wanted("12.9", source="runfile", runfiles={"x.run": HASH}), "which is no installer of CUDA"),
+        (wanted("12.9", source="runfile", runfiles={"cuda_12.9.1_linux.run": "md5"}), "with its sha256"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_word(asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(JobFault) as caught:
+        read(asked)
+    assert text in str(caught.value)
+    assert caught.value.next
+
+
+def test_the_default_is_the_first_or_one_of_the_list() -> None:
+    toolkits = read(wanted("13.0", "12.9.1"))
+    assert default(wanted("13.0", "12.9.1"), toolkits) == toolkits[0]
+    for name in ("12.9", "12.9.1"):
+        assert default(wanted("13.0", "12.9.1", default=name), toolkits) == toolkits[1]
+    assert default(wanted(), []) is None
+    with pytest.raises(JobFault, match=r"cuda_toolkit_default is '11\.8', which is not among"):
+        default(wanted("13.0", default="11.8"), toolkits)
+
+
+def judged(version: str, architectures: list[str], driver: str = "") -> list[str]:
+    found: list[str] = judge(read(wanted(version)), architectures, driver, TABLE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("version", "architectures", "driver", "text", "step"),
+    [
+        ("13.0", ["Maxwell"], "", "compiles nothing for Maxwell, and this host has no other", "of CUDA 12 "),
+        ("13.0", ["Pascal", "Volta"], "", "compiles nothing for Pascal and Volta", "of CUDA 12 "),
+        ("12.9", ["Kepler"], "", "compiles nothing for Kepler", "of CUDA 11 "),
+        ("11.8", ["Fermi or older"], "", "compiles nothing for Fermi or older", "leave it out"),
+        ("13.0", ["Hopper"], "570.124.06", "needs driver 580 or newer, and 570.124.06 is loaded", "580"),
+        ("12.9", [], "470.256.02", "needs driver 525 or newer, and 470.256.02 is loaded", "older CUDA"),
+        ("10.2", [], "", "older than anything that a driver of today is made for", "CUDA 11 or newer"),
+    ],
+)
+def test_a_host_that_cannot_use_a_version_is_told_so(
+    version: str, architectures: list[str], driver: str, text: str, step: str
+) -> None:
+    with pytest.raises(JobFault) as caught:
+        judged(version, architectures, driver)
+    assert text in str(caught.value)
+    assert step in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("version", "architectures", "driver", "text"),
+    [
+        ("13.0", ["Pascal", "Ampere"], "", "compiles nothing for the Pascal GPUs of this host"),
+        ("12.4", ["Blackwell"], "", "knows no Blackwell GPU, which CUDA 12.8 is the first to know"),
+        ("12.9", ["Hopper"], "535.104.05", "was made with driver 575.51.03, and 535.104.05 is loaded"),
+        ("14.0", ["Hopper"], "580.95.05", "is newer than what is known here"),
+    ],
+)
+def test_what_works_only_half_is_a_warning(
+    version: str, architectures: list[str], driver: str, text: str
+) -> None:
+    (said,) = judged(version, architectures, driver)
+    assert text in said
+
+
+@pytest.mark.parametrize("version", ["13.0", "12.9", "12.8"])
+@pytest.mark.parametrize("gpu", ["Turing", "Ampere", "Ada", "Hopper", "Grace Hopper", "Blackwell"])
+def test_todays_gpus_can_use_todays_versions(version: str, gpu: str) -> None:
+    assert judged(version, [gpu], "610.57.04") == []
+
+
+DNF = """\
+Last metadata expiration check: 0:00:01 ago.
+Dependencies resolved.
+================================================================================
+ Package                        Arch    Version          Repository        Size
+================================================================================
+Installing:
+ cuda-toolkit-13-0              x86_64  13.0.2-1         provision-nvidia  8.6 k
+     replacing  cuda-old.x86_64 1-1
+Installing dependencies:
+ cuda-nvcc-13-0                 x86_64  13.0.88-1        provision-nvidia   50 M
+ a-package-with-a-very-long-name-indeed-13-0
+                                x86_64  13.0.96-1        provision-nvidia  8.6 k
+Upgrading:
+ kmod-nvidia-open-dkms          noarch  3:610.57.04-1    provision-nvidia   12 M
+Removing:
+ nvidia-driver-cuda             x86_64  3:580.159.04-1   @provision-nvidia  1 M
+
+Transaction Summary
+================================================================================
+Install  3 Packages
+
+Operation aborted.
+"""
+
+
+def test_reads_what_dnf_would_do() -> None:
+    assert cuda_packages.of_dnf(DNF) == [
+        "cuda-toolkit-13-0",
+        "cuda-nvcc-13-0",
+        "a-package-with-a-very-long-name-indeed-13-0",
+        "kmod-nvidia-open-dkms",
+        "nvidia-driver-cuda",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cuda",
+        "cuda-13-0",
+        "cuda-drivers",
+        "cuda-drivers-580",
+        "cuda-runtime-13-0",
+        "nvidia-driver-580-open",
+        "nvidia-dkms-open",
+        "nvidia-open",
+        "libnvidia-compute-580",
+        "libcuda1",
+        "kmod-nvidia-open-dkms",
+        "nvidia-fs-dkms",
+        "linux-image-6.8.0-90-generic",
+        "kernel-core",
+        "kernel",
+    ],
+)
+def test_a_driver_or_kernel_is_refused(name: str) -> None:
+    with pytest.raises(JobFault, match=f"would change {name}, and"):
+        cuda_packages.refuse_drivers(["cuda-toolkit-13-0", name], Toolkit("13.0", "", "packages"))
+
+
+def test_what_belongs_to_a_toolkit_is_let_through() -> None:
+    names = """cuda-toolkit-13-0 cuda-toolkit-13-0-config-common cuda-toolkit-13-config-common
+        cuda-toolkit-config-common cuda-compiler-13-0 cuda-nvcc-13-0 cuda-cudart-13-0 cuda-cudart-dev-13-0
+        cuda-driver-dev-13-0 cuda-libraries-13-0 cuda-libraries-dev-13-0 cuda-tools-13-0 cuda-nvml-dev-13-0
+        libcublas-13-0 libcublas-dev-13-0 libnvjitlink-13-0 libnvvm-13-0 libnvfatbin-13-0 gds-tools-13-0
+        nsight-compute-2025.3.1 nsight-systems-2025.3.2 kernel-headers linux-libc-dev gcc default-jre"""
+    cuda_packages.refuse_drivers(names.split(), Toolkit("13.0", "", "packages"))
