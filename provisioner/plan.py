@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from provisioner import content, models, values
+from provisioner import content, evidence, models, values
 from provisioner.errors import UsageError
 from provisioner.services import Service
 from provisioner.spec import Fleet, Host
@@ -28,11 +28,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the phases that will run, on which hosts, and what deserves a second look."""
+    """Hold the phases, the hosts, what would be replaced there, and what deserves a second look."""
 
     fleet: Fleet
     phases: tuple[Phase, ...]
     warnings: tuple[str, ...]
+    changes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the document that `plan --json` prints and a run keeps."""
@@ -41,6 +42,7 @@ class Plan:
             "inventory": self.fleet.source,
             "phases": [phase.name for phase in self.phases],
             "hosts": [_host(host) for host in self.fleet.hosts],
+            "changes": list(self.changes),
             "warnings": list(self.warnings),
         }
 
@@ -64,13 +66,34 @@ def make(fleet: Fleet, only: Sequence[str] = ()) -> Plan:
         if name not in names:
             raise UsageError(f"there is no phase {name}", f"the phases are {', '.join(names)}")
     chosen = tuple(phase for phase in known if not only or phase.name in only)
-    return Plan(fleet, chosen, tuple(_warnings(fleet)))
+    return Plan(fleet, chosen, tuple(_warnings(fleet)), tuple(_driver_changes(fleet)))
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return names as a list that does not grow with the fleet."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _driver_changes(fleet: Fleet) -> Iterator[str]:
+    """Name the drivers that an apply would replace, by what the last run saw of each host."""
+    known = evidence.drivers(fleet.source, [host.name for host in fleet.hosts])
+    seen: dict[tuple[str, str], list[str]] = {}
+    for host in fleet.hosts:
+        driver, installed = host.compatibility.driver, known.get(host.name)
+        if installed and driver.version and driver.branch and not _is_of(installed, driver.version):
+            seen.setdefault((installed, driver.version), []).append(host.name)
+    for (installed, wanted), hosts in seen.items():
+        yield (
+            f"{some(hosts)}: driver {installed}, which the last run found, is replaced by {wanted}; apply "
+            "asks before it stops what uses the GPUs"
+        )
+
+
+def _is_of(version: str, wanted: str) -> bool:
+    """Tell whether a version is of a branch, or the very one, number by number."""
+    asked = wanted.split(".")
+    return version.split(".")[: len(asked)] == asked
 
 
 def _warnings(fleet: Fleet) -> Iterator[str]:

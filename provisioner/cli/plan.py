@@ -63,6 +63,8 @@ def _show(made: Plan, console: Console) -> None:
     console.print(table)
     for line in (*_chains(made), *_profiles(made)):
         console.print(Text(line))
+    for change in made.changes:
+        console.print(Text(f"change: {change}", style="bold"))
     for warning in made.warnings:
         console.print(Text(f"note: {warning}", style="yellow"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import events, evidence, rundir
+from provisioner import events, evidence, inventory, plan, rundir, spec
 from provisioner.fold import fold
 
 
@@ -52,6 +52,14 @@ def test_a_host_that_lost_its_driver_has_none(tmp_path: Path) -> None:
 def test_runs_of_other_inventories_say_nothing(tmp_path: Path) -> None:
     leave(str(tmp_path / "other.ini"), gpu1="580.105.08")
     assert evidence.drivers(str(tmp_path / "gpu.ini"), ["gpu1"]) == {}
+
+
+def test_a_plan_names_the_driver_that_it_would_replace(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.ini"
+    path.write_text("gpu1 nvidia_driver_version=595\ngpu2 nvidia_driver_version=580\ngpu3\n")
+    leave(str(path), gpu1="580.159.04", gpu2="580.159.04", gpu3="580.159.04")
+    (change,) = plan.make(spec.load(inventory.load(str(path)))).changes
+    assert change.startswith("gpu1: driver 580.159.04, which the last run found, is replaced by 595")
 
 
 def test_what_a_run_sees_comes_out_of_its_events_as_ansible_writes_them() -> None:
