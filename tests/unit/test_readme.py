@@ -25,11 +25,12 @@ def test_the_inventories_that_are_explained_are_good_ones(name: str, checkout: P
     assert [fleet.hosts[0].services[0].engine.name for fleet in fleets] == ["vllm", "ollama"]
 
 
-def test_the_words_of_conda_that_are_explained_are_good_ones(checkout: Path, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```ini\n(.*?)```", (checkout / "README.md").read_text(), re.DOTALL)
+def test_the_words_of_groups_that_are_explained_are_good_ones(checkout: Path, tmp_path: Path) -> None:
+    driver, conda = re.findall(r"```ini\n(.*?)```", (checkout / "README.md").read_text(), re.DOTALL)
     (tmp_path / "mirror.netrc").touch()
     path = tmp_path / "gpu.ini"
     hosts = "[gpu]\ngpu1 serve_engine=vllm serve_model=Qwen/Qwen3-8B\n"
-    path.write_text(hosts + block.replace("/home/ops", str(tmp_path)))
+    path.write_text(hosts + driver + conda.replace("/home/ops", str(tmp_path)).replace("[gpu:vars]\n", ""))
     (host,) = spec.load(inventory.load(str(path))).hosts
     assert host.services[0].engine.name == "vllm"
+    assert host.compatibility.driver.branch == 580
