@@ -101,10 +101,13 @@ int nvmlDeviceGetTotalEccErrors(void *handle, int kind, int counter, unsigned lo
 
 int nvmlDeviceGetPersistenceMode(void *handle, unsigned int *mode)
 {
-    const char *daemon = "/run/nvidia-persistenced/nvidia-persistenced.pid";
+    int otherwise = 1;
 
     (void)handle;
-    *mode = (unsigned int)number("persistence", access(daemon, F_OK) == 0);
+#ifdef DRIVER_VERSION
+    otherwise = access("/run/nvidia-persistenced/nvidia-persistenced.pid", F_OK) == 0;
+#endif
+    *mode = (unsigned int)number("persistence", otherwise);
     return SUCCESS;
 }
 

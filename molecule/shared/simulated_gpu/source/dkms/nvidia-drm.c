@@ -1,0 +1,2 @@
+/* SPDX-License-Identifier: Dual MIT/GPL */
+#include "part.c"
