@@ -16,25 +16,29 @@ if __name__ == "__main__":
 from provisioner import inventory, lab
 from provisioner.lab.podman import connect
 from simulated_gpu import build, conda
-from simulated_gpu.install import STATE, install
+from simulated_gpu.install import STATE, Value, install
 from simulated_gpu.sources import name_distribution
 
 GROUP = "lab"
 
 
-def create(source: str, names: list[str], **state: str | int | None) -> None:
+def create(source: str, names: list[str], **state: Value) -> None:
     """Start the hosts, and give new ones their GPUs, a kernel and their distribution's repositories."""
     found = inventory.load(source)
     known = {name: dict(found.hosts[name]) for name, groups in found.groups.items() if GROUP in groups}
     chosen = {name: known[name] for name in names or known}
     build.ensure(connect(start=True))
     conda.serve()
-    lab.up(chosen, say=lambda text: sys.stderr.write(f"{text}\n"))
+    lab.up(chosen, say=_say)
     for name, words in chosen.items():
         at = str(words["lab_name"])
         if lab.exec_in(name, ["test", "-e", STATE], lab=at, check=False).code:
             name_distribution(name, lab=at)
             install(name, lab=at, **state)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
     parser.add_argument("hosts", nargs="?", default="")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="words")
     given = parser.parse_args()
-    state = {key: value for key, _, value in (word.partition("=") for word in given.words)}
+    state: dict[str, Value] = {key: value for key, _, value in (word.partition("=") for word in given.words)}
     create(given.inventory, [name for name in given.hosts.split(",") if name], **state)
 
 

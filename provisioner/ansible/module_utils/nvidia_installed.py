@@ -94,19 +94,18 @@ def _origin(system: System, family: dict[str, str]) -> str:
         ours = [
             version for name, version in family.items() if name.startswith(("nvidia-driver", "kmod-nvidia"))
         ]
-        return NVIDIA if ours and all(version.startswith("3:") for version in ours) else FOREIGN
+        return str(NVIDIA) if ours and all(version.startswith("3:") for version in ours) else FOREIGN
     if system.id == "debian":
-        ours = any(name in family for name in NVIDIA_ON_DEBIAN)
-        return NVIDIA if ours else DISTRIBUTION
+        return str(NVIDIA) if any(name in family for name in NVIDIA_ON_DEBIAN) else str(DISTRIBUTION)
     server = any("-server" in name for name in family)
     archive = any(UBUNTU_REVISION.search(version) for version in family.values())
-    return DISTRIBUTION if server or archive else NVIDIA
+    return str(DISTRIBUTION) if server or archive else str(NVIDIA)
 
 
 def _owned(path: Path) -> bool:
     """Tell whether a package brought a file."""
     query = ("dpkg-query", "-S") if shutil.which("dpkg-query") else ("rpm", "-qf")
-    return call(*query, str(path), seconds=QUERY_SECONDS, fault=PackageFault).returncode == 0
+    return bool(call(*query, str(path), seconds=QUERY_SECONDS, fault=PackageFault).returncode == 0)
 
 
 def _query(*argv: str) -> str:

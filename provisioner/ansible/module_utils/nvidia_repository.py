@@ -126,7 +126,7 @@ def key_for(repository: Repository) -> str:
             f"{', '.join(repository.fingerprints)}: its owner has rotated it, or somebody else answers there",
             NEXT_ROTATED.format(word=repository.key_word),
         )
-    return armoured(content)
+    return str(armoured(content))
 
 
 def _strange(repository: Repository, content: bytes) -> list[str]:

@@ -55,25 +55,30 @@ def room(kernel: str) -> None:
 
 
 def headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> None:
-    """Have a compiler, DKMS, and the headers of the kernel that boots next."""
-    family, kernel = spec["system"]["family"], spec["booting"]
-    needed = present(COMPILERS[family])
+    """Have the headers of the kernel that boots next, and a compiler with DKMS."""
+    kernel = spec["booting"]
+    if not kernels.has_headers(kernel):
+        # First of all: DKMS asks for headers of any kernel, and its words would hide whose are missing.
+        _kernel_headers(manager, spec)
+    needed = present(COMPILERS[spec["system"]["family"]])
     if isinstance(manager, DnfDriver) and "dkms" in needed and not manager.versions("dkms"):
         # DKMS is a package of EPEL, which Rocky names in its own repository.
         manager.install(["epel-release"], "adding EPEL, which has DKMS,")
     if needed:
         manager.install(needed, "installing what compiles kernel modules")
-    if kernels.has_headers(kernel):
-        return
-    name = f"linux-headers-{kernel}" if family == "debian" else f"kernel-devel-{kernel}"
+
+
+def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> None:
+    kernel = spec["booting"]
     if isinstance(manager, AptDriver):
-        found = bool(manager.versions(name))
-        if found:
+        name = f"linux-headers-{kernel}"
+        if manager.versions(name):
             manager.install([name], f"installing the headers of kernel {kernel}")
     else:
-        found = bool(_listed(name)) and attempt(["dnf", "-y", "install", name])[0] == 0
-        found = found or _from_vault(name, spec)
-    if not found or not kernels.has_headers(kernel):
+        name = f"kernel-devel-{kernel}"
+        if not (_listed(name) and attempt(["dnf", "-y", "install", name])[0] == 0):
+            _from_vault(name, spec)
+    if not kernels.has_headers(kernel):
         raise JobFault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
@@ -87,7 +92,7 @@ def _listed(name: str) -> str:
     return said if code == 0 else ""
 
 
-def _from_vault(name: str, spec: dict[str, Any]) -> bool:
+def _from_vault(name: str, spec: dict[str, Any]) -> None:
     """Install headers from the archive of older releases; the distribution's own keys must sign them."""
     release = re.search(r"\.el([0-9]+)_([0-9]+)", name)
     system = spec["system"]
@@ -99,13 +104,12 @@ def _from_vault(name: str, spec: dict[str, Any]) -> bool:
     for repository in ("AppStream", "BaseOS"):
         url = spec["vault"].format(repository=repository, **words)
         if not url:
-            return False
+            return
         note(f"looking for {name} in the archive {url}")
         options = [f"--repofrompath=provision-vault,{url}", "--setopt=provision-vault.gpgcheck=1"]
         options += [f"--setopt=provision-vault.gpgkey={keys}"] if keys else []
         if attempt(["dnf", "-y", *options, "install", name])[0] == 0:
-            return True
-    return False
+            return
 
 
 def keep_nouveau_off() -> None:

@@ -23,7 +23,7 @@ def boxes(checkout: Path) -> Iterator[Boxes]:
     keep = bool(os.environ.get("PROVISION_KEEP_LAB"))
     if not keep:
         lab.down(LAB, say=print)
-    argv = [sys.executable, checkout / "molecule/shared/simulated_gpu/create.py", FLEET]
+    argv: list[str | Path] = [sys.executable, checkout / "molecule/shared/simulated_gpu/create.py", FLEET]
     done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     yield Boxes(FLEET, checkout)
