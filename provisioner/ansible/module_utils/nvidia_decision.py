@@ -48,8 +48,8 @@ class Seen:
     boots_nouveau: bool = False
     secure_boot: bool = False
     enrolled: str | None = None
-    # What is wrong with the services that join the GPUs, which work at the driver's very version alone.
-    fabric: list[str] = field(default_factory=list)
+    # What is missing of a driver, or of another version than the driver is.
+    strays: list[str] = field(default_factory=list)
     # Whether the kernel that runs has the driver's module, or the headers to compile one.
     running_ready: bool = True
     holders: list[str] = field(default_factory=list)
@@ -209,8 +209,8 @@ def _damaged(seen: Seen) -> list[str]:
         return [f"the kernel that boots next, {seen.booting}, has no module of the driver"]
     if seen.ready.version != seen.installed.version:
         return [f"kernel {seen.booting} has module {seen.ready.version} of driver {seen.installed.version}"]
-    if seen.fabric:
-        return seen.fabric
+    if seen.strays:
+        return seen.strays
     return [f"the initramfs of kernel {seen.booting} would load nouveau"] * seen.boots_nouveau
 
 

@@ -113,6 +113,8 @@ class Install:
             steps.headers(self.manager, self.spec)
         self._remember(listed_before)
         self.specs = self._specs(named, version)
+        # apt looks for a way around what is held before it asks whether that may change.
+        holds.release()
         holds.hold_kernel()
         self.manager.pin(version)
         self.manager.check(self.specs)
@@ -157,14 +159,15 @@ class Install:
                 )
             else:
                 self.warnings.append(f"{name} {version} is not in the repository and was left out")
-        return found
+        # What is there already and is not asked for comes along, or it would stay behind at its version.
+        there = [name for name in listed() if is_family(name) and name not in wanted]
+        along = ((name, choose_version(self.manager.versions(name), version.split("."))) for name in there)
+        return found + [self.manager.spec(name, exact) for name, exact in along if exact]
 
     def _change(self, version: str) -> None:
         """Change packages and prove what came; what is not proven is taken back."""
         self.before = {name: found for name, found in listed().items() if is_family(name)}
         try:
-            holds.release()
-            holds.hold_kernel()
             self._transaction(version)
             self._say(f"proving the modules of driver {version}")
             for kernel in self._kernels():
@@ -238,6 +241,10 @@ class Install:
             raise JobFault(
                 f"{fault}\nand the driver of before could not be brought back: {second}", second.next
             ) from second
+        was, module = self.spec["installed_version"], kernels.module(self.spec["booting"])
+        if was and (module is None or module.version != was):
+            gone = f"driver {was} is back, but kernel {self.spec['booting']} has no module of it any more"
+            raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
         note("the packages are what they were before")
 
     def _activate(self, version: str) -> str:

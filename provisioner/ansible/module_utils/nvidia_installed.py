@@ -25,7 +25,19 @@ NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
 QUERY_SECONDS = 60
 # Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
 UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
-FABRIC = re.compile(r"fabric-?manager|nscq|imex|nvsdm")
+# What tells a driver's version, the best first; prebuilt modules count as their kernel does.
+TELLING = tuple(
+    map(
+        re.compile,
+        (
+            "libnvidia-compute|nvidia-driver-cuda$|libcuda1",
+            "nvidia-(headless-)?(no-dkms|dkms|utils|kernel)|kmod-nvidia|libnvidia-ml",
+            "",
+        ),
+    )
+)
+# Tools for the desktop, which work with other drivers too.
+APART = re.compile(r"nvidia-(settings|xconfig)|libxnvctrl")
 NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
 
 
@@ -57,13 +69,28 @@ def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> I
         return Installed(RUNFILE, by_runfile)
     if not family:
         return Installed()
-    # Prebuilt modules count as their kernel does, and the services of the fabric may be of another version.
-    versions = [
-        found
-        for name, version in family.items()
-        if not FABRIC.search(name) and (found := driver_version(version))
+    return Installed(_origin(system, family), _version(family), family)
+
+
+def strays(driver: Installed) -> list[str]:
+    """Return which packages of NVIDIA's are not of the driver's version, though they come and go together."""
+    if driver.origin != NVIDIA:
+        return []  # distributions count some of theirs by themselves
+    return [
+        f"{name} is of version {found}, and the driver of {driver.version}"
+        for name, version in sorted(driver.packages.items())
+        if (found := driver_version(version)) and found != driver.version and not APART.match(name)
     ]
-    return Installed(_origin(system, family), max(versions, key=_order, default=None), family)
+
+
+def _version(family: dict[str, str]) -> str | None:
+    """Return the driver's version: that of its libraries, whatever else of it has moved by itself."""
+    for pattern in TELLING:
+        texts = [driver_version(text) for name, text in family.items() if pattern.match(name)]
+        found = [str(version) for version in texts if version]
+        if found:
+            return max(found, key=_order)
+    return None
 
 
 def runfile_version(root: Path = Path("/")) -> str | None:

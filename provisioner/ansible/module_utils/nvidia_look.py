@@ -13,9 +13,9 @@ from ansible.module_utils.engine_files import managed
 from ansible.module_utils.host_facts import parse_os_release
 from ansible.module_utils.nvidia_choice import OPEN
 from ansible.module_utils.nvidia_decision import Seen
-from ansible.module_utils.nvidia_installed import Installed, installed
+from ansible.module_utils.nvidia_installed import Installed, installed, strays
 from ansible.module_utils.nvidia_kernel import KernelModule
-from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, System, driver_version, packages
+from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, System, packages
 from ansible.module_utils.nvidia_services import on_gpu
 from ansible.module_utils.nvidia_steps import BLACKLIST
 
@@ -54,29 +54,25 @@ def look() -> Seen:
         secure_boot=kernels.secure_boot(),
         enrolled=kernels.enrolled_key(),
         holders=nvidia_reload.strangers(nvidia_reload.holders(), units),
-        fabric=_fabric_faults(here, devices, driver, ready),
+        strays=[*_missing_fabric(here, devices, driver, ready), *strays(driver)],
         running_ready=running == booting or kernels.has_headers(running) or bool(kernels.module(running)),
         serving=serving,
     )
 
 
-def _fabric_faults(
+def _missing_fabric(
     here: System, devices: list[dict[str, Any]], driver: Installed, ready: KernelModule | None
 ) -> list[str]:
-    """Return which services of the fabric are missing, or not of the driver's version."""
+    """Return what keeps GPUs that NVSwitches join from working: their manager is not there."""
     joined, _ = fabric(devices)
     if not joined or driver.branch is None or driver.origin not in (NVIDIA, DISTRIBUTION):
         return []
-    flavour = ready.flavour if ready else OPEN
-    named = packages(here, driver.origin, driver.branch, flavour, "").fabric
-    faults = []
-    for name in named:
-        version = driver_version(driver.packages.get(name, ""))
-        if version is None and name == named[0]:
-            faults.append(f"{name} is missing, without which NVSwitches keep the GPUs from working")
-        elif version is not None and version != driver.version:
-            faults.append(f"{name} is of version {version}, and the driver of {driver.version}")
-    return faults
+    named = packages(here, driver.origin, driver.branch, ready.flavour if ready else OPEN, "").fabric
+    return [
+        f"{name} is missing, without which NVSwitches keep the GPUs from working"
+        for name in named[:1]
+        if name not in driver.packages
+    ]
 
 
 def fabric(devices: list[dict[str, Any]]) -> tuple[bool, list[str]]:

@@ -13,6 +13,7 @@ description:
   - GPUs are read with NVIDIA's own bindings of NVML, which come along from the controller.
 options:
   controller_clock: {type: float, description: The controller's time in seconds since 1970.}
+  driver_seconds: {type: float, default: 60, description: Longest time for the GPU driver to answer.}
 author: [The provision developers]
 """
 
@@ -125,10 +126,12 @@ def can_set_clock() -> bool:
     return False
 
 
-def nvidia(container: bool) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+def nvidia(
+    container: bool, seconds: float = nvidia_driver.SECONDS
+) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
     """Return what the bus shows of NVIDIA, how the driver is, and the GPUs that it offers."""
     devices = nvidia_pci.devices()
-    driver, gpus = nvidia_driver.examine(devices, container=container)
+    driver, gpus = nvidia_driver.examine(devices, container=container, seconds=seconds)
     given = None
     if container:
         # The log is that of the machine, whose other GPUs are no business of this container.
@@ -139,10 +142,12 @@ def nvidia(container: bool) -> tuple[list[dict[str, Any]], dict[str, Any], list[
     return devices, driver, gpus
 
 
-def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
+def probe(
+    started: float, controller_clock: float | None, driver_seconds: float = nvidia_driver.SECONDS
+) -> dict[str, Any]:
     """Return every fact."""
     container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
-    devices, driver, gpus = nvidia(container)
+    devices, driver, gpus = nvidia(container, driver_seconds)
     return {
         "os": operating_system(),
         "python": {"version": platform.python_version(), "executable": sys.executable},
@@ -170,9 +175,12 @@ def probe(started: float, controller_clock: float | None) -> dict[str, Any]:
 def main() -> None:
     """Run as an Ansible module."""
     started = time.time()
-    spec = {"controller_clock": {"type": "float"}}
+    spec = {
+        "controller_clock": {"type": "float"},
+        "driver_seconds": {"type": "float", "default": nvidia_driver.SECONDS},
+    }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    facts = probe(started, module.params["controller_clock"])
+    facts = probe(started, module.params["controller_clock"], module.params["driver_seconds"])
     module.exit_json(changed=False, ansible_facts={"host_probe": facts})
 
 

@@ -70,7 +70,7 @@ from ansible.module_utils import nvidia_hold
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_unit import Job
-from ansible.module_utils.json_files import read_json
+from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
 from ansible.module_utils.nvidia_install import RECORD
 from ansible.module_utils.nvidia_look import fabric, look
@@ -82,6 +82,7 @@ from ansible.module_utils.transient_unit import TransientUnitError
 
 UNIT = "provision-job-driver"
 RUNTIME, PROGRAMS = Path("/run/provision"), Path("/usr/local/lib/provision")
+REPORTED = RUNTIME / "nvidia_driver.reported"
 SECONDS = 7200
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
@@ -154,6 +155,9 @@ def bring(module: AnsibleModule) -> None:
     if job.running:
         # The decision was made when the unit started; what is seen in the middle of it means nothing.
         follow(module, job, {}, {})
+    done = None if module.check_mode else unreported(job)
+    if done:
+        report(module, done, {})
     seen = look()
     decision = decided(module, seen)
     result = result_of(decision, seen)
@@ -208,6 +212,18 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
     told = job.advance(partial(install, PROGRAMS), verb, spec, limits)
     if told is None:
         module.exit_json(**job.progress())
+    report(module, told, result)
+
+
+def unreported(job: Job) -> dict[str, Any] | None:
+    """Return what the unit did when it ended between two looks, so that its change and a reboot are told."""
+    told: dict[str, Any] = job.told()
+    return told if told.get("state") == "done" and told["invocation"] != read_json(REPORTED, None) else None
+
+
+def report(module: AnsibleModule, told: dict[str, Any], result: dict[str, Any]) -> None:
+    """End with what the unit has done; that is told once."""
+    write_json(REPORTED, told["invocation"], 0o644)
     outcome = told["outcome"]
     for warning in outcome["warnings"]:
         module.warn(warning)
@@ -217,6 +233,9 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
 def take_away(module: AnsibleModule) -> None:
     """Take away the driver that was brought here; one that somebody else installed stays."""
     job = job_of(module.params)
+    done = None if module.check_mode or job.running else unreported(job)
+    if done:
+        report(module, done, {})
     record = read_json(RECORD, None)
     if record is None and not job.running:
         module.exit_json(changed=False, finished=True)

@@ -252,7 +252,7 @@ def test_secure_boot_stops_what_would_not_load(
             f"kernel {KERNEL} has module 580.105.08 of driver 580.159.04",
         ),
         (
-            {"fabric": ["nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04"]},
+            {"strays": ["nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04"]},
             "repair",
             "nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04",
         ),

@@ -156,3 +156,18 @@ def test_where_a_driver_came_from(
 ) -> None:
     found = nvidia_installed.judge(system(name), installed, runfile)
     assert (found.origin, found.version) == (origin, version)
+
+
+def test_what_is_not_of_the_drivers_version_is_named() -> None:
+    packages = {
+        "libnvidia-compute-580": "580.159.04-1ubuntu1",
+        "nvidia-persistenced": "610.57.04-1ubuntu1",
+        "nvidia-fabricmanager": "580.178.04-1ubuntu1",
+        "nvidia-settings": "510.47.03-0ubuntu1",
+    }
+    driver = nvidia_installed.judge(system("ubuntu-24.04"), packages, None)
+    assert driver.version == "580.159.04"
+    assert nvidia_installed.strays(driver) == [
+        "nvidia-fabricmanager is of version 580.178.04, and the driver of 580.159.04",
+        "nvidia-persistenced is of version 610.57.04, and the driver of 580.159.04",
+    ]

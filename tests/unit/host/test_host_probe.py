@@ -23,7 +23,7 @@ def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nvidia_pci, "devices", lambda: [HOPPER] * 8)
     monkeypatch.setattr(nvidia_driver, "LOADED", tmp_path / "version")
     monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
-    facts = host_probe.probe(0.0, None)
+    facts = host_probe.probe(0.0, None, 60)
     assert (len(facts["nvidia_pci"]), facts["gpus"]) == (8, [])
     assert facts["driver"]["state"] == "no driver"
     assert facts["driver"]["problem"] == "8 NVIDIA GPUs on the PCI bus, but no NVIDIA driver is installed"
