@@ -50,8 +50,13 @@ class Seen:
     enrolled: str | None = None
     # What is missing of a driver, or of another version than the driver is.
     strays: list[str] = field(default_factory=list)
-    # Whether the kernel that runs has the driver's module, or the headers to compile one.
-    running_ready: bool = True
+    # The driver's module that the running kernel has, and whether it has the headers to compile another.
+    running_module: str | None = None
+    running_headers: bool = True
+    # Whether this driver was brought here by us.
+    ours: bool = False
+    # What an earlier change did not come to: services that it stopped, or has not switched on.
+    unfinished: list[str] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
     serving: list[str] = field(default_factory=list)
 
@@ -174,7 +179,7 @@ def _unheeded(wanted: Wanted, target: Target, seen: Seen) -> tuple[str, str] | N
     if seen.nouveau:
         return "nouveau holds the GPUs, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
     action, _ = _action(target, seen)
-    if not seen.running_ready and action != KEEP:
+    if action != KEEP and _waits_for_boot(target, seen):
         why = f"kernel {seen.booting} boots next while {seen.running} runs, and nvidia_driver_reboot is never"
         return why, f"{step} reboot the host by hand"
     if seen.holders and action != KEEP:
@@ -211,7 +216,9 @@ def _damaged(seen: Seen) -> list[str]:
         return [f"kernel {seen.booting} has module {seen.ready.version} of driver {seen.installed.version}"]
     if seen.strays:
         return seen.strays
-    return [f"the initramfs of kernel {seen.booting} would load nouveau"] * seen.boots_nouveau
+    # Where another hand's driver runs, and nouveau does not, something else than our file keeps it off.
+    works = seen.loaded == seen.installed.version and not seen.nouveau and not seen.ours
+    return [f"the initramfs of kernel {seen.booting} would load nouveau"] * (seen.boots_nouveau and not works)
 
 
 def _inactive(seen: Seen) -> list[str]:
@@ -222,7 +229,13 @@ def _inactive(seen: Seen) -> list[str]:
         return ["the driver is installed and not loaded"]
     if seen.loaded != seen.installed.version:
         return [f"driver {seen.installed.version} is installed and {seen.loaded} is loaded"]
-    return []
+    return seen.unfinished
+
+
+def _waits_for_boot(target: Target, seen: Seen) -> bool:
+    """Tell whether the kernel that runs cannot have the driver, and the one that boots next will."""
+    has = seen.running_headers or matches(target.version, seen.running_module)
+    return seen.running != seen.booting and not has
 
 
 def _consent(action: str, target: Target, seen: Seen) -> list[str]:
@@ -231,7 +244,7 @@ def _consent(action: str, target: Target, seen: Seen) -> list[str]:
     if action == MOVE:
         driver = f"driver {seen.installed.version} of source {seen.installed.origin}"
         needs.append(f"remove {driver} before {target.version} comes from {target.source}")
-    if action != KEEP and not seen.running_ready:
+    if action != KEEP and _waits_for_boot(target, seen):
         return [*needs, f"reboot: kernel {seen.booting} boots next, and {seen.running} runs"]
     if not interrupts(action, seen):
         return needs

@@ -11,11 +11,12 @@ from ansible.module_utils.host_kinds import write_file
 from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_packages import is_family
-from ansible.module_utils.nvidia_process import run
+from ansible.module_utils.nvidia_process import attempt, run
 
 LEDGER = Path("/var/lib/provision/nvidia_driver.holds.json")
 UNATTENDED = "/etc/apt/apt.conf.d/51provision-nvidia"
 VERSIONLOCK = Path("/etc/dnf/plugins/versionlock.list")
+PLUGIN = "python3-dnf-plugin-versionlock"
 BLACKLIST = (
     "nvidia-.*",
     "libnvidia-.*",
@@ -29,7 +30,7 @@ APT_KERNEL = re.compile(
     r"linux-(image|headers|modules|modules-extra)-|linux-(generic|virtual|lowlatency|aws|azure|gcp|oracle|kvm)"
 )
 DNF_KERNEL = re.compile(
-    r"kernel(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
+    r"kernel(-64k)?(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
 )
 
 
@@ -81,6 +82,21 @@ def release() -> None:
     else:
         _write([])
     LEDGER.unlink(missing_ok=True)
+
+
+def drift(version: str | None, *, hold: bool) -> list[str]:
+    """Return what should be held and is not, or is held by us and should not be."""
+    if hold:
+        return [f"hold {name}" for name in missing()] if version else []
+    return ["hold nothing"] if LEDGER.exists() else []
+
+
+def prepare() -> None:
+    """Have dnf heed its list of locks, which it does by a plugin that a small host lacks."""
+    if shutil.which("apt-get"):
+        return
+    if attempt(["dnf", "-q", "-C", "versionlock", "list"])[0]:
+        run(["dnf", "-y", "install", PLUGIN], "installing the plugin that holds versions")
 
 
 def hold_kernel() -> None:

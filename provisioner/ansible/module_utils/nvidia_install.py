@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.module_utils import nvidia_hold as holds
 from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils import nvidia_record as record
 from ansible.module_utils import nvidia_reload as reload
 from ansible.module_utils import nvidia_runfile as runfile
 from ansible.module_utils import nvidia_steps as steps
@@ -31,11 +32,10 @@ from ansible.module_utils.nvidia_packages import (
     packages,
 )
 from ansible.module_utils.nvidia_process import note
+from ansible.module_utils.nvidia_rollback import Rollback
 from ansible.module_utils.nvidia_services import Services
 
 BROUGHT = Path("/var/lib/provision/packages.json")
-# Says that this driver is ours to take away.
-RECORD = Path("/var/lib/provision/nvidia_driver.json")
 ACTIVATE = "activate"
 
 
@@ -56,27 +56,37 @@ class Install:
     def run(self) -> dict[str, Any]:
         """Do what was decided, and return the version that is there and why a reboot is needed, if it is."""
         active = self.spec["action"] == ACTIVATE
-        version = str(self.spec["installed_version"]) if active else self._replace()
-        steps.keep_nouveau_off()
-        self._say("making the initramfs")
-        steps.rebuild_initramfs(self.spec["booting"])
-        reboot = self._activate(version)
-        write_json(RECORD, {"source": self.spec["source"], "version": version}, 0o644)
+        try:
+            version = str(self.spec["installed_version"]) if active else self._replace()
+            steps.keep_nouveau_off()
+            self._say("making the initramfs")
+            steps.rebuild_initramfs(self.spec["booting"])
+            self.services.enable()
+            reboot = self._activate(version)
+        except BaseException:
+            # Whatever it was, what served before serves on with the driver that is loaded.
+            self.services.start()
+            raise
+        record.note(self.spec["source"], version, record.DONE)
         return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
 
     def _replace(self) -> str:
         """Change the driver, and return its version; after a failure, holds and pins are those of before."""
+        rollback = Rollback(self.manager, self.spec["booting"], self.spec["installed_version"])
+        before = read_json(record.RECORD, None)
         try:
             version = self._ready()
             self._say("stopping what uses the GPUs")
             self.services.stop()
-            try:
-                self._change(version)
-            except BaseException:
-                self.services.start()
-                raise
+            record.note(self.spec["source"], version, record.CHANGING)
+            self._change(version, rollback)
         except BaseException:
+            rollback.streams()
             self._settle(self.spec["installed_version"])
+            if before:
+                write_json(record.RECORD, before, 0o644)
+            else:
+                record.RECORD.unlink(missing_ok=True)
             raise
         self._settle(version)
         return version
@@ -100,6 +110,10 @@ class Install:
         self._say("reading the package lists")
         self.manager.refresh(strict=self.spec["source"] == NVIDIA)
         listed_before = set(listed())
+        # Before anything is installed: DKMS, too, may bring a kernel along.
+        holds.prepare()
+        holds.release()
+        holds.hold_kernel()
         if self.spec["source"] == RUNFILE:
             steps.headers(self.manager, self.spec)
             self._remember(listed_before)
@@ -113,9 +127,6 @@ class Install:
             steps.headers(self.manager, self.spec)
         self._remember(listed_before)
         self.specs = self._specs(named, version)
-        # apt looks for a way around what is held before it asks whether that may change.
-        holds.release()
-        holds.hold_kernel()
         self.manager.pin(version)
         self.manager.check(self.specs)
         self._say(f"downloading driver {version}")
@@ -129,7 +140,7 @@ class Install:
 
     def _resolve(self, named: Packages) -> str:
         """Return the driver's version that the repository has of what is asked for."""
-        offered = self.manager.versions(named.telling)
+        offered = self._offered(named.telling)
         chosen = choose_version(offered, self.spec["version"].split("."))
         if chosen is None:
             some = sorted({found for version in offered if (found := driver_version(version))})
@@ -141,12 +152,17 @@ class Install:
             )
         return str(driver_version(chosen))
 
+    def _offered(self, name: str) -> list[str]:
+        """Return the versions of a package of the driver, from its own source: others use these names too."""
+        found: list[str] = self.manager.versions(name, ours=self.spec["source"] == NVIDIA)
+        return found
+
     def _specs(self, named: Packages, version: str) -> list[str]:
         """Return the packages, each at this driver's version; what is counted otherwise comes as it is."""
         wanted = [*named.driver, *(named.fabric if self.spec["fabric"] else ()), *self.spec["more_packages"]]
         found = []
         for name in wanted:
-            offered = self.manager.versions(name)
+            offered = self._offered(name)
             exact = choose_version(offered, version.split("."))
             if exact:
                 found.append(self.manager.spec(name, exact))
@@ -161,14 +177,20 @@ class Install:
                 self.warnings.append(f"{name} {version} is not in the repository and was left out")
         # What is there already and is not asked for comes along, or it would stay behind at its version.
         there = [name for name in listed() if is_family(name) and name not in wanted]
-        along = ((name, choose_version(self.manager.versions(name), version.split("."))) for name in there)
+        along = ((name, choose_version(self._offered(name), version.split("."))) for name in there)
         return found + [self.manager.spec(name, exact) for name, exact in along if exact]
 
-    def _change(self, version: str) -> None:
+    def _change(self, version: str, rollback: Rollback) -> None:
         """Change packages and prove what came; what is not proven is taken back."""
-        self.before = {name: found for name, found in listed().items() if is_family(name)}
+        self.before = rollback.packages
         try:
             self._transaction(version)
+            if kernels.booting() != self.spec["booting"]:
+                raise JobFault(
+                    f"kernel {kernels.booting()} boots next since the driver was installed, and not "
+                    f"{self.spec['booting']}",
+                    "apply again: the driver is then built for that kernel",
+                )
             self._say(f"proving the modules of driver {version}")
             for kernel in self._kernels():
                 steps.prove(
@@ -179,7 +201,8 @@ class Install:
                     dkms=self.spec["source"] == RUNFILE or self._named().dkms,
                 )
         except JobFault as fault:
-            self._take_back(fault)
+            self._say("taking the driver back")
+            rollback.packages_of_before(fault, runfile=self.spec["installed_source"] == RUNFILE)
             raise
 
     def _transaction(self, version: str) -> None:
@@ -193,7 +216,7 @@ class Install:
             runfile.install(self.installer, self.spec)
         else:
             self._drop_other_kind()
-            self.manager.install(self.specs, label)
+            self.manager.install(self.specs, label, erase=True)
 
     def _remove_old(self) -> None:
         """Remove the driver of another source; two of them overwrite each other's files."""
@@ -221,47 +244,26 @@ class Install:
         more = [here] if here != self.spec["booting"] and kernels.has_headers(here) else []
         return [self.spec["booting"], *more]
 
-    def _take_back(self, fault: JobFault) -> None:
-        """Bring the packages back to what they were; a failure of that is told beside the first one."""
-        self._say("taking the driver back")
-        try:
-            now = {name: found for name, found in listed().items() if is_family(name)}
-            self.manager.unpin()
-            came = [name for name in now if name not in self.before]
-            if came:
-                self.manager.remove(came)
-            changed = [
-                self.manager.spec(name, found)
-                for name, found in self.before.items()
-                if now.get(name) != found
-            ]
-            if changed:
-                self.manager.install(changed, "bringing the driver of before back")
-        except JobFault as second:
-            raise JobFault(
-                f"{fault}\nand the driver of before could not be brought back: {second}", second.next
-            ) from second
-        was, module = self.spec["installed_version"], kernels.module(self.spec["booting"])
-        if was and (module is None or module.version != was):
-            gone = f"driver {was} is back, but kernel {self.spec['booting']} has no module of it any more"
-            raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
-        note("the packages are what they were before")
-
     def _activate(self, version: str) -> str:
         """Have the driver run, and return why that takes a reboot, empty when it does not."""
         self._say(f"loading driver {version}")
         module, _ = kernels.loaded_driver()
         here = kernels.module(self.spec["running"])
+        reason = ""
         if here is None or here.version != version:
-            return (
+            reason = (
                 f"kernel {self.spec['booting']} has driver {version}, and kernel {self.spec['running']} runs"
             )
-        if module != version:
+        elif module != version:
             reason = self._switch(module)
-            if reason:
-                return reason
-        self.services.start()
-        return ""
+        if reason and not self.spec["may_reboot"]:
+            raise JobFault(
+                f"driver {version} is installed, and only a reboot can bring it to work: {reason}",
+                "reboot the host by hand, or set nvidia_driver_reboot: consent and apply again",
+            )
+        if not reason:
+            self.services.start()
+        return reason
 
     def _switch(self, module: str | None) -> str:
         """Replace what is loaded; return why that cannot be done without a reboot."""

@@ -37,7 +37,7 @@ TELLING = tuple(
     )
 )
 # Tools for the desktop, which work with other drivers too.
-APART = re.compile(r"nvidia-(settings|xconfig)|libxnvctrl")
+APART = re.compile(r"nvidia-(settings|xconfig|firmware)|libxnvctrl")
 NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
 
 
@@ -79,8 +79,14 @@ def strays(driver: Installed) -> list[str]:
     return [
         f"{name} is of version {found}, and the driver of {driver.version}"
         for name, version in sorted(driver.packages.items())
-        if (found := driver_version(version)) and found != driver.version and not APART.match(name)
+        if (found := driver_version(version)) and found != driver.version and not _apart(name, driver)
     ]
+
+
+def _apart(name: str, driver: Installed) -> bool:
+    """Tell whether a package may be of another version: a tool, or one that an older branch left behind."""
+    branch = re.search(r"-([0-9]{3})(-|$)", name)
+    return bool(APART.match(name)) or bool(branch and int(branch.group(1)) != driver.branch)
 
 
 def _version(family: dict[str, str]) -> str | None:
@@ -121,6 +127,8 @@ def _origin(system: System, family: dict[str, str]) -> str:
         ours = [
             version for name, version in family.items() if name.startswith(("nvidia-driver", "kmod-nvidia"))
         ]
+        # Without one of these, an installation was cut off; by its libraries it can still be told.
+        ours = ours or [version for version in family.values() if version.startswith("3:")]
         return str(NVIDIA) if ours and all(version.startswith("3:") for version in ours) else FOREIGN
     if system.id == "debian":
         return str(NVIDIA) if any(name in family for name in NVIDIA_ON_DEBIAN) else str(DISTRIBUTION)

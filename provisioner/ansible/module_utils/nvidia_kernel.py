@@ -18,7 +18,8 @@ SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d
 # Keys with which DKMS signs, by distribution.
 SIGNING_KEYS = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")
 INITRAMFS_SECONDS = 120
-BUILT = ("installed", "installed-weak")
+# Debian's own packages give the module another name, and an alias.
+NAMES = ("nvidia", "nvidia-current-open", "nvidia-current")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,12 @@ def order(release: str) -> list[tuple[int, str]]:
     return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
 
 
-def module(kernel: str, name: str = "nvidia") -> KernelModule | None:
+def module(kernel: str) -> KernelModule | None:
     """Return the module that a kernel would load, None when it has none."""
+    return next((found for name in NAMES if (found := _module(kernel, name))), None)
+
+
+def _module(kernel: str, name: str) -> KernelModule | None:
     fields = ("version", "license", "vermagic", "signer")
     found = {field: _said("modinfo", "-k", kernel, "-F", field, name).strip() for field in fields}
     if not found["vermagic"]:
@@ -142,9 +147,18 @@ def secure_boot() -> bool:
 def enrolled_key() -> str | None:
     """Return the key of DKMS that the firmware knows, None when there is none."""
     for key in SIGNING_KEYS:
-        if Path(key).exists() and "already enrolled" in _said("mokutil", "--test-key", key):
+        if Path(key).exists() and "already enrolled" in _test(key):
             return key
     return None
+
+
+def _test(key: str) -> str:
+    """Return what mokutil says of a key; its exit status differs between versions."""
+    try:
+        done = call("mokutil", "--test-key", key)
+    except CommandFault:
+        return ""
+    return f"{done.stdout}{done.stderr}"
 
 
 def _said(*argv: str, seconds: float = 30) -> str:

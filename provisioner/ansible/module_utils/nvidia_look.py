@@ -9,14 +9,17 @@ from typing import Any
 
 from ansible.module_utils import nvidia_kernel as kernels
 from ansible.module_utils import nvidia_pci, nvidia_reload
+from ansible.module_utils.commands import call
 from ansible.module_utils.engine_files import managed
 from ansible.module_utils.host_facts import parse_os_release
+from ansible.module_utils.json_files import read_json
 from ansible.module_utils.nvidia_choice import OPEN
 from ansible.module_utils.nvidia_decision import Seen
 from ansible.module_utils.nvidia_installed import Installed, installed, strays
 from ansible.module_utils.nvidia_kernel import KernelModule
 from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, System, packages
-from ansible.module_utils.nvidia_services import on_gpu
+from ansible.module_utils.nvidia_record import CHANGING, RECORD
+from ansible.module_utils.nvidia_services import FABRIC, STOPPED, on_gpu
 from ansible.module_utils.nvidia_steps import BLACKLIST
 
 RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
@@ -39,7 +42,7 @@ def look() -> Seen:
     version, _ = kernels.loaded_driver()
     modules = kernels.loaded()
     units, devices, driver = list(managed()), nvidia_pci.devices(), installed(here)
-    ready = kernels.module(booting)
+    ready, here_module = kernels.module(booting), kernels.module(running)
     serving = on_gpu(units)
     return Seen(
         system=here,
@@ -55,9 +58,23 @@ def look() -> Seen:
         enrolled=kernels.enrolled_key(),
         holders=nvidia_reload.strangers(nvidia_reload.holders(), units),
         strays=[*_missing_fabric(here, devices, driver, ready), *strays(driver)],
-        running_ready=running == booting or kernels.has_headers(running) or bool(kernels.module(running)),
+        running_module=here_module.version if here_module else None,
+        running_headers=kernels.has_headers(running),
+        ours=RECORD.exists(),
+        unfinished=_unfinished(devices),
         serving=serving,
     )
+
+
+def _unfinished(devices: list[dict[str, Any]]) -> list[str]:
+    """Return what a change of the driver has left undone when it was cut off."""
+    stopped = read_json(STOPPED, [])
+    found = [f"a change of the driver was cut off, which had stopped {', '.join(stopped)}"] * bool(stopped)
+    changing = read_json(RECORD, {}).get("state") == CHANGING
+    found += ["a change of the driver was cut off"] * (changing and not stopped)
+    if fabric(devices)[0] and call("systemctl", "is-enabled", "--quiet", FABRIC).returncode == 1:
+        found.append(f"{FABRIC} is not switched on")
+    return found
 
 
 def _missing_fabric(

@@ -50,10 +50,22 @@ class AptDriver:
             run(["apt-get", "update", *only], "reading the list of NVIDIA's repository", environment=QUIET)
         attempt(["apt-get", "update", "-o", "Acquire::Retries=3"], environment=QUIET)
 
-    def versions(self, name: str) -> list[str]:
-        """Return every version of a package that can be had, the newest first."""
-        rows = (line.split("|") for line in _said("apt-cache", "madison", name).splitlines())
-        return [row[1].strip() for row in rows if len(row) > 1]
+    def versions(self, name: str, *, ours: bool | None = None) -> list[str]:
+        """Return every version of a package: from our repository, from the others, or from any."""
+        rows = [line.split("|") for line in _said("apt-cache", "madison", name).splitlines()]
+        url = self._url()
+        return [
+            row[1].strip()
+            for row in rows
+            if len(row) > 2 and (ours is None or not url or row[2].strip().startswith(url) is ours)
+        ]
+
+    def _url(self) -> str:
+        """Return the address of our repository, as apt writes it; empty where there is none."""
+        source = Path(f"/etc/apt/sources.list.d/{REPOSITORY}.sources")
+        text = source.read_text(encoding="utf-8") if source.exists() else ""
+        found = re.search(r"(?m)^URIs: (\S+)", text)
+        return found.group(1).rstrip("/") if found else ""
 
     def prepare(self, streams: tuple[str, ...]) -> None:
         """Do what has to come before versions can be listed: nothing here, where there are no streams."""
@@ -81,8 +93,9 @@ class AptDriver:
         argv = ["apt-get", *APT, *FORCED, "--download-only", "install", "--", *specs]
         run(argv, "downloading the driver", environment=QUIET)
 
-    def install(self, specs: list[str], what: str) -> None:
-        """Install packages; a spec may name a version."""
+    def install(self, specs: list[str], what: str, *, erase: bool = False) -> None:
+        """Install packages; a spec may name a version. What conflicts goes, which `check` has looked at."""
+        _ = erase
         run(["apt-get", *APT, *FORCED, "install", "--", *specs], what, environment=QUIET)
 
     def spec(self, name: str, version: str) -> str:
@@ -120,14 +133,15 @@ class DnfDriver:
             argv = ["dnf", "-y", "--refresh", f"--repo={REPOSITORY}", "makecache"]
             run(argv, "reading the list of NVIDIA's repository")
 
-    def versions(self, name: str) -> list[str]:
-        """Return every version of a package that can be had, the newest first."""
+    def versions(self, name: str, *, ours: bool | None = None) -> list[str]:
+        """Return every version of a package: from our repository, from the others, or from any."""
         text = _said("dnf", "-q", *self.options, "list", "--showduplicates", name)
-        words = text.split()
+        words, there = text.split(), Path(f"/etc/yum.repos.d/{REPOSITORY}.repo").exists()
         found = [
             words[at + 1]
-            for at, word in enumerate(words[:-1])
+            for at, word in enumerate(words[:-2])
             if re.fullmatch(rf"{re.escape(name)}\.\w+", word)
+            and (ours is None or not there or (words[at + 2].lstrip("@") == REPOSITORY) is ours)
         ]
         return found[::-1]
 
@@ -155,15 +169,18 @@ class DnfDriver:
         """Do nothing: nothing was pinned."""
 
     def check(self, specs: list[str]) -> None:
-        """Do nothing: kernels are locked before the transaction, and dnf removes nothing for it."""
+        """Refuse what would remove what is no driver; kernels are locked before the transaction."""
+        argv = self._argv(specs, "--assumeno", "--allowerasing")
+        # dnf ends with an error here, because nobody agrees; what it would do, it prints.
+        refuse_strangers(set(removals(_said(*(word for word in argv if word != "-y")))), set())
 
     def fetch(self, specs: list[str]) -> None:
         """Download packages and install none, so that what follows is short."""
-        run(self._argv(specs, "--downloadonly"), "downloading the driver")
+        run(self._argv(specs, "--downloadonly", "--allowerasing"), "downloading the driver")
 
-    def install(self, specs: list[str], what: str) -> None:
-        """Install packages; a spec may name a version."""
-        run(self._argv(specs), what)
+    def install(self, specs: list[str], what: str, *, erase: bool = False) -> None:
+        """Install packages; a spec may name a version. Only with `erase`, what conflicts goes."""
+        run(self._argv(specs, *(["--allowerasing"] * erase)), what)
 
     def spec(self, name: str, version: str) -> str:
         """Return how a package of one version is named."""
@@ -187,7 +204,7 @@ class DnfDriver:
 
     def _argv(self, specs: list[str], *more: str) -> list[str]:
         weak = "--setopt=install_weak_deps=False"
-        return ["dnf", "-y", *self.options, *more, weak, "--allowerasing", "install", "--", *specs]
+        return ["dnf", "-y", *self.options, *more, weak, "install", "--", *specs]
 
 
 def driver_manager() -> AptDriver | DnfDriver:
@@ -234,6 +251,17 @@ def refuse_strangers(gone: set[str], come: set[str]) -> None:
             f"installing the driver would bring another kernel: {', '.join(kernels)}",
             "bring the host's kernel up to date first, reboot, then apply again",
         )
+
+
+def removals(text: str) -> list[str]:
+    """Return the packages that dnf says it would remove."""
+    found, removing = [], False
+    for line in text.splitlines():
+        if re.match(r"\S.*:$", line):
+            removing = line.startswith(("Removing", "Removing dependent"))
+        elif removing and len(line.split()) > 2:
+            found.append(line.split()[0])
+    return found
 
 
 def present(names: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ STREAM_MODULE, LAST_WITH_STREAMS = "nvidia-driver", 9
 # A driver's version is the only one of this form: packages of the toolkits are counted otherwise.
 DRIVER_VERSION = re.compile(r"(?:[0-9]+:)?([0-9]{3}\.[0-9]+(?:\.[0-9]+)?)(?:-.*)?")
 FAMILY = re.compile(
-    r"(lib)?(x)?nvidia-(?!container|cuda|driver-pinning|docker)|lib(cuda1|nvcuvid1|cudadebugger1|nvsdm)"
+    r"(lib)?(x)?nvidia-(?!container|cuda|driver-pinning|docker|gpu-firmware|driver-assistant|prime)|lib(cuda1|nvcuvid1|cudadebugger1|nvsdm)"
     r"|cuda-(drivers|compat)|linux-(modules|objects|signatures)-nvidia-|kmod-nvidia|dnf-plugin-nvidia"
     r"|firmware-nvidia-gsp|xserver-xorg-video-nvidia|libxnvctrl"
 )

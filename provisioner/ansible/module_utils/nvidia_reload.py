@@ -68,9 +68,7 @@ def unload() -> str:
         if not there:
             return ""
         for name in there:
-            done = call(
-                "modprobe", "-r", name.replace("_", "-") if name == "nvidia" else name, seconds=UNLOAD_SECONDS
-            )
+            done = call("modprobe", "-r", name, seconds=UNLOAD_SECONDS, fault=JobFault)
             said = done.stderr.strip() or said
             if done.returncode:
                 break
@@ -82,7 +80,7 @@ def unload() -> str:
 def drop_nouveau() -> bool:
     """Unload nouveau where nothing shows a picture with it; tell whether it is gone."""
     if "nouveau" in loaded():
-        call("modprobe", "-r", "nouveau", seconds=UNLOAD_SECONDS)
+        call("modprobe", "-r", "nouveau", seconds=UNLOAD_SECONDS, fault=JobFault)
     return "nouveau" not in loaded()
 
 

@@ -48,30 +48,39 @@ class Services:
     def stop(self) -> None:
         """Stop what uses the GPUs by our doing; raises JobFault when somebody else uses them."""
         units = [*self.spec["serving"], *reload.SERVICES]
-        active = [unit for unit in units if self._ask("is-active", "--quiet", unit)]
+        active = [unit for unit in units if self._at_work(unit)]
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
         for unit in active:
             self._ask("stop", unit)
         others = reload.strangers(reload.holders(), units)
         if others and not self.spec["may_reboot"]:
-            self.start()
             raise JobFault(
                 f"{'; '.join(others)}: the driver cannot be changed under it, and nothing was",
                 "end these processes, or set nvidia_driver_reboot: consent; then apply again",
             )
 
+    def enable(self) -> None:
+        """Have the services of the driver that are there start with every boot."""
+        for unit in self._own():
+            self._ask("enable", unit)
+
     def start(self) -> None:
         """Start what was stopped, and the services of the driver that are there."""
-        wanted = set(read_json(STOPPED, []))
-        for unit in (PERSISTENCE, *([FABRIC] * self.spec["fabric"])):
-            if self._ask("cat", unit):
-                self._ask("enable", unit)
-                wanted.add(unit)
+        wanted = {*read_json(STOPPED, []), *self._own()}
         # Those of the driver first: engines ask for what they offer.
         for unit in sorted(wanted, key=lambda name: not name.startswith("nvidia-")):
             if not self._ask("--no-block", "start", unit):
                 self.warnings.append(f"{unit} did not start again: see `systemctl status {unit}`")
         STOPPED.unlink(missing_ok=True)
+
+    def _own(self) -> list[str]:
+        units = (PERSISTENCE, *([FABRIC] * self.spec["fabric"]))
+        return [unit for unit in units if self._ask("cat", unit)]
+
+    def _at_work(self, unit: str) -> bool:
+        """Tell whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
+        shown = call("systemctl", "show", "--property=ActiveState", "--value", unit, fault=JobFault).stdout
+        return str(shown).strip() in ("active", "activating", "reloading")
 
     def _ask(self, *words: str) -> bool:
         done = call("systemctl", *words, seconds=self.spec["stop_seconds"], fault=JobFault)

@@ -32,6 +32,7 @@ COMPILERS = {
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
 }
 VAULT_KEYS = "/etc/pki/rpm-gpg/RPM-GPG-KEY-[Rr]ocky*"
+UNLOCKED = "--disableplugin=versionlock"
 DKMS_TREE = Path("/var/lib/dkms")
 LOG_LINES = 15
 
@@ -75,16 +76,24 @@ def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> Non
         if manager.versions(name):
             manager.install([name], f"installing the headers of kernel {kernel}")
     else:
-        name = f"kernel-devel-{kernel}"
-        if not (_listed(name) and attempt(["dnf", "-y", "install", name])[0] == 0):
+        name = kernel_devel(kernel)
+        # Our own locks hold the headers of the kernel of before.
+        if not (_listed(name) and attempt(["dnf", "-y", UNLOCKED, "install", name])[0] == 0):
             _from_vault(name, spec)
     if not kernels.has_headers(kernel):
         raise JobFault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
             "bring the kernel up to date and reboot (`apt-get install --only-upgrade linux-generic`, or `dnf "
-            "upgrade kernel`), set nvidia_driver_vault to an archive that has them, then apply again",
+            "--disableplugin=versionlock upgrade kernel`), or set nvidia_driver_vault to an archive that has "
+            "them; then apply again",
         )
+
+
+def kernel_devel(kernel: str) -> str:
+    """Return the package with the headers of a kernel of Red Hat's; variants have packages of their own."""
+    release, _, variant = kernel.partition("+")
+    return f"kernel-{variant}-devel-{release}" if variant else f"kernel-devel-{release}"
 
 
 def _listed(name: str) -> str:
@@ -108,7 +117,7 @@ def _from_vault(name: str, spec: dict[str, Any]) -> None:
         note(f"looking for {name} in the archive {url}")
         options = [f"--repofrompath=provision-vault,{url}", "--setopt=provision-vault.gpgcheck=1"]
         options += [f"--setopt=provision-vault.gpgkey={keys}"] if keys else []
-        if attempt(["dnf", "-y", *options, "install", name])[0] == 0:
+        if attempt(["dnf", "-y", UNLOCKED, *options, "install", name])[0] == 0:
             return
 
 
@@ -141,7 +150,7 @@ def rebuild_initramfs(kernel: str) -> None:
 def prove(kernel: str, version: str, flavour: str, *, secure_boot: bool, dkms: bool) -> None:
     """Show that a kernel would load this very driver; the package manager's word is no proof."""
     module = kernels.module(kernel)
-    if module is None and dkms:
+    if dkms and (module is None or module.vermagic != kernel):
         module = _build(kernel, version)
     if module is None:
         raise JobFault(

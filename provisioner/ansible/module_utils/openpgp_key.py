@@ -25,7 +25,7 @@ class KeyFault(Exception):
 
 def fingerprints(content: bytes) -> list[str]:
     """Return the fingerprint of each primary key, in capitals; raises KeyFault."""
-    blocks = [_unarmoured(block) for block in ARMOUR.findall(content)] or [content]
+    blocks = _blocks(content)
     found = [_fingerprint(body) for block in blocks for tag, body in _packets(block) if tag == PUBLIC_KEY]
     if not found:
         raise KeyFault("there is no OpenPGP public key in it")
@@ -33,13 +33,16 @@ def fingerprints(content: bytes) -> list[str]:
 
 
 def armoured(content: bytes) -> str:
-    """Return keys as text, which every package manager reads from a file."""
-    if ARMOUR.search(content):
-        return content.decode("ascii", "replace")
+    """Return the keys that `fingerprints` has read, and nothing else, as a package manager reads them."""
+    content = b"".join(_blocks(content))
     lines = re.findall(".{1,64}", base64.b64encode(content).decode())
     crc = base64.b64encode(_crc24(content).to_bytes(3, "big")).decode()
     body = "\n".join([*lines, f"={crc}"])
     return f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{body}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+def _blocks(content: bytes) -> list[bytes]:
+    return [_unarmoured(block) for block in ARMOUR.findall(content)] or [content]
 
 
 def normal(fingerprint: str) -> str:

@@ -70,27 +70,21 @@ from ansible.module_utils import nvidia_hold
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_unit import Job
-from ansible.module_utils.json_files import read_json, write_json
+from ansible.module_utils.json_files import read_json
 from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
-from ansible.module_utils.nvidia_install import RECORD
 from ansible.module_utils.nvidia_look import fabric, look
 from ansible.module_utils.nvidia_main import install
+from ansible.module_utils.nvidia_outcome import attend, job_of, report, unreported
 from ansible.module_utils.nvidia_packages import RUNFILE
 from ansible.module_utils.nvidia_pci import own_gpus
+from ansible.module_utils.nvidia_record import RECORD
 from ansible.module_utils.package_managers import PackageFault
 from ansible.module_utils.transient_unit import TransientUnitError
 
-UNIT = "provision-job-driver"
-RUNTIME, PROGRAMS = Path("/run/provision"), Path("/usr/local/lib/provision")
-REPORTED = RUNTIME / "nvidia_driver.reported"
+PROGRAMS = Path("/usr/local/lib/provision")
 SECONDS = 7200
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
-
-
-def job_of(params: dict[str, Any]) -> Job:
-    """Return the job that changes drivers, one at a time."""
-    return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
 
 
 def decided(module: AnsibleModule, seen: Seen) -> Decision:
@@ -131,6 +125,15 @@ def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
 
 def plan(module: AnsibleModule) -> None:
     """Look, decide, and ask for what somebody has to agree to."""
+    job = job_of(module.params)
+    if job.running:
+        # What is seen in the middle of a change means nothing; whoever asks next joins it.
+        orders_of_it = job.orders()
+        target = {word: orders_of_it.get(word, "") for word in ("source", "version", "modules")}
+        running = {"action": "running", "why": ["a change of the driver is under way"], "target": target}
+        module.exit_json(
+            changed=False, finished=True, reboot="", version=None, ours=RECORD.exists(), **running
+        )
     seen = look()
     decision = decided(module, seen)
     result = result_of(decision, seen)
@@ -154,14 +157,14 @@ def bring(module: AnsibleModule) -> None:
     job = job_of(module.params)
     if job.running:
         # The decision was made when the unit started; what is seen in the middle of it means nothing.
-        follow(module, job, {}, {})
+        attend(module, job)
     done = None if module.check_mode else unreported(job)
     if done:
         report(module, done, {})
     seen = look()
     decision = decided(module, seen)
     result = result_of(decision, seen)
-    drift = nvidia_hold.missing() if module.params["hold"] and seen.installed.version else []
+    drift = nvidia_hold.drift(seen.installed.version, hold=module.params["hold"])
     if decision.action == KEEP or decision.target is None:
         keep(module, result, drift)
     what = f"driver {decision.target.version} of {decision.target.source}, {decision.target.modules} modules"
@@ -176,9 +179,10 @@ def bring(module: AnsibleModule) -> None:
 def keep(module: AnsibleModule, result: dict[str, Any], drift: list[str]) -> None:
     """End with a driver that is right; what should be held and is not, is."""
     if drift:
-        result.update(changed=True, diff={"before": "", "after": "".join(f"hold {name}\n" for name in drift)})
+        result.update(changed=True, diff={"before": "", "after": "".join(f"{line}\n" for line in drift)})
         if not module.check_mode:
-            nvidia_hold.hold()
+            nvidia_hold.prepare()
+            (nvidia_hold.hold if module.params["hold"] else nvidia_hold.release)()
     module.exit_json(**result)
 
 
@@ -215,21 +219,6 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
     report(module, told, result)
 
 
-def unreported(job: Job) -> dict[str, Any] | None:
-    """Return what the unit did when it ended between two looks, so that its change and a reboot are told."""
-    told: dict[str, Any] = job.told()
-    return told if told.get("state") == "done" and told["invocation"] != read_json(REPORTED, None) else None
-
-
-def report(module: AnsibleModule, told: dict[str, Any], result: dict[str, Any]) -> None:
-    """End with what the unit has done; that is told once."""
-    write_json(REPORTED, told["invocation"], 0o644)
-    outcome = told["outcome"]
-    for warning in outcome["warnings"]:
-        module.warn(warning)
-    module.exit_json(**{"action": "", "why": [], "reboot": "", **result, **outcome, "finished": True})
-
-
 def take_away(module: AnsibleModule) -> None:
     """Take away the driver that was brought here; one that somebody else installed stays."""
     job = job_of(module.params)
@@ -238,13 +227,20 @@ def take_away(module: AnsibleModule) -> None:
         report(module, done, {})
     record = read_json(RECORD, None)
     if record is None and not job.running:
-        module.exit_json(changed=False, finished=True)
+        # A driver of somebody else stays; that it was held by us ends.
+        changed = nvidia_hold.LEDGER.exists()
+        if changed and not module.check_mode:
+            nvidia_hold.release()
+        module.exit_json(changed=changed, finished=True)
     if module.check_mode:
         diff = {"before": f"driver {record['version']} of {record['source']}\n", "after": ""}
         module.exit_json(changed=True, finished=True, diff=diff)
     if job.running:
-        follow(module, job, {}, {})
+        attend(module, job)
     seen = look()
+    held: dict[str, Any] = {"provision": {}}
+    what = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
+    ask(module, held, [f"{what}remove driver {record['version']}"] if seen.loaded else [])
     spec = {word: module.params[word] for word in PASSED_ON}
     spec.update(
         source=record["source"], title="removing the driver", serving=seen.serving, booting=seen.booting

@@ -189,11 +189,29 @@ def test_a_bare_host_without_nouveau_needs_no_consent() -> None:
 
 
 def test_a_kernel_that_waits_for_a_reboot_is_told() -> None:
-    seen = replace(BARE, booting="6.8.0-101-generic", running_ready=False)
+    seen = replace(BARE, booting="6.8.0-101-generic", running_headers=False)
     assert decide(Wanted(), seen).consent == (
         f"reboot: kernel 6.8.0-101-generic boots next, and {KERNEL} runs",
     )
     assert "boots next" in decide(Wanted(reboot="never"), seen).refusal
+
+
+def test_another_hands_driver_that_works_is_not_repaired_for_want_of_our_file() -> None:
+    assert decide(Wanted(), replace(WORKING, boots_nouveau=True)).action == "keep"
+
+
+def test_the_running_kernel_may_have_a_module_of_another_driver() -> None:
+    seen = replace(
+        WORKING, booting="6.8.0-101-generic", ready=None, running_headers=False, running_module="580.105.08"
+    )
+    assert decide(Wanted(version="580.159.04"), seen).consent == (
+        f"reboot: kernel 6.8.0-101-generic boots next, and {KERNEL} runs",
+    )
+
+
+def test_what_a_change_that_was_cut_off_has_stopped_is_started_again() -> None:
+    decision = decide(Wanted(), replace(WORKING, unfinished=["a change of the driver was cut off"]))
+    assert (decision.action, decision.why) == ("activate", ("a change of the driver was cut off",))
 
 
 def test_another_source_is_a_planned_removal_first() -> None:
@@ -256,7 +274,11 @@ def test_secure_boot_stops_what_would_not_load(
             "repair",
             "nvidia-fabricmanager is of version 580.105.08, and the driver of 580.159.04",
         ),
-        ({"boots_nouveau": True}, "repair", f"the initramfs of kernel {KERNEL} would load nouveau"),
+        (
+            {"boots_nouveau": True, "ours": True},
+            "repair",
+            f"the initramfs of kernel {KERNEL} would load nouveau",
+        ),
         ({"loaded": None}, "activate", "the driver is installed and not loaded"),
         (
             {"loaded": "580.105.08"},

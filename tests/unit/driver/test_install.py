@@ -12,7 +12,9 @@ from ansible.module_utils import (
     nvidia_install,
     nvidia_kernel,
     nvidia_managers,
+    nvidia_record,
     nvidia_reload,
+    nvidia_rollback,
     nvidia_services,
     nvidia_steps,
 )
@@ -45,7 +47,9 @@ class Host:
         monkeypatch.setattr(nvidia_install, "driver_manager", lambda: self)
         monkeypatch.setattr(nvidia_managers, "lock_owner", lambda _: "")
         monkeypatch.setattr(nvidia_install, "listed", lambda: dict(self.packages))
-        monkeypatch.setattr(nvidia_install, "RECORD", folder / "record.json")
+        monkeypatch.setattr(nvidia_record, "RECORD", folder / "record.json")
+        monkeypatch.setattr(nvidia_rollback, "STREAM", folder / "stream")
+        monkeypatch.setattr(nvidia_rollback, "listed", lambda: dict(self.packages))
         monkeypatch.setattr(nvidia_install, "BROUGHT", folder / "brought.json")
         monkeypatch.setattr(nvidia_services, "STOPPED", folder / "stopped.json")
         monkeypatch.setattr(nvidia_services.Services, "_ask", self.systemctl)
@@ -53,7 +57,7 @@ class Host:
             monkeypatch.setattr(nvidia_steps, name, lambda *_, name=name: note(name))
         monkeypatch.setattr(nvidia_steps, "headers", lambda *_: note("headers"))
         monkeypatch.setattr(nvidia_steps, "prove", self.prove)
-        for name in ("release", "hold", "hold_kernel"):
+        for name in ("prepare", "release", "hold", "hold_kernel"):
             monkeypatch.setattr(nvidia_hold, name, lambda name=name: note(name))
         monkeypatch.setattr(nvidia_reload, "holders", lambda: self.holders)
         monkeypatch.setattr(nvidia_reload, "unload", self.let_go)
@@ -62,6 +66,8 @@ class Host:
         monkeypatch.setattr(nvidia_kernel, "module", lambda _: self.ready)
         monkeypatch.setattr(nvidia_kernel, "loaded_driver", lambda: (self.loaded, "open"))
         monkeypatch.setattr(nvidia_kernel, "has_headers", lambda _: True)
+        monkeypatch.setattr(nvidia_kernel, "booting", lambda: KERNEL)
+        monkeypatch.setattr(nvidia_services.Services, "_at_work", lambda _, unit: unit == "vllm.service")
 
     def let_go(self) -> str:
         self.done.append("unload")
@@ -87,7 +93,8 @@ class Host:
     def prepare(self, streams: tuple[str, ...]) -> None:
         assert streams == ()
 
-    def versions(self, name: str) -> list[str]:
+    def versions(self, name: str, *, ours: bool) -> list[str]:
+        assert ours
         if name == "nvidia-modprobe":
             return []
         return [f"{NEW}-1ubuntu1", f"{OLD}-1ubuntu1"]
@@ -105,7 +112,8 @@ class Host:
         assert specs
         self.done.append("fetch")
 
-    def install(self, specs: list[str], _: str) -> None:
+    def install(self, specs: list[str], _: str, *, erase: bool) -> None:
+        assert erase
         self.done.append("install")
         for spec in specs:
             name, _, version = spec.partition("=")
@@ -175,6 +183,7 @@ def test_what_is_not_in_the_repository_is_left_out_with_a_warning(host: Host) ->
 def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> None:
     before = dict(host.packages)
     host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.ready = KernelModule(OLD, "open", KERNEL, "")
     with pytest.raises(JobFault, match="DKMS cannot build"):
         host.change().run()
     assert host.packages == before
@@ -214,8 +223,8 @@ def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) ->
     with pytest.raises(JobFault, match=r"python3 \(process 7 of ada\) holds /dev/nvidia0"):
         host.change(may_reboot=False).run()
     assert "install" not in host.done
-    assert "start vllm.service" in host.done
-    assert host.done[-2:] == [f"pin {OLD}", "hold"]
+    assert host.done[-4:-1] == [f"pin {OLD}", "hold", "start nvidia-persistenced.service"]
+    assert host.done[-1] == "start vllm.service"
 
 
 def test_a_driver_that_cannot_be_unloaded_asks_for_a_reboot(host: Host) -> None:
@@ -223,6 +232,20 @@ def test_a_driver_that_cannot_be_unloaded_asks_for_a_reboot(host: Host) -> None:
     outcome = host.change().run()
     assert outcome["reboot"] == f"driver {OLD} cannot be unloaded: nvidia stay loaded: in use"
     assert "load" not in host.done
+
+
+def test_where_no_reboot_may_follow_the_engine_goes_on_and_the_reason_is_told(host: Host) -> None:
+    host.unload = "nvidia stay loaded: in use"
+    with pytest.raises(JobFault, match=r"only a reboot can bring it to work: driver .* cannot be unloaded"):
+        host.change(may_reboot=False).run()
+    assert host.done[-1] == "start vllm.service"
+
+
+def test_packages_that_do_not_come_back_are_told_beside_the_first_fault(host: Host) -> None:
+    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.ready = None
+    with pytest.raises(JobFault, match=rf"driver {OLD} is back, but kernel {KERNEL} has no module of it"):
+        host.change().run()
 
 
 def test_a_kernel_without_the_module_asks_for_a_reboot(host: Host) -> None:
