@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scenario that role authors run, for each engine that no other test here serves with."""
+"""The scenarios that role authors run: engines that no other test here serves with, and the GPU stack."""
 
 from __future__ import annotations
 
@@ -15,12 +15,25 @@ from provisioner import engines
 TESTED_ELSEWHERE = ("ollama", "vllm")
 
 
+# One of each package manager's ways: apt, dnf with module streams, dnf without.
+PLATFORMS = "ubuntu2404,rocky9,rocky10"
+
+
 @pytest.mark.parametrize("engine", sorted(set(engines.load()) - set(TESTED_ELSEWHERE)))
 def test_the_engine_scenario_passes_from_create_to_destroy(checkout: Path, engine: str) -> None:
+    play(checkout, "engine", ENGINE=engine)
+
+
+def test_the_whole_site_passes_on_hosts_with_simulated_gpus(checkout: Path) -> None:
+    play(checkout, "gpu", PLATFORMS=PLATFORMS)
+
+
+def play(checkout: Path, scenario: str, **words: str) -> None:
+    """Run a scenario from create to destroy."""
     done = subprocess.run(
-        [checkout / "scripts/molecule", "engine"],
+        [checkout / "scripts/molecule", scenario],
         cwd=checkout,
-        env={**os.environ, "ENGINE": engine},
+        env={**os.environ, **words},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ def serve() -> Path:
     """Write the installer and its hash to where the hub serves them; return the folder."""
     folder = releases.folder() / "conda-stand-in"
     folder.mkdir(parents=True, exist_ok=True)
-    content = installer()
+    content = installer(python="/usr/bin/python3")
     (folder / NAME).write_bytes(content)
     (folder / f"{NAME}.sha256").write_text(hashlib.sha256(content).hexdigest())
     return folder

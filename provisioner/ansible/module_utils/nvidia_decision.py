@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,7 @@ class Decision:
 
 def decide(wanted: Wanted, seen: Seen) -> Decision:
     """Return what has to be done for this host to have the driver that is wanted."""
-    refused = _unclear(seen.installed)
+    refused = _unclear(seen.installed) or _unreadable(wanted.version)
     if refused:
         return _refuse(*refused)
     target, refused = _target(wanted, seen)
@@ -109,6 +110,14 @@ def matches(wanted: str, version: str | None) -> bool:
 def interrupts(action: str, seen: Seen) -> bool:
     """Tell whether what has to be done ends what runs on the GPUs."""
     return action != KEEP and (bool(seen.loaded) or seen.nouveau)
+
+
+def _unreadable(version: str) -> tuple[str, str] | None:
+    """Return why a version means nothing."""
+    if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+)*", version):
+        return None
+    step = "name a branch, such as 580, or a version, such as 580.159.04"
+    return f"nvidia_driver_version is {version}, which is neither a branch nor a version", step
 
 
 def _unclear(installed: Installed) -> tuple[str, str] | None:

@@ -222,6 +222,11 @@ def test_another_source_is_a_planned_removal_first() -> None:
     )
 
 
+@pytest.mark.parametrize("version", ["latest", "58", "580,595", "v580"])
+def test_what_is_no_version_is_refused(version: str) -> None:
+    assert "neither a branch nor a version" in decide(Wanted(version=version), BARE).refusal
+
+
 def test_a_distribution_without_drivers_is_refused() -> None:
     decision = decide(Wanted(source="distribution"), replace(BARE, system=ROCKY))
     assert decision.refusal == "rocky 9.6 has no driver packages of its own"
