@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Iterable
 
 from provisioner.lab import releases
 from tests.unit.conda.standin import installer
 
-NAME = "Miniforge3-stand-in.sh"
 
+def serve(hosts: Iterable[str]) -> None:
+    """Write an installer for each host, and its hash, to where the hub serves them.
 
-def serve() -> Path:
-    """Write the installer and its hash to where the hub serves them; return the folder."""
+    Hosts of a lab share their cache of downloads, so equal files of two hosts would be one.
+    """
     folder = releases.folder() / "conda-stand-in"
     folder.mkdir(parents=True, exist_ok=True)
-    content = installer(python="/usr/bin/python3")
-    (folder / NAME).write_bytes(content)
-    (folder / f"{NAME}.sha256").write_text(hashlib.sha256(content).hexdigest())
-    return folder
+    for host in hosts:
+        content = installer(python="/usr/bin/python3") + f"# for {host}\n".encode()
+        (folder / f"{host}.sh").write_bytes(content)
+        (folder / f"{host}.sh.sha256").write_text(hashlib.sha256(content).hexdigest())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the throwaway hosts of an inventory with simulated GPUs, all of them or those named.
 
-`python molecule/shared/simulated_gpu/create.py INVENTORY [HOST,HOST...] [--set key=value ...]`
+`python molecule/shared/simulated_gpu/create.py INVENTORY [HOST,HOST...]`
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if __name__ == "__main__":
 from provisioner import inventory, lab
 from provisioner.lab.podman import connect
 from simulated_gpu import build, conda
-from simulated_gpu.install import STATE, Value, install
+from simulated_gpu.install import STATE, install
 from simulated_gpu.sources import name_distribution
 
 GROUP = "lab"
 
 
-def create(source: str, names: list[str], **state: Value) -> None:
+def create(source: str, names: list[str]) -> None:
     """Start the hosts, and give new ones their GPUs, a kernel and their distribution's repositories."""
     found = inventory.load(source)
     known = {name: dict(found.hosts[name]) for name, groups in found.groups.items() if GROUP in groups}
     chosen = {name: known[name] for name in names or known}
     build.ensure(connect(start=True))
-    conda.serve()
+    conda.serve(chosen)
     lab.up(chosen, say=_say)
     for name, words in chosen.items():
         at = str(words["lab_name"])
         if lab.exec_in(name, ["test", "-e", STATE], lab=at, check=False).code:
             name_distribution(name, lab=at)
-            install(name, lab=at, **state)
+            install(name, lab=at)
 
 
 def _say(text: str) -> None:
@@ -46,10 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="make throwaway hosts with simulated GPUs")
     parser.add_argument("inventory")
     parser.add_argument("hosts", nargs="?", default="")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="words")
     given = parser.parse_args()
-    state: dict[str, Value] = {key: value for key, _, value in (word.partition("=") for word in given.words)}
-    create(given.inventory, [name for name in given.hosts.split(",") if name], **state)
+    create(given.inventory, [name for name in given.hosts.split(",") if name])
 
 
 if __name__ == "__main__":

@@ -380,14 +380,29 @@ def test_a_service_that_has_no_gpu_open_fails(
 
 
 @pytest.mark.parametrize(
-    ("devices", "expected"), [(["auto"], True), (["cpu", "cuda"], True), (["cpu"], False), ([], False)]
+    ("devices", "words", "expected"),
+    [
+        (["auto"], {}, True),
+        (["cpu", "cuda"], {}, True),
+        (["cpu"], {}, False),
+        ([], {}, False),
+        # Where the bus shows GPUs their driver is looked after, unless the inventory leaves it to somebody else.
+        ([], {"gpus": 2}, True),
+        (["cpu"], {"gpus": 2, "nvidia_driver_state": "ignored"}, False),
+        # A dry run has installed no driver.
+        (["auto"], {"gpus": 2, "ansible_check_mode": True}, False),
+    ],
 )
-def test_the_playbook_expects_gpus_where_a_service_may_use_them(
-    checkout: Path, devices: list[str], expected: bool
+def test_the_playbook_expects_gpus_where_they_are_and_where_a_service_may_use_them(
+    checkout: Path, devices: list[str], words: dict[str, Any], expected: bool
 ) -> None:
     loader = DataLoader()
     (play,) = loader.load_from_file(str(checkout / "playbooks/verify.yml"), trusted_as_template=True)
     (task,) = [task for task in play["tasks"] if task["name"] == "Check the host"]
     services = [{"unit": "vllm.service", "engine_vllm_device": device} for device in devices]
-    templar = Templar(loader, {"ansible_facts": {"provision_services": services}})
+    given = {"ansible_check_mode": False, **words}
+    probe = {"driver": {"expected": given.pop("gpus", 0)}}
+    templar = Templar(
+        loader, {"ansible_facts": {"provision_services": services, "host_probe": probe}, **given}
+    )
     assert templar.template(task["service_verify"]["gpus_expected"]) is expected
