@@ -386,7 +386,7 @@ def test_a_service_that_has_no_gpu_open_fails(
         (["cpu", "cuda"], {}, True),
         (["cpu"], {}, False),
         ([], {}, False),
-        # Where the bus shows GPUs their driver is looked after, unless the inventory leaves it to somebody else.
+        # Where the bus shows GPUs, their driver is looked after unless the inventory leaves it to others.
         ([], {"gpus": 2}, True),
         (["cpu"], {"gpus": 2, "nvidia_driver_state": "ignored"}, False),
         # A dry run has installed no driver.
