@@ -72,7 +72,7 @@ class Install:
 
     def _replace(self) -> str:
         """Change the driver, and return its version; after a failure, holds and pins are those of before."""
-        rollback = Rollback(self.manager, self.spec["booting"], self.spec["installed_version"])
+        rollback = Rollback(self.manager, self.spec)
         before = read_json(record.RECORD, None)
         try:
             version = self._ready()
@@ -202,7 +202,7 @@ class Install:
                 )
         except JobFault as fault:
             self._say("taking the driver back")
-            rollback.packages_of_before(fault, runfile=self.spec["installed_source"] == RUNFILE)
+            rollback.take_back(fault)
             raise
 
     def _transaction(self, version: str) -> None:

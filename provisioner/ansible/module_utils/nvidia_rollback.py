@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils import nvidia_runfile as runfile
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_managers import STREAM, AptDriver, DnfDriver
-from ansible.module_utils.nvidia_packages import is_family
+from ansible.module_utils.nvidia_packages import RUNFILE, is_family
 from ansible.module_utils.nvidia_process import note
 
 
 class Rollback:
     """What there was of a driver before a change."""
 
-    def __init__(self, manager: AptDriver | DnfDriver, kernel: str, version: str | None) -> None:
+    def __init__(self, manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> None:
         self.manager = manager
-        self.kernel = kernel
-        self.version = version
+        self.spec = spec
         self.packages = family()
         self.stream = STREAM.read_text(encoding="ascii") if STREAM.exists() else ""
 
@@ -28,9 +30,11 @@ class Rollback:
         elif STREAM.exists():
             STREAM.unlink()
 
-    def packages_of_before(self, fault: JobFault, *, runfile: bool) -> None:
-        """Bring the packages back; raises JobFault, which begins with `fault`, when they are not."""
+    def take_back(self, fault: JobFault) -> None:
+        """Bring back what was there; raises JobFault, which begins with `fault`, when it is not all back."""
         try:
+            if self.spec["source"] == RUNFILE and runfile.UNINSTALLER.exists():
+                runfile.uninstall()
             self.manager.unpin()
             self.streams()
             came = [name for name in family() if name not in self.packages]
@@ -47,18 +51,19 @@ class Rollback:
             raise JobFault(
                 f"{fault}\nand the driver of before could not be brought back: {second}", step
             ) from second
-        self._prove(fault, runfile=runfile)
+        self._prove(fault)
         note("the packages are what they were before")
 
-    def _prove(self, fault: JobFault, *, runfile: bool) -> None:
-        if runfile:
-            gone = f"driver {self.version} of the .run installer is gone"
+    def _prove(self, fault: JobFault) -> None:
+        version, kernel = self.spec["installed_version"], self.spec["booting"]
+        if self.spec["installed_source"] == RUNFILE:
+            gone = f"driver {version} of the .run installer is gone"
             raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
         if family() != self.packages:
             raise JobFault(f"{fault}\nand the packages of before are not all back", fault.next)
-        module = kernels.module(self.kernel)
-        if self.version and (module is None or module.version != self.version):
-            gone = f"driver {self.version} is back, but kernel {self.kernel} has no module of it any more"
+        module = kernels.module(kernel)
+        if version and (module is None or module.version != version):
+            gone = f"driver {version} is back, but kernel {kernel} has no module of it any more"
             raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
 
 

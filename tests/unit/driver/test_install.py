@@ -15,6 +15,7 @@ from ansible.module_utils import (
     nvidia_record,
     nvidia_reload,
     nvidia_rollback,
+    nvidia_runfile,
     nvidia_services,
     nvidia_steps,
 )
@@ -261,6 +262,22 @@ def test_an_installed_driver_is_loaded_without_touching_packages(host: Host) -> 
     assert "refresh" not in host.done
     assert "install" not in host.done
     assert "load" in host.done
+
+
+def test_a_run_installer_whose_module_is_not_proven_is_taken_away_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uninstaller = tmp_path / "nvidia-uninstall"
+    monkeypatch.setattr(nvidia_runfile, "UNINSTALLER", uninstaller)
+    monkeypatch.setattr(nvidia_runfile, "fetch", lambda *_: tmp_path / "driver.run")
+    monkeypatch.setattr(nvidia_runfile, "install", lambda *_: uninstaller.touch())
+    monkeypatch.setattr(nvidia_runfile, "uninstall", uninstaller.unlink)
+    monkeypatch.setattr(host, "refresh", lambda **_: None)
+    host.packages, host.fault = {"bash": "5.2"}, JobFault("no module", "choose another version")
+    words = {"source": "runfile", "installed_version": None, "installed_source": "none"}
+    with pytest.raises(JobFault, match="no module"):
+        host.change(action="install", version=NEW, **words).run()
+    assert not uninstaller.exists()
 
 
 def test_another_source_is_removed_first(host: Host) -> None:
