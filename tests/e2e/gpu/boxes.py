@@ -43,6 +43,11 @@ class Boxes:
         copy: Path = self.simulation.copy(name, connect())
         return copy
 
+    def hash_of_runfile(self, version: str) -> str:
+        """Return the SHA-256 of the simulated installer of a driver."""
+        folder = self.simulation.ensure(connect()) / "nvidia/runfile" / version
+        return str(next(folder.glob("*.sha256")).read_text().split()[0])
+
     @contextlib.contextmanager
     def without(self, host: str, packages: str) -> Iterator[None]:
         """Have a host's distribution lack some packages for a while."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from provisioner import lab
-from tests.e2e.gpu.boxes import LAB, NEW, NEWEST, NEXT, ROCKY, UBUNTU, Boxes
+from tests.e2e.gpu.boxes import LAB, NEW, NEWEST, NEXT, OLD, ROCKY, UBUNTU, Boxes
 
 BOTH = pytest.mark.parametrize("host", [UBUNTU, ROCKY])
 # A unit as engines have one, which keeps a GPU busy; what it would serve does not matter here.
@@ -226,3 +227,24 @@ def test_removal_leaves_no_trace_of_the_driver(driven: Boxes, host: str) -> None
     assert "provision" not in driven.sh(
         host, "cat /etc/dnf/plugins/versionlock.list 2> /dev/null; apt-mark showhold || true"
     )
+
+
+def test_a_driver_moves_from_the_installer_to_the_distribution(boxes: Boxes) -> None:
+    """The last of this file: the host has no driver any more."""
+    if "nvidia" in "".join(boxes.packages(UBUNTU)):
+        boxes.remove(UBUNTU)
+    sha256 = boxes.hash_of_runfile(OLD)
+    words: dict[str, Any] = {"nvidia_driver_source": "runfile", "nvidia_driver_version": OLD}
+    boxes.apply(UBUNTU, nvidia_driver_runfile_sha256=sha256, **words)
+    assert boxes.loaded(UBUNTU) == OLD
+    assert boxes.apply(UBUNTU, nvidia_driver_runfile_sha256=sha256, **words).report["changed"] == 0
+
+    words = {"nvidia_driver_source": "distribution", "nvidia_driver_version": "580"}
+    failure = boxes.refused(UBUNTU, "--without-consent", code=2, **words)
+    assert (
+        failure["consent"][0] == f"remove driver {OLD} of source runfile before 580 comes from distribution"
+    )
+    boxes.apply(UBUNTU, **words)
+    assert boxes.sh(UBUNTU, "ls /usr/bin/nvidia-uninstall 2> /dev/null || true") == ""
+    assert boxes.sh(UBUNTU, "modinfo -k $(uname -r) -F signer nvidia") != ""
+    assert boxes.apply(UBUNTU, **words).report["changed"] == 0
