@@ -155,7 +155,9 @@ def test_without_consent_nouveau_keeps_the_gpus(bare: Boxes, host: str) -> None:
 
 
 def test_an_interrupted_dpkg_is_finished_first_and_the_driver_comes(boxes: Boxes) -> None:
-    boxes.sh(UBUNTU, "cd /tmp && apt-get -qq download hello && dpkg --unpack hello_*.deb")
+    boxes.sh(
+        UBUNTU, "cd /tmp && apt-get -qq update && apt-get -qq download hello && dpkg --unpack hello_*.deb"
+    )
     assert "hello" in boxes.sh(UBUNTU, "dpkg --audit")
     boxes.apply(UBUNTU)
     assert boxes.sh(UBUNTU, "dpkg --audit") == ""
