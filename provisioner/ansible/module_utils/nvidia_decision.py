@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.nvidia_choice import OPEN, choose
 from ansible.module_utils.nvidia_installed import FOREIGN, MIXED, NONE, Installed
 from ansible.module_utils.nvidia_kernel import KernelModule
-from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, RUNFILE, System, packages
+from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, System
 
 AUTO, NEVER = "auto", "never"
 KEEP, INSTALL, CHANGE, MOVE, REPAIR, ACTIVATE = "keep", "install", "change", "move", "repair", "activate"
@@ -44,7 +44,6 @@ class Seen:
     booting: str
     ready: KernelModule | None = None
     loaded: str | None = None
-    library: str | None = None
     nouveau: bool = False
     boots_nouveau: bool = False
     secure_boot: bool = False
@@ -264,14 +263,6 @@ def _consent(action: str, target: Target, seen: Seen) -> list[str]:
     if seen.holders:
         return [*needs, f"{stop}{change}, with a reboot: {'; '.join(seen.holders)}"]
     return [*needs, f"{stop}{change}; reboot when it cannot be unloaded"]
-
-
-def needs_headers(target: Target, seen: Seen) -> bool:
-    """Tell whether the driver's modules are compiled on the host."""
-    if target.source == RUNFILE:
-        return True
-    named = packages(seen.system, target.source, target.branch, target.modules, seen.booting)
-    return bool(named.dkms)
 
 
 def _refuse(reason: str, step: str) -> Decision:

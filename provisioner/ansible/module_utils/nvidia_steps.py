@@ -26,7 +26,7 @@ FILES = {
 DRACUT_TEXT = '# Written by provision.\nomit_drivers+=" nouveau "\n'
 # What an initramfs takes beside the old one, in parts of its size, and what a driver takes where.
 SPARE = 1.2
-MODULES_BYTES, ROOT_BYTES = 600 * 1024**2, 2500 * 1024**2
+ROOT_BYTES = 2500 * 1024**2
 COMPILERS = {
     "debian": ("dkms", "gcc", "g++", "make"),
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
