@@ -22,9 +22,14 @@ FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs lab hosts, and let one process have all tests that share a lab or a file's fixtures."""
     for item in items:
+        shared = item.path
         if item.path.is_relative_to(E2E):
             item.add_marker(pytest.mark.e2e)
+            shared = item.path.parent
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(CHECKOUT))))
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provisioner import lab
+import pytest
+
+from provisioner import inventory, lab
 
 LAB = "e2e"
-HUB = "http://127.0.0.1:2289"
+HUB_PORT = 2289
 # Nothing here takes longer than this; a test that hangs must fail, not block the whole run.
 LONGEST_SECONDS = 900
 
@@ -42,11 +46,25 @@ class Done:
         return next(host for host in self.report["hosts"] if host["name"] == name)
 
 
+@contextmanager
+def started(fleet: Path, name: str) -> Iterator[lab.LabReport]:
+    """Start the hosts of a fleet for a while; PROVISION_KEEP_LAB=1 leaves them for a closer look."""
+    if shutil.which("mmdebstrap") is None or shutil.which("podman") is None:
+        pytest.fail("podman and mmdebstrap are needed for lab hosts: run scripts/bootstrap")
+    keep = bool(os.environ.get("PROVISION_KEEP_LAB"))
+    if not keep:
+        lab.down(name, say=print)
+    yield lab.up(inventory.load(str(fleet)).hosts, say=print)
+    if not keep:
+        lab.down(name, say=print)
+
+
 @dataclass(frozen=True)
 class Machines:
     """Work on the lab hosts past SSH, and on them with the tool."""
 
     inventory: Path
+    lab: str = LAB
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def provision(self, *arguments: str, code: int | None = 0) -> Done:
@@ -89,7 +107,7 @@ class Machines:
 
     def sh(self, host: str, script: str, *, check: bool = True) -> str:
         """Run a shell script as root on a host and return what it prints."""
-        return lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=check).text
+        return lab.exec_in(host, ["sh", "-c", script], lab=self.lab, check=check).text
 
     def pid(self, host: str, unit: str = "vllm.service") -> int:
         """Return the main process of a unit; 0 when it does not run."""
@@ -100,7 +118,7 @@ class Machines:
         return wait_for(lambda: self._try(host, script), f"{host}: {what}", seconds)
 
     def _try(self, host: str, script: str) -> str | None:
-        result = lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=False)
+        result = lab.exec_in(host, ["sh", "-c", script], lab=self.lab, check=False)
         return (result.text or "done") if result.code == 0 else None
 
 
@@ -113,8 +131,11 @@ def wait_for(probe: Callable[[], str | None], what: str, seconds: float) -> str:
     return answer
 
 
+@dataclass(frozen=True)
 class Hub:
-    """Control the faults of the lab's hub, and read what it has sent."""
+    """Control the faults of a lab's hub, and read what it has sent."""
+
+    port: int = HUB_PORT
 
     def faults(self, *faults: Mapping[str, Any]) -> None:
         """Replace all faults by these."""
@@ -135,7 +156,8 @@ class Hub:
         return sum(count.get("bytes", 0) for path, count in self.sent().items() if path.endswith(suffix))
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(HUB + path, data=body, method=method)  # noqa: S310 - loopback only
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data=body, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback only
             content: bytes = answer.read()
             return content

@@ -38,7 +38,6 @@ class Ollama:
             "engine_ollama_registry": "http://hub.lab:8000",
             "engine_ollama_url": "http://hub.lab:8000/releases/ollama/v{version}/ollama-linux-{arch}.tar.zst",
             "engine_ollama_context_length": 2048,
-            "host_base_allow_unsupported_os": True,
             **words,
         }
         own.setdefault("engine_ollama_sha256", PINNED % own["engine_ollama_version"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Hub, Machines
-from tests.e2e.ollama import HOST, MODELS, Ollama
+from tests.e2e.ollama.services import HOST, MODELS, Ollama
 
 BLOBS = "library/smollm2/blobs/*"
 SIZE = 98_000_000

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Done, Machines
-from tests.e2e.ollama import DROP_INS, HOST, Ollama
+from tests.e2e.ollama.services import DROP_INS, HOST, Ollama
 
 GGUF = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
 

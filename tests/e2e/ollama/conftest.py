@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start a host for the tests of Ollama once, with its releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machines import Hub, Machines, started
+from tests.e2e.ollama.services import HOST, Ollama
+
+LAB = "e2e-ollama"
+HUB_PORT = 2287
+FLEET = Path(__file__).with_name("fleet.ini")
+
+
+@pytest.fixture(scope="session")
+def ollama_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Give the host, and have everything removed from it in the end."""
+    with started(FLEET, LAB) as report:
+        missing = [origin for origin in report.releases if "not to be had" in origin]
+        if missing:
+            pytest.skip("; ".join(missing))
+        machines = Machines(FLEET, lab=LAB)
+        yield machines
+        inventory = Ollama(machines, tmp_path_factory.mktemp("last")).inventory()
+        machines.provision("remove", inventory, "--limit", HOST, "--yes", "--json", "--models")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Give a hub without faults, and leave it so."""
+    found = Hub(HUB_PORT)
+    found.reset()
+    yield found
+    found.reset()
