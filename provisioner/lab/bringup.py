@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of `up`: refuse early, then make images, model, network and machines; a failure undoes them."""
+"""The steps of `up`: refuse early, then make images and models, then the machines; a failure undoes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import LabError
-from provisioner.lab import builder, controller, hosts, keys, layers, model, plans, platforms, releases
+from provisioner.lab import (
+    builder,
+    controller,
+    hosts,
+    keys,
+    layers,
+    model,
+    plans,
+    platforms,
+    releases,
+    turns,
+)
 from provisioner.lab.hosts import HostPlan, SeedFile
 from provisioner.lab.image import USER, Recipe
 from provisioner.lab.layers import Layer
@@ -41,31 +52,48 @@ class Bringup:
     names: dict[str, str] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def run(self) -> list[HostReport]:
-        """Do all steps and return the machines, the hub first."""
+    @property
+    def _ports(self) -> Mapping[str, int]:
+        return {HUB: self.spec.hub_port, **self.spec.ports}
+
+    @property
+    def _recipes(self) -> dict[str, Recipe | Layer]:
+        """Return what the image of each system is made from."""
+        return {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is made."""
         with self.watch.step("checks"):
-            self._observe()
-            self._refuse_what_cannot_work()
-        recipes = {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
-        hub_recipe = plans.hub_recipe()
+            self.observe()
+            self._require_disk()
+
+    def observe(self) -> None:
+        """Learn what exists, and refuse ports that are taken."""
+        self._find_machines()
+        self._require_ports()
+
+    def ingredients(self) -> Path:
+        """Have images, releases and models; return the folder of the models."""
         with self.watch.step("images, model and releases"):
-            models = self._ingredients([*recipes.values(), hub_recipe])
+            return self._ingredients([*self._recipes.values(), plans.hub_recipe()])
+
+    def machines(self, models: Path) -> list[HostReport]:
+        """Make and start what is missing, and return the machines, the hub first."""
         with self.watch.step("network and keys"):
             subnet = self._network()
             keys.write_known_hosts(self.spec.name, self.spec.ports)
-        layout = self._layout(recipes, hub_recipe, subnet, models)
+        layout = self._layout(self._recipes, plans.hub_recipe(), subnet, models)
         return [self._machine(plan) for plan in layout]
 
-    def _observe(self) -> None:
+    def _find_machines(self) -> None:
         """Learn what exists; a container that never started is the rest of a killed run and goes."""
         machines = self.podman.machines(self.spec.name)
         self.podman.remove([machine.container for machine in machines if machine.state == "created"])
         self.existing = {machine.host: machine for machine in machines if machine.state != "created"}
 
-    def _refuse_what_cannot_work(self) -> None:
-        wanted = {HUB: self.spec.hub_port, **self.spec.ports}
+    def _require_ports(self) -> None:
         owners = {other.port: other for other in self.podman.machines() if other.lab != self.spec.name}
-        for name, port in wanted.items():
+        for name, port in self._ports.items():
             known = self.existing.get(name)
             if known and known.port != port:
                 raise LabError(
@@ -75,10 +103,10 @@ class Bringup:
             if not (known and known.state == "running"):
                 owner = owners.get(port)
                 controller.require_free_port(port, f"host {owner.host} of lab {owner.lab}" if owner else "")
-        self._require_disk([name for name in wanted if name not in self.existing])
 
-    def _require_disk(self, new: Sequence[str]) -> None:
+    def _require_disk(self) -> None:
         """Say what will be used and fail before anything is made when it does not fit."""
+        new = [name for name in self._ports if name not in self.existing]
         missing = any(not release.is_cached for release in self.spec.releases)
         if not new and not missing:
             return
@@ -107,8 +135,8 @@ class Bringup:
                 self.watch.say(f"{release}: fetching the archive, or building it where that is not possible")
         # Images that wait for the one below them must not keep the rest waiting.
         with ThreadPoolExecutor(len(missing) + 2) as pool:
-            builds = [pool.submit(layers.build, self.podman, wanted) for wanted in missing]
-            models = pool.submit(model.ensure)
+            builds = [pool.submit(layers.build, self.podman, wanted, self.watch.say) for wanted in missing]
+            models = pool.submit(self._models)
             archives = pool.submit(self._releases)
             try:
                 # As they end, so that the first failure stops what takes minutes.
@@ -117,14 +145,19 @@ class Bringup:
                     done.result()
                 return models.result()
             except BaseException:
-                # Nothing else ends a build that takes minutes.
-                self.podman.remove([builder.CONTAINER])
+                # Nothing else ends a build that takes minutes; another lab's goes on.
+                if self.spec.releases and not archives.done():
+                    self.podman.remove([builder.CONTAINER])
                 raise
+
+    def _models(self) -> Path:
+        with turns.alone("models", self.watch.say):
+            return model.ensure()
 
     def _releases(self) -> None:
         """Have one release after the other: they share what Go has compiled."""
         for release in self.spec.releases:
-            with self.watch.step(str(release)):
+            with self.watch.step(str(release)), turns.alone("releases", self.watch.say):
                 outcome = releases.ensure(self.podman, release)
             self.outcomes.append(outcome)
             self.watch.say(str(outcome))

@@ -6,17 +6,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provisioner.lab import image
+from provisioner.lab import image, turns
 from provisioner.lab.image import Recipe
 from provisioner.lab.podman import LABEL, Podman
+from provisioner.lab.report import Say
 
 FOLDER = "/tmp/provision-lab"  # noqa: S108 - of an image that is being built, where nobody else is
-_building: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,16 @@ class Layer:
         return self.origin
 
 
-def build(podman: Podman, wanted: Recipe | Layer) -> None:
-    """Build an image and whatever it stands on, each once however many ask for it."""
-    with _building.setdefault(wanted.tag, threading.Lock()):
+def build(podman: Podman, wanted: Recipe | Layer, say: Say) -> None:
+    """Build an image and whatever it stands on, each once however many ask for it, other commands too."""
+    with turns.alone(f"image-{wanted.digest}", say):
         if podman.has("image", wanted.tag):
             return
         if isinstance(wanted, Recipe):
             image.build(podman, wanted)
             return
         if not isinstance(wanted.base, str):
-            build(podman, wanted.base)
+            build(podman, wanted.base, say)
         with tempfile.TemporaryDirectory(prefix="provision-lab-") as folder:
             work = Path(folder)
             (work / "Containerfile").write_text(wanted.containerfile)

@@ -3,35 +3,37 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import IO, Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
 
-from provisioner.errors import BusyError
-from provisioner.lab import controller, hosts, image, namespace, plans
+from provisioner.lab import controller, hosts, image, namespace, plans, turns
 from provisioner.lab.bringup import Bringup
 from provisioner.lab.podman import LABEL, Machine, Podman, connect
 from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch, described
 from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
 
-# As long as bringing up a lab with nothing cached may take.
-LOCK_SECONDS = 600
-LOCK_PAUSE = 0.2
+# The names of locks: for the hosts of this machine's labs, and for what labs share.
+HOSTS, CACHES = "hosts", "caches"
 
 
 def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
     """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made."""
     spec = from_inventory(inventory)
     watch = Stopwatch(say)
-    with _lock(say), ExitStack() as undo:
+    with turns.together(CACHES, say), ExitStack() as undo:
         if namespace.needed() and namespace.start_holder():
             say("made a private cgroup2 mount, which this machine lacks")
             undo.callback(namespace.stop_holder)
         bringup = Bringup(connect(), spec, watch, undo)
-        hub, *others = bringup.run()
+        # What takes minutes the first time keeps nobody else from their hosts.
+        with _hosts(say):
+            bringup.check()
+        models = bringup.ingredients()
+        with _hosts(say):
+            bringup.observe()
+            hub, *others = bringup.machines(models)
         undo.pop_all()
     return LabReport(
         spec.name,
@@ -45,7 +47,7 @@ def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
 
 def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
     """Remove a lab's containers and network; with `purge` also its keys, the cache, models and images."""
-    with _lock(say):
+    with _purging(say) if purge else nullcontext(), _hosts(say):
         podman = connect(start=True)
         names = [machine.container for machine in podman.machines(lab)]
         if names:
@@ -76,6 +78,16 @@ def ssh_command(lab: str) -> str:
     return f"ssh -i {folder / 'id_ed25519'} {known} {image.USER}@127.0.0.1 -p"
 
 
+def _hosts(say: Say) -> AbstractContextManager[None]:
+    """Let one command at a time change the hosts of this machine's labs."""
+    return turns.alone(HOSTS, say, seconds=turns.HOSTS_SECONDS)
+
+
+def _purging(say: Say) -> AbstractContextManager[None]:
+    """Wait until no lab is being made any more, which would miss what is about to go."""
+    return turns.alone(CACHES, say)
+
+
 def _report(podman: Podman, machine: Machine) -> HostReport:
     systemd = hosts.systemd_state(podman, machine.container) if machine.state == "running" else ""
     image_name = described(machine.image, machine.origin)
@@ -95,30 +107,3 @@ def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:
         podman.run("rmi", "--force", *sorted(set(images)))
     shutil.rmtree(controller.cache_dir(), ignore_errors=True)
     say("removed keys, package cache, images and the hub's models")
-
-
-@contextmanager
-def _lock(say: Say) -> Iterator[None]:
-    """Let one command at a time change the labs of this machine; the others wait their turn for a while."""
-    folder = controller.runtime_dir()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        told = False
-        while not _locked(file):
-            if time.monotonic() > deadline:
-                late = f"another lab command has been at work for more than {LOCK_SECONDS / 60:.0f} minutes"
-                raise BusyError(late, "see whether it hangs; wait until it has ended")
-            if not told:
-                say(f"waiting for another lab command to end, {LOCK_SECONDS / 60:.0f} minutes at most")
-                told = True
-            time.sleep(LOCK_PAUSE)
-        yield
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -13,15 +13,20 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import IO
 
 from provisioner.errors import LabError
-from provisioner.lab import controller, process
+from provisioner.lab import controller, process, turns
 
 CGROUP = Path("/sys/fs/cgroup")
 # The shell first says that the mount stands, then becomes the process that keeps the namespace.
 KEEP = ': > "$1" && exec sleep infinity'
 MOUNT_AND_KEEP = f"mount -t cgroup2 none /sys/fs/cgroup && {KEEP}"
 START_SECONDS = 10
+# Locks: for whoever makes or ends the holder, and for all who work in the namespace.
+LOCK, USERS = "holder", "holder-users"
+# What this process holds of the second for as long as it works there.
+_using: list[IO[str]] = []
 
 
 def needed(cgroup: Path = CGROUP) -> bool:
@@ -37,30 +42,43 @@ def holder() -> int | None:
 
 def prefix() -> tuple[str, ...]:
     """Return what to put before a podman call; empty where plain podman will do or no holder lives."""
-    pid = (holder() or _revived()) if needed() else None
+    if not needed():
+        return ()
+    pid = holder()
+    if pid is None:
+        with turns.alone(LOCK):
+            pid = holder() or _revived()
     return () if pid is None else ("nsenter", f"--target={pid}", "--mount", "--")
 
 
 def start_holder() -> bool:
-    """Make the namespace unless it exists; tell whether it is new."""
-    if (holder() or _revived()) is not None:
-        return False
-    if os.geteuid() != 0:
-        raise LabError(
-            "this machine has no cgroup version 2 at /sys/fs/cgroup, and only root can supply it",
-            "run the lab as root, or boot with systemd.unified_cgroup_hierarchy=1",
-        )
-    _hold(["unshare", "--mount", "--propagation=private", "sh", "-c", MOUNT_AND_KEEP])
-    return True
+    """Make the namespace unless it exists, and keep others from ending it; tell whether it is new."""
+    with turns.alone(LOCK):
+        if not _using:
+            _using.append(turns.joined(USERS))
+        if holder() is not None or _revived() is not None:
+            return False
+        if os.geteuid() != 0:
+            raise LabError(
+                "this machine has no cgroup version 2 at /sys/fs/cgroup, and only root can supply it",
+                "run the lab as root, or boot with systemd.unified_cgroup_hierarchy=1",
+            )
+        _hold(["unshare", "--mount", "--propagation=private", "sh", "-c", MOUNT_AND_KEEP])
+        return True
 
 
 def stop_holder() -> bool:
-    """End the holder; tell whether there was one."""
-    pid = holder()
-    if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-    _pid_file().unlink(missing_ok=True)
-    return pid is not None
+    """End the holder, unless another command works in the namespace; tell whether it was ended."""
+    with turns.alone(LOCK):
+        while _using:
+            _using.pop().close()
+        pid = holder()
+        if not turns.is_free(USERS):
+            return False
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+        _pid_file().unlink(missing_ok=True)
+        return pid is not None
 
 
 def _revived() -> int | None:

@@ -33,8 +33,8 @@ def create(source: str, names: list[str]) -> None:
     for name, words in chosen.items():
         at = str(words["lab_name"])
         if lab.exec_in(name, ["test", "-e", STATE], lab=at, check=False).code:
-            name_distribution(name, lab=at)
             install(name, lab=at)
+        name_distribution(name, lab=at)
 
 
 def _say(text: str) -> None:

@@ -15,12 +15,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from provisioner.errors import LabError
-from provisioner.lab import SeedFile, copy_in, exec_in
+from provisioner.lab import SeedFile, copy_in, exec_in, platforms
 from provisioner.lab.podman import connect
 from provisioner.lab.spec import DEFAULT_LAB
 from simulated_gpu import build
 
 HOST = Path(__file__).parent / "host"
+# As the images of stand-ins get them.
+HEADERS = platforms.FOLDER / "headers.sh"
 LIB = "/usr/lib/simulated-gpu"
 STATE = "/etc/simulated-gpu/state"
 UNIT = "simulated-gpu-boot.service"
@@ -151,7 +153,7 @@ def platform(host: str, lab: str) -> str:
 
 
 def _files() -> Sequence[SeedFile]:
-    found = []
+    found = [SeedFile(f"{LIB}/headers.sh", HEADERS.read_bytes(), 0o644)]
     for path in sorted(HOST.rglob("*")):
         if path.is_file():
             unit = path.suffix == ".service"

@@ -26,10 +26,10 @@ def name_distribution(host: str, *, lab: str = DEFAULT_LAB, vendor: str = "vendo
 
 def _files(found: str, url: str, key: bytes) -> Iterator[SeedFile]:
     if not found.startswith("rocky"):
-        keyring = "/usr/share/keyrings/ubuntu-stand-in.asc"
+        keyring = "/usr/share/keyrings/distribution-stand-in.asc"
         text = f"Types: deb\nURIs: {url}\nSuites: /\nSigned-By: {keyring}\n"
         yield SeedFile(keyring, key)
-        yield SeedFile("/etc/apt/sources.list.d/ubuntu-stand-in.sources", text.encode())
+        yield SeedFile("/etc/apt/sources.list.d/distribution-stand-in.sources", text.encode())
         return
     keyring = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-{found.removeprefix('rocky')}"
     sections = (

@@ -48,10 +48,9 @@ def test_the_first_failure_ends_a_build_at_once(tmp_path: Path, monkeypatch: pyt
         raise LabError("no package index")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(controller, "require_free_port", lambda *_: None)
-    monkeypatch.setattr(controller, "free_bytes", lambda _: 1024**5)
+    monkeypatch.setattr(controller, "runtime_dir", lambda: tmp_path / "run")
     monkeypatch.setattr(releases, "ensure", build)
     monkeypatch.setattr(model, "ensure", no_index)
     with ExitStack() as undo, pytest.raises(LabError, match="no package index"):
-        Bringup(podman, SPEC, Stopwatch(lambda _: None), undo).run()
+        Bringup(podman, SPEC, Stopwatch(lambda _: None), undo).ingredients()
     assert in_time == [True]

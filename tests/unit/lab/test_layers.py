@@ -48,6 +48,11 @@ def _no_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "build", lambda storage, wanted: storage.tags.append(wanted.tag))
 
 
+@pytest.fixture(autouse=True)
+def _runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provisioner.lab.controller.runtime_dir", lambda: tmp_path)
+
+
 def test_a_layer_is_one_command_beside_its_files() -> None:
     assert TOP.containerfile == (
         f"FROM {MIDDLE.tag}\n"
@@ -88,7 +93,7 @@ def test_any_change_below_or_in_a_layer_makes_another_image(change: dict[str, An
 
 def test_what_a_layer_stands_on_is_built_before_it() -> None:
     storage = Storage()
-    layers.build(storage, TOP)
+    layers.build(storage, TOP, print)
     assert storage.tags == [BASE.tag, MIDDLE.tag, TOP.tag]
     assert storage.contexts == [{"middle.sh": b"true\n"}, {"top.sh": b"true\n"}]
 
@@ -96,7 +101,7 @@ def test_what_a_layer_stands_on_is_built_before_it() -> None:
 def test_a_registrys_image_is_left_to_podman() -> None:
     storage = Storage()
     pulled = dataclasses.replace(TOP, base="registry.example.com/library/debian:13")
-    layers.build(storage, pulled)
+    layers.build(storage, pulled, print)
     assert storage.tags == [pulled.tag]
 
 
@@ -104,7 +109,7 @@ def test_hosts_that_come_up_together_build_what_they_share_once() -> None:
     wanted = [dataclasses.replace(TOP, name=f"host-{number}") for number in range(3)]
     storage = Storage(together=threading.Barrier(len(wanted)))
     with ThreadPoolExecutor(len(wanted)) as pool:
-        list(pool.map(lambda one: layers.build(storage, one), wanted))
+        list(pool.map(lambda one: layers.build(storage, one, print), wanted))
     assert storage.tags[:2] == [BASE.tag, MIDDLE.tag]
     assert sorted(storage.tags[2:]) == sorted(one.tag for one in wanted)
 
@@ -120,5 +125,5 @@ def test_a_failure_says_what_to_look_at(base: Any, hint: str, monkeypatch: pytes
     monkeypatch.setattr(Podman, "argv", lambda *_: ["false"])
     monkeypatch.setattr(Podman, "has", lambda _, __, name: name == BASE.tag)
     with pytest.raises(LabError) as failed:
-        layers.build(Podman(), dataclasses.replace(TOP, base=base))
+        layers.build(Podman(), dataclasses.replace(TOP, base=base), print)
     assert hint in str(failed.value.next_step)

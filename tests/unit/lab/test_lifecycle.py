@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import BusyError
-from provisioner.lab import controller, lifecycle, namespace
+from provisioner.lab import controller, lifecycle, namespace, turns
 from provisioner.lab.podman import Podman
 from provisioner.lab.process import Result
 
@@ -25,7 +25,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(controller, "runtime_dir", lambda: tmp_path)
     monkeypatch.setattr(lifecycle, "connect", lambda **_: Nothing())
     monkeypatch.setattr(namespace, "stop_holder", lambda: False)
-    return tmp_path / "lock"
+    return tmp_path / "hosts.lock"
 
 
 def test_a_command_waits_until_another_has_ended(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_command_waits_until_another_has_ended(lock: Path, monkeypatch: pytest
 
 
 def test_a_command_does_not_wait_for_ever(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "LOCK_SECONDS", -1)
+    monkeypatch.setattr(turns, "HOSTS_SECONDS", -1)
     with lock.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match="another lab command has been at work"):

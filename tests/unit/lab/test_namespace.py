@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import LabError
-from provisioner.lab import namespace
+from provisioner.lab import namespace, turns
 from provisioner.lab.podman import Podman, connect
 
 
@@ -44,6 +44,17 @@ def test_stopping_ends_the_holder_and_forgets_it(runtime: Path) -> None:
     assert sleeper.returncode == -15
     assert not (runtime / "holder").exists()
     assert not namespace.stop_holder()
+
+
+def test_a_holder_stays_while_another_command_works_in_its_namespace(runtime: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper, turns.joined(namespace.USERS) as other:
+        (runtime / "holder").write_text(f"{sleeper.pid} {_started(sleeper.pid)} mnt:[1]\n")
+        assert not namespace.start_holder()
+        assert not namespace.stop_holder()
+        assert namespace.holder() == sleeper.pid
+        other.close()
+        assert not namespace.start_holder()
+        assert namespace.stop_holder(), "a command's own use is no reason to keep it"
 
 
 def test_podman_enters_the_namespace_of_the_holder(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_gpu.vendor import cuda, kernels, runfiles, scripts, standins
+from simulated_gpu.vendor import cuda, kernels, kernels_apt, kernels_dnf, runfiles, scripts, standins
 from simulated_gpu.vendor.main import table
 from simulated_gpu.vendor.package import Link, Package, Text, control, own_folders, spec
 from simulated_gpu.vendor.tools import put
@@ -43,7 +43,7 @@ def test_files_are_written_as_they_are_described(tmp_path: Path) -> None:
 
 def test_a_kernel_of_ubuntu_builds_its_initramfs_and_runs_dkms() -> None:
     row = table("kernels")["ubuntu"]["ubuntu2404"]
-    found = {package.name: package for package in kernels.ubuntu(row, BUILT) if package.depends}
+    found = {package.name: package for package in kernels_apt.ubuntu(row, BUILT) if package.depends}
     image = found["linux-image-6.8.0-90-generic"]
     assert "run-parts" in image.scripts["postinst"]
     assert "/etc/kernel/postinst.d" in image.scripts["postinst"]
@@ -52,13 +52,23 @@ def test_a_kernel_of_ubuntu_builds_its_initramfs_and_runs_dkms() -> None:
     assert "linux-image-generic (= 6.8.0.94.96)" in found["linux-generic"].depends
 
 
+def test_a_kernel_of_debian_has_its_modules_in_the_image_and_is_followed_by_name() -> None:
+    row = table("kernels")["debian"]["debian13"]
+    found = {package.name: package for package in kernels_apt.debian(row, BUILT)}
+    image = found["linux-image-6.12.48+deb13-amd64"]
+    assert "/usr/lib/modules/6.12.48+deb13-amd64/kernel/drivers/gpu/drm/nouveau/nouveau.ko" in image.files
+    assert image.full_version == "6.12.48-1"
+    assert found["linux-image-amd64"].depends == ("linux-image-6.12.57+deb13-amd64",)
+    assert found["linux-headers-amd64"].depends == ("linux-headers-6.12.57+deb13-amd64",)
+
+
 @pytest.mark.parametrize(
     ("name", "where", "parts"),
     [("rocky8", "BaseOS", set()), ("rocky9", "AppStream", {"kernel-devel-matched", "kernel-modules-core"})],
 )
 def test_a_kernel_of_rocky_lies_where_rocky_has_it(name: str, where: str, parts: set[str]) -> None:
     row = table("kernels")["rocky"][name]
-    found = kernels.rocky(row, row["kernels"][0], BUILT)
+    found = kernels_dnf.rocky(row, row["kernels"][0], BUILT)
     names = {package.name for package in found[where]}
     assert "kernel-devel" in names
     every = {package.name for packages in found.values() for package in packages}
@@ -67,12 +77,12 @@ def test_a_kernel_of_rocky_lies_where_rocky_has_it(name: str, where: str, parts:
 
 def test_every_kernel_has_a_name_of_its_own() -> None:
     names = kernels.names(table("kernels"))
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 19
 
 
 def test_signed_modules_are_of_the_server_branch() -> None:
     row: Any = table("kernels")["ubuntu"]["ubuntu2404"]
-    found = {package.name: package for package in kernels.prebuilt(row, "580.178.04", BUILT)}
+    found = {package.name: package for package in kernels_apt.prebuilt(row, "580.178.04", BUILT)}
     package = found["linux-modules-nvidia-580-server-open-6.8.0-94-generic"]
     assert "nvidia-kernel-common-580-server (>= 580.178.04)" in package.depends
     assert found["linux-modules-nvidia-580-server-open-generic"].depends == (package.name,)

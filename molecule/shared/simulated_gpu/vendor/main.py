@@ -14,7 +14,18 @@ from typing import Any
 
 import yaml
 
-from simulated_gpu.vendor import compiled, cuda, drivers, index, kernels, runfiles, standins, toolkit
+from simulated_gpu.vendor import (
+    compiled,
+    cuda,
+    drivers,
+    index,
+    kernels,
+    kernels_apt,
+    kernels_dnf,
+    runfiles,
+    standins,
+    toolkit,
+)
 from simulated_gpu.vendor.package import Package
 from simulated_gpu.vendor.parts import Build
 from simulated_gpu.vendor.tools import build_debs, build_rpms, call
@@ -76,13 +87,13 @@ def compile_all(making: Making) -> None:
 
 
 def nvidia_apt(making: Making) -> None:
-    """Write NVIDIA's repositories for apt; those for Ubuntu hold the same files."""
+    """Write NVIDIA's repositories for apt; those for one distribution hold the same files."""
     rows, toolkits = table("drivers"), table("cuda")
     folders = {"ubuntu": making.work / "pool-ubuntu", "debian": making.work / "pool-debian"}
     for name, lay_out in (("ubuntu", drivers.ubuntu), ("debian", drivers.debian)):
         found = [one for version in rows["versions"] for one in lay_out(rows, version, making.build())]
         build_debs([*found, *_toolkits(toolkits, redhat=False)], making.work, folders[name])
-    for platform in ("ubuntu2204", "ubuntu2404", "ubuntu2604", "debian13"):
+    for platform in (*table("kernels")["ubuntu"], *table("kernels")["debian"]):
         folder = making.out / "nvidia" / platform / "x86_64"
         folder.mkdir(parents=True)
         for file in folders[platform[:6]].iterdir():
@@ -127,14 +138,25 @@ def ubuntu(making: Making, name: str) -> None:
     """Write what a release of Ubuntu itself has: kernels, signed modules, the server branch."""
     rows, row = table("drivers"), table("kernels")["ubuntu"][name]
     found = [
-        *kernels.ubuntu(row, making.compiled),
-        *kernels.prebuilt(row, rows["server"], making.compiled),
-        kernels.ubuntu_support(making.out),
+        *kernels_apt.ubuntu(row, making.compiled),
+        *kernels_apt.prebuilt(row, rows["server"], making.compiled),
+        kernels_apt.support(making.out, ubuntu=True),
         *drivers.server(rows, row["release"], making.build()),
     ]
+    _distribution(making, name, found, "simulated Ubuntu")
+
+
+def debian(making: Making, name: str) -> None:
+    """Write the kernels of a release of Debian; its hosts have all else from the real archive."""
+    row = table("kernels")["debian"][name]
+    found = [*kernels_apt.debian(row, making.compiled), kernels_apt.support(making.out, ubuntu=False)]
+    _distribution(making, name, found, "simulated Debian")
+
+
+def _distribution(making: Making, name: str, found: list[Package], label: str) -> None:
     folder = making.out / "distribution" / name
     build_debs(found, making.work, folder)
-    index.index_apt(folder, making.keys["distribution"], "simulated Ubuntu")
+    index.index_apt(folder, making.keys["distribution"], label)
     (folder / "distribution.pub").write_text(index.public_key(making.keys["distribution"]))
 
 
@@ -145,16 +167,16 @@ def rocky(making: Making, major: int) -> None:
     packages: dict[str, list[Package]] = {
         name: standins.rocky(rows, major) for name, rows in table("rocky").items()
     }
-    packages["BaseOS"].append(kernels.rocky_support(making.out))
+    packages["BaseOS"].append(kernels_dnf.support(making.out))
     version = call(["dpkg-query", "--show", "--showformat=${Version}", "dkms"]).partition("-")[0]
     files = call(["dpkg", "--listfiles", "dkms"]).splitlines()
     packages["epel"].append(standins.dkms(files, version, major))
     for name, found in packages.items():
         build_rpms(f"rocky{major}-{name}", found, making.work, root / name, key)
     for kernel in row["kernels"]:
-        for name, found in kernels.rocky(row, kernel, making.compiled).items():
+        for name, found in kernels_dnf.rocky(row, kernel, making.compiled).items():
             build_rpms(f"kernel-{kernel}-{name}", found, making.work, root / name, key)
-    for name, found in kernels.rocky(row, row["vault"], making.compiled).items():
+    for name, found in kernels_dnf.rocky(row, row["vault"], making.compiled).items():
         build_rpms(f"kernel-{row['vault']}-{name}", found, making.work, root / "vault", key)
     for name in (*packages, "vault"):
         index.index_dnf(root / name)
@@ -197,6 +219,7 @@ def main() -> None:
         steps += [lambda major=major: nvidia_dnf(making, major) for major in MAJORS]  # type: ignore[misc]
         steps += [lambda major=major: rocky(making, major) for major in MAJORS]  # type: ignore[misc]
         steps += [lambda name=name: ubuntu(making, name) for name in table("kernels")["ubuntu"]]  # type: ignore[misc]
+        steps += [lambda name=name: debian(making, name) for name in table("kernels")["debian"]]  # type: ignore[misc]
         steps.append(lambda: all_runfiles(making))
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(step) for step in steps]:
