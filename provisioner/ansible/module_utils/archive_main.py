@@ -3,47 +3,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from ansible.module_utils import archive_fetch
+from ansible.module_utils.job_program import Program
 
-from ansible.module_utils import (
-    archive_download,
-    archive_fetch,
-    archive_place,
-    archive_source,
-    archive_stream,
-    archive_unpack,
-    host_paths,
-    job_fault,
-    job_patience,
-    job_program,
-    job_progress,
-    json_files,
-)
-
-PARTS = (
-    archive_download,
-    archive_fetch,
-    archive_place,
-    archive_source,
-    archive_stream,
-    archive_unpack,
-    host_paths,
-    job_fault,
-    job_patience,
-    job_program,
-    job_progress,
-    json_files,
-)
-JOBS = {"fetch": archive_fetch.fetch}
-
-
-def install(folder: Path) -> Path:
-    """Write the program below a folder, unless this very one is there, and return its path."""
-    content = job_program.pack(sys.modules[__name__], PARTS)
-    return Path(job_program.install(folder, "release-archive", content))
-
-
-def main(arguments: list[str]) -> int:
-    """Run what the command line asks for."""
-    return int(job_program.run(JOBS, arguments))
+PROGRAM = Program("release-archive", __name__, {"fetch": archive_fetch.fetch})
+install, main = PROGRAM.install, PROGRAM.main

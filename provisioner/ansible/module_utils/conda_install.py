@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 from ansible.module_utils.archive_download import Download, say
 from ansible.module_utils.archive_source import Source, Words
 from ansible.module_utils.conda_place import CONDARC, MARKER, UNFINISHED, Wanted, doubt, prefix_doubt, remove
-from ansible.module_utils.conda_program import conda_fault, run, settled
+from ansible.module_utils.conda_program import conda_fault, settled
 from ansible.module_utils.host_paths import existing_parent, free_bytes, sync
+from ansible.module_utils.job_command import run
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.json_files import write_json

@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the installer and conda itself, keep their last words, and say what a failure means."""
+"""Say what a failure of conda means, and whose its files are."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-import subprocess
-import sys
-from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.conda_place import CONDARC, Wanted
+from ansible.module_utils.job_command import Done
 from ansible.module_utils.job_fault import JobFault
 
-TAIL = 20
-# What stands between an address's :// and its @ is a password, and so is a token in its path.
-SECRET = re.compile(r"(?<=://)[^/\s@]+@|(?<=/t/)[^/\s]+")
 CAUSES = {
     r"PackagesNotFound|ResolvePackageNotFound|UnsatisfiableError|nothing provides|does not exist": (
         "a package of exactly that version is not in the channels for this architecture: check "
@@ -35,30 +28,6 @@ CAUSES = {
     ),
     r"No space left|NoSpaceLeft": "free space, then apply again",
 }
-
-
-@dataclass(frozen=True)
-class Done:
-    """Hold how a program ended and the last lines that it said."""
-
-    code: int
-    tail: str
-
-
-def run(argv: list[str], environment: dict[str, str], folder: Path) -> Done:
-    """Run a program to its end; what it says goes to the journal as well, without passwords."""
-    lines: deque[str] = deque(maxlen=TAIL)
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": str(folder)}
-    try:
-        process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, **options)
-    except OSError as error:
-        return Done(127, f"{argv[0]} cannot be run: {error.strerror}")
-    with process:
-        for raw in process.stdout or ():
-            line = SECRET.sub("…", raw.decode("utf-8", "replace").rstrip())
-            lines.append(line[-400:])
-            sys.stderr.write(line + "\n")
-    return Done(process.returncode, "\n".join(lines).strip())
 
 
 def conda_fault(wanted: Wanted, done: Done) -> JobFault:

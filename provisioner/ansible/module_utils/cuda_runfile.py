@@ -11,10 +11,10 @@ from typing import Any
 
 from ansible.module_utils.archive_download import Download, say
 from ansible.module_utils.archive_source import Source, Words
-from ansible.module_utils.conda_program import Done, run
 from ansible.module_utils.cuda_place import MARKER, Layout, marker, nvcc, runfile_doubt
 from ansible.module_utils.cuda_versions import RUNFILE, Toolkit
 from ansible.module_utils.host_paths import existing_parent, free_bytes
+from ansible.module_utils.job_command import Done, run
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.json_files import write_json

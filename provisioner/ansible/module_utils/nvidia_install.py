@@ -17,11 +17,13 @@ from ansible.module_utils import nvidia_record as record
 from ansible.module_utils import nvidia_reload as reload
 from ansible.module_utils import nvidia_runfile as runfile
 from ansible.module_utils import nvidia_steps as steps
+from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.json_files import read_json, write_json
+from ansible.module_utils.nvidia_decision import ACTIVATE
 from ansible.module_utils.nvidia_installed import listed
-from ansible.module_utils.nvidia_managers import choose_version, driver_manager, wait_for_lock
+from ansible.module_utils.nvidia_managers import AptDriver, choose_version, driver_manager, wait_for_lock
 from ansible.module_utils.nvidia_packages import (
     NVIDIA,
     RUNFILE,
@@ -31,12 +33,10 @@ from ansible.module_utils.nvidia_packages import (
     is_family,
     packages,
 )
-from ansible.module_utils.nvidia_process import note
 from ansible.module_utils.nvidia_rollback import Rollback
 from ansible.module_utils.nvidia_services import Services
 
 BROUGHT = Path("/var/lib/provision/packages.json")
-ACTIVATE = "activate"
 
 
 class Install:
@@ -227,16 +227,13 @@ class Install:
 
     def _drop_other_kind(self) -> None:
         """Remove packages of another branch or of the other kind of modules, whose names stand in the way."""
+        if not isinstance(self.manager, AptDriver):
+            return
         wanted = {spec.split("=")[0] for spec in self.specs}
-        suffixed = [
-            name
-            for name in self.before
-            if "=" in "".join(self.specs)
-            and name not in wanted
-            and ("dkms" in name or "kernel-source" in name)
-        ]
-        if suffixed:
-            self.manager.remove(suffixed)
+        built = [name for name in self.before if "dkms" in name or "kernel-source" in name]
+        rivals = [name for name in built if name not in wanted]
+        if rivals:
+            self.manager.remove(rivals)
 
     def _kernels(self) -> list[str]:
         """Return the kernels that must have the module: the one that boots next, and this one if it can."""

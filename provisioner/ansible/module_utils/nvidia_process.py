@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-from collections import deque
 
+from ansible.module_utils import job_command
+from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
 
-TAIL = 25
 READ_ON = "read 'journalctl -u provision-job-driver' on the host, then apply again"
 ROTATED = (
     "the repository is signed with another key than the pinned one: see whether NVIDIA has announced a new "
@@ -48,32 +46,11 @@ def run(argv: list[str], what: str, *, environment: dict[str, str] | None = None
 
 def attempt(argv: list[str], *, environment: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a program to its end, and return its exit status and the end of what it said."""
-    lines: deque[str] = deque(maxlen=TAIL)
-    sys.stderr.write(f"+ {' '.join(argv)}\n")
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        return 127, f"{argv[0]} cannot be run: {error.strerror}"
-    with process:
-        for line in process.stdout or ():
-            lines.append(line.rstrip()[-400:])
-            sys.stderr.write(line)
-    return process.returncode, "\n".join(lines).strip()
+    note(f"+ {' '.join(argv)}")
+    done = job_command.run(argv, {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})})
+    return done.code, done.tail
 
 
 def advice(said: str) -> str:
     """Return what to do about a failure, by what the program said."""
     return next((step for pattern, step in CAUSES if re.search(pattern, said)), READ_ON)
-
-
-def note(text: str) -> None:
-    """Write a line to the unit's journal."""
-    sys.stderr.write(f"{text}\n")

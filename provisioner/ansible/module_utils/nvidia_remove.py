@@ -12,11 +12,12 @@ from ansible.module_utils import nvidia_reload as reload
 from ansible.module_utils import nvidia_runfile as runfile
 from ansible.module_utils import nvidia_steps as steps
 from ansible.module_utils.host_kinds import write_file
+from ansible.module_utils.job_command import note
 from ansible.module_utils.job_progress import Progress
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_managers import driver_manager, wait_for_lock
 from ansible.module_utils.nvidia_packages import RUNFILE, is_family
-from ansible.module_utils.nvidia_process import note, run
+from ansible.module_utils.nvidia_process import run
 from ansible.module_utils.nvidia_record import RECORD
 from ansible.module_utils.nvidia_services import Services
 

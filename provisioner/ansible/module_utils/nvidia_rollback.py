@@ -7,11 +7,11 @@ from typing import Any
 
 from ansible.module_utils import nvidia_kernel as kernels
 from ansible.module_utils import nvidia_runfile as runfile
+from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_managers import STREAM, AptDriver, DnfDriver
 from ansible.module_utils.nvidia_packages import RUNFILE, is_family
-from ansible.module_utils.nvidia_process import note
 
 
 class Rollback:

@@ -10,9 +10,10 @@ from typing import Any
 
 from ansible.module_utils import nvidia_kernel as kernels
 from ansible.module_utils.host_kinds import write_file
+from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_managers import AptDriver, DnfDriver, present
-from ansible.module_utils.nvidia_process import attempt, note, run
+from ansible.module_utils.nvidia_process import attempt, run
 
 BLACKLIST = "/etc/modprobe.d/provision-nvidia.conf"
 DRACUT = "/etc/dracut.conf.d/provision-nvidia.conf"

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that outlive the connection hold all that they need, and nothing of Ansible."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import job_program
+
+PROGRAMS = sorted(path.stem for path in Path(job_program.__file__).parent.glob("*_main.py") if path.is_file())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_runs_where_nothing_is_installed(name: str, tmp_path: Path) -> None:
+    module = importlib.import_module(f"ansible.module_utils.{name}")
+    program = module.install(tmp_path)
+    assert module.install(tmp_path) == program
+    argv = [sys.executable, "-I", "-S", program, "no-such-job", "/dev/null"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "KeyError: 'no-such-job'" in done.stderr or "JSONDecodeError" in done.stderr
+
+
+def test_a_program_is_named_by_its_content_and_needs_no_list_of_its_parts() -> None:
+    names = {name.rpartition(".")[2] for name in job_program.sources("ansible.module_utils.nvidia_main")}
+    assert {"nvidia_main", "nvidia_install", "job_command", "job_fault"} <= names
+    assert "basic" not in names
