@@ -203,11 +203,14 @@ class Remote:
 
 def _hang_up(connection: Connection) -> None:
     transport = connection.client.get_transport()
-    connection.close()
-    connection.client.close()
     proxy = transport.sock if transport is not None else None
     if isinstance(proxy, paramiko.ProxyCommand):
-        # The library sends it a signal and forgets it; its pipes and its exit are ours to collect.
+        # The library signals a bare process id, which may have gone; the process knows of its own end.
+        vars(proxy)["close"] = proxy.process.kill
+    connection.close()
+    connection.client.close()
+    if isinstance(proxy, paramiko.ProxyCommand):
+        # The library forgets it; its pipes and its exit are ours to collect.
         proxy.process.kill()
         transport.join(_REAP_SECONDS)
         with proxy.process:

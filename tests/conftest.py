@@ -21,6 +21,7 @@ ansible.module_utils.__path__.append(str(CHECKOUT / "provisioner/ansible/module_
 FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs lab hosts, and let one process have all tests that share a lab or a file's fixtures."""
     for item in items:

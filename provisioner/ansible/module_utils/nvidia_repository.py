@@ -19,6 +19,12 @@ APT_SOURCES, APT_KEYS = "etc/apt/sources.list.d", "usr/share/keyrings"
 APT_PINS = "etc/apt/preferences.d"
 DNF_SOURCES, DNF_KEYS = "etc/yum.repos.d", "etc/pki/rpm-gpg"
 DISABLED = "provision-disabled"
+LOGIN = re.compile(r"://([^/@]+)@")
+NEXT_LOGIN = {
+    "apt": "take them out, and put them on the host into a file in /etc/apt/auth.conf.d for root alone",
+    "dnf": "take them out, and let the mirror know the host by its address or by a client certificate: dnf "
+    "has no other place for a password",
+}
 NEXT_ROTATED = (
     "see whether its owner has announced a new key; then give its fingerprint in {word}, after comparing it "
     "with what the owner publishes"
@@ -74,6 +80,17 @@ class Repository:
         if self.is_apt:
             return {self.source: _sources(self), self.preferences: self.pins}
         return {self.source: _repo(self)}
+
+
+def refuse_login(repository: Repository) -> None:
+    """Refuse an address with a password: the file that it would stand in is readable for everybody."""
+    if LOGIN.search(repository.url):
+        host = LOGIN.sub("://", repository.url)
+        raise RepositoryFault(
+            f"the address of the repository at {host} holds user and password, and everybody on the host may "
+            f"read {repository.source}",
+            NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
+        )
 
 
 def _key_path(repository: Repository) -> str:

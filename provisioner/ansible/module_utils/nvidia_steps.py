@@ -28,6 +28,7 @@ DRACUT_TEXT = '# Written by provision.\nomit_drivers+=" nouveau "\n'
 # What an initramfs takes beside the old one, in parts of its size, and what a driver takes where.
 SPARE = 1.2
 ROOT_BYTES = 2500 * 1024**2
+ARCHIVES = {"debian": "name a source of packages", "redhat": "set nvidia_driver_vault to an archive"}
 COMPILERS = {
     "debian": ("dkms", "gcc", "g++", "make"),
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
@@ -85,10 +86,17 @@ def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> Non
         raise JobFault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
-            "bring the kernel up to date and reboot (`apt-get install --only-upgrade linux-generic`, or `dnf "
-            "--disableplugin=versionlock upgrade kernel`), or set nvidia_driver_vault to an archive that has "
-            "them; then apply again",
+            f"bring the kernel up to date and reboot (`{_upgrade(spec['system'])}`), or "
+            f"{ARCHIVES[spec['system']['family']]} that has them; then apply again",
         )
+
+
+def _upgrade(system: dict[str, Any]) -> str:
+    """Return the command that brings the distribution's newest kernel."""
+    if system["family"] == "redhat":
+        return f"dnf {UNLOCKED} upgrade kernel"
+    debian = f"linux-image-{'arm64' if system['arch'] == 'aarch64' else 'amd64'}"
+    return f"apt-get install --only-upgrade {debian if system['id'] == 'debian' else 'linux-generic'}"
 
 
 def kernel_devel(kernel: str) -> str:

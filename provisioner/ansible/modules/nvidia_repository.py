@@ -52,6 +52,7 @@ from ansible.module_utils.nvidia_repository import (
     key_for,
     key_is_right,
     out_of_sight,
+    refuse_login,
     rivals,
 )
 
@@ -82,6 +83,7 @@ class Change:
 
 def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
     """Make the host know the repository, and return the source files that were moved out of sight."""
+    refuse_login(repository)
     others = rivals(repository)
     # A file of many sources is nobody's to move away.
     if others and not (replace and all(path.parent == repository.source.parent for path in others)):

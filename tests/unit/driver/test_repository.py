@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def test_a_key_may_be_pinned_by_the_hash_of_its_file(root: Path) -> None:
     add(
         repository(root, fingerprints=(digest.lower(),), key_text=with_head), Change(dry=False), replace=False
     )
+
+
+def test_a_password_never_gets_into_a_file_that_everybody_may_read(root: Path) -> None:
+    known = replace(repository(root), url="https://me:secret@mirror.example/ubuntu2404")
+    with pytest.raises(
+        RepositoryFault, match=r"https://mirror\.example/ubuntu2404 holds user and"
+    ) as refused:
+        add(known, Change(dry=False), replace=False)
+    assert "secret" not in f"{refused.value} {refused.value.next}"
+    assert not known.source.exists()
 
 
 def test_another_source_of_the_same_repository_is_refused_or_moved(root: Path) -> None:
