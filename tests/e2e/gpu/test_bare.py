@@ -118,7 +118,7 @@ def test_a_lock_that_somebody_holds(bare: Boxes, host: str) -> None:
     assert "has held the package manager's lock for 3 s" in failure["message"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_a_full_boot_partition(bare: Boxes, host: str) -> None:
     bare.sh(
         host,

@@ -22,6 +22,20 @@ WantedBy=multi-user.target
 [X-Provision]
 Engine=vllm
 """
+# What somebody else does to the driver, or a timer at night.
+INSTALL = {
+    UBUNTU: "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --allow-change-held-packages install",
+    ROCKY: "dnf -y -q --disableplugin=versionlock install",
+}
+EXACTLY = {UBUNTU: "={}-1ubuntu1", ROCKY: "-{}"}
+UPGRADES = {
+    UBUNTU: f"rm /etc/apt/preferences.d/provision-nvidia-driver; {INSTALL[UBUNTU]} "
+    "$(dpkg-query -W -f '${Package} ${Version}\\n' '*nvidia*' | awk '/580\\.159/ { print $1 }')",
+    ROCKY: "dnf -y -q --disableplugin=versionlock upgrade '*nvidia*'",
+}
+FABRICS = {UBUNTU: "dpkg-query -W nvidia-fabricmanager", ROCKY: "rpm -q nvidia-fabricmanager"}
+# What the modules are called in DKMS.
+MODULES = {UBUNTU: "nvidia", ROCKY: "nvidia-open"}
 
 
 @pytest.fixture
@@ -115,14 +129,9 @@ def test_a_process_that_holds_the_gpu_is_named_where_no_reboot_may_follow(held: 
     assert (held.loaded(host), held.packages(host)) == (NEW, before)
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_an_unattended_upgrade_is_seen_and_taken_back(driven: Boxes, host: str) -> None:
-    driven.sh(
-        host,
-        "rm /etc/apt/preferences.d/provision-nvidia-driver; DEBIAN_FRONTEND=noninteractive "
-        "apt-get -y -qq --allow-change-held-packages install "
-        "$(dpkg-query -W -f '${Package} ${Version}\\n' '*nvidia*' | awk '/580\\.159/ { print $1 }')",
-    )
+    driven.sh(host, UPGRADES[host])
     rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
     assert rungs["driver"]["status"] == "failed"
     assert f"the loaded NVIDIA kernel module is {NEW} and its library {NEWEST}" in rungs["driver"]["evidence"]
@@ -131,13 +140,13 @@ def test_an_unattended_upgrade_is_seen_and_taken_back(driven: Boxes, host: str) 
     assert driven.loaded(host) == NEW
 
 
-@pytest.mark.parametrize("host", [ROCKY])
+@BOTH
 def test_a_fabric_manager_of_another_version_is_brought_to_the_drivers(driven: Boxes, host: str) -> None:
-    listed = "rpm -q nvidia-fabricmanager"
+    listed = FABRICS[host]
     with driven.broken(host, nvswitches=4):
         driven.apply(host)
         assert NEW in driven.sh(host, listed)
-        driven.sh(host, f"dnf -y -q --disableplugin=versionlock install nvidia-fabricmanager-{NEWEST}")
+        driven.sh(host, f"{INSTALL[host]} nvidia-fabricmanager{EXACTLY[host].format(NEWEST)}")
         assert NEWEST in driven.sh(host, listed)
         driven.apply(host)
         assert NEW in driven.sh(host, listed)
@@ -145,7 +154,7 @@ def test_a_fabric_manager_of_another_version_is_brought_to_the_drivers(driven: B
         assert driven.apply(host).report["changed"] == 0
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_a_gpu_that_the_driver_does_not_offer(driven: Boxes, host: str) -> None:
     with driven.broken(host, gpus=2, missing=1):
         rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
@@ -153,25 +162,25 @@ def test_a_gpu_that_the_driver_does_not_offer(driven: Boxes, host: str) -> None:
     assert "1 of the 2 on the PCI bus" in rungs["gpus"]["evidence"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_an_xid_since_boot(driven: Boxes, host: str) -> None:
     with driven.broken(host, xid=79):
         rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
     assert "Xid 79" in rungs["gpus"]["evidence"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_a_driver_that_hangs_is_a_finding_and_holds_nothing(driven: Boxes, host: str) -> None:
     with driven.broken(host, boot=False, hang=1):
         failure = driven.refused(host, host_base_driver_timeout=3)
     assert failure["message"].startswith("the NVIDIA driver hangs: NVML did not answer within")
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@BOTH
 def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) -> None:
     release = driven.simulation.install_kernel(host, "newest", lab=LAB)
     # Where its headers are there, DKMS has built the module at once.
-    driven.sh(host, f"dkms uninstall nvidia/{NEW} -k {release} 2> /dev/null || true")
+    driven.sh(host, f"dkms uninstall {MODULES[host]}/{NEW} -k {release} 2> /dev/null || true")
     assert driven.sh(host, f"modinfo -k {release} -F version nvidia 2> /dev/null || true") == ""
     rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
     assert f"kernel {release}, which boots next, has no module" in rungs["driver"]["evidence"]
@@ -184,7 +193,7 @@ def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) 
     assert driven.apply(host).report["changed"] == 0
 
 
-@pytest.mark.parametrize("host", [ROCKY])
+@BOTH
 def test_a_reboot_that_did_not_happen(held: Boxes, host: str) -> None:
     with held.broken(host, boot=False, reboot="ignored"):
         failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=15)
@@ -203,7 +212,7 @@ def test_a_reboot_that_ends_a_process_which_held_the_gpu(held: Boxes, host: str)
     assert held.loaded(host) == NEXT
 
 
-@pytest.mark.parametrize("host", [ROCKY])
+@BOTH
 def test_a_host_that_never_comes_back(held: Boxes, host: str) -> None:
     held.state(host, reboot="never")
     failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=20)
