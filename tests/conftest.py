@@ -9,7 +9,7 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
-pytest_plugins = ["tests.distribution"]
+pytest_plugins = ["tests.distribution", "tests.sharing"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"
@@ -21,16 +21,10 @@ ansible.module_utils.__path__.append(str(CHECKOUT / "provisioner/ansible/module_
 FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs lab hosts, and let one process have all tests that share a lab or a file's fixtures."""
     for item in items:
-        shared = item.path
         if item.path.is_relative_to(E2E):
             item.add_marker(pytest.mark.e2e)
-            shared = item.path.parent
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(CHECKOUT))))
 
 
 @pytest.fixture(scope="session")

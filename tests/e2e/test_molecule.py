@@ -19,13 +19,11 @@ TESTED_ELSEWHERE = ("ollama", "vllm")
 PLATFORMS = "ubuntu2404,rocky9,rocky10"
 
 
-@pytest.mark.xdist_group("molecule/engine")
 @pytest.mark.parametrize("engine", sorted(set(engines.load()) - set(TESTED_ELSEWHERE)))
 def test_the_engine_scenario_passes_from_create_to_destroy(checkout: Path, engine: str) -> None:
     play(checkout, "engine", ENGINE=engine)
 
 
-@pytest.mark.xdist_group("molecule/gpu")
 def test_the_whole_site_passes_on_hosts_with_simulated_gpus(checkout: Path) -> None:
     play(checkout, "gpu", PLATFORMS=PLATFORMS)
 
