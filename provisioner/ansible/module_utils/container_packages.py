@@ -20,6 +20,8 @@ TOOLKIT = (
     "libnvidia-container-tools",
     "libnvidia-container1",
 )
+# Docker's packages of its own; the distribution's would drive them out.
+DOCKER_CE = "docker-ce"
 LOCKS = Path("/etc/dnf/plugins/versionlock.list")
 # The unit and the record of os_packages: one transaction at a time, and what came along is found by it.
 UNIT = "provision-job-packages"
@@ -52,6 +54,11 @@ def versions(*names: str) -> dict[str, str]:
         argv = ("rpm", "-q", "--qf", "ii |%{NAME}|%{VERSION}-%{RELEASE}\\n", *names)
     # Both fail when one of the packages is not there, and name the others nevertheless.
     return parse_versions(call(*argv, seconds=QUERY_SECONDS, fault=ContainerFault).stdout)
+
+
+def serving(engine: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the packages of the engine that is to serve: Docker's own, where they are there, are as good."""
+    return (DOCKER_CE,) if engine[:1] == ("docker.io",) and versions(DOCKER_CE) else engine
 
 
 def parse_versions(listed: str) -> dict[str, str]:

@@ -14,10 +14,16 @@ from ansible.module_utils.nvidia_packages import DISTRIBUTION, NVIDIA, System
 
 AUTO, NEVER = "auto", "never"
 KEEP, INSTALL, CHANGE, MOVE, REPAIR, ACTIVATE = "keep", "install", "change", "move", "repair", "activate"
+# The second makes what DKMS would make: its own command for that is in its newer versions alone.
+MAKE_KEY = {
+    True: "`update-secureboot-policy --new-key`",
+    False: "`mkdir -p /var/lib/dkms && openssl req -new -x509 -newkey rsa:2048 -nodes -days 36500 -subj "
+    "'/CN=DKMS module signing key' -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub`",
+}
 SIGN = (
-    "have DKMS sign the modules with a key that the firmware knows: run `dkms generate_mok` (Ubuntu: "
-    "`update-secureboot-policy --new-key`), then `mokutil --import {key}`, reboot, choose 'Enroll MOK' on "
-    "the console, and apply again; or switch Secure Boot off in the firmware"
+    "have DKMS sign the modules with a key that the firmware knows: run {make}, then `mokutil --import "
+    "{key}`, reboot, choose 'Enroll MOK' on the console, and apply again; or switch Secure Boot off in the "
+    "firmware"
 )
 PREBUILT = "; or set nvidia_driver_source: distribution, whose modules are signed already"
 
@@ -172,10 +178,12 @@ def _unsigned(target: Target, seen: Seen) -> tuple[str, str] | None:
     ubuntu = seen.system.id == "ubuntu"
     if target.source == DISTRIBUTION and ubuntu:
         return None
-    if seen.ready and seen.ready.signer and seen.loaded == seen.ready.version:
+    # Whoever signed what is loaded signs the next of this source as well; another source has another key.
+    same = seen.installed.origin == target.source
+    if same and seen.ready and seen.ready.signer and seen.loaded == seen.ready.version:
         return None
     key = "/var/lib/shim-signed/mok/MOK.der" if ubuntu else "/var/lib/dkms/mok.pub"
-    step = SIGN.format(key=key) + (PREBUILT if ubuntu else "")
+    step = SIGN.format(key=key, make=MAKE_KEY[ubuntu]) + (PREBUILT if ubuntu else "")
     return "Secure Boot is on, and the firmware knows no key to sign the driver's kernel modules with", step
 
 

@@ -56,10 +56,11 @@ def held() -> set[str]:
 
 def hold() -> None:
     """Hold what is installed of the driver and of the kernel, in place of what we held before."""
-    ours = wanted(listed())
-    foreign = held() - set(read_json(LEDGER, []))
-    # On disk first: a run that is cut off must know what it may take back.
-    write_json(LEDGER, sorted(set(ours) - foreign), 0o644)
+    before = read_json(LEDGER, [])
+    foreign = held() - set(before)
+    ours = sorted(set(wanted(listed())) - foreign)
+    # On disk first, with what is still to be let go: a run that is cut off must know what it may take back.
+    write_json(LEDGER, sorted({*before, *ours}), 0o644)
     if shutil.which("apt-get"):
         stale = sorted(held() - foreign - set(ours))
         if stale:
@@ -67,8 +68,9 @@ def hold() -> None:
         if ours:
             run(["apt-mark", "hold", *ours], "holding the driver and the kernel")
         write_file(UNATTENDED, unattended())
-        return
-    _write(sorted(set(ours) - foreign))
+    else:
+        _write(before, ours)
+    write_json(LEDGER, ours, 0o644)
 
 
 def release() -> None:
@@ -80,7 +82,7 @@ def release() -> None:
             run(["apt-mark", "unhold", *mine], "letting go of the driver and the kernel")
         write_file(UNATTENDED, None)
     else:
-        _write([])
+        _write(ours, [])
     LEDGER.unlink(missing_ok=True)
 
 
@@ -104,10 +106,11 @@ def hold_kernel() -> None:
     if shutil.which("apt-get"):
         return
     packages = {name: version for name, version in listed().items() if not is_family(name)}
-    foreign = set(_lines()) - set(read_json(LEDGER, []))
-    ours = sorted(set(wanted(packages)) - foreign)
+    before = read_json(LEDGER, [])
+    ours = sorted(set(wanted(packages)) - (set(_lines()) - set(before)))
+    write_json(LEDGER, sorted({*before, *ours}), 0o644)
+    _write(before, ours)
     write_json(LEDGER, ours, 0o644)
-    _write(ours)
 
 
 def unattended() -> str:
@@ -125,10 +128,11 @@ def _lines() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _write(ours: list[str]) -> None:
-    """Replace our part of the file of locks, which ends it, and leave the rest as it is."""
+def _write(before: list[str], ours: list[str]) -> None:
+    """Replace our lines in the file of locks and leave the rest, which others add to and rewrite."""
     text = VERSIONLOCK.read_text(encoding="utf-8") if VERSIONLOCK.exists() else ""
-    rest = text.partition(MARK)[0]
-    part = "".join(f"{line}\n" for line in [MARK, *ours]) if ours else ""
-    if rest + part != text:
-        write_file(str(VERSIONLOCK), rest + part)
+    gone = {MARK, *before}
+    kept = [line for line in text.splitlines() if line.strip() not in gone]
+    lines = "".join(f"{line}\n" for line in [*kept, *([MARK, *ours] if ours else [])])
+    if lines != text:
+        write_file(str(VERSIONLOCK), lines)

@@ -82,7 +82,10 @@ class Install:
             self._change(version, rollback)
         except BaseException:
             rollback.streams()
-            self._settle(self.spec["installed_version"])
+            if before:
+                self._settle(self.spec["installed_version"])
+            else:
+                rollback.settle()
             if before:
                 write_json(record.RECORD, before, 0o644)
             else:
@@ -211,8 +214,6 @@ class Install:
         if self.spec["action"] == "move":
             self._remove_old()
         if self.installer:
-            if self.spec["installed_version"] and self.spec["action"] != "move":
-                runfile.uninstall()
             runfile.install(self.installer, self.spec)
         else:
             self._drop_other_kind()
@@ -291,6 +292,6 @@ class Install:
 
 def install(spec: dict[str, Any]) -> None:
     """Do the job, and write its outcome."""
-    about = {"version": spec["version"], "source": spec["source"], "modules": spec["modules"]}
+    about = {word: spec[word] for word in ("verb", "asked", "version", "source", "modules")}
     with Progress(Path(spec["result"]), spec["title"], about) as progress:
         progress.finish(**about, outcome=Install(spec, progress).run())

@@ -15,6 +15,7 @@ from ansible.module_utils.nvidia_packages import (
     RUNFILE,
     System,
     driver_version,
+    is_core,
     is_family,
 )
 from ansible.module_utils.package_managers import PackageFault
@@ -37,7 +38,7 @@ TELLING = tuple(
     )
 )
 # Tools for the desktop, which work with other drivers too.
-APART = re.compile(r"nvidia-(settings|xconfig|firmware)|libxnvctrl")
+APART = re.compile(r"nvidia-(settings|xconfig|firmware)")
 NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
 
 
@@ -63,11 +64,12 @@ def installed(system: System, root: Path = Path("/")) -> Installed:
 def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> Installed:
     """Decide where a driver came from, by the packages of its family and the installer's own mark."""
     family = {name: version for name, version in packages.items() if is_family(name)}
-    if by_runfile and family:
+    whole = any(map(is_core, family))
+    if by_runfile and whole:
         return Installed(MIXED, by_runfile, family)
     if by_runfile:
         return Installed(RUNFILE, by_runfile)
-    if not family:
+    if not whole:
         return Installed()
     return Installed(_origin(system, family), _version(family), family)
 

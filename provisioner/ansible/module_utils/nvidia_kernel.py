@@ -13,12 +13,14 @@ from ansible.module_utils.nvidia_choice import OPEN, PROPRIETARY
 
 RUNNING = Path("/proc/sys/kernel/osrelease")
 MODULES, BOOT = Path("/lib/modules"), Path("/boot")
+GRUB_DEFAULTS, GRUB_MORE = Path("/etc/default/grub"), Path("/etc/default/grub.d")
+GRUB_ENVIRONMENT = Path("/boot/grub/grubenv")
 LOADED, LOADED_DRIVER = Path("/sys/module"), Path("/proc/driver/nvidia/version")
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 # Keys with which DKMS signs, by distribution.
 SIGNING_KEYS = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")
 INITRAMFS_SECONDS = 120
-# Debian's own packages give the module another name, and an alias.
+# Debian's own packages give the module another name, by which modprobe's settings know it.
 NAMES = ("nvidia", "nvidia-current-open", "nvidia-current")
 
 
@@ -53,8 +55,28 @@ def booting() -> str:
         image = _said("grubby", "--default-kernel").strip()
         if "vmlinuz-" in image:
             return image.rpartition("vmlinuz-")[2]
-    found = [path.name[len("vmlinuz-") :] for path in BOOT.glob("vmlinuz-*")]
-    return max((name for name in found if "rescue" not in name), key=order, default=running())
+    names = (path.name[len("vmlinuz-") :] for path in BOOT.glob("vmlinuz-*"))
+    found = sorted((name for name in names if "rescue" not in name), key=order)
+    # An entry of grub names its kernel; without a choice, or with a mere number, the newest comes first.
+    entry = _grub_entry()
+    chosen = [name for name in found if re.search(rf"(?<![\w.+]){re.escape(name)}(?![\w.+])", entry)]
+    return max(chosen, key=len) if chosen else [running(), *found][-1]
+
+
+def _grub_entry() -> str:
+    """Return the entry that grub boots next by the machine's settings; empty where nobody has chosen one."""
+    settings = "".join(map(_text, [GRUB_DEFAULTS, *sorted(GRUB_MORE.glob("*.cfg"))]))
+    found = re.findall(r"(?m)^\s*GRUB_DEFAULT=[\"']?([^\"'\n]*)", settings)
+    default = found[-1] if found else ""
+    kept = dict(line.split("=", 1) for line in _text(GRUB_ENVIRONMENT).splitlines() if "=" in line)
+    return kept.get("next_entry") or (kept.get("saved_entry", "") if default == "saved" else default)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def order(release: str) -> list[tuple[int, str]]:
@@ -65,7 +87,14 @@ def order(release: str) -> list[tuple[int, str]]:
 
 def module(kernel: str) -> KernelModule | None:
     """Return the module that a kernel would load, None when it has none."""
-    return next((found for name in NAMES if (found := _module(kernel, name))), None)
+    names = (*NAMES, *_stand_for_nvidia(kernel))
+    return next((found for name in names if (found := _module(kernel, name))), None)
+
+
+def _stand_for_nvidia(kernel: str) -> list[str]:
+    """Return what a kernel would load where nvidia is asked for, by the commands of modprobe's settings."""
+    shown = _said("modprobe", "--set-version", kernel, "--show-depends", "nvidia")
+    return re.findall(r"(?m)^install .*\bmodprobe .*?\b(nvidia[-_][\w-]+)", shown)
 
 
 def _module(kernel: str, name: str) -> KernelModule | None:

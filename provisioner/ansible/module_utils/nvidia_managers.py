@@ -104,6 +104,8 @@ class AptDriver:
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packages with their configuration, and nothing that they brought."""
+        gone = self.packages.would_remove(sorted(names))
+        refuse_strangers(gone, set(), "removing the driver")
         argv = ["apt-get", *APT, "--allow-change-held-packages", "purge", "--", *sorted(names)]
         run(argv, "removing packages", environment=QUIET)
 
@@ -189,10 +191,9 @@ class DnfDriver:
     def remove(self, names: Iterable[str]) -> None:
         """Remove packages, and nothing that they brought."""
         options = ["--noautoremove", "--setopt=clean_requirements_on_remove=False"]
-        run(
-            ["dnf", "-y", "remove", *options, "--disableplugin=versionlock", *sorted(names)],
-            "removing packages",
-        )
+        words = ["remove", *options, "--disableplugin=versionlock", *sorted(names)]
+        refuse_strangers(set(removals(_said("dnf", "--assumeno", *words))), set(), "removing the driver")
+        run(["dnf", "-y", *words], "removing packages")
 
     def repair(self) -> None:
         """Do nothing: dnf finds its own way back."""
@@ -237,30 +238,34 @@ def pins(version: str) -> str:
     )
 
 
-def refuse_strangers(gone: set[str], come: set[str]) -> None:
+def refuse_strangers(gone: set[str], come: set[str], doing: str = "installing the driver") -> None:
     """Refuse a transaction that removes what is no driver, or that brings another kernel."""
     strangers = sorted(name for name in gone if not is_family(name))
     kernels = sorted(name for name in come if re.match(r"linux-image-|linux-generic|kernel(-core)?$", name))
     if strangers:
         raise JobFault(
-            f"installing the driver would remove {', '.join(strangers)}",
+            f"{doing} would remove {', '.join(strangers)}",
             "these packages need another driver or kernel: remove them by hand if they are not needed",
         )
     if kernels:
         raise JobFault(
-            f"installing the driver would bring another kernel: {', '.join(kernels)}",
+            f"{doing} would bring another kernel: {', '.join(kernels)}",
             "bring the host's kernel up to date first, reboot, then apply again",
         )
 
 
 def removals(text: str) -> list[str]:
-    """Return the packages that dnf says it would remove."""
-    found, removing = [], False
+    """Return the packages that dnf says it would remove; a long name stands alone before the rest."""
+    found, removing, broken = [], False, False
     for line in text.splitlines():
+        words = line.split()
         if re.match(r"\S.*:$", line):
-            removing = line.startswith(("Removing", "Removing dependent"))
-        elif removing and len(line.split()) > 2:
-            found.append(line.split()[0])
+            removing, broken = line.startswith("Removing"), False
+        elif not words or not line.startswith(" "):
+            removing = False
+        elif removing:
+            found += [] if broken else [words[0]]
+            broken = len(words) == 1
     return found
 
 

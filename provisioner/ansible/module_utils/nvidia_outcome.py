@@ -11,6 +11,7 @@ from ansible.module_utils.json_files import read_json, write_json
 from ansible.module_utils.transient_unit import wait
 
 UNIT = "provision-job-driver"
+INSTALL, REMOVE = "install", "remove"
 RUNTIME = Path("/run/provision")
 REPORTED = RUNTIME / "nvidia_driver.reported"
 
@@ -20,26 +21,35 @@ def job_of(params: dict[str, Any]) -> Job:
     return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
 
 
-def attend(module: Any, job: Job) -> None:
-    """Wait for a unit that is at work, and end with its outcome or its progress; it is never started here."""
-    now = wait(job.unit, job.poll)
-    if now.running:
-        module.exit_json(**job.progress())
+def ended(module: Any, job: Job) -> dict[str, Any] | None:
+    """Wait for a unit that is at work, and return what it or the one before came to, unless that was told.
+
+    Nothing is started here; a unit that is still at work ends the call with its progress.
+    """
+    if job.running:
+        now = wait(job.unit, job.poll)
+        if now.running:
+            module.exit_json(**job.progress())
+        told = job.told()
+        if now.failed or told.get("state") != "done":
+            raise job.failure(now, told)
     told = job.told()
-    if now.failed or told.get("state") != "done":
-        raise job.failure(now, told)
-    report(module, told, {})
-
-
-def unreported(job: Job) -> dict[str, Any] | None:
-    """Return what the unit did when it ended between two looks, so that its change and a reboot are told."""
-    told: dict[str, Any] = job.told()
     return told if told.get("state") == "done" and told["invocation"] != read_json(REPORTED, None) else None
+
+
+def is_answer(told: dict[str, Any], verb: str, asked: dict[str, Any]) -> bool:
+    """Tell whether a unit did what is asked for now: an earlier run may have asked for something else."""
+    return (told.get("verb"), told.get("asked")) == (verb, asked)
+
+
+def forget(told: dict[str, Any]) -> None:
+    """Note that an outcome has been looked at, and is nobody's answer any more."""
+    write_json(REPORTED, told["invocation"], 0o644)
 
 
 def report(module: Any, told: dict[str, Any], result: dict[str, Any]) -> None:
     """End with what the unit has done; that is told once."""
-    write_json(REPORTED, told["invocation"], 0o644)
+    forget(told)
     outcome = told["outcome"]
     for warning in outcome["warnings"]:
         module.warn(warning)

@@ -21,10 +21,17 @@ UNSUFFIXED_SINCE = 590  # [updates]
 STREAM_MODULE, LAST_WITH_STREAMS = "nvidia-driver", 9
 # A driver's version is the only one of this form: packages of the toolkits are counted otherwise.
 DRIVER_VERSION = re.compile(r"(?:[0-9]+:)?([0-9]{3}\.[0-9]+(?:\.[0-9]+)?)(?:-.*)?")
+# By its name a part of a driver: not the toolkits', and no tool that works with any driver.
 FAMILY = re.compile(
-    r"(lib)?(x)?nvidia-(?!container|cuda|driver-pinning|docker|gpu-firmware|driver-assistant|prime)|lib(cuda1|nvcuvid1|cudadebugger1|nvsdm)"
-    r"|cuda-(drivers|compat)|linux-(modules|objects|signatures)-nvidia-|kmod-nvidia|dnf-plugin-nvidia"
-    r"|firmware-nvidia-gsp|xserver-xorg-video-nvidia|libxnvctrl"
+    r"(?!.*-dev$)((lib)?(x)?nvidia-(?!container|cuda|detect|docker|driver-assistant|driver-pinning|fs(-|$)|gds"
+    r"|gpu-firmware|nsight|opencl-dev|prime|profiler|vaapi|visual)|lib(cuda1|nvcuvid1|cudadebugger1|nvsdm)"
+    r"|cuda-drivers|linux-(modules|objects|signatures)-nvidia-|kmod-nvidia|dnf-plugin-nvidia"
+    r"|firmware-nvidia-gsp|xserver-xorg-video-nvidia)"
+)
+# What a driver cannot be without: the rest may have stayed behind, or stand beside another one.
+CORE = re.compile(
+    r"libnvidia-(compute|ml)|libcuda1|nvidia-(driver|headless|dkms|utils|compute-utils|smi)|kmod-nvidia"
+    r"|nvidia-.*kernel-(source|dkms|open)|linux-(modules|objects|signatures)-nvidia-"
 )
 ARCHES = {"x86_64": "x86_64", "aarch64": "sbsa"}
 
@@ -88,6 +95,11 @@ def driver_version(version: str) -> str | None:
 def is_family(name: str) -> bool:
     """Tell whether a package by its name belongs to a driver."""
     return FAMILY.match(name) is not None
+
+
+def is_core(name: str) -> bool:
+    """Tell whether a package by its name is what a driver cannot be without."""
+    return is_family(name) and CORE.match(name) is not None
 
 
 def _redhat(system: System, branch: int, modules: str) -> Packages:

@@ -24,8 +24,9 @@ from ansible.module_utils.nvidia_services import Services
 
 def remove(spec: dict[str, Any]) -> None:
     """Do the job, and write its outcome."""
-    with Progress(Path(spec["result"]), spec["title"], {"source": spec["source"]}) as progress:
-        progress.finish(source=spec["source"], outcome=_remove(spec, progress))
+    about = {word: spec[word] for word in ("verb", "asked", "source")}
+    with Progress(Path(spec["result"]), spec["title"], about) as progress:
+        progress.finish(**about, outcome=_remove(spec, progress))
 
 
 def _remove(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:

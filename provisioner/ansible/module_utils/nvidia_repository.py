@@ -9,6 +9,7 @@ import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from ansible.module_utils.openpgp_key import KeyFault, armoured, fingerprints, normal
@@ -52,6 +53,7 @@ class Repository:
     signed: str = "packages"
     key_text: str = ""
     key_word: str = "the fingerprints"
+    role: str = ""
     root: Path = Path("/")
 
     @property
@@ -83,14 +85,14 @@ class Repository:
 
 
 def refuse_login(repository: Repository) -> None:
-    """Refuse an address with a password: the file that it would stand in is readable for everybody."""
-    if LOGIN.search(repository.url):
-        host = LOGIN.sub("://", repository.url)
-        raise RepositoryFault(
-            f"the address of the repository at {host} holds user and password, and everybody on the host may "
-            f"read {repository.source}",
-            NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
-        )
+    """Refuse an address with a password: it would stand in a file, or in a log, that everybody may read."""
+    for url in (repository.url, repository.key_url):
+        if LOGIN.search(url):
+            raise RepositoryFault(
+                f"the address {LOGIN.sub('://', url)} was given with user and password, and everybody on the "
+                f"host may read {repository.source}",
+                NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
+            )
 
 
 def _key_path(repository: Repository) -> str:
@@ -168,11 +170,11 @@ def _fetch(repository: Repository) -> bytes:
         with urllib.request.urlopen(repository.key_url, timeout=KEY_SECONDS) as answer:  # noqa: S310 - the inventory's
             content: bytes = answer.read(LARGEST_KEY)
             return content
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
         raise RepositoryFault(
             f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
-            "open the way to it, set a mirror, or give the key itself as a file on the controller",
+            f"open the way to it, name a proxy in {repository.role}_environment, or take a mirror",
         ) from error
 
 

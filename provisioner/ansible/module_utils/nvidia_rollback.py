@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.module_utils import nvidia_hold as holds
 from ansible.module_utils import nvidia_kernel as kernels
 from ansible.module_utils import nvidia_runfile as runfile
 from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.nvidia_installed import listed
-from ansible.module_utils.nvidia_managers import STREAM, AptDriver, DnfDriver
-from ansible.module_utils.nvidia_packages import RUNFILE, is_family
+from ansible.module_utils.nvidia_installed import listed, runfile_version
+from ansible.module_utils.nvidia_managers import PINS, STREAM, AptDriver, DnfDriver
+from ansible.module_utils.nvidia_packages import is_family
 
 
 class Rollback:
@@ -22,6 +23,20 @@ class Rollback:
         self.spec = spec
         self.packages = family()
         self.stream = STREAM.read_text(encoding="ascii") if STREAM.exists() else ""
+        self.pins = PINS.read_text(encoding="ascii") if PINS.exists() else ""
+        self.held = holds.LEDGER.exists()
+        self.before_by_runfile = runfile_version()
+
+    def settle(self) -> None:
+        """Bring pins and holds back: a driver of another hand had none of ours."""
+        if self.pins:
+            PINS.write_text(self.pins, encoding="ascii")
+        else:
+            self.manager.unpin()
+        if self.held:
+            holds.hold()
+        else:
+            holds.release()
 
     def streams(self) -> None:
         """Bring the module stream back, without which the packages of before are hidden."""
@@ -33,7 +48,7 @@ class Rollback:
     def take_back(self, fault: JobFault) -> None:
         """Bring back what was there; raises JobFault, which begins with `fault`, when it is not all back."""
         try:
-            if self.spec["source"] == RUNFILE and runfile.UNINSTALLER.exists():
+            if runfile_version() not in (None, self.before_by_runfile):
                 runfile.uninstall()
             self.manager.unpin()
             self.streams()
@@ -56,7 +71,7 @@ class Rollback:
 
     def _prove(self, fault: JobFault) -> None:
         version, kernel = self.spec["installed_version"], self.spec["booting"]
-        if self.spec["installed_source"] == RUNFILE:
+        if self.before_by_runfile and runfile_version() != self.before_by_runfile:
             gone = f"driver {version} of the .run installer is gone"
             raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
         if family() != self.packages:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.module_utils.archive_download import Download
 from ansible.module_utils.archive_source import Source, Words
+from ansible.module_utils.commands import call
 from ansible.module_utils.host_paths import free_bytes
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
@@ -21,7 +22,7 @@ URL_VARIABLE = "NVIDIA_DRIVER_RUNFILE_URL"
 WORDS = Words(
     url="nvidia_driver_runfile_url",
     ca_bundle="host_base_ca_certificates",
-    environment="the environment of the play",
+    environment="nvidia_driver_environment",
     login="give user and password in the URL",
 )
 CACHE = Path("/var/cache/provision/nvidia_driver")
@@ -29,6 +30,8 @@ INSTALLER_LOG = Path("/var/log/nvidia-installer.log")
 UNPACKED_BYTES = 3 * 1024**3
 LOG_LINES = 15
 OPTIONS = ("--silent", "--dkms", "--no-x-check", "--no-install-compat32-libs", "--no-rebuild-initramfs")
+# Without these it gives up while nouveau or the driver of before is loaded; some versions lack some.
+WHILE_LOADED = ("--no-nouveau-check", "--skip-module-load", "--allow-installation-with-running-driver")
 
 
 def fetch(spec: dict[str, Any], progress: Progress) -> Path:
@@ -48,9 +51,11 @@ def fetch(spec: dict[str, Any], progress: Progress) -> Path:
 
 
 def install(installer: Path, spec: dict[str, Any]) -> None:
-    """Run the installer without a question; its log is the evidence of a failure."""
-    argv = ["/bin/sh", str(installer), *OPTIONS, f"--kernel-module-type={spec['modules']}"]
-    code, said = attempt([*argv, f"--kernel-name={spec['booting']}"])
+    """Run the installer without a question; it replaces another of its kind itself."""
+    known = call("/bin/sh", str(installer), "--advanced-options", fault=JobFault).stdout
+    options = [*OPTIONS, *(option for option in WHILE_LOADED if option in known)]
+    kernel = (f"--kernel-module-type={spec['modules']}", f"--kernel-name={spec['booting']}")
+    code, said = attempt(["/bin/sh", str(installer), *options, *kernel])
     if code:
         raise JobFault(
             f"NVIDIA's installer of driver {spec['version']} failed (exit {code}):\n{_log() or said}",

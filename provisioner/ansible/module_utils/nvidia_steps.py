@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils.commands import call
 from ansible.module_utils.host_kinds import write_file
 from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
@@ -86,17 +87,20 @@ def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> Non
         raise JobFault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
-            f"bring the kernel up to date and reboot (`{_upgrade(spec['system'])}`), or "
+            f"bring the kernel up to date and reboot (`{_upgrade(kernel)}`), or "
             f"{ARCHIVES[spec['system']['family']]} that has them; then apply again",
         )
 
 
-def _upgrade(system: dict[str, Any]) -> str:
-    """Return the command that brings the distribution's newest kernel."""
-    if system["family"] == "redhat":
-        return f"dnf {UNLOCKED} upgrade kernel"
-    debian = f"linux-image-{'arm64' if system['arch'] == 'aarch64' else 'amd64'}"
-    return f"apt-get install --only-upgrade {debian if system['id'] == 'debian' else 'linux-generic'}"
+def _upgrade(kernel: str) -> str:
+    """Return the command that brings a newer kernel of the same kind, whatever follows the newest there."""
+    if shutil.which("apt-get") is None:
+        _, _, variant = kernel.partition("+")
+        return f"dnf {UNLOCKED} upgrade kernel{f'-{variant}' if variant else ''}"
+    shown = call("dpkg-query", "-W", "-f", "${Package}|${Depends}\\n", "linux-image-*").stdout
+    rows = (line.partition("|") for line in shown.splitlines())
+    names = [name for name, _, depends in rows if f"linux-image-{kernel}" in depends]
+    return f"apt-get install {names[0] if names else 'linux-image-generic'}"
 
 
 def kernel_devel(kernel: str) -> str:

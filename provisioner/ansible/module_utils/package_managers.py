@@ -127,7 +127,8 @@ class Apt:
                 "else echo 'The package lists were not refreshed; going on with those that are there.'; fi"
             )
         # What cannot be installed may be in fresher lists, so the next attempt fetches them.
-        verb = "purge" if remove else "install"
+        # What somebody else has installed is not to make room for what is asked for here.
+        verb = "purge" if remove else "install --no-remove"
         hook = '-o DPkg::Pre-Invoke::="$before"'
         steps.append(f'apt-get {verb} {self.options} {hook} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
         return "; ".join(steps)

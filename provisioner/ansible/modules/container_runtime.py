@@ -46,6 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending: {type: list, returned: asked, description: What would change, packages first.}
+engine_packages: {type: list, returned: asked, description: Packages of its engine.}
 finished: {type: bool, returned: pinned, description: Whether there is nothing left to wait for.}
 command_line: {type: bool, returned: configured, description: Whether the engine has its command line.}
 findings: {type: list, returned: verified, description: What differs from what is wanted.}
@@ -87,7 +88,7 @@ class Run:
         given = self.given
         return Wanted(
             engine=given["engine"],
-            engine_packages=tuple(given["engine_packages"]),
+            engine_packages=container_packages.serving(tuple(given["engine_packages"])),
             toolkit_version=given["toolkit_version"],
             cdi=given["cdi"],
             gpus=given["gpus"],
@@ -161,7 +162,9 @@ class Run:
                 # Packages with units reload systemd themselves.
                 steps.allow(f"reload systemd, which may take the GPUs from {container_gpu.named(one)}")
         self.require_consent()
-        return self.result(steps, pending=[*packages, *lacks, *moves, *steps.changes], changed=False, diff=[])
+        pending = [*packages, *lacks, *moves, *steps.changes]
+        engine = list(steps.wanted.engine_packages)
+        return self.result(steps, pending=pending, engine_packages=engine, changed=False, diff=[])
 
     def require_consent(self) -> None:
         """Go no further where something waits for consent; a check only names it."""

@@ -35,6 +35,7 @@ options:
       needed_bytes: {type: int, default: 0, description: Disk space for an installer, and for a toolkit.}
   table: {type: dict, default: {}, description: What goes with what, as the role's file says.}
   container: {type: bool, default: false, description: Whether the bus shows GPUs that are others'.}
+  driver_wanted: {type: str, default: '', description: Branch or version of the driver that is to be there.}
   environment_file: {type: path, default: "", description: systemd environment file with URL and proxies.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
@@ -82,6 +83,7 @@ from ansible.module_utils.cuda_state import State, check_toolkits, foreseen
 from ansible.module_utils.cuda_versions import Toolkit, default, read
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_unit import Job
+from ansible.module_utils.nvidia_decision import matches
 from ansible.module_utils.nvidia_pci import devices, own_gpus
 from ansible.module_utils.package_managers import PackageFault
 from ansible.module_utils.transient_unit import TransientUnitError, wait
@@ -157,7 +159,11 @@ def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
     """Refuse what this host's GPUs and its driver cannot use, and say what deserves a second look."""
     params = module.params
     gpus = [] if params["container"] else own_gpus(devices())
-    driver = "" if params["state"] == "checked" else loaded_driver()
+    driver = loaded_driver()
+    # A dry run leaves out the driver that a whole run would have brought by now.
+    coming = module.check_mode and params["driver_wanted"] and not matches(params["driver_wanted"], driver)
+    if params["state"] == "checked" or coming:
+        driver = ""
     architectures = [gpu["architecture"] for gpu in gpus]
     for warning in judge(toolkits, architectures, driver, params["table"]):
         module.warn(warning)
@@ -210,6 +216,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "wanted": {"type": "dict", "default": {}, "options": WANTED, "apply_defaults": True},
     "table": {"type": "dict", "default": {}},
     "container": {"type": "bool", "default": False},
+    "driver_wanted": {"type": "str", "default": ""},
     "environment_file": {"type": "path", "default": ""},
     "reserve_bytes": {"type": "int", "default": 1073741824},
     "attempts": {"type": "int", "default": 5},

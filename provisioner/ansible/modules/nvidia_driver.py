@@ -74,7 +74,7 @@ from ansible.module_utils.json_files import read_json
 from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
 from ansible.module_utils.nvidia_look import fabric, look
 from ansible.module_utils.nvidia_main import install
-from ansible.module_utils.nvidia_outcome import attend, job_of, report, unreported
+from ansible.module_utils.nvidia_outcome import INSTALL, REMOVE, ended, forget, is_answer, job_of, report
 from ansible.module_utils.nvidia_packages import RUNFILE
 from ansible.module_utils.nvidia_pci import own_gpus
 from ansible.module_utils.nvidia_record import RECORD
@@ -87,12 +87,15 @@ NO_CONSENT = "run again with --yes, or answer the question, to allow the interru
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
 
 
+def asked_of(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the inventory asks for."""
+    return {word: params[word] for word in ("source", "version", "modules", "reboot", "default_branch")}
+
+
 def decided(module: AnsibleModule, seen: Seen) -> Decision:
     """Return what has to be done; refuses what cannot be."""
     given = module.params
-    words = ("source", "version", "modules", "reboot", "default_branch")
-    wanted = Wanted(**{word: given[word] for word in words})
-    decision: Decision = decide(wanted, seen)
+    decision: Decision = decide(Wanted(**asked_of(given)), seen)
     if decision.refusal:
         module.fail_json(msg=decision.refusal, finished=True, provision={"next": decision.next_step})
     expected, there = given["gpus_expected"], len(own_gpus(seen.devices))
@@ -129,6 +132,11 @@ def plan(module: AnsibleModule) -> None:
     if job.running:
         # What is seen in the middle of a change means nothing; whoever asks next joins it.
         orders_of_it = job.orders()
+        if orders_of_it.get("verb") == REMOVE:
+            raise JobFault(
+                "an earlier run is removing the driver of this host",
+                f"wait until it has ended (`systemctl status {job.unit}` on the host), then apply again",
+            )
         target = {word: orders_of_it.get(word, "") for word in ("source", "version", "modules")}
         running = {"action": "running", "why": ["a change of the driver is under way"], "target": target}
         module.exit_json(
@@ -155,14 +163,14 @@ def ask(module: AnsibleModule, result: dict[str, Any], needs: list[str]) -> None
 def bring(module: AnsibleModule) -> None:
     """Bring the driver about as far as one call can."""
     job = job_of(module.params)
-    if job.running:
-        # The decision was made when the unit started; what is seen in the middle of it means nothing.
-        attend(module, job)
-    done = None if module.check_mode else unreported(job)
-    if done:
-        report(module, done, {})
+    # What is seen in the middle of a change means nothing.
+    told = ended(module, job) if job.running or not module.check_mode else None
     seen = look()
     decision = decided(module, seen)
+    if told and is_answer(told, INSTALL, asked_of(module.params)):
+        report(module, told, {})
+    if told:
+        forget(told)
     result = result_of(decision, seen)
     drift = nvidia_hold.drift(seen.installed.version, hold=module.params["hold"])
     if decision.action == KEEP or decision.target is None:
@@ -193,6 +201,7 @@ def orders(params: dict[str, Any], decision: Decision, seen: Seen) -> dict[str, 
     assert target is not None  # noqa: S101 - a decision without a target is to keep what is there
     return {
         **{word: params[word] for word in PASSED_ON},
+        "asked": asked_of(params),
         **asdict(target),
         "title": f"driver {target.version}",
         "action": decision.action,
@@ -211,9 +220,9 @@ def orders(params: dict[str, Any], decision: Decision, seen: Seen) -> dict[str, 
 
 def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[str, Any]) -> None:
     """Start the unit or attach to it, and end with its outcome or its progress."""
-    verb = "remove" if module.params["state"] == "absent" else "install"
+    verb = REMOVE if module.params["state"] == "absent" else INSTALL
     limits = {"RuntimeMaxSec": SECONDS, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
-    told = job.advance(partial(install, PROGRAMS), verb, spec, limits)
+    told = job.advance(partial(install, PROGRAMS), verb, {"asked": {}, **spec, "verb": verb}, limits)
     if told is None:
         module.exit_json(**job.progress())
     report(module, told, result)
@@ -222,11 +231,13 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
 def take_away(module: AnsibleModule) -> None:
     """Take away the driver that was brought here; one that somebody else installed stays."""
     job = job_of(module.params)
-    done = None if module.check_mode or job.running else unreported(job)
-    if done:
-        report(module, done, {})
+    told = None if module.check_mode else ended(module, job)
+    if told and is_answer(told, REMOVE, {}):
+        report(module, told, {})
+    if told:
+        forget(told)
     record = read_json(RECORD, None)
-    if record is None and not job.running:
+    if record is None:
         # A driver of somebody else stays; that it was held by us ends.
         changed = nvidia_hold.LEDGER.exists()
         if changed and not module.check_mode:
@@ -235,8 +246,6 @@ def take_away(module: AnsibleModule) -> None:
     if module.check_mode:
         diff = {"before": f"driver {record['version']} of {record['source']}\n", "after": ""}
         module.exit_json(changed=True, finished=True, diff=diff)
-    if job.running:
-        attend(module, job)
     seen = look()
     held: dict[str, Any] = {"provision": {}}
     what = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""

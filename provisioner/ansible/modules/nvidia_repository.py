@@ -18,6 +18,7 @@ options:
   key_url: {type: str, default: '', description: Address of its OpenPGP key.}
   key_text: {type: str, default: '', no_log: false, description: The key itself, in place of its address.}
   key_word: {type: str, default: the fingerprints, no_log: false, description: The inventory's word for them.}
+  role: {type: str, default: '', description: Beginning of the inventory's words for the repository.}
   fingerprints: {type: list, elements: str, default: [], description: Fingerprints of keys to trust.}
   pins: {type: str, default: '', description: Text of a file of apt preferences.}
   signed:
@@ -119,6 +120,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "key_url": {"type": "str", "default": "", "no_log": False},
     "key_text": {"type": "str", "default": "", "no_log": False},
     "key_word": {"type": "str", "default": "the fingerprints", "no_log": False},
+    "role": {"type": "str", "default": ""},
     "fingerprints": {"type": "list", "elements": "str", "default": []},
     "pins": {"type": "str", "default": ""},
     "signed": {"choices": ["packages", "metadata"], "default": "packages"},

@@ -74,6 +74,10 @@ ADVICE = (
         ("Unable to locate package", "No match for argument", "has no installation candidate"),
         "check the package sources of the host and the host_base mirror words",
     ),
+    (
+        ("remove is disabled",),
+        "the packages to be removed, named above, stand in the way: remove them by hand if nobody needs them",
+    ),
     (("No space left on device",), "free space on the host, then apply again"),
     (("certificate verify failed", "SSL certificate problem"), "put the CA in host_base_ca_certificates"),
 )

@@ -110,6 +110,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
         mark=fake.mark,
         brought=lambda: set(fake.ours),
         candidate=lambda _name: "",
+        versions=fake.versions,
     )
     replace(
         monkeypatch,

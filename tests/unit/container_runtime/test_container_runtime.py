@@ -47,9 +47,16 @@ def call(state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
 
 
 def test_a_converged_host_lacks_nothing(docker: Host) -> None:
-    assert call("asked") == {"changed": False, "diff": [], "pending": []}
+    assert call("asked") == {"changed": False, "diff": [], "pending": [], "engine_packages": ["docker.io"]}
     assert call("verified")["findings"] == []
     assert docker.did == []
+
+
+def test_dockers_own_packages_stay_where_the_distributions_were_asked_for(docker: Host) -> None:
+    docker.packages["docker-ce"] = "28.1.1-1~ubuntu.24.04~noble"
+    del docker.packages["docker.io"]
+    result = call("asked")
+    assert (result["pending"], result["engine_packages"]) == ([], ["docker-ce"])
 
 
 def test_a_bare_host_lacks_everything_and_nothing_is_done(host: Host) -> None:

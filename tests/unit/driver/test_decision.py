@@ -266,6 +266,20 @@ def test_secure_boot_stops_what_would_not_load(
 
 
 @pytest.mark.parametrize(
+    ("source", "refused"), [("distribution", False), ("nvidia", True), ("runfile", True)]
+)
+def test_modules_that_the_distribution_signed_are_no_reason_to_trust_others(
+    source: str, refused: bool
+) -> None:
+    signed = replace(module("580.159.04"), signer="Canonical Ltd. Kernel Module Signing")
+    there = replace(WORKING.installed, origin="distribution")
+    seen = replace(WORKING, installed=there, ready=signed, secure_boot=True, enrolled=None)
+    decision = decide(Wanted(source=source, version="580.159.04"), seen)
+    assert bool(decision.refusal) is refused
+    assert not refused or decision.refusal.startswith("Secure Boot is on")
+
+
+@pytest.mark.parametrize(
     ("change", "action", "why"),
     [
         ({"ready": None}, "repair", f"the kernel that boots next, {KERNEL}, has no module of the driver"),

@@ -20,6 +20,7 @@ from ansible.module_utils import (
     nvidia_steps,
 )
 from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.json_files import write_json
 from ansible.module_utils.nvidia_install import Install
 from ansible.module_utils.nvidia_kernel import KernelModule
 
@@ -49,7 +50,10 @@ class Host:
         monkeypatch.setattr(nvidia_managers, "lock_owner", lambda _: "")
         monkeypatch.setattr(nvidia_install, "listed", lambda: dict(self.packages))
         monkeypatch.setattr(nvidia_record, "RECORD", folder / "record.json")
+        write_json(folder / "record.json", {"source": "nvidia", "version": OLD, "state": "done"}, 0o644)
         monkeypatch.setattr(nvidia_rollback, "STREAM", folder / "stream")
+        monkeypatch.setattr(nvidia_rollback, "PINS", folder / "pins")
+        monkeypatch.setattr(nvidia_hold, "LEDGER", folder / "holds.json")
         monkeypatch.setattr(nvidia_rollback, "listed", lambda: dict(self.packages))
         monkeypatch.setattr(nvidia_install, "BROUGHT", folder / "brought.json")
         monkeypatch.setattr(nvidia_services, "STOPPED", folder / "stopped.json")
@@ -195,6 +199,18 @@ def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> Non
     assert "load" not in host.done
 
 
+def test_a_driver_of_another_hand_is_neither_pinned_nor_held_by_an_attempt_that_failed(host: Host) -> None:
+    nvidia_record.RECORD.unlink()
+    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.ready = KernelModule(OLD, "open", KERNEL, "")
+    with pytest.raises(JobFault, match="DKMS cannot build"):
+        host.change().run()
+    assert f"pin {OLD}" not in host.done
+    assert "hold" not in host.done
+    assert host.done[host.done.index("prove") :].count("unpin") == 2
+    assert not nvidia_record.RECORD.exists()
+
+
 def test_a_first_driver_that_fails_leaves_no_package_behind(host: Host) -> None:
     host.packages = {"bash": "5.2"}
     host.loaded = None
@@ -264,20 +280,29 @@ def test_an_installed_driver_is_loaded_without_touching_packages(host: Host) -> 
     assert "load" in host.done
 
 
-def test_a_run_installer_whose_module_is_not_proven_is_taken_away_again(
-    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("before", "arrived"), [(None, NEW), (OLD, OLD), (OLD, NEW)])
+def test_a_run_installer_that_is_not_proven_is_taken_away_and_no_other(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str | None, arrived: str
 ) -> None:
-    uninstaller = tmp_path / "nvidia-uninstall"
-    monkeypatch.setattr(nvidia_runfile, "UNINSTALLER", uninstaller)
+    """An installer that gives up leaves the driver of before where it was."""
+    left = arrived if arrived == before else None
+    there: list[str | None] = [before]
+    monkeypatch.setattr(nvidia_rollback, "runfile_version", lambda: there[-1])
     monkeypatch.setattr(nvidia_runfile, "fetch", lambda *_: tmp_path / "driver.run")
-    monkeypatch.setattr(nvidia_runfile, "install", lambda *_: uninstaller.touch())
-    monkeypatch.setattr(nvidia_runfile, "uninstall", uninstaller.unlink)
+    monkeypatch.setattr(nvidia_runfile, "install", lambda *_: there.append(arrived))
+    monkeypatch.setattr(nvidia_runfile, "uninstall", lambda: there.append(None))
     monkeypatch.setattr(host, "refresh", lambda **_: None)
     host.packages, host.fault = {"bash": "5.2"}, JobFault("no module", "choose another version")
-    words = {"source": "runfile", "installed_version": None, "installed_source": "none"}
-    with pytest.raises(JobFault, match="no module"):
-        host.change(action="install", version=NEW, **words).run()
-    assert not uninstaller.exists()
+    host.ready = KernelModule(OLD, "open", KERNEL, "") if left else None
+    words = {
+        "source": "runfile",
+        "installed_version": before,
+        "installed_source": "runfile" if before else "none",
+    }
+    with pytest.raises(JobFault, match="no module") as failed:
+        host.change(action="change" if before else "install", version=NEW, **words).run()
+    assert there[-1] == left
+    assert ("of the .run installer is gone" in str(failed.value)) is bool(before and not left)
 
 
 def test_another_source_is_removed_first(host: Host) -> None:

@@ -40,6 +40,38 @@ def test_the_boot_loader_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
     assert nvidia_kernel.booting() == "5.14.0-503.el9_5.x86_64"
 
 
+ENTRY = "gnulinux-advanced-1f2e>gnulinux-6.8.0-9-generic-advanced-1f2e"
+
+
+@pytest.mark.parametrize(
+    ("default", "environment", "boots"),
+    [
+        ("0", "", "6.8.0-90-generic"),
+        (f'"{ENTRY}"', "", "6.8.0-9-generic"),
+        ('"Advanced options for Ubuntu>Ubuntu, with Linux 6.8.0-9-generic"', "", "6.8.0-9-generic"),
+        ("saved", f"saved_entry={ENTRY}\n", "6.8.0-9-generic"),
+        ("saved", "saved_entry=0\n", "6.8.0-90-generic"),
+        ("0", f"next_entry={ENTRY}\n", "6.8.0-9-generic"),
+        ("0", f"saved_entry={ENTRY}\n", "6.8.0-90-generic"),
+    ],
+)
+def test_grub_boots_the_entry_that_somebody_chose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, default: str, environment: str, boots: str
+) -> None:
+    say(monkeypatch, {})
+    for name, path in (
+        ("BOOT", tmp_path),
+        ("GRUB_DEFAULTS", tmp_path / "grub"),
+        ("GRUB_ENVIRONMENT", tmp_path / "env"),
+    ):
+        monkeypatch.setattr(nvidia_kernel, name, path)
+    (tmp_path / "grub").write_text(f"# GRUB_DEFAULT=7\nGRUB_DEFAULT={default}\nGRUB_TIMEOUT=0\n")
+    (tmp_path / "env").write_text(f"# GRUB Environment Block\n{environment}####")
+    for kernel in ("6.8.0-9-generic", "6.8.0-90-generic"):
+        (tmp_path / f"vmlinuz-{kernel}").touch()
+    assert nvidia_kernel.booting() == boots
+
+
 def test_a_host_without_kernels_boots_the_one_that_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -85,6 +117,18 @@ def test_a_module_tells_its_kind_by_its_license(
     module = nvidia_kernel.module("6.8")
     assert module is not None
     assert (module.version, module.flavour, module.vermagic) == ("580.159.04", flavour, "6.8.0-90-generic")
+
+
+def test_a_module_of_another_name_is_found_as_modprobe_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "install modprobe -i nvidia-tesla-535-current $CMDLINE_OPTS\n"
+    answers = {"modprobe --set-version 6.1 --show-depends nvidia": shown}
+    fields = {"version": "535.247.01", "license": "NVIDIA", "vermagic": "6.1.0-41-amd64 SMP"}
+    for name, text in fields.items():
+        answers[f"modinfo -k 6.1 -F {name} nvidia-tesla-535-current"] = f"{text}\n"
+    say(monkeypatch, answers)
+    module = nvidia_kernel.module("6.1")
+    assert module is not None
+    assert module.version == "535.247.01"
 
 
 def test_no_module_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

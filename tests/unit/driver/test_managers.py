@@ -68,6 +68,29 @@ def test_a_transaction_may_bring_a_driver_and_headers() -> None:
     )
 
 
+DNF_SAYS = """\
+Dependencies resolved.
+================================================================================
+ Package                Arch    Version             Repository             Size
+================================================================================
+Removing:
+ nvidia-driver-cuda     x86_64  3:580.159.04-1.el9  @provision-nvidia      10 k
+ kmod-nvidia-open-dkms-of-a-long-name
+                        noarch  3:580.159.04-1.el9  @provision-nvidia      10 k
+Removing dependent packages:
+ simulation             x86_64  1.0-1.el9           @ours                  10 k
+
+Transaction Summary
+================================================================================
+Remove  3 Packages
+"""
+
+
+def test_what_dnf_would_remove_is_read_from_its_table() -> None:
+    found = nvidia_managers.removals(DNF_SAYS)
+    assert found == ["nvidia-driver-cuda", "kmod-nvidia-open-dkms-of-a-long-name", "simulation"]
+
+
 PACKAGES = {
     "nvidia-dkms-580-open": "580.159.04-1ubuntu1",
     "linux-image-6.8.0-90-generic": "6.8.0-90.91",
@@ -111,8 +134,16 @@ def test_locks_of_others_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "# by hand\npostgresql-0:16.1-1.el9.*\n"
         "# provision: driver and kernel as a pair\nkernel-core-0:5.14.0-1.el9.*\n"
     )
+    # As `dnf versionlock add` and `delete` leave the file: a line at its end, and no comment.
+    locks.write_text("postgresql-0:16.1-1.el9.*\nkernel-core-0:5.14.0-1.el9.*\nhaproxy-0:2.4-1.el9.*\n")
+    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"kernel-core": "0:5.14.0-2.el9"})
+    nvidia_hold.hold()
+    assert locks.read_text() == (
+        "postgresql-0:16.1-1.el9.*\nhaproxy-0:2.4-1.el9.*\n"
+        "# provision: driver and kernel as a pair\nkernel-core-0:5.14.0-2.el9.*\n"
+    )
     nvidia_hold.release()
-    assert locks.read_text() == "# by hand\npostgresql-0:16.1-1.el9.*\n"
+    assert locks.read_text() == "postgresql-0:16.1-1.el9.*\nhaproxy-0:2.4-1.el9.*\n"
     assert not ledger.exists()
 
 

@@ -102,6 +102,15 @@ def test_driver_version(version: str, driver: str | None) -> None:
         ("nvidia-cuda-toolkit", False),
         ("cuda-toolkit-13-0", False),
         ("linux-image-6.8.0-90-generic", False),
+        ("cuda-compat-12-9", False),
+        ("nvidia-gds", False),
+        ("nvidia-fs-dkms", False),
+        ("nvidia-fs", False),
+        ("libnvidia-fbc1-580", True),
+        ("libnvidia-ml-dev", False),
+        ("libxnvctrl0", False),
+        ("nvidia-detect", False),
+        ("nvidia-profiler", False),
     ],
 )
 def test_what_belongs_to_a_driver(name: str, belongs: bool) -> None:
@@ -156,6 +165,16 @@ def test_where_a_driver_came_from(
 ) -> None:
     found = nvidia_installed.judge(system(name), installed, runfile)
     assert (found.origin, found.version) == (origin, version)
+
+
+@pytest.mark.parametrize(
+    "name", ["nvidia-settings", "nvidia-firmware-580", "nvidia-modprobe", "nvidia-kernel-common-580"]
+)
+def test_what_another_driver_left_behind_is_no_driver(name: str) -> None:
+    found = nvidia_installed.judge(system("ubuntu-24.04"), {name: "510.47.03-0ubuntu1"}, None)
+    assert (found.origin, found.version) == ("none", None)
+    by_runfile = nvidia_installed.judge(system("ubuntu-24.04"), {name: "510.47.03-0ubuntu1"}, "580.105.08")
+    assert (by_runfile.origin, by_runfile.version) == ("runfile", "580.105.08")
 
 
 def test_what_is_not_of_the_drivers_version_is_named() -> None:

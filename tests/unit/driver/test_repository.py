@@ -103,11 +103,10 @@ def test_a_key_may_be_pinned_by_the_hash_of_its_file(root: Path) -> None:
     )
 
 
-def test_a_password_never_gets_into_a_file_that_everybody_may_read(root: Path) -> None:
-    known = replace(repository(root), url="https://me:secret@mirror.example/ubuntu2404")
-    with pytest.raises(
-        RepositoryFault, match=r"https://mirror\.example/ubuntu2404 holds user and"
-    ) as refused:
+@pytest.mark.parametrize("word", ["url", "key_url"])
+def test_a_password_never_gets_into_a_file_that_everybody_may_read(root: Path, word: str) -> None:
+    known = replace(repository(root), **{word: "https://me:secret@mirror.example/here"})
+    with pytest.raises(RepositoryFault, match=r"https://mirror\.example/here was given with user") as refused:
         add(known, Change(dry=False), replace=False)
     assert "secret" not in f"{refused.value} {refused.value.next}"
     assert not known.source.exists()

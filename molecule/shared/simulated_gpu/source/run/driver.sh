@@ -3,7 +3,7 @@
 set -e
 version=@VERSION@
 log=/var/log/nvidia-installer.log
-silent= dkms= type= verb=install kernel=$(uname -r)
+silent= dkms= type= verb=install kernel=$(uname -r) nouveau_checked=1 load=1
 for word in "$@"; do
     case $word in
         -s | --silent) silent=1 ;;
@@ -18,12 +18,15 @@ for word in "$@"; do
         --version | -v) echo "nvidia-installer:  version $version  (simulated)"; exit 0 ;;
         --check) echo "Verifying archive integrity... OK"; exit 0 ;;
         --help | -h | -A | --advanced-options)
-            echo "--silent --no-questions --dkms --kernel-module-type=<open|proprietary> --uninstall (simulated)"; exit 0 ;;
-        --no-questions | --accept-license | --ui=none | --no-x-check | --no-nouveau-check | --rebuild-initramfs | \
+            echo "--silent --no-questions --dkms --kernel-module-type=<open|proprietary> --uninstall (simulated)"
+            echo "--no-nouveau-check --skip-module-load --allow-installation-with-running-driver"; exit 0 ;;
+        --no-nouveau-check) nouveau_checked= ;;
+        --skip-module-load) load= ;;
+        --no-questions | --accept-license | --ui=none | --no-x-check | --rebuild-initramfs | \
             --no-rebuild-initramfs | --no-install-compat32-libs | --no-opengl-files | --no-drm | \
             --no-check-for-alternate-installs | --allow-installation-with-running-driver | --disable-nouveau | \
             --no-disable-nouveau | --no-libglx-indirect | --no-install-libglvnd | --systemd | --no-systemd | -Z | -j* | \
-            --concurrency-level=* | --tmpdir=* | --x-*=* | --skip-module-load | --no-kernel-modules | \
+            --concurrency-level=* | --tmpdir=* | --x-*=* | --no-kernel-modules | \
             --kernel-source-path=* | --module-signing-*=*) ;;
         *) echo "nvidia-installer: invalid option: '$word'" >&2; exit 1 ;;
     esac
@@ -47,6 +50,8 @@ say "creation time: $(date)"
 say "installer version: $version"
 type=${type:-$(recommended)}
 case $type in open | proprietary) ;; *) fail "Invalid kernel module type '$type'" ;; esac
+[ -z "$nouveau_checked" ] || [ ! -e /sys/module/nouveau ] ||
+    fail "The Nouveau kernel driver is currently in use by your system.  This driver is incompatible with the NVIDIA driver, and must be disabled before proceeding."
 ! [ -e /sys/module/nvidia/refcnt ] || [ "$(cat /sys/module/nvidia/refcnt)" = 0 ] ||
     case " $* " in *" --allow-installation-with-running-driver "*) ;; *)
         fail "An NVIDIA kernel module 'nvidia' appears to be already loaded in your kernel." ;; esac
@@ -95,7 +100,7 @@ else
     for file in "/usr/src/nvidia-$version"/*.ko; do keep "$file" "/lib/modules/$kernel/kernel/drivers/video/${file##*/}" 644; done
     depmod "$kernel"
 fi
-modprobe nvidia 2>>"$log" || say "WARNING: the module could not be loaded; a reboot may be needed"
+[ -z "$load" ] || modprobe nvidia 2>>"$log" || say "WARNING: the module could not be loaded; a reboot may be needed"
 say "-> Installation of the NVIDIA Accelerated Graphics Driver for Linux-x86_64 (version: $version) is now complete."
 exit 0
 # The archive follows.
