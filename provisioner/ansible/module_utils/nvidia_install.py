@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring a driver about on a host, in an order in which a failure leaves the host as it was.
 
-Everything that can fail without touching what runs comes first: locks, room, lists, headers, downloads. Only
-then do services stop, packages change and modules get built. What is not proven to be there for the kernel
-that boots next is taken back.
+First comes what can fail without touching what runs: locks, room, lists, headers, downloads. Then services
+stop and packages change. What is not proven for the kernel that boots next is taken back.
 """
 
 from __future__ import annotations
@@ -25,11 +24,14 @@ from ansible.module_utils.nvidia_decision import ACTIVATE
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_managers import AptDriver, choose_version, driver_manager, wait_for_lock
 from ansible.module_utils.nvidia_packages import (
+    DESKTOP,
+    DISTRIBUTION,
     NVIDIA,
     RUNFILE,
     Packages,
     System,
     driver_version,
+    for_desktop,
     is_family,
     packages,
 )
@@ -139,7 +141,9 @@ class Install:
     def _named(self) -> Packages:
         asked = self.spec
         branch = int(asked["version"].split(".")[0])
-        return packages(self.system, asked["source"], branch, asked["modules"], asked["booting"])
+        desktop = asked["installed_source"] == asked["source"] == DISTRIBUTION and for_desktop(listed())
+        source = DESKTOP if desktop else asked["source"]
+        return packages(self.system, source, branch, asked["modules"], asked["booting"])
 
     def _resolve(self, named: Packages) -> str:
         """Return the driver's version that the repository has of what is asked for."""
@@ -281,9 +285,8 @@ class Install:
         # What rpm calls a key is no package that could be removed.
         came = sorted(name for name in set(listed()) - before - {"gpg-pubkey"} if not is_family(name))
         if came:
-            write_json(
-                BROUGHT, [*read_json(BROUGHT, []), {"asked": ["nvidia_driver"], "installed": came}], 0o644
-            )
+            entry = {"asked": ["nvidia_driver"], "installed": came}
+            write_json(BROUGHT, [*read_json(BROUGHT, []), entry], 0o644)
 
     def _say(self, label: str) -> None:
         self.progress.label = label

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Iterable
 
 from ansible.module_utils.nvidia_choice import OPEN
 
 NVIDIA, DISTRIBUTION, RUNFILE = "nvidia", "distribution", "runfile"
+# Packages of Ubuntu that exclude those for servers: they stay where somebody has chosen them.
+DESKTOP = "desktop"
 UNSUFFIXED_SINCE = 590  # [updates]
 # The epoch of NVIDIA's rpm packages, and the module of theirs that has a stream for each branch on 8 and 9.
 STREAM_MODULE, LAST_WITH_STREAMS = "nvidia-driver", 9
@@ -83,7 +86,13 @@ def packages(system: System, source: str, branch: int, modules: str, kernel: str
         return _debian_nvidia(branch, modules) if system.id == "debian" else _ubuntu_nvidia(branch, modules)
     if system.id == "debian":
         return _debian(modules)
-    return _ubuntu_server(branch, modules, kernel)
+    return _ubuntu(f"{branch}" if source == DESKTOP else f"{branch}-server", modules, kernel)
+
+
+def for_desktop(names: Iterable[str]) -> bool:
+    """Tell whether the driver of Ubuntu's archive among these packages is the one for desktops."""
+    core = [name for name in names if is_core(name)]
+    return bool(core) and not any("-server" in name for name in core)
 
 
 def driver_version(version: str) -> str | None:
@@ -148,9 +157,9 @@ def _debian(modules: str) -> Packages:
     return Packages(driver, (), "nvidia-smi")
 
 
-def _ubuntu_server(branch: int, modules: str, kernel: str) -> Packages:
+def _ubuntu(name: str, modules: str, kernel: str) -> Packages:
     kind = "-open" if modules == OPEN else ""
-    name = f"{branch}-server"
+    branch = name.partition("-")[0]
     # The prebuilt module is signed with a key that Secure Boot knows, and needs no compiler.
     driver = (
         f"nvidia-headless-no-dkms-{name}{kind}",

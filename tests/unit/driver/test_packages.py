@@ -73,6 +73,15 @@ def test_ubuntus_own_module_is_for_one_kernel_and_is_not_compiled() -> None:
     assert not found.dkms
 
 
+def test_a_desktops_driver_is_not_mixed_with_the_one_for_servers() -> None:
+    found = packages(system("ubuntu-24.04"), nvidia_packages.DESKTOP, 580, "open", KERNEL)
+    assert f"linux-modules-nvidia-580-open-{KERNEL}" in found.driver
+    assert not [name for name in found.driver if "server" in name]
+    assert nvidia_packages.for_desktop(["nvidia-driver-580-open", "libnvidia-compute-580", "bash"])
+    assert not nvidia_packages.for_desktop(["nvidia-utils-580-server", "libnvidia-compute-580-server"])
+    assert not nvidia_packages.for_desktop(["bash", "nvidia-settings"])
+
+
 @pytest.mark.parametrize(
     ("version", "driver"),
     [
