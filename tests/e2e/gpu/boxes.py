@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -66,15 +67,28 @@ class Boxes:
 
     def apply(self, host: str, *options: str, code: int = 0, **words: Any) -> Done:
         """Apply the driver on one host with some words, and read the report as JSON."""
-        return Machines(self.inventory).provision(
+        return Machines(self.inventory).provision(*self._orders(host, options, words), code=code)
+
+    def start(self, host: str, **words: Any) -> subprocess.Popen[str]:
+        """Start to apply the driver on one host, and leave that running."""
+        return Machines(self.inventory).start(*self._orders(host, (), words))
+
+    def _orders(self, host: str, options: tuple[str, ...], words: dict[str, Any]) -> list[str]:
+        consent = [] if "--without-consent" in options else ["--yes"]
+        more = [option for option in options if option != "--without-consent"]
+        given = ["-e", json.dumps(words)]
+        return [
             "apply",
             str(self.inventory),
-            *("--limit", host, "--phase", "gpu", "--json"),
-            *("--yes",) * ("--without-consent" not in options),
-            *(option for option in options if option != "--without-consent"),
-            *("-e", json.dumps(words)),
-            code=code,
-        )
+            "--limit",
+            host,
+            "--phase",
+            "gpu",
+            "--json",
+            *consent,
+            *more,
+            *given,
+        ]
 
     def refused(self, host: str, *options: str, code: int = 1, **words: Any) -> Mapping[str, Any]:
         """Apply what has to fail, and return the one failure."""

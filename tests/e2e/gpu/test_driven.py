@@ -238,6 +238,19 @@ def test_removal_leaves_no_trace_of_the_driver(driven: Boxes, host: str) -> None
     )
 
 
+@pytest.mark.parametrize("host", [UBUNTU])
+def test_a_removal_after_a_run_that_was_killed_takes_its_driver_too(driven: Boxes, host: str) -> None:
+    running = driven.start(host, nvidia_driver_version="595")
+    try:
+        driven.wait(host, "systemctl is-active provision-job-driver", "the change has begun", 120)
+    finally:
+        running.kill()
+        running.communicate()
+    driven.remove(host)
+    assert not [name for name in driven.packages(host) if "nvidia" in name]
+    assert driven.loaded(host) == ""
+
+
 def test_a_driver_moves_from_the_installer_to_the_distribution(boxes: Boxes) -> None:
     """The last of this file: the host has no driver any more."""
     if "nvidia" in "".join(boxes.packages(UBUNTU)):

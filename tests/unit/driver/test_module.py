@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A unit's outcome is told to whoever asked for it, and to nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import nvidia_hold, nvidia_outcome
+from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.job_unit import Job
+from ansible.module_utils.json_files import read_json, write_json
+from ansible.module_utils.nvidia_kernel import KernelModule
+
+from provisioner.ansible.modules import nvidia_driver
+from tests.unit.driver.test_decision import WORKING
+
+DEFAULTS = {name: option.get("default") for name, option in nvidia_driver.ARGUMENTS.items()}
+DONE = {"changed": True, "version": "580.159.04", "reboot": "", "warnings": []}
+
+
+class Ended(Exception):
+    """Hold the result with which a module ended."""
+
+    def __init__(self, **result: Any) -> None:
+        super().__init__(result)
+        self.result = result
+
+
+class Host:
+    """A host whose unit ran before, and notes what is started now."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.started: list[str] = []
+        self.running = False
+        self.seen = WORKING
+        self.result, self.orders = (folder / f"provision-job-driver{end}.json" for end in ("", ".spec"))
+        self.record = folder / "record.json"
+        monkeypatch.setattr(nvidia_outcome, "RUNTIME", folder)
+        monkeypatch.setattr(nvidia_outcome, "REPORTED", folder / "reported")
+        monkeypatch.setattr(nvidia_driver, "RECORD", self.record)
+        monkeypatch.setattr(nvidia_hold, "LEDGER", folder / "holds.json")
+        monkeypatch.setattr(nvidia_hold, "drift", lambda *_, **__: [])
+        monkeypatch.setattr(nvidia_driver, "look", lambda: self.seen)
+        monkeypatch.setattr(Job, "running", property(lambda _: self.running))
+        monkeypatch.setattr(Job, "advance", self.advance)
+        write_json(self.record, {"source": "nvidia", "version": "580.159.04", "state": "done"}, 0o644)
+
+    def advance(self, _program: Any, verb: str, _spec: Any, _limits: Any) -> None:
+        self.started.append(verb)
+
+    def was_asked(self, verb: str, **asked: Any) -> None:
+        """Have an earlier run's unit ended well, without anybody having been told."""
+        about = {"verb": verb, "asked": asked, "source": "nvidia", "version": "580", "modules": "open"}
+        write_json(self.result, {**about, "state": "done", "invocation": "1", "outcome": DONE}, 0o644)
+
+    def call(self, state: str, **words: Any) -> dict[str, Any]:
+        """Run the module and return its result."""
+        params = {**DEFAULTS, "state": state, "consent": True, **words}
+
+        class Module:
+            check_mode = False
+
+            def __init__(self) -> None:
+                self.params = params
+
+            def exit_json(self, **result: Any) -> None:
+                raise Ended(**result)
+
+            fail_json = exit_json
+
+        with pytest.raises(Ended) as ended:
+            nvidia_driver.STATES[state](Module())
+        return ended.value.result
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    return Host(monkeypatch, tmp_path)
+
+
+def words(**more: Any) -> dict[str, Any]:
+    return {**nvidia_driver.asked_of(DEFAULTS), **more}
+
+
+def test_who_asks_again_is_told_what_came_of_it_once(host: Host) -> None:
+    host.was_asked("install", **words(version="580"))
+    assert host.call("present", version="580")["version"] == "580.159.04"
+    assert host.call("present", version="580")["changed"] is False
+    assert host.started == []
+
+
+def test_who_asks_for_another_driver_gets_that_one(host: Host) -> None:
+    host.was_asked("install", **words(version="580"))
+    assert host.call("present", version="595")["finished"] is False
+    assert host.started == ["install"]
+    assert read_json(nvidia_outcome.REPORTED, None) == "1"
+
+
+def test_a_removal_follows_an_installation_that_was_cut_off(host: Host) -> None:
+    host.was_asked("install", **words(version="580"))
+    assert host.call("absent")["finished"] is False
+    assert host.started == ["remove"]
+
+
+def test_a_removal_that_ended_between_two_looks_is_told(host: Host) -> None:
+    host.was_asked("remove")
+    host.record.unlink()
+    assert host.call("absent")["changed"] is True
+    assert host.started == []
+
+
+def test_nothing_is_planned_while_the_driver_is_being_removed(host: Host) -> None:
+    host.running = True
+    write_json(host.orders, {"verb": "remove"}, 0o600)
+    with pytest.raises(JobFault, match="an earlier run is removing the driver"):
+        host.call("planned")
+
+
+def test_a_driver_that_is_damaged_is_repaired_though_an_older_order_was_done(host: Host) -> None:
+    host.was_asked("install", **words())
+    host.call("present")
+    host.seen = replace(WORKING, ready=KernelModule("580.105.08", "open", WORKING.booting, ""))
+    assert host.call("present")["finished"] is False
+    assert host.started == ["install"]
