@@ -193,7 +193,7 @@ def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) 
     assert driven.apply(host).report["changed"] == 0
 
 
-@BOTH
+@pytest.mark.parametrize("host", [UBUNTU])
 def test_a_reboot_that_did_not_happen(held: Boxes, host: str) -> None:
     with held.broken(host, boot=False, reboot="ignored"):
         failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=15)
@@ -212,7 +212,7 @@ def test_a_reboot_that_ends_a_process_which_held_the_gpu(held: Boxes, host: str)
     assert held.loaded(host) == NEXT
 
 
-@BOTH
+@pytest.mark.parametrize("host", [ROCKY])
 def test_a_host_that_never_comes_back(held: Boxes, host: str) -> None:
     held.state(host, reboot="never")
     failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=20)
