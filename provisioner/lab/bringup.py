@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,14 @@ class Bringup:
     def _ports(self) -> Mapping[str, int]:
         return {HUB: self.spec.hub_port, **self.spec.ports}
 
-    @property
+    @cached_property
     def _recipes(self) -> dict[str, Recipe | Layer]:
-        """Return what the image of each system is made from."""
+        """Return what the image of each system is made from; this machine's mirror is asked for once."""
         return {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
+
+    @cached_property
+    def _hub_recipe(self) -> Recipe:
+        return plans.hub_recipe()
 
     def check(self) -> None:
         """Refuse what cannot work before anything is made."""
@@ -75,14 +80,14 @@ class Bringup:
     def ingredients(self) -> Path:
         """Have images, releases and models; return the folder of the models."""
         with self.watch.step("images, model and releases"):
-            return self._ingredients([*self._recipes.values(), plans.hub_recipe()])
+            return self._ingredients([*self._recipes.values(), self._hub_recipe])
 
     def machines(self, models: Path) -> list[HostReport]:
         """Make and start what is missing, and return the machines, the hub first."""
         with self.watch.step("network and keys"):
             subnet = self._network()
             keys.write_known_hosts(self.spec.name, self.spec.ports)
-        layout = self._layout(self._recipes, plans.hub_recipe(), subnet, models)
+        layout = self._layout(subnet, models)
         return [self._machine(plan) for plan in layout]
 
     def _find_machines(self) -> None:
@@ -178,22 +183,16 @@ class Bringup:
             raise LabError(f"podman's network {name} has no IPv4 addresses", "provision lab down; then up")
         return ipaddress.IPv4Network(found[1])
 
-    def _layout(
-        self,
-        recipes: Mapping[str, Recipe | Layer],
-        hub_recipe: Recipe,
-        subnet: ipaddress.IPv4Network,
-        models: Path,
-    ) -> list[HostPlan]:
+    def _layout(self, subnet: ipaddress.IPv4Network, models: Path) -> list[HostPlan]:
         """Give every machine its address; those that exist keep theirs."""
         taken = {name: machine.address for name, machine in self.existing.items()}
         free = iter(plans.free_addresses(subnet, taken.values()))
         names = {host.name: taken.get(host.name) or next(free) for host in self.spec.hosts}
         archives = releases.folder()
         archives.mkdir(parents=True, exist_ok=True)
-        layout = [plans.hub_plan(self.spec, hub_recipe, subnet, models, archives)]
+        layout = [plans.hub_plan(self.spec, self._hub_recipe, subnet, models, archives)]
         layout += [
-            plans.host_plan(self.spec.name, host, recipes[host.image], names[host.name])
+            plans.host_plan(self.spec.name, host, self._recipes[host.image], names[host.name])
             for host in self.spec.hosts
         ]
         self.names = {plan.name: plan.address for plan in layout}

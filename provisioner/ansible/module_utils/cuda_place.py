@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.commands import call
 from ansible.module_utils.cuda_versions import RUNFILE, Toolkit, directory, suffix
+from ansible.module_utils.host_paths import text_of
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.json_files import read_json, write_json
 
@@ -41,7 +42,7 @@ class Layout:
     @property
     def is_ours(self) -> bool:
         """Tell whether this role has been at work here."""
-        return bool(self.entries()) or _text(self.profile).startswith(HEADER)
+        return bool(self.entries()) or text_of(self.profile).startswith(HEADER)
 
     def files(self, source: str) -> dict[Path, str]:
         """Return the files that go with a default toolkit; packages bring the second one themselves."""
@@ -183,19 +184,12 @@ def file_doubt(path: Path, text: str) -> bool:
     """Tell whether a file differs from what it is to hold; refuse one that is not ours."""
     if not os.path.lexists(str(path)):
         return bool(text)
-    now = _text(path)
+    now = str(text_of(path))
     if not now.startswith(HEADER):
         if not text:
             return False
         raise foreign(path)
     return now != text
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _alternatives(*words: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.commands import CommandFault, call
+from ansible.module_utils.host_paths import text_of
 
 COMMAND_SECONDS = 10
 LISTEN = "0A"
@@ -107,23 +108,16 @@ def _link(path: Path) -> str:
         return ""
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def listening_sockets(proc: Path) -> list[dict[str, Any]]:
     """List listening TCP sockets with the process that holds each."""
-    sockets = [*parse_sockets(_text(proc / "net/tcp")), *parse_sockets(_text(proc / "net/tcp6"))]
+    sockets = [*parse_sockets(text_of(proc / "net/tcp")), *parse_sockets(text_of(proc / "net/tcp6"))]
     owners = socket_owners(proc)
     return [
         {
             "address": address,
             "port": port,
             "pid": owners.get(inode, 0),
-            "process": _text(proc / str(owners.get(inode, 0)) / "comm").strip() or "unknown",
+            "process": text_of(proc / str(owners.get(inode, 0)) / "comm").strip() or "unknown",
         }
         for inode, address, port in sorted(sockets, key=lambda found: (found[2], found[1]))
     ]

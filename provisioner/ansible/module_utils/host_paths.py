@@ -44,3 +44,11 @@ def _bytes_of(path: Path) -> bytes:
     except OSError:
         # A process that ended, or a dangling link: neither can use a directory.
         return b""
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; empty where it is not there or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

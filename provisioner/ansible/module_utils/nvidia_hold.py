@@ -56,9 +56,13 @@ def held() -> set[str]:
 
 def hold() -> None:
     """Hold what is installed of the driver and of the kernel, in place of what we held before."""
+    _hold(listed())
+
+
+def _hold(packages: dict[str, str]) -> None:
     before = read_json(LEDGER, [])
     foreign = held() - set(before)
-    ours = sorted(set(wanted(listed())) - foreign)
+    ours = sorted(set(wanted(packages)) - foreign)
     # On disk first, with what is still to be let go: a run that is cut off must know what it may take back.
     write_json(LEDGER, sorted({*before, *ours}), 0o644)
     if shutil.which("apt-get"):
@@ -105,12 +109,7 @@ def hold_kernel() -> None:
     """Have dnf keep the kernel while a transaction changes the driver; apt is asked what it would do."""
     if shutil.which("apt-get"):
         return
-    packages = {name: version for name, version in listed().items() if not is_family(name)}
-    before = read_json(LEDGER, [])
-    ours = sorted(set(wanted(packages)) - (set(_lines()) - set(before)))
-    write_json(LEDGER, sorted({*before, *ours}), 0o644)
-    _write(before, ours)
-    write_json(LEDGER, ours, 0o644)
+    _hold({name: version for name, version in listed().items() if not is_family(name)})
 
 
 def unattended() -> str:

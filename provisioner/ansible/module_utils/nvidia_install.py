@@ -86,11 +86,9 @@ class Install:
             rollback.streams()
             if before:
                 self._settle(self.spec["installed_version"])
-            else:
-                rollback.settle()
-            if before:
                 write_json(record.RECORD, before, 0o644)
             else:
+                rollback.settle()
                 record.RECORD.unlink(missing_ok=True)
             raise
         self._settle(version)

@@ -7,8 +7,10 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator
 
 from ansible.module_utils.commands import CommandFault, call
+from ansible.module_utils.host_paths import text_of
 from ansible.module_utils.nvidia_choice import OPEN, PROPRIETARY
 
 RUNNING = Path("/proc/sys/kernel/osrelease")
@@ -65,18 +67,11 @@ def booting() -> str:
 
 def _grub_entry() -> str:
     """Return the entry that grub boots next by the machine's settings; empty where nobody has chosen one."""
-    settings = "".join(map(_text, [GRUB_DEFAULTS, *sorted(GRUB_MORE.glob("*.cfg"))]))
+    settings = "".join(map(text_of, [GRUB_DEFAULTS, *sorted(GRUB_MORE.glob("*.cfg"))]))
     found = re.findall(r"(?m)^\s*GRUB_DEFAULT=[\"']?([^\"'\n]*)", settings)
     default = found[-1] if found else ""
-    kept = dict(line.split("=", 1) for line in _text(GRUB_ENVIRONMENT).splitlines() if "=" in line)
+    kept = dict(line.split("=", 1) for line in text_of(GRUB_ENVIRONMENT).splitlines() if "=" in line)
     return kept.get("next_entry") or (kept.get("saved_entry", "") if default == "saved" else default)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def order(release: str) -> list[tuple[int, str]]:
@@ -87,14 +82,14 @@ def order(release: str) -> list[tuple[int, str]]:
 
 def module(kernel: str) -> KernelModule | None:
     """Return the module that a kernel would load, None when it has none."""
-    names = (*NAMES, *_stand_for_nvidia(kernel))
-    return next((found for name in names if (found := _module(kernel, name))), None)
+    return next((found for name in _names(kernel) if (found := _module(kernel, name))), None)
 
 
-def _stand_for_nvidia(kernel: str) -> list[str]:
-    """Return what a kernel would load where nvidia is asked for, by the commands of modprobe's settings."""
+def _names(kernel: str) -> Iterator[str]:
+    """Yield the names that the module may have; modprobe is asked only where no usual one is there."""
+    yield from NAMES
     shown = _said("modprobe", "--set-version", kernel, "--show-depends", "nvidia")
-    return re.findall(r"(?m)^install .*\bmodprobe .*?\b(nvidia[-_][\w-]+)", shown)
+    yield from re.findall(r"(?m)^install .*\bmodprobe .*?\b(nvidia[-_][\w-]+)", shown)
 
 
 def _module(kernel: str, name: str) -> KernelModule | None:

@@ -21,10 +21,11 @@ def job_of(params: dict[str, Any]) -> Job:
     return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
 
 
-def ended(module: Any, job: Job) -> dict[str, Any] | None:
-    """Wait for a unit that is at work, and return what it or the one before came to, unless that was told.
+def tell(module: Any, job: Job, verb: str, asked: dict[str, Any]) -> None:
+    """End with what a unit came to, once, if that is what is asked for now; nothing is started here.
 
-    Nothing is started here; a unit that is still at work ends the call with its progress.
+    A unit that is still at work ends the call with its progress. What an earlier run has asked for otherwise
+    is nobody's answer any more.
     """
     if job.running:
         now = wait(job.unit, job.poll)
@@ -34,22 +35,20 @@ def ended(module: Any, job: Job) -> dict[str, Any] | None:
         if now.failed or told.get("state") != "done":
             raise job.failure(now, told)
     told = job.told()
-    return told if told.get("state") == "done" and told["invocation"] != read_json(REPORTED, None) else None
+    if told.get("state") != "done" or told["invocation"] == read_json(REPORTED, None):
+        return
+    if (told.get("verb"), told.get("asked")) == (verb, asked):
+        report(module, told, {})
+    _forget(told)
 
 
-def is_answer(told: dict[str, Any], verb: str, asked: dict[str, Any]) -> bool:
-    """Tell whether a unit did what is asked for now: an earlier run may have asked for something else."""
-    return (told.get("verb"), told.get("asked")) == (verb, asked)
-
-
-def forget(told: dict[str, Any]) -> None:
-    """Note that an outcome has been looked at, and is nobody's answer any more."""
+def _forget(told: dict[str, Any]) -> None:
     write_json(REPORTED, told["invocation"], 0o644)
 
 
 def report(module: Any, told: dict[str, Any], result: dict[str, Any]) -> None:
     """End with what the unit has done; that is told once."""
-    forget(told)
+    _forget(told)
     outcome = told["outcome"]
     for warning in outcome["warnings"]:
         module.warn(warning)

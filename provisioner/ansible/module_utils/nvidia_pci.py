@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.host_paths import text_of
 from ansible.module_utils.nvidia_architecture import architecture
 
 DEVICES = Path("/sys/bus/pci/devices")
@@ -49,7 +50,5 @@ def _driver(device: Path) -> str | None:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip().lower()
-    except OSError:  # devices can be taken off the bus while it is read
-        return ""
+    # Devices can be taken off the bus while it is read.
+    return str(text_of(path)).strip().lower()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.commands import call
+from ansible.module_utils.host_paths import text_of
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_kernel import loaded
 
@@ -110,10 +111,7 @@ def _links(folder: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+    return str(text_of(path)).strip()
 
 
 def _owner(entry: Path) -> str:

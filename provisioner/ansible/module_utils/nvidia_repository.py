@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from ansible.module_utils.host_paths import text_of
 from ansible.module_utils.openpgp_key import KeyFault, armoured, fingerprints, normal
 
 KEY_SECONDS = 30
@@ -186,7 +187,7 @@ def rivals(repository: Repository) -> list[Path]:
     for path in sorted([*folder.glob("*"), *([folder.parent / "sources.list"] if repository.is_apt else [])]):
         if path == repository.source or path.suffix not in (".list", ".sources", ".repo"):
             continue
-        lines = [line for line in _text(path).splitlines() if not line.lstrip().startswith("#")]
+        lines = [line for line in text_of(path).splitlines() if not line.lstrip().startswith("#")]
         if named.search("\n".join(lines)) and "enabled=0" not in "".join(lines).replace(" ", ""):
             found.append(path)
     return found
@@ -204,10 +205,3 @@ def disabled(repository: Repository) -> dict[Path, Path]:
         path: path.with_name(path.name[: -len(ending)])
         for path in repository.source.parent.glob(f"*{ending}")
     }
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

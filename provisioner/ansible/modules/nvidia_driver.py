@@ -74,7 +74,7 @@ from ansible.module_utils.json_files import read_json
 from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
 from ansible.module_utils.nvidia_look import fabric, look
 from ansible.module_utils.nvidia_main import install
-from ansible.module_utils.nvidia_outcome import INSTALL, REMOVE, ended, forget, is_answer, job_of, report
+from ansible.module_utils.nvidia_outcome import INSTALL, REMOVE, job_of, report, tell
 from ansible.module_utils.nvidia_packages import RUNFILE
 from ansible.module_utils.nvidia_pci import own_gpus
 from ansible.module_utils.nvidia_record import RECORD
@@ -164,13 +164,10 @@ def bring(module: AnsibleModule) -> None:
     """Bring the driver about as far as one call can."""
     job = job_of(module.params)
     # What is seen in the middle of a change means nothing.
-    told = ended(module, job) if job.running or not module.check_mode else None
+    if job.running or not module.check_mode:
+        tell(module, job, INSTALL, asked_of(module.params))
     seen = look()
     decision = decided(module, seen)
-    if told and is_answer(told, INSTALL, asked_of(module.params)):
-        report(module, told, {})
-    if told:
-        forget(told)
     result = result_of(decision, seen)
     drift = nvidia_hold.drift(seen.installed.version, hold=module.params["hold"])
     if decision.action == KEEP or decision.target is None:
@@ -231,11 +228,8 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
 def take_away(module: AnsibleModule) -> None:
     """Take away the driver that was brought here; one that somebody else installed stays."""
     job = job_of(module.params)
-    told = None if module.check_mode else ended(module, job)
-    if told and is_answer(told, REMOVE, {}):
-        report(module, told, {})
-    if told:
-        forget(told)
+    if not module.check_mode:
+        tell(module, job, REMOVE, {})
     record = read_json(RECORD, None)
     if record is None:
         # A driver of somebody else stays; that it was held by us ends.
