@@ -27,6 +27,7 @@ def resolve(given: Mapping[str, Any], services: Sequence[Service]) -> tuple[Chai
     """Return what a host is to have, with notes, and what cannot work of it."""
     chain, table = chains.see(given, services), compatibility_table.load()
     findings = [
+        *_driver(chain),
         *_modules(chain, table),
         *_versions(chain, table),
         *_default(chain),
@@ -35,6 +36,14 @@ def resolve(given: Mapping[str, Any], services: Sequence[Service]) -> tuple[Chai
         *_engine_driver(chain),
     ]
     return dataclasses.replace(chain, notes=tuple(_notes(chain, table))), findings
+
+
+def _driver(chain: Chain) -> Iterator[Finding]:
+    version = chain.driver.version
+    if version and not chains.DRIVER.fullmatch(version):
+        near = chains.DRIVER.search(version)
+        hint = f"did you mean {near[0]}?" if near else "such as 580, or 580.159.04"
+        yield Finding(DRIVER, "is neither a branch nor a version of a driver", version, True, hint)
 
 
 def _modules(chain: Chain, table: Table) -> Iterator[Finding]:

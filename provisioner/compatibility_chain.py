@@ -21,7 +21,7 @@ OPEN, PROPRIETARY = "open", "proprietary"
 PACKAGES, RUNFILE = "packages", "runfile"
 RUN_TIME = "decided at run time"
 VERSION = re.compile(r"([1-9][0-9]*\.[0-9]+)(\.[0-9]+)?")
-_BRANCH = re.compile(r"([0-9]{3})(\.[0-9]+)*")
+DRIVER = re.compile(r"(?<![0-9.])([0-9]{3})(\.[0-9]+){0,2}(?![0-9.])")
 _MODULES = {
     AUTO: "open modules where the GPU allows",
     OPEN: "open modules",
@@ -42,7 +42,7 @@ class Driver:
     @property
     def branch(self) -> int | None:
         """Return the branch that is asked for, where one is and there is to be a driver."""
-        found = _BRANCH.fullmatch(self.version or "") if self.state not in (ABSENT, IGNORED) else None
+        found = DRIVER.fullmatch(self.version or "") if self.state not in (ABSENT, IGNORED) else None
         return int(found.group(1)) if found else None
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provisioner import origins
 from provisioner.errors import InventoryError, UsageError
 
 BUILTIN_GROUPS = ("all", "ungrouped")
+
+# What Ansible says of an inventory that none of its plugins can read.
+_READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed to parse inventory: )?(.+)")
+_UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 
 @dataclass(frozen=True)
@@ -66,17 +72,29 @@ def _list(
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise InventoryError(
-            f"Ansible cannot read the inventory {source}: {_reason(done.stderr)}",
+            f"Ansible cannot read the inventory {source}: {_reason(source, done.stderr)}",
             next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
         )
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
-def _reason(stderr: str) -> str:
+def _reason(source: str, stderr: str) -> str:
+    # Ansible does not say which file of variables it could not read.
+    place = origins.broken_yaml(source) if "YAML parsing failed" in stderr else None
+    where = f" ({place})" if place else ""
+    readings, unread = _READING.findall(stderr), _UNREAD.search(stderr)
+    if readings and unread:
+        # Ansible tries INI last, also on files that are plainly something else.
+        return readings[-1] if _may_be_ini(Path(unread[1])) else f"{readings[0]}{where}"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or "rror:" in line]
-    return " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ") or "it gives no reason"
+    said = " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ")
+    return f"{said}{where}" if said else "it gives no reason"
+
+
+def _may_be_ini(path: Path) -> bool:
+    return path.suffix not in origins.YAML_SUFFIXES and not os.access(path, os.X_OK)
 
 
 def _groups_of_hosts(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 _VARIABLE_FOLDERS = ("host_vars", "group_vars")
+YAML_SUFFIXES = (".yml", ".yaml", ".json")
 _SECTION = re.compile(r"\[(?P<name>[^:\]]+)(?::(?P<kind>\w+))?\]")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*=")
 _PAIR = re.compile(r"""(?P<name>[A-Za-z_]\w*)=(?:'[^']*'|"[^"]*"|\S*)""")
@@ -51,6 +52,18 @@ class Origins:
         return f"{self._source} (host {host})"
 
 
+def broken_yaml(source: str) -> str | None:
+    """Return `file:line` of the first file of an inventory that should be YAML and is not."""
+    for file in _files(Path(source)):
+        if file.suffix in YAML_SUFFIXES or (not file.suffix and file.parent.name in _VARIABLE_FOLDERS):
+            try:
+                yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
+            except (OSError, yaml.YAMLError) as error:
+                mark = getattr(error, "problem_mark", None)
+                return f"{file}:{mark.line + 1}" if mark else str(file)
+    return None
+
+
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
@@ -72,7 +85,7 @@ def _read(file: Path) -> Iterator[Origin]:
         below = file.parts[file.parts.index(kind) + 1 :]
         owner = below[0] if len(below) > 1 else file.stem
         yield from _top_level(text, owner, kind == "host_vars", file)
-    elif file.suffix in (".yml", ".yaml", ".json"):
+    elif file.suffix in YAML_SUFFIXES:
         yield from _yaml_inventory(text, file)
     elif not text.startswith("#!"):
         yield from _ini(text, file)

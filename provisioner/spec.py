@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
     if found:
         origins = Origins(inventory.source, extra_vars)
         problems = [_problem(finding, names, inventory, origins) for finding, names in found.items()]
+        problems.sort(key=_place)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise InventoryError(f"{inventory.source} has {count}; no host was contacted", problems)
     return Fleet(inventory.source, hosts)
@@ -189,6 +191,12 @@ def _hashable(finding: Finding) -> Finding:
     if isinstance(value, (list, dict)):
         value = json.dumps(value, default=str)
     return Finding(finding.variable, finding.reason, value, finding.has_value, finding.hint, finding.item)
+
+
+def _place(problem: Problem) -> tuple[str, float]:
+    """Return file and line of a problem's origin, so that problems come in the order of the files."""
+    found = re.match(r"(.*):(\d+) \(", problem.origin)
+    return (found[1], int(found[2])) if found else (problem.origin.rpartition(" (")[0], math.inf)
 
 
 def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origins: Origins) -> Problem:

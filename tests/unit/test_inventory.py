@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -45,8 +46,27 @@ def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
         inventory.load(str(tmp_path / "nowhere.ini"))
 
 
-def test_an_unreadable_inventory_is_an_error_and_not_an_empty_fleet(tmp_path: Path) -> None:
-    path = tmp_path / "broken.yml"
-    path.write_text("all:\n  hosts: [h1\n")
-    with pytest.raises(InventoryError, match="cannot read the inventory"):
-        inventory.load(str(path))
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("broken.yml", "all:\n  hosts: [h1\n", r"While parsing a flow sequence .*\(.*/broken.yml:[0-9]+\)"),
+        ("broken.ini", "[gpu:vras]\nserve_port=1\n", r"Section \[gpu:vras\] has unknown type: vras$"),
+        ("hosts", "h1 ansible_host='\n", "No closing quotation$"),
+        ("program", "#!/bin/sh\nexit 3\n", r"returned non-zero exit code 3\.$"),
+        ("folder/group_vars/all", "a: \xff\n", r"\(.*/group_vars/all\)$"),
+        ("folder/group_vars/all.yml", "a: {\n", r"While parsing a flow .*\(.*/group_vars/all.yml:[0-9]+\)"),
+    ],
+)
+def test_an_unreadable_inventory_is_an_error_with_its_cause_and_not_an_empty_fleet(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode("latin-1"))
+    path.chmod(0o755 if name == "program" else 0o644)
+    (tmp_path / "folder").mkdir(exist_ok=True)
+    (tmp_path / "folder/hosts").write_text("h1\n")
+    source = tmp_path / name.split("/", maxsplit=1)[0]
+    with pytest.raises(InventoryError, match="cannot read the inventory") as caught:
+        inventory.load(str(source))
+    assert re.search(said, caught.value.message)

@@ -36,6 +36,13 @@ def test_every_planted_mistake_is_reported_at_once_with_its_place() -> None:
     assert sorted(found) == sorted(expected)
 
 
+def test_mistakes_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = "[g]\nh1 serve_engine=vllm serve_model=a/b\n[g:vars]\n" + "\n" * 7
+    wrong = ["container_runtime_engine=dokcer", "serve_prot=1", "nvidia_driver_source=nvidai"]
+    said = problems_of(tmp_path / "hosts.ini", text + "\n".join(wrong))
+    assert [one.partition(":")[0] for one in said] == [line.partition("=")[0] for line in wrong]
+
+
 def test_a_service_takes_its_words_from_its_host_and_the_defaults_from_its_engine(tmp_path: Path) -> None:
     fleet = fleet_of(
         tmp_path / "one.ini", "gpu1 serve_engine=vllm serve_model=owner/model engine_vllm_dtype=float32\n"

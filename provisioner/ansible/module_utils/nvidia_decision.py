@@ -119,7 +119,7 @@ def interrupts(action: str, seen: Seen) -> bool:
 
 def _unreadable(version: str) -> tuple[str, str] | None:
     """Return why a version means nothing."""
-    if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+)*", version):
+    if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+){0,2}", version):
         return None
     step = "name a branch, such as 580, or a version, such as 580.159.04"
     return f"nvidia_driver_version is {version}, which is neither a branch nor a version", step
