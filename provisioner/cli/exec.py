@@ -12,7 +12,7 @@ import click
 
 from provisioner import parallel, program
 from provisioner.cli import hosts, options
-from provisioner.errors import HostError
+from provisioner.errors import HostError, UsageError
 from provisioner.plain import clean
 from provisioner.reach import Way
 from provisioner.remote import Remote, Result
@@ -31,6 +31,12 @@ def execute(
 
     A single word is text for the shell of the login; several words are passed on as they are.
     """
+    chosen = hosts.ways(values)
+    if command[0] in {way.host for way in chosen}:
+        raise UsageError(
+            f"{command[0]} is a host, and `exec` takes a command, which it runs on every host",
+            f"`--limit {command[0]} -- COMMAND` runs one on this host alone",
+        )
     line = command[0] if len(command) == 1 else shlex.join(command)
     if become:
         line = program.as_root(["sh", "-c", line])
@@ -44,7 +50,6 @@ def execute(
         return result
 
     answers = {}
-    chosen = hosts.ways(values)
     for way, result in parallel.each(chosen, work, seconds=timeout + hosts.LOGIN_SECONDS, at_once=forks):
         answers[way.host] = result
         if not as_json:

@@ -100,6 +100,14 @@ def test_exec_takes_one_word_as_shell_text_and_becomes_root(
     assert document["bad"]["error"] == "the SSH login was refused"
 
 
+def test_exec_refuses_a_host_for_a_command(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("exec", fleet, "good", "--", "uptime") == 2
+    said = capsys.readouterr()
+    assert "good is a host" in said.err
+    assert "`--limit good -- COMMAND` runs one on this host alone" in said.err
+    assert said.out == ""
+
+
 def test_logs_asks_the_journal_of_the_service(
     fleet: Path, sshd: Sshd, capsys: pytest.CaptureFixture[str]
 ) -> None:
