@@ -60,7 +60,9 @@ def gpu_notes(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[str]:
     harmless = [f"note: {_xid(one).says}" for one in log["errors"] if _is_note(one)]
     if not log["errors"]:
         harmless = [
-            "no Xid since boot" if log["whole"] else "no Xid in the kernel's log, which has lost the boot"
+            "no Xid since boot"
+            if log["whole"]
+            else "no Xid in the kernel's log, which no longer goes back to the boot"
         ]
     return [*notes, *harmless]
 

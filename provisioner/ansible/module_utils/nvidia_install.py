@@ -148,10 +148,12 @@ class Install:
         offered = self._offered(named.telling)
         chosen = choose_version(offered, self.spec["version"].split("."))
         if chosen is None:
-            some = sorted({found for version in offered if (found := driver_version(version))})
+            names = self.manager.branches(named.telling)
+            every = (driver_version(version) for name in names for version in self._offered(name))
+            some = sorted({found for found in every if found})
             raise JobFault(
-                f"driver {self.spec['version']} is in no repository of this host ({named.telling}: "
-                f"{', '.join(some) or 'none at all'})",
+                f"driver {self.spec['version']} is in no repository of this host "
+                f"(there is {', '.join(some) or 'no driver at all'})",
                 "choose one of these in nvidia_driver_version, or a repository that has it in "
                 "nvidia_driver_repository",
             )

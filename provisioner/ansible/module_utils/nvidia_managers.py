@@ -33,6 +33,7 @@ STREAM = Path(f"/etc/dnf/modules.d/{STREAM_MODULE}.module")
 REPOSITORY = "provision-nvidia"
 # Packages of EPEL need what these hold; they are asked for this one transaction, and stay as they are.
 OPTIONAL = ("crb", "powertools")
+_BRANCH = re.compile(r"-[0-9]{3}(?=-|$)")
 
 
 class AptDriver:
@@ -59,6 +60,12 @@ class AptDriver:
             for row in rows
             if len(row) > 2 and (ours is None or not url or row[2].strip().startswith(url) is ours)
         ]
+
+    def branches(self, name: str) -> list[str]:
+        """Return the names that a package of the driver has in each branch: here, branches have packages."""
+        unbranched = _BRANCH.sub("", name)
+        names = _said("apt-cache", "pkgnames", unbranched.partition("-server")[0]).split()
+        return sorted(each for each in names if _BRANCH.sub("", each) == unbranched)
 
     def _url(self) -> str:
         """Return the address of our repository, as apt writes it; empty where there is none."""
@@ -146,6 +153,10 @@ class DnfDriver:
             and (ours is None or not there or (words[at + 2].lstrip("@") == REPOSITORY) is ours)
         ]
         return found[::-1]
+
+    def branches(self, name: str) -> list[str]:
+        """Return the one name that a package of the driver has in every branch."""
+        return [name]
 
     def prepare(self, streams: tuple[str, ...]) -> None:
         """Enable the module stream of a branch, without which modular filtering hides its packages."""

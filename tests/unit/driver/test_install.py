@@ -104,6 +104,9 @@ class Host:
             return []
         return [f"{NEW}-1ubuntu1", f"{OLD}-1ubuntu1"]
 
+    def branches(self, name: str) -> list[str]:
+        return [name]
+
     def pin(self, version: str) -> None:
         self.done.append(f"pin {version}")
 

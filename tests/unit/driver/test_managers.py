@@ -43,6 +43,27 @@ nvidia-driver-cuda.x86_64
     assert versions == ["3:580.159.04-1.el9", "3:580.105.08-1.el9"]
 
 
+@pytest.mark.parametrize(
+    ("name", "branches"),
+    [
+        ("libnvidia-compute-570", ["libnvidia-compute", "libnvidia-compute-580"]),
+        ("libnvidia-compute", ["libnvidia-compute", "libnvidia-compute-580"]),
+        ("libnvidia-compute-570-server", ["libnvidia-compute-535-server"]),
+    ],
+)
+def test_branches_of_apt_are_packages(
+    monkeypatch: pytest.MonkeyPatch, name: str, branches: list[str]
+) -> None:
+    known = ("libnvidia-compute-580", "libnvidia-compute", "libnvidia-compute-535-server", "libnvidia-cfg1")
+
+    def said(*argv: str) -> str:
+        assert argv[:2] == ("apt-cache", "pkgnames")
+        return "".join(f"{each}\n" for each in known if each.startswith(argv[2]))
+
+    monkeypatch.setattr(nvidia_managers, "_said", said)
+    assert nvidia_managers.AptDriver().branches(name) == branches
+
+
 def test_pins_keep_a_whole_driver_together() -> None:
     text = nvidia_managers.pins("580.159.04")
     assert "Pin: version 580.159.04-*\nPin-Priority: 1001\n" in text

@@ -243,7 +243,7 @@ def xid(number: int, **more: Any) -> dict[str, Any]:
     ("given", "says"),
     [
         (log(), "no Xid since boot"),
-        (log(whole=False), "no Xid in the kernel's log, which has lost the boot"),
+        (log(whole=False), "no Xid in the kernel's log, which no longer goes back to the boot"),
         (log(problem="dmesg is not installed"), "Xids are not known, because dmesg is not installed"),
         (
             log(xid(31, text="MMU Fault")),
