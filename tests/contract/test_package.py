@@ -17,9 +17,21 @@ CEILING_OF_A_FUNCTION = 40
 
 # A module imports from its own row or from one above it, never from one below.
 ROWS = (
-    ("", "content", "errors", "findings", "hostkeys", "login", "parallel", "plain", "typed", "unreachable"),
+    (
+        "",
+        "content",
+        "errors",
+        "findings",
+        "hostkeys",
+        "login",
+        "origins",
+        "parallel",
+        "plain",
+        "typed",
+        "unreachable",
+    ),
     ("bindings", "engines", "inventory", "rundir", "settings", "words"),
-    ("events", "locks", "origins", "values"),
+    ("events", "locks", "values"),
     (
         "compatibility",
         "compatibility_chain",
