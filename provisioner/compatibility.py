@@ -28,6 +28,7 @@ def resolve(given: Mapping[str, Any], services: Sequence[Service]) -> tuple[Chai
     chain, table = chains.see(given, services), compatibility_table.load()
     findings = [
         *_driver(chain),
+        *_list(given),
         *_modules(chain, table),
         *_versions(chain, table),
         *_default(chain),
@@ -44,6 +45,13 @@ def _driver(chain: Chain) -> Iterator[Finding]:
         near = chains.DRIVER.search(version)
         hint = f"did you mean {near[0]}?" if near else "such as 580, or 580.159.04"
         yield Finding(DRIVER, "is neither a branch nor a version of a driver", version, True, hint)
+
+
+def _list(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find text or a number where a list is wanted: the role counts its items."""
+    asked = given.get(VERSIONS)
+    if asked is not None and not isinstance(asked, list) and not values.is_deferred(asked):
+        yield Finding(VERSIONS, "must be a list", asked, True, "such as ['13.0']; `-e` takes a list as JSON")
 
 
 def _modules(chain: Chain, table: Table) -> Iterator[Finding]:

@@ -18,8 +18,20 @@ from provisioner.errors import InventoryError, UsageError
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
+# What a listing has to be, whatever ansible.cfg and the environment say of runs.
+_LISTING = {
+    # A half-read inventory would silently leave hosts out, and so would the same key twice.
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+    "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+    "ANSIBLE_INVENTORY_EXPORT": "false",
+    # Anything beside the document would spoil it.
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_VERBOSITY": "0",
+    "ANSIBLE_DEBUG": "false",
+}
 # What Ansible says of an inventory that none of its plugins can read.
 _READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed to parse inventory: )?(.+)")
+_PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
 _UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 
@@ -67,9 +79,7 @@ def _list(
     argv += [word for value in extra_vars for word in ("-e", value)]
     if limit:
         argv += ["--limit", limit]
-    # A half-read inventory would silently leave hosts out.
-    environment = {**os.environ, "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, env={**os.environ, **_LISTING}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise InventoryError(
             f"Ansible cannot read the inventory {source}: {_reason(source, done.stderr)}",
@@ -82,6 +92,8 @@ def _list(
 def _reason(source: str, stderr: str) -> str:
     # Ansible does not say which file of variables it could not read.
     place = origins.broken_yaml(source) if "YAML parsing failed" in stderr else None
+    if named := _PLACE.search(stderr):
+        place = place or named[1]
     where = f" ({place})" if place else ""
     readings, unread = _READING.findall(stderr), _UNREAD.search(stderr)
     if readings and unread:

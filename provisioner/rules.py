@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -20,6 +21,10 @@ _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 # As Ollama reads a name: parts begin with a letter, a digit or an underscore, and a host may have a port.
 _LIBRARY_NAME = re.compile(r"(((\w[\w.:-]*/)?\w[\w-]*)/)?\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
+# An index, the beginning of a UUID of a GPU or of a part of one, or a PCI address.
+_GPU = re.compile(
+    r"[0-9]{1,3}|(GPU|MIG)-[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?", re.IGNORECASE
+)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
 
@@ -104,8 +109,18 @@ def _library_model(service: Service, name: str) -> Iterator[Finding]:
 
 
 def _gpus(service: Service) -> Iterator[Finding]:
-    if len(set(service.gpus)) < len(service.gpus):
-        yield _finding(service, "serve_gpus", "names the same GPU twice", list(service.gpus))
+    gpus = list(service.gpus)
+    if len(set(gpus)) < len(gpus):
+        yield _finding(service, "serve_gpus", "names the same GPU twice", gpus)
+    for name in gpus:
+        if not values.is_deferred(name) and not _GPU.fullmatch(name):
+            hint = "name each GPU by its index, its UUID or the beginning of it, or its PCI address"
+            yield _finding(
+                service, "serve_gpus", f"holds {name or 'nothing'}, which names no GPU", gpus, hint
+            )
+    if gpus and service.settings.get(f"{service.engine.role}_device") == "cpu":
+        reason = f"is given to a service that {service.engine.role}_device = cpu keeps off the GPUs"
+        yield _finding(service, "serve_gpus", reason, gpus, "leave one of the two out")
 
 
 def _environment(service: Service) -> Iterator[Finding]:
@@ -157,8 +172,7 @@ def _no_key(service: Service) -> Iterator[Finding]:
 
 def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
     given = service.settings.get("serve_api_key_file")
-    if given and not values.is_deferred(given) and not (folder / Path(str(given)).expanduser()).is_file():
-        reason = "there is no such file on this machine"
+    if given and not values.is_deferred(given) and (reason := _unreadable(folder, str(given))):
         yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
 
 
@@ -166,11 +180,21 @@ def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
     """Find the host's words that name a file on this machine which is not there."""
     for name, value in given.items():
         if name.endswith(("_token_file", "_netrc_file")) and value and not values.is_deferred(value):
-            path = Path(str(value)).expanduser()
-            if not path.is_absolute():
+            if not str(value).startswith(("/", "~")):
                 yield Finding(name, "must be an absolute path on this machine", value, True)
-            elif not path.is_file():
-                yield Finding(name, "there is no such file on this machine", value, True, _FILE_HINT)
+            elif reason := _unreadable(Path("/"), str(value)):
+                yield Finding(name, reason, value, True, _FILE_HINT)
+
+
+def _unreadable(folder: Path, name: str) -> str | None:
+    """Return why a file on this machine cannot be read, or None; a relative name is one of `folder`."""
+    try:
+        path = folder / Path(name).expanduser()
+        if not path.is_file():
+            return "there is no such file on this machine"
+    except (OSError, RuntimeError) as error:  # no such user, a name too long, a folder that is closed to us
+        return f"cannot be looked for on this machine: {getattr(error, 'strerror', None) or error}"
+    return None if os.access(path, os.R_OK) else "cannot be read on this machine by you"
 
 
 def _pair(first: Service, second: Service) -> Iterator[Finding]:

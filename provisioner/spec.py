@@ -40,7 +40,11 @@ _CONNECTION_WORDS = tuple(
         "python_interpreter",
     )
 )
-_SECRET_WORD = re.compile(r"(key|token|secret|password|passwd)$", re.IGNORECASE)
+# What may hold a secret by its name: the word itself, or the word that a misspelt one was to be.
+_SECRET_WORD = re.compile(r"(key|token|secret|password|passwd|passphrase|_env|environment)s?$", re.IGNORECASE)
+_SECRET_FILE = re.compile(r"(key|token|netrc|password)_file$")
+_PATH = re.compile(r"(~|\.{0,2}/)\S*")
+_PASSWORD_OF_ADDRESS = re.compile(r"://[^/\s@]+@")
 # A name this like one of our words, that nothing refers to, is taken for a misspelling.
 _MISSPELT = 0.88
 
@@ -114,7 +118,7 @@ class _Checker:
         return Host(
             name=name,
             address=str(given.get("ansible_host", name)),
-            port=int(port) if str(port).isdigit() else 22,
+            port=int(port) if re.fullmatch(r"[0-9]+", str(port)) else 22,
             groups=self._inventory.groups[name],
             services=found,
             templated=tuple(sorted(key for key, value in own.items() if values.is_deferred(value))),
@@ -163,7 +167,7 @@ def _is_used(name: str, text: str) -> bool:
 
 def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
     port = given.get("ansible_port")
-    is_port = str(port).isdigit() and 1 <= int(str(port)) <= 65535
+    is_port = re.fullmatch(r"[0-9]{1,5}", str(port)) is not None and 1 <= int(str(port)) <= 65535
     if port is not None and not values.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
     for name in given:
@@ -201,17 +205,36 @@ def _place(problem: Problem) -> tuple[str, float]:
 
 def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origins: Origins) -> Problem:
     first = names[0]
-    given = inventory.hosts[first]
     in_list = finding.item is not None
-    # A mistake with a secret must not print it; a path to one is none.
-    is_secret = bool(_SECRET_WORD.search(finding.variable))
-    variable = services.LIST_WORD if in_list and finding.variable not in given else finding.variable
+    variable = services.LIST_WORD if in_list and _holds(inventory.hosts[first], finding) else finding.variable
+    is_secret = _may_be_secret(finding)
     return Problem(
         variable=f"{services.LIST_WORD}[{finding.item}].{finding.variable}" if in_list else finding.variable,
-        reason=finding.reason,
-        hosts=tuple(names),
-        value=None if is_secret else finding.value,
+        reason=_without_password(finding.reason),
+        hosts=tuple(dict.fromkeys(names)),
+        value=None if is_secret else _without_password(finding.value),
         has_value=finding.has_value and not is_secret,
         origin=origins.of(variable, first, inventory.groups[first]),
-        hint=finding.hint,
+        hint=_without_password(finding.hint),
     )
+
+
+def _holds(given: Mapping[str, Any], finding: Finding) -> bool:
+    """Tell whether the item of the list, and not its host, has the word; a word that is missing counts."""
+    items = given.get(services.LIST_WORD)
+    item = items[finding.item - 1] if isinstance(items, list) and finding.item else None
+    has_it = isinstance(item, Mapping) and finding.variable in item
+    return has_it or finding.variable not in given
+
+
+def _may_be_secret(finding: Finding) -> bool:
+    """Tell whether a value is not to be shown: the path to a secret may be, a secret in its place may not."""
+    names = [finding.variable, *re.findall(r"did you mean (\w+)\?", finding.hint)]
+    if any(map(_SECRET_WORD.search, names)):
+        return True
+    in_file = any(map(_SECRET_FILE.search, names))
+    return finding.variable == services.LIST_WORD or (in_file and not _PATH.fullmatch(str(finding.value)))
+
+
+def _without_password(value: Any) -> Any:
+    return _PASSWORD_OF_ADDRESS.sub("://…@", value) if isinstance(value, str) else value

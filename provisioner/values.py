@@ -48,7 +48,10 @@ def check(word: Word, value: object) -> tuple[object, str | None]:
         spec["elements"] = word.elements
     if word.choices:
         spec["choices"] = list(word.choices)
-    result = ArgumentSpecValidator({word.name: spec}).validate({word.name: value})
+    try:
+        result = ArgumentSpecValidator({word.name: spec}).validate({word.name: value})
+    except OverflowError:  # infinity is no whole number, which Ansible does not expect
+        return value, _reason(word, "")
     if not result.errors.errors:
         return result.validated_parameters[word.name], None
     return value, _reason(word, result.error_messages[0])

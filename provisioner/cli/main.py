@@ -85,10 +85,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _write_bug_log(trace: str) -> Path:
     folder = settings.state_home()
     text = f"provision {provisioner.__version__}\nPython {sys.version}\n{platform.platform()}\n\n{trace}"
+    name = f"bug-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     except OSError:
         folder = Path(tempfile.gettempdir())
-    path = folder / f"bug-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-    path.write_text(text)
-    return path
+        (folder / name).write_text(text)
+    return folder / name

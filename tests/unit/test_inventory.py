@@ -46,10 +46,26 @@ def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
         inventory.load(str(tmp_path / "nowhere.ini"))
 
 
+def test_what_ansible_is_told_of_runs_spoils_no_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "3")
+    monkeypatch.setenv("ANSIBLE_DEBUG", "1")
+    monkeypatch.setenv("ANSIBLE_INVENTORY_EXPORT", "1")
+    path = tmp_path / "hosts.ini"
+    path.write_text("[g]\nh1\n[g:vars]\nserve_port=8009\n")
+    assert inventory.load(str(path)).hosts == {"h1": {"serve_port": 8009}}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("broken.yml", "all:\n  hosts: [h1\n", r"While parsing a flow sequence .*\(.*/broken.yml:[0-9]+\)"),
+        (
+            "twice.yml",
+            "all:\n  hosts:\n    a:\n  hosts:\n    b:\n",
+            r"duplicate mapping key 'hosts'.*yml:4\)$",
+        ),
         ("broken.ini", "[gpu:vras]\nserve_port=1\n", r"Section \[gpu:vras\] has unknown type: vras$"),
         ("hosts", "h1 ansible_host='\n", "No closing quotation$"),
         ("program", "#!/bin/sh\nexit 3\n", r"returned non-zero exit code 3\.$"),

@@ -11,6 +11,8 @@ from provisioner.errors import InventoryError
 
 CASES = Path(__file__).resolve().parents[1] / "data/inventories"
 
+HOST = "h1 serve_engine=vllm serve_model=a/b"
+
 
 def fleet_of(path: Path, text: str) -> spec.Fleet:
     path.write_text(text)
@@ -41,6 +43,86 @@ def test_mistakes_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     wrong = ["container_runtime_engine=dokcer", "serve_prot=1", "nvidia_driver_source=nvidai"]
     said = problems_of(tmp_path / "hosts.ini", text + "\n".join(wrong))
     assert [one.partition(":")[0] for one in said] == [line.partition("=")[0] for line in wrong]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ansible_passwrod=hunter2",
+        "serve_api_kye=hunter2",
+        "serve_api_key_file=hunter2",
+        "model_store_huggingface_tokne=hunter2",
+        "model_store_huggingface_token_file=hunter2",
+        "python_env_index_url=['https://me:hunter2@mirror.example/simple']",
+        "engine_llamacpp_url=ftp://me:hunter2@mirror.example/x",
+        "serve_env=hunter2",
+        "serve_services=['hunter2']",
+    ],
+)
+def test_a_mistake_with_a_secret_does_not_show_it(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text(f"[g]\nh1 serve_engine=llamacpp serve_model=a/b-GGUF\n[g:vars]\n{line}\n")
+    with pytest.raises(InventoryError) as caught:
+        spec.load(inventory.load(str(path)))
+    assert "hunter2" not in repr(caught.value.problems)
+
+
+def test_the_path_to_a_secret_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text(f"{HOST} serve_api_key_file=/nowhere/vllm.key\n")
+    with pytest.raises(InventoryError) as caught:
+        spec.load(inventory.load(str(path)))
+    assert [problem.value for problem in caught.value.problems] == ["/nowhere/vllm.key"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("serve_port=inf", "serve_port: must be a whole number"),
+        ("ansible_port=\N{SUPERSCRIPT TWO}", "ansible_port: must be a port"),
+        ("serve_api_key_file=~nobody-of-this-name/x", "serve_api_key_file: cannot be looked for"),
+        (f"serve_api_key_file=/{'x' * 300}", "serve_api_key_file: cannot be looked for"),
+        (
+            "model_store_modelscope_token_file=~nobody-of-this-name/x",
+            "model_store_modelscope_token_file: cannot",
+        ),
+    ],
+)
+def test_no_value_is_too_odd_for_a_message(tmp_path: Path, words: str, says: str) -> None:
+    (said,) = problems_of(tmp_path / "hosts.ini", f"{HOST} {words}\n")
+    assert said.startswith(says)
+
+
+@pytest.mark.parametrize("name", ["all", "0-3", "gpu0", "-1", "1.0", "", "x y", "0000:1b"])
+def test_a_gpu_is_named_as_the_driver_does(tmp_path: Path, name: str) -> None:
+    (said,) = problems_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")
+    assert said.startswith(f"serve_gpus: holds {name or 'nothing'}, which names no GPU")
+
+
+@pytest.mark.parametrize(
+    "name", ["0", "GPU-0c1f", "GPU-00000000-0000-0000-0000-000000000000", "MIG-12", "1b:00", "0000:1B:00.0"]
+)
+def test_every_name_of_a_gpu_is_let_through(tmp_path: Path, name: str) -> None:
+    fleet = fleet_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")
+    assert fleet.hosts[0].services[0].gpus == (name,)
+
+
+def test_a_service_on_the_processor_has_no_gpus(tmp_path: Path) -> None:
+    (said,) = problems_of(
+        tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nengine_vllm_device=cpu\nserve_gpus=[0]\n"
+    )
+    assert "engine_vllm_device = cpu keeps off the GPUs; leave one of the two out" in said
+
+
+def test_a_mistake_of_an_item_is_placed_at_the_item(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yml"
+    path.write_text(
+        "g:\n  hosts:\n    h1:\n      serve_services:\n        - {serve_port: 80}\n"
+        "  vars:\n    serve_engine: vllm\n    serve_model: a/b\n    serve_port: 8000\n"
+    )
+    with pytest.raises(InventoryError) as caught:
+        spec.load(inventory.load(str(path)))
+    assert [problem.origin for problem in caught.value.problems] == [f"{path}:4 (host h1)"]
 
 
 def test_a_service_takes_its_words_from_its_host_and_the_defaults_from_its_engine(tmp_path: Path) -> None:
