@@ -23,7 +23,6 @@ RUN_TIME = "decided at run time"
 VERSION = re.compile(r"([1-9][0-9]*\.[0-9]+)(\.[0-9]+)?")
 DRIVER = re.compile(r"(?<![0-9.])([0-9]{3})(\.[0-9]+){0,2}(?![0-9.])")
 _MODULES = {
-    AUTO: "open modules where the GPU allows",
     OPEN: "open modules",
     PROPRIETARY: "proprietary modules",
 }
@@ -53,8 +52,18 @@ class Driver:
         if self.version is None or self.state is None:
             return f"driver {RUN_TIME}"
         version = f"driver {self.version or f'that works, else {default_branch()}'}"
-        more = [_MODULES.get(self.modules or "", f"modules {RUN_TIME}")] + ["held"] * self.hold
+        more = [self._modules()] + ["held"] * self.hold
         return f"{version} ({', '.join(more)})"
+
+    def _modules(self) -> str:
+        """Return the kind of kernel modules; where it is open, each branch has its own default."""
+        if self.modules != AUTO:
+            return _MODULES.get(self.modules or "", f"modules {RUN_TIME}")
+        table, branch = compatibility_table.load(), self.branch or int(default_branch())
+        if not table.open_since <= branch <= table.proprietary_until:
+            return _MODULES[OPEN if branch > table.proprietary_until else PROPRIETARY]
+        kind = OPEN if branch >= table.open_default_since else PROPRIETARY
+        return f"{_MODULES[kind]} where the GPU allows"
 
 
 @dataclass(frozen=True)

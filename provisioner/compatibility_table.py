@@ -50,6 +50,7 @@ class Table:
     drivers: Mapping[str, str]
     open_first: Reason
     open_since: int
+    open_default_since: int
     proprietary_last: Reason
     proprietary_until: int
 
@@ -83,6 +84,7 @@ def load() -> Table:
         drivers={name: row["driver"] for name, row in releases.items()},
         open_first=Reason(f"open kernel modules came with branch {first}", modules["open"]["source"]),
         open_since=int(first),
+        open_default_since=int(modules["open"]["default_since"]),
         proprietary_last=Reason(
             f"branch {last} is the last with proprietary kernel modules", modules["proprietary"]["source"]
         ),

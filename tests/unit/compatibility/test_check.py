@@ -77,6 +77,9 @@ def test_everything_wrong_is_said_at_once() -> None:
             "driver 580.178.04 (proprietary modules) · no CUDA toolkit · Ollama brings CUDA 12 or 13",
         ),
         ({"driver_state": "ignored"}, "driver left as it is · no CUDA toolkit"),
+        ({"driver_version": "550"}, "driver 550 (proprietary modules where the GPU allows, held)"),
+        ({"driver_version": "470"}, "driver 470 (proprietary modules, held)"),
+        ({"driver_version": "620"}, "driver 620 (open modules, held)"),
         ({"driver_state": "absent", "versions": ["12.9"]}, "no driver · CUDA toolkit 12.9"),
         (
             {"driver_version": "{{ b }}", "versions": "{{ v }}"},

@@ -48,6 +48,7 @@ def test_a_newer_cuda_needs_a_newer_driver_and_drops_more() -> None:
 
 def test_the_role_of_the_driver_says_the_same_of_kernel_modules() -> None:
     assert TABLE.open_since == nvidia_choice.OPEN_SINCE
+    assert TABLE.open_default_since == nvidia_choice.OPEN_PREFERRED_SINCE
     assert not nvidia_choice.choose([], nvidia_choice.PROPRIETARY, str(TABLE.proprietary_until)).refusal
     beyond = str(TABLE.proprietary_until + 5)
     assert nvidia_choice.choose([], nvidia_choice.PROPRIETARY, beyond).refusal
