@@ -23,7 +23,8 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _LIBRARY_NAME = re.compile(r"(((\w[\w.:-]*/)?\w[\w-]*)/)?\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
 # An index, the beginning of a UUID of a GPU or of a part of one, or a PCI address.
 _GPU = re.compile(
-    r"[0-9]{1,3}|(GPU|MIG)-[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?", re.IGNORECASE
+    r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
+    re.IGNORECASE,
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")

@@ -100,7 +100,16 @@ def test_a_gpu_is_named_as_the_driver_does(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["0", "GPU-0c1f", "GPU-00000000-0000-0000-0000-000000000000", "MIG-12", "1b:00", "0000:1B:00.0"]
+    "name",
+    [
+        "0",
+        "GPU-0c1f",
+        "GPU-00000000-0000-0000-0000-000000000000",
+        "MIG-12",
+        "MIG-GPU-0c1f/7/0",
+        "1b:00",
+        "0000:1B:00.0",
+    ],
 )
 def test_every_name_of_a_gpu_is_let_through(tmp_path: Path, name: str) -> None:
     fleet = fleet_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")
