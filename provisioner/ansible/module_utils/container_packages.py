@@ -165,8 +165,9 @@ def script(packages: Apt | Dnf) -> str:
         hook = '-o DPkg::Pre-Invoke::="$before"'
         # The hold is ours, and it holds what this very change is about.
         allowed = "--allow-downgrades --allow-change-held-packages"
+        repair = "dpkg --force-confdef --force-confold --configure -a; " if packages.interrupted() else ""
         return (
-            "apt-get update -o Acquire::Retries=3 || true; "
+            f"{repair}apt-get update -o Acquire::Retries=3 || true; "
             f'apt-get install {packages.options} {allowed} {hook} -- "$@"'
         )
     return 'sh -c "$before"; dnf -y install --refresh --setopt=install_weak_deps=False -- "$@"'

@@ -72,7 +72,9 @@ class Install:
         going, _ = cuda_packages.removable(self.packages, release, brought)
         cuda_packages.hold(self.packages, entry.get("held", []), self.layout.versionlock, on=False)
         if going:
-            script = "before=true; " + self.packages.script(repair=False, refresh=False, remove=True)
+            script = "before=true; " + self.packages.script(
+                repair=self.packages.interrupted(), refresh=False, remove=True
+            )
             self.transaction(["/bin/sh", "-ec", script, "sh", *going], f"removing CUDA {release}")
         if is_bare(directory(self.layout.root, release)):
             shutil.rmtree(str(directory(self.layout.root, release)), ignore_errors=True)

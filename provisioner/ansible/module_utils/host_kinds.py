@@ -167,7 +167,9 @@ def read_timezone(_name: str) -> str | None:
     """Return the name of the time zone."""
     if not LOCALTIME.is_symlink():
         return None
-    return os.path.relpath(os.path.realpath(str(LOCALTIME)), os.path.realpath(str(ZONES)))
+    # One step only: many a zone, UTC among them, is itself a link to another name.
+    zone = LOCALTIME.parent / os.readlink(str(LOCALTIME))
+    return os.path.relpath(os.path.normpath(str(zone)), str(ZONES))
 
 
 def write_timezone(_name: str, value: str | None) -> None:

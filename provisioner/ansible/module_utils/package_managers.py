@@ -127,8 +127,10 @@ class Apt:
                 "else echo 'The package lists were not refreshed; going on with those that are there.'; fi"
             )
         # What cannot be installed may be in fresher lists, so the next attempt fetches them.
-        # What somebody else has installed is not to make room for what is asked for here.
-        verb = "purge" if remove else "install --no-remove"
+        # What somebody else has installed is not to make room for what is asked for here. Of time services
+        # there is one at a time, though: the distribution's own goes when another is asked for.
+        steps.append('case " $* " in *" chrony "*) keep= ;; *) keep=--no-remove ;; esac')
+        verb = "purge" if remove else "install $keep"
         hook = '-o DPkg::Pre-Invoke::="$before"'
         steps.append(f'apt-get {verb} {self.options} {hook} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
         return "; ".join(steps)

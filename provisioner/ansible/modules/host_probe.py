@@ -20,7 +20,7 @@ author: [The provision developers]
 EXAMPLES = r"""
 - name: Probe the host
   host_probe:
-    controller_clock: "{{ now(utc=true).timestamp() }}"
+    controller_clock: "{{ now().timestamp() }}"
 """
 
 RETURN = r"""

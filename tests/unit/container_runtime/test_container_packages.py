@@ -100,6 +100,14 @@ def test_brings_all_packages_to_a_version_in_one_transaction(
     assert json.loads(argv[5]) == list(TOOLKIT)
 
 
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_interrupted_dpkg_is_finished_first(monkeypatch: pytest.MonkeyPatch, interrupted: bool) -> None:
+    monkeypatch.setattr(Apt, "interrupted", lambda _self: interrupted)
+    first, _, rest = container_packages.script(Apt()).partition("; ")
+    assert first.endswith("--configure -a") is interrupted
+    assert "apt-get install" in rest
+
+
 def test_a_transaction_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(container_packages, "manager", Apt)
     monkeypatch.setattr(container_packages, "RECORD", tmp_path / "record")

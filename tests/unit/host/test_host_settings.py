@@ -264,6 +264,11 @@ def test_the_time_zone_is_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert host_kinds.read_timezone("system") is None
     host_kinds.write_timezone("system", "Europe/Berlin")
     assert host_kinds.read_timezone("system") == "Europe/Berlin"
+    (zones / "Etc").mkdir()
+    (zones / "Etc/UTC").touch()
+    (zones / "UTC").symlink_to("Etc/UTC")
+    host_kinds.write_timezone("system", "UTC")
+    assert host_kinds.read_timezone("system") == "UTC"
     with pytest.raises(SettingFault, match="no time zone Europe/Atlantis"):
         host_kinds.write_timezone("system", "Europe/Atlantis")
     host_kinds.write_timezone("system", None)

@@ -119,6 +119,26 @@ def test_a_failed_installation_fetches_fresh_lists_the_next_time(
 
 
 @pytest.mark.parametrize(
+    ("names", "may_remove"), [(["zstd"], False), (["chrony"], True), (["zstd", "chrony", "jq"], True)]
+)
+def test_only_another_time_service_makes_room_for_what_is_asked_for(
+    tmp_path: Path, names: list[str], may_remove: bool
+) -> None:
+    (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    script = package_managers.Apt().script(repair=False, refresh=False, remove=False)
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script, "sh", *names],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("--no-remove" not in done.stdout.split()) is may_remove
+    assert done.stdout.split()[-len(names) :] == names
+
+
+@pytest.mark.parametrize(
     ("packages", "program", "listed"),
     [
         (package_managers.Apt(), "apt-get", ("ii |bash|sh\n", "ii |bash|sh\nii |zstd|\nrc |old|\n")),
