@@ -55,7 +55,7 @@ class Origins:
 def broken_yaml(source: str) -> str | None:
     """Return `file:line` of the first file of an inventory that should be YAML and is not."""
     for file in _files(Path(source)):
-        if file.suffix in YAML_SUFFIXES or (not file.suffix and file.parent.name in _VARIABLE_FOLDERS):
+        if file.suffix in YAML_SUFFIXES or (not file.suffix and _variable_folder(file)):
             try:
                 yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
             except (OSError, yaml.YAMLError) as error:
@@ -79,9 +79,7 @@ def _read(file: Path) -> Iterator[Origin]:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
         return  # a program or a binary file sets its variables where no line can be named
-    parents = [parent.name for parent in file.parents]
-    kind = next((name for name in _VARIABLE_FOLDERS if name in parents), None)
-    if kind:
+    if kind := _variable_folder(file):
         below = file.parts[file.parts.index(kind) + 1 :]
         owner = below[0] if len(below) > 1 else file.stem
         yield from _top_level(text, owner, kind == "host_vars", file)
@@ -89,6 +87,12 @@ def _read(file: Path) -> Iterator[Origin]:
         yield from _yaml_inventory(text, file)
     elif not text.startswith("#!"):
         yield from _ini(text, file)
+
+
+def _variable_folder(file: Path) -> str | None:
+    """Return which of the folders of variables a file lies in, at whatever depth."""
+    parents = [parent.name for parent in file.parents]
+    return next((name for name in _VARIABLE_FOLDERS if name in parents), None)
 
 
 def _ini(text: str, file: Path) -> Iterator[Origin]:

@@ -118,7 +118,7 @@ class _Checker:
         return Host(
             name=name,
             address=str(given.get("ansible_host", name)),
-            port=int(port) if re.fullmatch(r"[0-9]+", str(port)) else 22,
+            port=22 if (number := _number(port)) is None else number,
             groups=self._inventory.groups[name],
             services=found,
             templated=tuple(sorted(key for key, value in own.items() if values.is_deferred(value))),
@@ -167,7 +167,7 @@ def _is_used(name: str, text: str) -> bool:
 
 def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
     port = given.get("ansible_port")
-    is_port = re.fullmatch(r"[0-9]{1,5}", str(port)) is not None and 1 <= int(str(port)) <= 65535
+    is_port = 1 <= (_number(port) or 0) <= 65535
     if port is not None and not values.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
     for name in given:
@@ -177,6 +177,11 @@ def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding(
                     name, "is not a variable that Ansible knows", given[name], True, f"did you mean {near}?"
                 )
+
+
+def _number(port: object) -> int | None:
+    """Return a port as a number, where it is written as one."""
+    return int(str(port)) if re.fullmatch(r"[0-9]{1,5}", str(port)) else None
 
 
 def _shared_addresses(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:

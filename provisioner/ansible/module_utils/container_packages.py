@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible.module_utils.commands import call
 from ansible.module_utils.host_kinds import read_file, write_file
-from ansible.module_utils.package_managers import RECORDING, Apt, Dnf, PackageFault, manager
+from ansible.module_utils.package_managers import RECORDING, REPAIR, Apt, Dnf, PackageFault, manager
 from ansible.module_utils.transient_unit import journal_tail, start_or_attach, wait
 
 # Each depends on the others by "at least", so a version that is given for one alone moves the rest.
@@ -165,7 +165,7 @@ def script(packages: Apt | Dnf) -> str:
         hook = '-o DPkg::Pre-Invoke::="$before"'
         # The hold is ours, and it holds what this very change is about.
         allowed = "--allow-downgrades --allow-change-held-packages"
-        repair = "dpkg --force-confdef --force-confold --configure -a; " if packages.interrupted() else ""
+        repair = f"{' '.join(REPAIR)}; " if packages.interrupted() else ""
         return (
             f"{repair}apt-get update -o Acquire::Retries=3 || true; "
             f'apt-get install {packages.options} {allowed} {hook} -- "$@"'

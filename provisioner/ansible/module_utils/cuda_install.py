@@ -14,7 +14,7 @@ from ansible.module_utils.cuda_runfile import Runfiles, command
 from ansible.module_utils.cuda_versions import PACKAGES, RUNFILE, Toolkit, directory, suffix
 from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.job_progress import Progress
-from ansible.module_utils.package_managers import STAMP, Apt, Dnf, PackageFault, lock_owner, manager
+from ansible.module_utils.package_managers import REPAIR, STAMP, Apt, Dnf, PackageFault, lock_owner, manager
 
 LISTS_SECONDS = 86400
 
@@ -139,8 +139,7 @@ class Install:
         if not isinstance(self.packages, Apt):
             return
         if self.packages.interrupted():
-            repair = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
-            self.transaction(repair, "repairing an interrupted installation")
+            self.transaction(REPAIR, "repairing an interrupted installation")
         if self.packages.stale(LISTS_SECONDS):
             words = ["apt-get", "update", "-o", "Acquire::Retries=3", "-o", "APT::Update::Error-Mode=any"]
             self.transaction(words, "fetching the package lists")

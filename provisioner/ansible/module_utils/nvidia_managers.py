@@ -14,7 +14,7 @@ from ansible.module_utils.job_fault import JobFault
 from ansible.module_utils.nvidia_installed import listed
 from ansible.module_utils.nvidia_packages import STREAM_MODULE, driver_version, is_family
 from ansible.module_utils.nvidia_process import attempt, run
-from ansible.module_utils.package_managers import Apt, Dnf, lock_owner
+from ansible.module_utils.package_managers import REPAIR, Apt, Dnf, lock_owner
 
 QUERY_SECONDS = 120
 LOCK_PAUSE = 2.0
@@ -122,8 +122,7 @@ class AptDriver:
     def repair(self) -> None:
         """Finish what an earlier run of dpkg left half done."""
         if self.packages.interrupted():
-            argv = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
-            run(argv, "finishing an interrupted run of dpkg", environment=QUIET)
+            run(REPAIR, "finishing an interrupted run of dpkg", environment=QUIET)
 
 
 class DnfDriver:

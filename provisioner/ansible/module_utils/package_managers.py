@@ -17,6 +17,8 @@ STAMP = Path("/run/provision/apt-refreshed")
 STAMPS = (STAMP, Path("/var/lib/apt/periodic/update-success-stamp"))
 LISTS = Path("/var/lib/apt/lists")
 SOURCES = Path("/etc/apt/sources.list.d")
+# Finishes what an earlier run of dpkg left half done; a configuration file the operator changed stays.
+REPAIR = ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"]
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 FLOCK = "hhqqi0q"
 
@@ -118,7 +120,7 @@ class Apt:
 
         The variable `before` holds a command that has to run once nobody else can install packages.
         """
-        steps = ["dpkg --force-confdef --force-confold --configure -a"] if repair else []
+        steps = [" ".join(REPAIR)] if repair else []
         if refresh:
             steps.append(
                 # Without the error mode a mirror that cannot be reached is only a warning.
@@ -129,7 +131,8 @@ class Apt:
         # What cannot be installed may be in fresher lists, so the next attempt fetches them.
         # What somebody else has installed is not to make room for what is asked for here. Of time services
         # there is one at a time, though: the distribution's own goes when another is asked for.
-        steps.append('case " $* " in *" chrony "*) keep= ;; *) keep=--no-remove ;; esac')
+        keep = 'case " $* " in *" chrony "*) keep= ;; *) keep=--no-remove ;; esac'
+        steps += [] if remove else [keep]
         verb = "purge" if remove else "install $keep"
         hook = '-o DPkg::Pre-Invoke::="$before"'
         steps.append(f'apt-get {verb} {self.options} {hook} -- "$@" || {{ rm -f {STAMP}; exit 1; }}')
