@@ -20,12 +20,13 @@ FOLDERS = (Path("/etc/cdi"), Path("/run/cdi"))
 KEPT, PASSING = (folder / "nvidia.yaml" for folder in FOLDERS)
 SERVICE, WATCHER = "nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path"
 DEV = Path("/dev")
+# A module that is not loaded yet has no major number, and its devices would be linked as 0:0.
+LINK = (TOOL, "system", "create-dev-char-symlinks", "--create-all", "--load-kernel-modules")
 # What NVIDIA's own troubleshooting page gives against containers that lose their GPUs at a daemon-reload.
 RULE = Path("/etc/udev/rules.d/71-provision-nvidia-dev-char.rules")
 RULE_TEXT = (
     "# Written by provision. systemd finds the GPUs of a container by these links when it reloads.\n"
-    'ACTION=="add", DEVPATH=="/bus/pci/drivers/nvidia", '
-    'RUN+="/usr/bin/nvidia-ctk system create-dev-char-symlinks --create-all"\n'
+    f'ACTION=="add", DEVPATH=="/bus/pci/drivers/nvidia", RUN+="/usr/bin/{" ".join(LINK)}"\n'
 )
 LIST_SECONDS = 60
 GENERATE_SECONDS = 180
@@ -117,11 +118,10 @@ def unlinked(dev: Path = DEV) -> list[str]:
 
 def link() -> str:
     """Make the links, and return what went wrong; containers work without them until systemd reloads."""
-    argv = (TOOL, "system", "create-dev-char-symlinks", "--create-all")
-    done = call(*argv, seconds=LIST_SECONDS, fault=ContainerFault)
+    done = call(*LINK, seconds=LIST_SECONDS, fault=ContainerFault)
     left = unlinked()
     if done.returncode:
-        return f"{' '.join(argv)} failed: {done.stderr.strip()}"
+        return f"{' '.join(LINK)} failed: {done.stderr.strip()}"
     return f"there is no link in /dev/char for {', '.join(left)}" if left else ""
 
 

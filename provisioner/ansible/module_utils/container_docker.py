@@ -164,6 +164,11 @@ def works_with(said: dict[str, Any], keys: Keys) -> bool:
     return RUNTIME[-1] in (said.get("Runtimes") or {})
 
 
+def is_confined(said: dict[str, Any] | None) -> bool:
+    """Tell whether the running daemon has SELinux confine its containers."""
+    return "name=selinux" in ((said or {}).get("SecurityOptions") or [])
+
+
 def control(verb: str) -> None:
     """Start or restart the daemon; where that fails, the daemon's own words say why."""
     done = call("systemctl", verb, UNIT, seconds=START_SECONDS, fault=ContainerFault)

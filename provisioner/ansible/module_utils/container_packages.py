@@ -7,9 +7,11 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible.module_utils.commands import call
 from ansible.module_utils.host_kinds import read_file, write_file
+from ansible.module_utils.nvidia_hold import UNLOCKED
 from ansible.module_utils.package_managers import RECORDING, REPAIR, Apt, Dnf, PackageFault, manager
 from ansible.module_utils.transient_unit import journal_tail, start_or_attach, wait
 
@@ -29,7 +31,15 @@ RECORD = Path("/var/lib/provision/packages.transaction")
 BROUGHT = Path("/var/lib/provision/packages.json")
 QUERY_SECONDS = 60
 TRANSACTION_SECONDS = 3600
+DNF_INSTALL = 'sh -c "$before"; dnf -y install --refresh --setopt=install_weak_deps=False'
 OF_THE_TOOLKIT = re.compile(rf"!?({'|'.join(map(re.escape, TOOLKIT))})-([0-9]+:)?[0-9*].*")
+
+
+class Purpose(NamedTuple):
+    """Say what a transaction is to do, and what to do when it fails."""
+
+    what: str
+    step: str
 
 
 class ContainerFault(Exception):
@@ -139,23 +149,36 @@ def podman_running() -> list[str]:
 def change(version: str, names: list[str], poll: float) -> bool:
     """Bring installed packages to a version, as a unit, and tell whether that has ended."""
     packages = manager()
-    exact = [f"{name}={version}" if isinstance(packages, Apt) else f"{name}-{version}" for name in names]
-    record = [str(RECORD), json.dumps(list(TOOLKIT)), packages.listing]
+    between = "=" if isinstance(packages, Apt) else "-"
+    exact = [f"{name}{between}{version}" for name in names]
+    what = f"bring {', '.join(names)} to {version}"
+    step = "see whether the repository has container_runtime_toolkit_version, then apply again"
+    return _transact(script(packages), TOOLKIT, exact, Purpose(what, step), poll)
+
+
+def add_modules(names: list[str], engine: tuple[str, ...], poll: float) -> bool:
+    """Install packages of kernels that are there, beside what dnf locks; they go with the engine."""
+    purpose = Purpose(
+        f"install {', '.join(names)}", "see whether dnf's repositories have them, then apply again"
+    )
+    return _transact(f'{DNF_INSTALL} {UNLOCKED} -- "$@"', engine, names, purpose, poll)
+
+
+def _transact(text: str, asked: tuple[str, ...], names: list[str], purpose: Purpose, poll: float) -> bool:
+    """Run a script of a transaction for these names as a unit, and tell whether that has ended."""
+    packages = manager()
     properties = {
-        "Description": f"Bring the NVIDIA container toolkit to {version}",
+        "Description": purpose.what,
         "Environment": list(packages.environment),
         "RuntimeMaxSec": TRANSACTION_SECONDS,
     }
     RECORD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    argv = ["/bin/sh", "-ec", RECORDING + script(packages), "sh", *record, *exact]
-    start_or_attach(UNIT, argv, properties=properties)
+    words = ["sh", str(RECORD), json.dumps(list(asked)), packages.listing, *names]
+    start_or_attach(UNIT, ["/bin/sh", "-ec", RECORDING + text, *words], properties=properties)
     now = wait(UNIT, poll)
     if now.failed:
         tail = journal_tail(UNIT, 20, now.invocation)
-        raise PackageFault(
-            f"bringing {', '.join(names)} to {version} failed:\n{tail}",
-            "see whether the repository has container_runtime_toolkit_version, then apply again",
-        )
+        raise PackageFault(f"the attempt to {purpose.what} failed:\n{tail}", purpose.step)
     return not now.running
 
 
@@ -170,4 +193,4 @@ def script(packages: Apt | Dnf) -> str:
             f"{repair}apt-get update -o Acquire::Retries=3 || true; "
             f'apt-get install {packages.options} {allowed} {hook} -- "$@"'
         )
-    return 'sh -c "$before"; dnf -y install --refresh --setopt=install_weak_deps=False -- "$@"'
+    return f'{DNF_INSTALL} -- "$@"'

@@ -6,10 +6,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ansible.module_utils import container_cdi, container_docker, container_gpu, container_packages
+from ansible.module_utils import (
+    container_cdi,
+    container_docker,
+    container_gpu,
+    container_packages,
+    container_selinux,
+)
 from ansible.module_utils.container_docker import CDI, RUNTIME
 from ansible.module_utils.container_packages import TOOLKIT
-from ansible.module_utils.container_settings import Settings, systemctl
+from ansible.module_utils.container_settings import PERMISSION, Settings, systemctl
 from ansible.module_utils.container_steps import DOCKER, PODMAN, Wanted, listed
 from ansible.module_utils.host_kinds import read_file, write_file
 
@@ -38,6 +44,9 @@ class Removal(Settings):  # type: ignore[misc]  # as its own base
                 systemctl("disable", unit)
         for name in list(self.ledger.get("made", [])):
             self.drop(name)
+        permission = self.ledger.get("selinux", "")
+        if container_selinux.is_set(permission) and self.record(PERMISSION):
+            container_selinux.put(permission, on=False)
         for keys in (CDI, RUNTIME):
             self.give_back(keys)
         if not self.dry and not self.goes(DOCKER):

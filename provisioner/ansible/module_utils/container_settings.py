@@ -7,12 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import container_cdi, container_docker
+from ansible.module_utils import container_cdi, container_docker, container_modules, container_selinux
+from ansible.module_utils import nvidia_hold as holds
 from ansible.module_utils.commands import call
 from ansible.module_utils.container_docker import CDI, DAEMON, RUNTIME, Keys
 from ansible.module_utils.container_packages import ContainerFault
-from ansible.module_utils.container_steps import DOCKER, Steps
+from ansible.module_utils.container_steps import DOCKER, Steps, listed
 from ansible.module_utils.host_kinds import read_file, write_file
+
+PERMISSION = "SELinux's permission for containers to use GPUs"
+WITHOUT_PERMISSION = (
+    "SELinux is on, and its policy has no permission for containers to use devices: bring container-selinux "
+    "up to date, or run containers that use GPUs with --security-opt label=disable"
+)
 
 
 class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own helpers are, which have no types
@@ -26,9 +33,37 @@ class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own hel
             if self.wanted.cdi:
                 self.cdi_units()
         if self.wanted.engine == DOCKER:
+            self.hold_modules()
             self.docker()
-        if self.wanted.toolkit_version and self.wanted.cdi:
-            self.cdi()
+        if self.wanted.toolkit_version:
+            self.selinux()
+            if self.wanted.cdi:
+                self.cdi()
+
+    def hold_modules(self) -> None:
+        """Have dnf keep a kernel's modules as it keeps the kernel that a driver was built for."""
+        loose = container_modules.loose()
+        if loose and self.record("versions that dnf locks", "", listed(loose)):
+            holds.hold()
+
+    def selinux(self) -> None:
+        """Let containers use the GPUs where SELinux keeps them from that."""
+        if not self.is_confined() or container_selinux.is_allowed():
+            return
+        name = container_selinux.permission()
+        # The policy of containers comes with the engine.
+        if not name and not self.missing_packages():
+            self.warn(WITHOUT_PERMISSION)
+        elif self.record(PERMISSION, f"{name} = off\n" if name else "", f"{name} = on\n" if name else ""):
+            self.ledger["selinux"] = name
+            self.save()
+            container_selinux.put(name, on=True)
+
+    def is_confined(self) -> bool:
+        """Tell whether SELinux confines containers: Docker has it do so only where daemon.json says so."""
+        if self.wanted.container or not container_selinux.is_on():
+            return False
+        return self.wanted.engine != DOCKER or bool(container_docker.is_confined(container_docker.info()))
 
     def dev_char(self) -> None:
         """Keep systemd from taking GPUs from containers when it reloads."""
@@ -159,7 +194,7 @@ class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own hel
     def require_packages(self) -> None:
         """Refuse to go on where the packages are not the wanted ones after all."""
         wrong = [f"{name} is {self.found[name]}" for name in self.wrong_versions()]
-        wrong += [f"{name} is missing" for name in self.missing_packages()]
+        wrong += [f"{name} is missing" for name in [*self.missing_packages(), *self.missing_modules()]]
         if wrong:
             version = self.wanted.toolkit_version
             pinned = f", and container_runtime_toolkit_version is {version}" if version else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible.module_utils import container_packages
+from ansible.module_utils import container_modules, container_packages
 from ansible.module_utils.container_docker import CDI, RUNTIME, Keys
 from ansible.module_utils.container_packages import TOOLKIT, ContainerFault, versions
 from ansible.module_utils.json_files import read_json, write_json
@@ -95,6 +95,14 @@ class Steps:
         """Return the toolkit's packages that are there in another version."""
         version = self.wanted.toolkit_version
         return [name for name in TOOLKIT if version and self.found.get(name, version) != version]
+
+    def missing_modules(self) -> list[str]:
+        """Return the packages with what the engine needs of a machine's own kernels."""
+        wanted = self.wanted
+        found: list[str] = []
+        if wanted.engine == DOCKER and not wanted.container:
+            found = container_modules.missing_packages()
+        return found
 
     def refuse_old_engine(self) -> None:
         """Refuse an engine that knows nothing of CDI, be it installed or the one that would come."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Mapping
@@ -23,8 +24,13 @@ def loaded_driver() -> str:
     return found.group() if found else ""
 
 
+def c_library() -> str:
+    """Return the version of the host's C library."""
+    return (os.confstr("CS_GNU_LIBC_VERSION") or "").rpartition(" ")[2]
+
+
 def judge(
-    toolkits: list[Toolkit], architectures: list[str], driver: str, table: Mapping[str, Any]
+    toolkits: list[Toolkit], architectures: list[str], driver: str, libc: str, table: Mapping[str, Any]
 ) -> list[str]:
     """Return what deserves a second look; raises JobFault for what cannot work."""
     warnings: list[str] = []
@@ -39,7 +45,7 @@ def judge(
                 )
             warnings.append(f"{toolkit} is newer than what is known here, so nothing of it was checked")
             continue
-        warnings += _gpus(toolkit, architectures, row, table)
+        warnings += _gpus(toolkit, architectures, row, table) + _libc(toolkit, libc, table)
         if driver:
             warnings += _driver(toolkit, driver, row, table)
     return warnings
@@ -63,6 +69,17 @@ def _gpus(
         if first and number(toolkit.release) < number(first["cuda"]):
             said.append(f"{toolkit} knows no {one} GPU, which CUDA {first['cuda']} is the first to know")
     return said
+
+
+def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of headers that contradict those of the host's C library."""
+    for since in sorted(table["c_libraries"], key=number, reverse=True):
+        row = table["c_libraries"][since]
+        if number(libc) >= number(since) and number(toolkit.release) <= number(row["through"]):
+            what = f"{toolkit} compiles nothing on this host: its headers contradict glibc {libc}"
+            step = f"take one newer than {row['through']} in {LIST}, or compile in a container"
+            return [f"{what} ({row['source']}); {step}"]
+    return []
 
 
 def _driver(toolkit: Toolkit, driver: str, row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,6 @@ NEVER = re.compile(
     r"cuda(-[0-9]+-[0-9]+)?|cuda-(runtime|demo-suite)-.*|nvidia-fs.*|nvidia-gds.*"
     r"|linux-image-.*|kernel(-core|-modules.*|-rt.*)?"
 )
-LOCK_PLUGIN = "python3-dnf-plugin-versionlock"
 SECTIONS = ("Installing", "Upgrading", "Downgrading", "Reinstalling", "Removing")
 NO_SUCH = (
     "NVIDIA's repository has no such version for this distribution: name another in cuda_toolkit_versions, "
@@ -70,10 +69,8 @@ def names(packages: Apt | Dnf, toolkit: Toolkit) -> list[str]:
     """Return what the package manager is asked for."""
     if not toolkit.exact:
         return [toolkit.package]
-    if isinstance(packages, Apt):
-        return [f"{toolkit.package}={toolkit.exact}-*"]
-    knows_locks = call("dnf", "-q", "-C", "versionlock", "list", fault=JobFault).returncode == 0
-    return [f"{toolkit.package}-{toolkit.exact}-*", *([] if knows_locks else [LOCK_PLUGIN])]
+    between = "=" if isinstance(packages, Apt) else "-"
+    return [f"{toolkit.package}{between}{toolkit.exact}-*"]
 
 
 def install_words(packages: Apt | Dnf, wanted: list[str], *, exact: bool) -> list[str]:

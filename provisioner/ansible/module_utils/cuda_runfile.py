@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from ansible.module_utils.archive_download import Download, say
 from ansible.module_utils.archive_source import Source, Words
+from ansible.module_utils.commands import call
 from ansible.module_utils.cuda_place import MARKER, Layout, marker, nvcc, runfile_doubt
 from ansible.module_utils.cuda_versions import RUNFILE, Toolkit
 from ansible.module_utils.host_paths import existing_parent, free_bytes
@@ -30,7 +32,19 @@ WORDS = Words(
 LOG = Path("/var/log/cuda-installer.log")
 LOG_LINES = 15
 GB = 1e9
-COMPILER = "set cuda_toolkit_override: true to go on with a compiler that this version does not know"
+# What the installer itself is linked with, and the package of the distributions that still have it.
+LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
+PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
+# What an installer says, and what helps; the first that fits counts.
+CAUSES = (
+    (r"error while loading shared libraries: ", f"install that library on the host, or {PACKAGED}"),
+    (r"[Mm]issing gcc", "see why the package manager has brought no gcc, then apply again"),
+    (
+        r"gcc|unsupported compiler",
+        "set cuda_toolkit_override: true to go on with a compiler that this version does not know",
+    ),
+)
+READ_ON = "read what it says; what it left was removed, so apply again once that is mended"
 
 
 class Runfiles:
@@ -116,11 +130,7 @@ class Runfiles:
             return
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
         how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
-        step = "read what it says; what it left was removed, so apply again once that is mended"
-        raise JobFault(
-            f"the installer of {toolkit} failed ({how}):\n{said}",
-            COMPILER if "gcc" in said and not self.spec["override"] else step,
-        )
+        raise JobFault(f"the installer of {toolkit} failed ({how}):\n{said}", advice(said))
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
@@ -139,6 +149,21 @@ class Runfiles:
                     f"free {(asked - free) / GB:.2f} GB there, name another place in cuda_toolkit_tmpdir, or "
                     "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
                 )
+
+
+def advice(said: str) -> str:
+    """Return what to do about an installer that said this."""
+    return next((step for pattern, step in CAUSES if re.search(pattern, said)), READ_ON)
+
+
+def require_library(packages: list[str]) -> None:
+    """Refuse a host that lacks what an installer is linked with, where none of these packages brings it."""
+    if LIBRARY_PACKAGE in packages or f"{LIBRARY} " in call("ldconfig", "-p", fault=JobFault).stdout:
+        return
+    raise JobFault(
+        f"NVIDIA's installers of CUDA need {LIBRARY}, and this distribution has no package with it any more",
+        f"{PACKAGED}, or put that library where the linker finds it",
+    )
 
 
 def command(words: list[str], more: dict[str, str]) -> Done:

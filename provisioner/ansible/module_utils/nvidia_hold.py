@@ -17,6 +17,8 @@ LEDGER = Path("/var/lib/provision/nvidia_driver.holds.json")
 UNATTENDED = "/etc/apt/apt.conf.d/51provision-nvidia"
 VERSIONLOCK = Path("/etc/dnf/plugins/versionlock.list")
 PLUGIN = "python3-dnf-plugin-versionlock"
+# Has dnf take a version beside the locked one, which is what a newer kernel is.
+UNLOCKED = "--disableplugin=versionlock"
 BLACKLIST = (
     "nvidia-.*",
     "libnvidia-.*",

@@ -74,6 +74,12 @@ def _grub_entry() -> str:
     return kept.get("next_entry") or (kept.get("saved_entry", "") if default == "saved" else default)
 
 
+def package(part: str, kernel: str) -> str:
+    """Return the package with a part of a kernel of Red Hat's; variants have packages of their own."""
+    release, _, variant = kernel.partition("+")
+    return f"kernel-{variant}-{part}-{release}" if variant else f"kernel-{part}-{release}"
+
+
 def order(release: str) -> list[tuple[int, str]]:
     """Return what kernel releases are sorted by: their numbers as numbers."""
     words = re.findall(r"[0-9]+|[a-z]+", release)

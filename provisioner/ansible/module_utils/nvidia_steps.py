@@ -13,6 +13,7 @@ from ansible.module_utils.commands import call
 from ansible.module_utils.host_kinds import write_file
 from ansible.module_utils.job_command import note
 from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.nvidia_hold import UNLOCKED
 from ansible.module_utils.nvidia_managers import AptDriver, DnfDriver, present
 from ansible.module_utils.nvidia_process import attempt, run
 
@@ -35,7 +36,6 @@ COMPILERS = {
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
 }
 VAULT_KEYS = "/etc/pki/rpm-gpg/RPM-GPG-KEY-[Rr]ocky*"
-UNLOCKED = "--disableplugin=versionlock"
 DKMS_TREE = Path("/var/lib/dkms")
 LOG_LINES = 15
 
@@ -79,7 +79,7 @@ def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> Non
         if manager.versions(name):
             manager.install([name], f"installing the headers of kernel {kernel}")
     else:
-        name = kernel_devel(kernel)
+        name = kernels.package("devel", kernel)
         # Our own locks hold the headers of the kernel of before.
         if not (_listed(name) and attempt(["dnf", "-y", UNLOCKED, "install", name])[0] == 0):
             _from_vault(name, spec)
@@ -101,12 +101,6 @@ def _upgrade(kernel: str) -> str:
     rows = (line.partition("|") for line in shown.splitlines())
     names = [name for name, _, depends in rows if f"linux-image-{kernel}" in depends]
     return f"apt-get install {names[0] if names else 'linux-image-generic'}"
-
-
-def kernel_devel(kernel: str) -> str:
-    """Return the package with the headers of a kernel of Red Hat's; variants have packages of their own."""
-    release, _, variant = kernel.partition("+")
-    return f"kernel-{variant}-devel-{release}" if variant else f"kernel-devel-{release}"
 
 
 def _listed(name: str) -> str:

@@ -11,7 +11,8 @@ description:
   - V(preflight) refuses what cannot work and changes nothing. V(asked) does so too, says what would change
     and asks for consent where containers would be interrupted.
   - V(pinned) brings installed packages of NVIDIA's container toolkit to the one version, as the unit
-    C(provision-job-packages), and locks it for dnf; call again until I(finished) is true.
+    C(provision-job-packages), and locks it for dnf; then it brings what Docker needs of the kernels. Call
+    again until I(finished) is true.
   - V(configured) does the rest once the packages are there. V(verified) says what differs.
   - V(absent) takes settings back before the packages go, V(forgotten) what they leave behind.
 options:
@@ -56,7 +57,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import container_gpu, container_packages, container_sources
+from ansible.module_utils import container_gpu, container_modules, container_packages, container_sources
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.commands import CommandFault
 from ansible.module_utils.container_docker import DAEMON, load
@@ -154,7 +155,10 @@ class Run:
         steps = self.steps(dry=True)
         steps.lock()
         steps.settle()
-        packages = [*steps.missing_packages(), *steps.wrong_versions()]
+        modules = steps.missing_modules()
+        if not self.module.check_mode:
+            container_modules.refuse_missing(modules)
+        packages = [*steps.missing_packages(), *modules, *steps.wrong_versions()]
         moves = [f"move {path}" for path in self.other_sources()]
         lacks = [] if packages or self.has_command_line() else ["the engine's command line"]
         if packages or any(change.endswith(" on") for change in steps.changes):
@@ -187,6 +191,10 @@ class Run:
             after = "".join(f"{name} {version}\n" for name in wrong)
             if steps.record("versions of the container toolkit", before, after):
                 finished = container_packages.change(version, wrong, self.given["poll"])
+        modules = steps.missing_modules() if finished else []
+        if modules and steps.record("modules of the kernel", "", "".join(f"{name}\n" for name in modules)):
+            engine = steps.wanted.engine_packages
+            finished = container_packages.add_modules(modules, engine, self.given["poll"])
         return self.result(steps, finished=finished)
 
     def configured(self) -> dict[str, Any]:
@@ -207,7 +215,7 @@ class Run:
         steps = self.steps(dry=True)
         steps.lock()
         steps.settle()
-        findings = [f"{name} is missing" for name in steps.missing_packages()]
+        findings = [f"{name} is missing" for name in [*steps.missing_packages(), *steps.missing_modules()]]
         findings += [f"{name} is {steps.found[name]}" for name in steps.wrong_versions()]
         findings += [f"to be changed: {change}" for change in steps.changes]
         self.needs.clear()

@@ -30,6 +30,7 @@ options:
       source: {type: str, default: packages, choices: [packages, runfile], description: Where they come from.}
       runfiles: {type: dict, default: {}, description: The sha256 of installers by their names.}
       arch: {type: str, default: x86_64, description: The processor.}
+      runfile_packages: {type: list, elements: str, default: [], description: What an installer needs.}
       override: {type: bool, default: false, description: Whether an unknown compiler is no hindrance.}
       tmpdir: {type: path, default: "", description: Where an installer unpacks itself.}
       needed_bytes: {type: int, default: 0, description: Disk space for an installer, and for a toolkit.}
@@ -75,10 +76,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.cuda_judge import judge, loaded_driver
+from ansible.module_utils.cuda_judge import c_library, judge, loaded_driver
 from ansible.module_utils.cuda_main import install
 from ansible.module_utils.cuda_packages import refuse_drivers
 from ansible.module_utils.cuda_place import Layout
+from ansible.module_utils.cuda_runfile import require_library
 from ansible.module_utils.cuda_state import State, check_toolkits, foreseen
 from ansible.module_utils.cuda_versions import Toolkit, default, read
 from ansible.module_utils.job_fault import JobFault
@@ -165,7 +167,7 @@ def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
     if params["state"] == "checked" or coming:
         driver = ""
     architectures = [gpu["architecture"] for gpu in gpus]
-    for warning in judge(toolkits, architectures, driver, params["table"]):
+    for warning in judge(toolkits, architectures, driver, c_library(), params["table"]):
         module.warn(warning)
 
 
@@ -176,9 +178,11 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     chosen = default(params["wanted"], toolkits)
     if toolkits and params["table"]:
         check(module, toolkits)
+    state = look(params, toolkits)
+    if params["state"] in ("checked", "observed") and any(one.file for one in state.install):
+        require_library(params["wanted"]["runfile_packages"])
     if params["state"] == "checked":
         return {"changed": False, "finished": True}
-    state = look(params, toolkits)
     if params["state"] == "verified":
         verdict: dict[str, Any] = check_toolkits(state.layout, toolkits, chosen)
         return verdict
@@ -207,6 +211,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "source": {"choices": ["packages", "runfile"], "default": "packages"},
     "runfiles": {"type": "dict", "default": {}},
     "arch": {"default": "x86_64"},
+    "runfile_packages": {"type": "list", "elements": "str", "default": []},
     "override": {"type": "bool", "default": False},
     "tmpdir": {"type": "path", "default": ""},
     "needed_bytes": {"type": "int", "default": 0},

@@ -13,8 +13,10 @@ from ansible.module_utils import (
     container_cdi,
     container_docker,
     container_gpu,
+    container_modules,
     container_packages,
     container_removal,
+    container_selinux,
     container_settings,
     container_sources,
     container_steps,
@@ -52,6 +54,10 @@ class Host:
         self.unlinked: list[str] = []
         self.cannot_link = ""
         self.command_line = True
+        # Packages with a module that kernels lack, and the locks that they lack.
+        self.modules: list[str] = []
+        self.loose: list[str] = []
+        self.selinux = root / "selinux"
 
     def versions(self, *names: str) -> dict[str, str]:
         return {name: version for name, version in self.packages.items() if name in names}
@@ -87,6 +93,21 @@ class Host:
         made.parent.mkdir(exist_ok=True)
         made.touch()
         return made
+
+    def hold(self) -> None:
+        self.did.append("hold kernel")
+        self.loose = []
+
+    def permissions(self, **values: str) -> None:
+        """Let SELinux be on, with these permissions in its policy."""
+        (self.selinux / "booleans").mkdir(parents=True, exist_ok=True)
+        (self.selinux / "enforce").write_text("1")
+        for name, value in values.items():
+            (self.selinux / "booleans" / name).write_text(value)
+
+    def put(self, name: str, *, on: bool) -> None:
+        self.did.append(f"{name} {'on' if on else 'off'}")
+        self.permissions(**{name: "1 1" if on else "0 0"})
 
     def install(self, *engine: str, version: str = VERSION) -> None:
         """Have everything installed."""
@@ -143,6 +164,15 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     replace(monkeypatch, container_settings, DAEMON=fake.daemon, systemctl=fake.systemctl)
     replace(monkeypatch, container_removal, systemctl=fake.systemctl, RUNNING=running, SHARED=leftovers[1:])
     replace(monkeypatch, container_gpu, gpu_containers=lambda: list(fake.gpu_containers))
+    replace(
+        monkeypatch,
+        container_modules,
+        missing_packages=lambda: list(fake.modules),
+        refuse_missing=lambda _names: None,
+        loose=lambda: list(fake.loose),
+    )
+    monkeypatch.setattr(container_settings.holds, "hold", fake.hold)
+    replace(monkeypatch, container_selinux, SELINUX=fake.selinux, DEVICES=tmp_path / "dev", put=fake.put)
     replace(monkeypatch, container_sources, stale=lambda _repository: [])
     replace(monkeypatch, container_runtime, DAEMON=fake.daemon)
     monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/docker" if fake.command_line else None)

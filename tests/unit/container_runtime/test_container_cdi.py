@@ -126,4 +126,4 @@ def test_says_when_links_cannot_be_made(tool: Tool, monkeypatch: pytest.MonkeyPa
     assert tool.called == ["nvidia-ctk system create-dev-char-symlinks"]
     failed = CompletedProcess([], 1, "", "no such device")
     monkeypatch.setattr(container_cdi, "call", lambda *_argv, **_more: failed)
-    assert container_cdi.link().endswith("--create-all failed: no such device")
+    assert container_cdi.link().endswith("--create-all --load-kernel-modules failed: no such device")

@@ -100,6 +100,22 @@ def test_brings_all_packages_to_a_version_in_one_transaction(
     assert json.loads(argv[5]) == list(TOOLKIT)
 
 
+def test_adds_modules_beside_the_locked_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(container_packages, "manager", Dnf)
+    monkeypatch.setattr(container_packages, "RECORD", tmp_path / "state/record")
+    monkeypatch.setattr(
+        container_packages, "start_or_attach", lambda name, argv, **_more: started.append((name, argv))
+    )
+    monkeypatch.setattr(container_packages, "wait", lambda *_words: DONE)
+    assert container_packages.add_modules(["kernel-modules-extra-6.12.0-1.el10.x86_64"], ("docker-ce",), 0)
+    [(name, argv)] = started
+    assert name == "provision-job-packages"
+    assert '--disableplugin=versionlock -- "$@"' in argv[2]
+    assert argv[-1] == "kernel-modules-extra-6.12.0-1.el10.x86_64"
+    assert json.loads(argv[5]) == ["docker-ce"]
+
+
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_an_interrupted_dpkg_is_finished_first(monkeypatch: pytest.MonkeyPatch, interrupted: bool) -> None:
     monkeypatch.setattr(Apt, "interrupted", lambda _self: interrupted)

@@ -76,6 +76,17 @@ def test_gives_dnf_the_locks_back_that_it_had(host: Host) -> None:
     assert host.locks_file.read_text() == "kernel-0:5.14.*\nlibnvidia-container1-0:1.19.1-1.*\n"
 
 
+def test_takes_the_permission_back_that_it_gave(host: Host) -> None:
+    host.permissions(container_use_devices="1 1", container_use_xserver_devices="1 1")
+    removal().take_back()
+    assert host.did == []
+    host.ledger.write_text(json.dumps({"selinux": "container_use_devices"}))
+    removal().take_back()
+    assert host.did == ["container_use_devices off"]
+    removal().take_back()
+    assert host.did == ["container_use_devices off"]
+
+
 def test_asks_where_containers_lose_what_they_run_on(docker: Host) -> None:
     docker.ours = {"docker.io", *TOOLKIT}
     docker.runs, docker.podman_runs, docker.gpu_containers = ["web"], ["other"], [GPU_CONTAINER]

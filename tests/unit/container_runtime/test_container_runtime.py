@@ -163,6 +163,37 @@ def test_brings_installed_packages_to_the_version(host: Host, monkeypatch: pytes
     assert call("pinned") == {"changed": False, "diff": [], "finished": True}
 
 
+def test_brings_the_modules_that_docker_needs_of_the_kernels(
+    docker: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    asked: list[Any] = []
+
+    def add(*arguments: Any) -> bool:
+        asked.append(arguments)
+        docker.modules = []
+        return False
+
+    monkeypatch.setattr(container_packages, "add_modules", add)
+    missing = f"{docker.modules[0]} is missing"
+    assert call("asked")["pending"] == docker.modules
+    assert call("verified")["findings"] == [missing]
+    with pytest.raises(ContainerFault, match=missing):
+        call("configured")
+    assert call("pinned", check=True)["changed"]
+    assert asked == []
+    assert call("pinned")["finished"] is False
+    assert asked == [(["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"], ("docker.io",), 0)]
+    assert call("pinned") == {"changed": False, "diff": [], "finished": True}
+
+
+@pytest.mark.parametrize("params", [{"engine": "podman"}, {"container": True}])
+def test_podman_and_containers_need_no_module_of_the_kernel(host: Host, params: dict[str, Any]) -> None:
+    host.install("docker.io")
+    host.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    assert host.modules[0] not in call("asked", **params)["pending"]
+
+
 def test_remembers_what_was_not_there_before(host: Host) -> None:
     (host.root / "leftover").mkdir()
     call("pinned")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import container_cdi
 from ansible.module_utils.container_packages import TOOLKIT, ContainerFault
-from ansible.module_utils.container_settings import Settings
+from ansible.module_utils.container_settings import PERMISSION, WITHOUT_PERMISSION, Settings
 from ansible.module_utils.container_steps import Wanted, too_old
 
 from tests.unit.container_runtime.conftest import DRIVER, GPU, VERSION, Host
@@ -191,6 +191,63 @@ def test_drops_its_own_specification_once_the_units_work(host: Host) -> None:
     assert settle(PODMAN).changes == [f"removed {container_cdi.KEPT}"]
     assert not container_cdi.KEPT.exists()
     assert settle(PODMAN).changes == []
+
+
+def test_selinux_lets_containers_use_the_gpus(host: Host) -> None:
+    host.install("podman")
+    host.permissions(container_use_devices="0 0", container_use_xserver_devices="0 0")
+    told = settle(PODMAN, dry=True)
+    assert PERMISSION in told.changes
+    assert host.did == []
+    assert PERMISSION in settle(PODMAN).changes
+    assert "container_use_xserver_devices on" in host.did
+    assert ledger(host)["selinux"] == "container_use_xserver_devices"
+    assert settle(PODMAN).changes == []
+
+
+def test_selinux_is_left_alone_where_containers_may_use_the_gpus(host: Host) -> None:
+    host.install("podman")
+    host.permissions(container_use_devices="1 1", container_use_xserver_devices="0 0")
+    assert PERMISSION not in settle(PODMAN).changes
+    assert "selinux" not in ledger(host)
+
+
+def test_a_policy_that_comes_with_the_engine_is_foreseen(host: Host) -> None:
+    host.permissions()
+    assert PERMISSION in settle(PODMAN, dry=True).changes
+
+
+def test_a_policy_without_the_permission_is_a_warning(host: Host) -> None:
+    host.install("podman")
+    host.permissions()
+    warnings: list[str] = []
+    settle(PODMAN, warnings=warnings)
+    assert warnings == [WITHOUT_PERMISSION]
+
+
+@pytest.mark.parametrize(
+    "options", [["name=seccomp,profile=builtin", "name=selinux"], ["name=seccomp"], None]
+)
+def test_selinux_confines_dockers_containers_only_where_docker_says_so(
+    docker: Host, options: list[str] | None
+) -> None:
+    docker.permissions(container_use_devices="0 0")
+    docker.docker = {"CDISpecDirs": ["/etc/cdi"], "SecurityOptions": options}
+    assert (settle().changes == [PERMISSION]) is bool(options and "name=selinux" in options)
+
+
+def test_selinux_of_the_machine_below_a_container_is_left_alone(host: Host) -> None:
+    host.install("podman")
+    host.permissions(container_use_devices="0 0")
+    assert PERMISSION not in settle(dataclasses.replace(PODMAN, container=True)).changes
+
+
+def test_holds_the_kernels_modules_with_the_driver(docker: Host) -> None:
+    docker.loose = ["kernel-modules-extra-0:6.12.0-124.8.1.el10_1.*"]
+    assert settle(dry=True).changes == ["versions that dnf locks"]
+    assert settle().changes == ["versions that dnf locks"]
+    assert docker.did == ["hold kernel"]
+    assert settle().changes == []
 
 
 def test_refuses_packages_of_another_version(host: Host) -> None:

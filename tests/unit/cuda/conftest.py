@@ -62,6 +62,7 @@ class Host:
             (cuda_toolkit, "wait", lambda *_: self.after),
             (cuda_toolkit, "devices", list),
             (cuda_toolkit, "loaded_driver", lambda: ""),
+            (cuda_toolkit, "c_library", lambda: "2.39"),
             (cuda_install, "STAMP", root / "stamp"),
             (package_managers, "STAMPS", (root / "stamp",)),
             (package_managers, "lock_holder", lambda _: 0),
@@ -104,7 +105,7 @@ class Host:
         """Call the module as the role does."""
         given = {key: option.get("default") for key, option in cuda_toolkit.ARGUMENTS.items()}
         wanted = {key: option.get("default") for key, option in cuda_toolkit.WANTED.items()}
-        wanted.update(versions=list(versions), arch="x86_64", needed_bytes=1000)
+        wanted.update(versions=list(versions), arch="x86_64", needed_bytes=1000, runfile_packages=["libxml2"])
         wanted.update({key: params.pop(key) for key in list(params) if key in wanted})
         folders = {key: str(self.root / key) for key in ("runtime", "programs", "cache")}
         etc = {key: self.root / f"etc/{key}" for key in ("profile", "libraries", "alternatives")}

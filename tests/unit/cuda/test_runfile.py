@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,36 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     assert caught.value.next.startswith("set cuda_toolkit_override: true")
     assert (list(host.local.iterdir()), host.ledger) == ([], {})
     assert bring(host, site)["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        ("[ERROR]: Missing gcc. gcc is required to continue.", "see why the package manager has brought no"),
+        ("[ERROR]: unsupported compiler version: 15.1", "set cuda_toolkit_override: true"),
+        (
+            "./cuda-installer: error while loading shared libraries: libxml2.so.2: cannot open shared object",
+            "install that library on the host, or set cuda_toolkit_source to packages",
+        ),
+        ("Killed", "read what it says"),
+    ],
+)
+def test_what_an_installer_says_decides_what_helps(said: str, step: str) -> None:
+    assert cuda_runfile.advice(said).startswith(step)
+
+
+def test_an_installer_whose_library_no_package_brings_is_not_fetched(
+    host: Host, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = SimpleNamespace(stdout="\tlibxml2.so.16 (libc6,x86-64) => /usr/lib/libxml2.so.16\n")
+    monkeypatch.setattr(cuda_runfile, "call", lambda *_argv, **_more: there)
+    for state in ("checked", "observed"):
+        with pytest.raises(JobFault, match=r"need libxml2\.so\.2") as caught:
+            bring(host, site, runfile_packages=["gcc"], state=state)
+        assert caught.value.next.startswith("set cuda_toolkit_source to packages")
+    assert site.paths == []
+    there.stdout += "\tlibxml2.so.2 (libc6,x86-64) => /opt/libxml2.so.2\n"
+    assert bring(host, site, runfile_packages=["gcc"], state="observed")["needs_runfile"] is True
 
 
 def test_the_compiler_is_overridden_only_when_asked(host: Host, site: Site) -> None:

@@ -74,8 +74,8 @@ def test_the_default_is_the_first_or_one_of_the_list() -> None:
         default(wanted("13.0", default="11.8"), toolkits)
 
 
-def judged(version: str, architectures: list[str], driver: str = "") -> list[str]:
-    found: list[str] = judge(read(wanted(version)), architectures, driver, TABLE)
+def judged(version: str, architectures: list[str], driver: str = "", libc: str = "2.39") -> list[str]:
+    found: list[str] = judge(read(wanted(version)), architectures, driver, libc, TABLE)
     return found
 
 
@@ -114,6 +114,29 @@ def test_what_works_only_half_is_a_warning(
 ) -> None:
     (said,) = judged(version, architectures, driver)
     assert text in said
+
+
+@pytest.mark.parametrize(
+    ("libc", "version", "newer"),
+    [
+        ("2.40", "12.9", ""),
+        ("2.41", "12.9", "12.9"),
+        ("2.41", "13.0", ""),
+        ("2.42", "12.9", "13.1"),
+        ("2.42", "13.1", "13.1"),
+        ("2.43", "13.0", "13.1"),
+        ("2.42", "13.2", ""),
+        ("", "12.9", ""),
+    ],
+)
+def test_headers_that_contradict_the_hosts_c_library_are_a_warning(
+    libc: str, version: str, newer: str
+) -> None:
+    said = judged(version, [], libc=libc)
+    assert len(said) == bool(newer)
+    for line in said:
+        assert f"compiles nothing on this host: its headers contradict glibc {libc}" in line
+        assert f"take one newer than {newer} in" in line
 
 
 @pytest.mark.parametrize("version", ["13.0", "12.9", "12.8"])

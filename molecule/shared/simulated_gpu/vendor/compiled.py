@@ -13,6 +13,8 @@ from simulated_gpu.vendor.parts import LICENSES, SOURCE, Driver, module_source
 from simulated_gpu.vendor.tools import call, put
 
 MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm")
+# What comes with every kernel.
+KERNELS_OWN = ("nouveau", "xt_addrtype")
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror")
 SHARED = (*FLAGS, "-shared", "-fPIC")
 BUILD_RELEASE = "0.0.0-simulated"
@@ -60,7 +62,7 @@ def modules(kernels: list[str], driver: str, folder: Path, keys: Path) -> None:
     (tree / "build").symlink_to(headers)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         built = dict(
-            pool.map(lambda kind: (kind, _compile(kind, driver, folder / kind)), (*LICENSES, "nouveau"))
+            pool.map(lambda kind: (kind, _compile(kind, driver, folder / kind)), (*LICENSES, *KERNELS_OWN))
         )
         jobs = [
             (built[kind] / f"{name}.ko", folder / "kernels" / kernel / part / f"{name}.ko", kernel)
@@ -72,13 +74,14 @@ def modules(kernels: list[str], driver: str, folder: Path, keys: Path) -> None:
 
 def _wanted(kernel: str) -> list[tuple[str, str, str]]:
     prebuilt = [(kind, name, kind) for kind in LICENSES for name in MODULES]
-    return [("nouveau", "nouveau", ""), *(prebuilt if kernel.endswith("-generic") else [])]
+    own = [(name, name, "") for name in KERNELS_OWN]
+    return [*own, *(prebuilt if kernel.endswith("-generic") else [])]
 
 
 def _compile(kind: str, driver: str, folder: Path) -> Path:
-    if kind == "nouveau":
-        put(folder, "/nouveau.c", Copy(SOURCE / "nouveau.c"))
-        (folder / "Makefile").write_text("obj-m := nouveau.o\n")
+    if kind in KERNELS_OWN:
+        put(folder, f"/{kind}.c", Copy(SOURCE / f"{kind}.c"))
+        (folder / "Makefile").write_text(f"obj-m := {kind}.o\n")
     else:
         for path, content in module_source(Driver(driver, kind, kind), "/").items():
             put(folder, path, content)

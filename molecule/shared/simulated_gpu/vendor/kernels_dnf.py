@@ -49,9 +49,13 @@ def rocky(table: Table, full: str, build: Path) -> dict[str, list[Package]]:
         name = f"kernel-{part}" if part else "kernel"
         return Package(name, version, release, summary, provides=several, **words)
 
-    modules = [
-        "kernel-modules" if part == "modules" else f"kernel-{part}" for part in parts if "modules" in part
-    ]
+    modules = [f"kernel-{part}" for part in parts if part in ("modules", "modules-core")]
+    extra = f"kernel-{table['addrtype']}"
+    netfilter: dict[str, Content] = {
+        f"/usr/lib/modules/{kernel}/kernel/net/netfilter/xt_addrtype.ko": Copy(
+            build / "kernels" / kernel / "xt_addrtype.ko"
+        )
+    }
     base = [
         package("", "the kernel", depends=tuple(f"{name} {same}" for name in ("kernel-core", *modules))),
         package(
@@ -66,8 +70,9 @@ def rocky(table: Table, full: str, build: Path) -> dict[str, list[Package]]:
             },
             depends=("simulated-kernel-support", "dracut", "kmod"),
         ),
-        *(package(name.removeprefix("kernel-"), "modules of the kernel", depends=(f"kernel-core {same}",))
-          for name in modules),
+        *(package(name.removeprefix("kernel-"), "modules of the kernel", depends=(f"kernel-core {same}",),
+                  files=netfilter if name == extra else {}, scripts={"posttrans": f"depmod {kernel}\n"})
+          for name in dict.fromkeys((*modules, extra))),
     ]  # fmt: skip
     files: dict[str, Content] = {
         f"{headers}/README": Text(MADE),

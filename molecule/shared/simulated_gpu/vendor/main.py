@@ -17,6 +17,7 @@ import yaml
 from simulated_gpu.vendor import (
     compiled,
     cuda,
+    docker,
     drivers,
     index,
     kernels,
@@ -197,6 +198,16 @@ def container_toolkit(making: Making) -> None:
         (folder / "gpgkey").write_text(index.public_key(key))
 
 
+def docker_packages(making: Making) -> None:
+    """Write Docker's repositories for Red Hat's family."""
+    rows, key = table("docker"), making.keys["container"]
+    for major in MAJORS:
+        folder = making.out / f"docker/{major}/x86_64"
+        build_rpms(f"docker-{major}", docker.packages(rows, major), making.work, folder, key)
+        index.index_dnf(folder)
+    (making.out / "docker/gpg").write_text(index.public_key(key))
+
+
 def all_runfiles(making: Making) -> None:
     """Write the runfiles of every driver and every toolkit."""
     for version in table("drivers")["versions"]:
@@ -216,6 +227,7 @@ def main() -> None:
         making = Making(out, Path(folder), keys(out))
         compile_all(making)
         steps: list[Callable[[], None]] = [lambda: nvidia_apt(making), lambda: container_toolkit(making)]
+        steps.append(lambda: docker_packages(making))
         steps += [lambda major=major: nvidia_dnf(making, major) for major in MAJORS]  # type: ignore[misc]
         steps += [lambda major=major: rocky(making, major) for major in MAJORS]  # type: ignore[misc]
         steps += [lambda name=name: ubuntu(making, name) for name in table("kernels")["ubuntu"]]  # type: ignore[misc]

@@ -24,9 +24,19 @@ log=/var/log/cuda-installer.log
 [ -n "$silent" ] || { echo "The simulated installer only runs with --silent" >&2; exit 1; }
 [ -n "$toolkit$driver" ] || { echo "Nothing to install: give --toolkit" >&2; exit 1; }
 [ -z "$driver" ] || { echo "The simulated installer has no driver" >&2; exit 1; }
+if ! ldconfig -p | grep -q 'libxml2\.so\.2 '; then
+    echo "./cuda-installer: error while loading shared libraries: libxml2.so.2: cannot open shared object file:" \
+        "No such file or directory" >&2
+    exit 127
+fi
 found=$(gcc -dumpversion 2>/dev/null | cut -d. -f1)
-if [ -z "$override" ] && { [ -z "$found" ] || [ "$found" -gt @GCC@ ]; }; then
-    echo "[ERROR]: unsupported compiler version: ${found:-none found}. Use --override to override this check." >"$log"
+if [ -z "$found" ]; then
+    echo "[ERROR]: Missing gcc. gcc is required to continue." >"$log"
+    echo "Installation failed. See log at $log for details." >&2
+    exit 1
+fi
+if [ -z "$override" ] && [ "$found" -gt @GCC@ ]; then
+    echo "[ERROR]: unsupported compiler version: $found. Use --override to override this check." >"$log"
     echo " Failed to verify gcc version. See log at $log for details." >&2
     exit 1
 fi

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible.module_utils import container_modules
+from ansible.module_utils import nvidia_hold as holds
+from ansible.module_utils import nvidia_kernel as kernels
+from ansible.module_utils.container_packages import ContainerFault
+
+OLD, NEW = "6.12.0-124.8.1.el10_1.x86_64", "6.12.0-124.20.1.el10_1.x86_64"
+
+
+@pytest.fixture
+def having(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return kernels that have the module, and packages that a repository has; a test adds to it."""
+    there: set[str] = set()
+
+    def call(program: str, *words: str, **_more: object) -> SimpleNamespace:
+        return SimpleNamespace(returncode=int((words[1] if program == "modinfo" else words[-1]) not in there))
+
+    monkeypatch.setattr(container_modules, "call", call)
+    monkeypatch.setattr(container_modules, "is_apt", lambda: False)
+    monkeypatch.setattr(kernels, "running", lambda: OLD)
+    monkeypatch.setattr(kernels, "booting", lambda: NEW)
+    return there
+
+
+def test_names_the_package_of_every_kernel_that_lacks_the_module(
+    having: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [f"kernel-modules-extra-{OLD}", f"kernel-modules-extra-{NEW}"]
+    assert container_modules.missing_packages() == both
+    having.add(OLD)
+    assert container_modules.missing_packages() == both[1:]
+    monkeypatch.setattr(kernels, "booting", lambda: OLD)
+    assert container_modules.missing_packages() == []
+    monkeypatch.setattr(kernels, "running", lambda: "6.12.0-1.el10.aarch64+64k")
+    assert container_modules.missing_packages() == ["kernel-64k-modules-extra-6.12.0-1.el10.aarch64"]
+
+
+def test_kernels_of_apt_have_it_all(having: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    del having
+    monkeypatch.setattr(container_modules, "is_apt", lambda: True)
+    assert container_modules.missing_packages() == []
+    assert container_modules.loose() == []
+
+
+def test_refuses_a_kernel_whose_package_is_gone(having: set[str]) -> None:
+    name = f"kernel-modules-extra-{OLD}"
+    with pytest.raises(ContainerFault, match=f"which is in {name}, and no repository") as caught:
+        container_modules.refuse_missing([name])
+    assert "upgrade kernel" in caught.value.next
+    having.add(name)
+    container_modules.refuse_missing([name])
+
+
+def test_only_what_this_project_holds_is_held_with_it(
+    having: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del having
+    line = f"kernel-modules-extra-0:{OLD.rpartition('.')[0]}.*"
+    monkeypatch.setattr(holds, "missing", lambda: ["nvidia-driver-3:580.*", line])
+    monkeypatch.setattr(holds, "LEDGER", SimpleNamespace(exists=lambda: False))
+    assert container_modules.loose() == []
+    monkeypatch.setattr(holds, "LEDGER", SimpleNamespace(exists=lambda: True))
+    assert container_modules.loose() == [line]
