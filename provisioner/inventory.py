@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provisioner import origins
-from provisioner.errors import InventoryError, UsageError
+from provisioner import origins, settings
+from provisioner.errors import InventoryError, ProvisionError, UsageError
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
@@ -32,6 +32,8 @@ _LISTING = {
 # What Ansible says of an inventory that none of its plugins can read.
 _READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed to parse inventory: )?(.+)")
 _PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
+# How it begins what it says before it has looked at any inventory; later errors stand in brackets.
+_NO_START = "ERROR: "
 _UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 
@@ -59,34 +61,66 @@ def load(
 ) -> Inventory:
     """Return the inventory at `source`: INI, YAML, a folder, a program, or a list such as `host,`.
 
-    Raises UsageError when there is no such file and InventoryError when Ansible cannot read it.
+    Raises UsageError when there is no such file, or when the limit or the variables are no such thing, and
+    InventoryError when Ansible cannot read it.
     """
     if "," not in source and not Path(source).exists():
         raise UsageError(
             f"no inventory at {source}",
             "give the path of an Ansible inventory, or write one with `provision init`",
         )
+    _check_variables(extra_vars)
     document = _list(source, limit, extra_vars, vault_arguments)
     hosts = document.get("_meta", {}).get("hostvars", {})
     groups = _groups_of_hosts(document)
     return Inventory(source, {name: hosts.get(name, {}) for name in groups}, groups)
 
 
+def _check_variables(extra_vars: Sequence[str]) -> None:
+    """Refuse what Ansible would take for nothing, or name by no name."""
+    for given in extra_vars:
+        if given.startswith("@") and not Path(given[1:]).expanduser().is_file():
+            raise UsageError(
+                f"there is no file {given[1:]}, which -e names", "give -e the path of a file as @FILE"
+            )
+        if given[:1] not in {"@", "{", "["} and "=" not in given:
+            raise UsageError(f"-e {given} sets nothing", "give it as name=value, as JSON, or as @FILE")
+
+
 def _list(
     source: str, limit: str | None, extra_vars: Sequence[str], vault_arguments: Sequence[str]
 ) -> dict[str, Any]:
     argv = [sys.executable, "-m", "ansible", "inventory", "-i", source, "--list", *vault_arguments]
-    argv += [word for value in extra_vars for word in ("-e", value)]
-    if limit:
-        argv += ["--limit", limit]
-    done = subprocess.run(argv, env={**os.environ, **_LISTING}, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise InventoryError(
-            f"Ansible cannot read the inventory {source}: {_reason(source, done.stderr)}",
-            next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
-        )
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    variables = [word for value in extra_vars for word in ("-e", value)]
+    limited = ["--limit", limit] if limit else []
+    done = _call([*argv, *variables, *limited])
+    if done.returncode == 0:
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+    # Ansible says of all of these that it cannot read the inventory.
+    if variables and _call([*argv, *limited]).returncode == 0:
+        what, step = "the variables of -e", "give them as name=value, as JSON, or as @FILE"
+        raise UsageError(f"Ansible cannot read {what}: {_reason(source, done.stderr)}", step)
+    if limited and _call([*argv, *variables]).returncode == 0:
+        what, step = f"--limit {limit}", "give names of hosts or groups, or a pattern of Ansible's"
+        raise UsageError(f"Ansible cannot read {what}: {_reason(source, done.stderr)}", step)
+    raise _refusal(source, done.stderr)
+
+
+def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, **settings.locale_for_ansible(), **_LISTING}
+    return subprocess.run(argv, env=told, capture_output=True, text=True, check=False)
+
+
+def _refusal(source: str, stderr: str) -> ProvisionError:
+    if stderr.startswith(_NO_START):
+        reason = stderr.partition("\n")[0].removeprefix(_NO_START)
+        step = "mend that: it stands in the environment or in the ansible.cfg that `ansible --version` names"
+        return UsageError(f"Ansible does not start: {reason}", step)
+    return InventoryError(
+        f"Ansible cannot read the inventory {source}: {_reason(source, stderr)}",
+        next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
+    )
 
 
 def _reason(source: str, stderr: str) -> str:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from provisioner.errors import UsageError
+from provisioner import settings
+from provisioner.errors import ProvisionError, UsageError
 
 KEEP = 50
 UNFINISHED_S = 7 * 24 * 3600
@@ -77,19 +78,23 @@ def write(path: Path, text: str) -> None:
 
 def root() -> Path:
     """Return the folder that holds all runs."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-    return base / "provision" / "runs"
+    return settings.state_home() / "runs"
 
 
 def create(keep: int = KEEP) -> RunDir:
     """Make the folder of a new run and remove the ones that are too old to keep."""
     folder = root()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     now = datetime.now(UTC)
     stamp = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}"
     made = RunDir(folder / f"{stamp}-{secrets.token_hex(2)}")
-    made.path.mkdir(mode=0o700)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.path.mkdir(mode=0o700)
+    except OSError as error:
+        raise ProvisionError(
+            f"the record of this run cannot be kept in {folder}: {error.strerror}",
+            "set XDG_STATE_HOME to a folder that you may write, with room",
+        ) from error
     prune(keep)
     return made
 

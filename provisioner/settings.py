@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import configparser
+import locale
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +26,9 @@ _FORKS = "20"
 
 def state_home() -> Path:
     """Return the folder of everything that the tool remembers on this machine."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(base) / "provision"
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    # The specification has relative ones ignored.
+    return (given if given.is_absolute() else Path.home() / ".local/state") / "provision"
 
 
 def known_hosts() -> Path:
@@ -37,6 +40,19 @@ def host_key_options() -> str:
     """Return the ssh options that accept a host key at first contact and refuse another one after it."""
     files = f'"{known_hosts()}" "{Path.home()}/.ssh/known_hosts"'
     return f"-o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={files}'"
+
+
+def locale_for_ansible() -> dict[str, str]:
+    """Return what Ansible needs where the user's locale is none of UTF-8: it does not start then."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "")
+        fits = locale.getlocale(locale.LC_CTYPE)[1] == "UTF-8"
+    except (locale.Error, ValueError):
+        fits = False
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    return {} if fits else {"LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"}
 
 
 def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -66,7 +82,7 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
     for name, (value, section, key) in defaults.items():
         if config.value(name, section, key) is None:
             ours[name] = value
-    return {**given, **ours}
+    return {**given, **locale_for_ansible(), **ours}
 
 
 def _joined(kind: str, users: str | None) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.vars.reserved import get_reserved_names
-
 from provisioner import compatibility, conda, engines, rules, services, values, words
 from provisioner.compatibility_chain import Chain
 from provisioner.errors import InventoryError, Problem
@@ -101,7 +99,7 @@ class _Checker:
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._defaults = {name: words.defaults(engine.role) for name, engine in engines.load().items()}
-        self._reserved = set(get_reserved_names()) - {"name"}
+        self._reserved = _reserved_names()
         self._seen: dict[str, _Seen] = {}
         self.found: dict[Finding, list[str]] = {}
 
@@ -132,6 +130,14 @@ class _Checker:
         findings += [*rules.controller_files(own), *conda.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)
+
+
+def _reserved_names() -> set[str]:
+    """Return the names that Ansible keeps for itself, without the one that people use all the same."""
+    # Its import reads ansible.cfg and makes folders, and ends with a traceback where it cannot.
+    from ansible.vars.reserved import get_reserved_names  # noqa: PLC0415
+
+    return set(get_reserved_names()) - {"name"}
 
 
 def _unknown_words(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -22,6 +23,20 @@ from provisioner.errors import ProvisionError
 
 BUG = 3
 INTERRUPTED = 130
+_ROOM = "free space where the output goes and in XDG_STATE_HOME (else ~/.local/state)"
+_RIGHTS = "see who may write there, or set XDG_STATE_HOME to a folder of yours"
+# What no code of ours can help, and what does.
+_OF_THIS_MACHINE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENFILE: "end programs that have many files open",
+    errno.ENOMEM: "free memory on this machine",
+    errno.EIO: "see whether its disk or terminal is still there",
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,26 +75,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, prog_name="provision", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except ProvisionError as error:
-        show_error(error)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone: nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception:  # noqa: BLE001 - what nobody expected is a bug, and says so with its traceback
-        log = _write_bug_log(traceback.format_exc())
-        click.echo(
-            f"this is a bug of provision, not of your inventory or hosts; the details are in {log}", err=True
-        )
-        return BUG
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what nobody expected is a bug, and says so
+        return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: BaseException) -> int:
+    """Say what has ended the command, and return the exit code that it means."""
+    match error:
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case ProvisionError():
+            show_error(error)
+            return error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
+        case BrokenPipeError():
+            # The reader of our output has gone: nothing is left to say, not even at exit.
+            _drop_output()
+            return ProvisionError.exit_code
+        case OSError() if error.errno in _OF_THIS_MACHINE:
+            show_error(_of_this_machine(error))
+            _drop_output()
+            return ProvisionError.exit_code
+    log = _write_bug_log("".join(traceback.format_exception(error)))
+    click.echo(
+        f"this is a bug of provision, not of your inventory or hosts; the details are in {log}", err=True
+    )
+    return BUG
+
+
+def _drop_output() -> None:
+    """Keep Python from writing at exit what could not be written before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_this_machine(error: OSError) -> ProvisionError:
+    where = f"{error.filename}: " if error.filename else ""
+    return ProvisionError(
+        f"this machine has stopped the command: {where}{error.strerror}",
+        _OF_THIS_MACHINE[error.errno or 0] + "; then run the same command again",
+    )
 
 
 def _write_bug_log(trace: str) -> Path:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +178,40 @@ def test_a_bug_is_exit_code_3_with_its_log(
     (log,) = (xdg / "state/provision").glob("bug-*.log")
     assert str(log) in capsys.readouterr().err
     assert "boom" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(errno.ENOSPC, "free space"), (errno.EACCES, "XDG_STATE_HOME"), (errno.EMFILE, "ulimit -n")],
+)
+def test_what_this_machine_refuses_is_no_bug(
+    good: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, step: str
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr(inventory, "load", refused)
+    monkeypatch.setattr(entry, "_drop_output", lambda: None)
+    assert call("plan", good) == 1
+    said = capfd.readouterr().err
+    assert f"/some/file: {os.strerror(number)}" in said
+    assert step in said
+
+
+def test_output_that_does_not_fit_is_no_bug(good: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "provisioner", "plan", str(good)]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: this machine has stopped the command: No space left on device")
+
+
+def test_a_record_that_cannot_be_kept_is_told_before_any_host_is_contacted(
+    good: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nothing")
+    assert call("apply", good, "--yes") == 1
+    assert "the record of this run cannot be kept in /proc/nothing" in capsys.readouterr().err
 
 
 def test_engines_lists_words_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:

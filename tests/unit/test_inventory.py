@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,46 @@ def test_limit_and_extra_vars_reach_ansible(tmp_path: Path) -> None:
 def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no inventory at"):
         inventory.load(str(tmp_path / "nowhere.ini"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"extra_vars": ["@nowhere.yml"]}, r"no file nowhere\.yml, which -e names"),
+        ({"extra_vars": ["serve_port"]}, "-e serve_port sets nothing"),
+        ({"extra_vars": ["{bad"]}, "cannot read the variables of -e: YAML parsing failed"),
+        ({"limit": "h1:&", "extra_vars": ["a=1"]}, "cannot read --limit h1:&"),
+    ],
+)
+def test_what_is_wrong_with_the_command_is_not_blamed_on_the_inventory(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("h1\n")
+    with pytest.raises(UsageError, match=said) as caught:
+        inventory.load(str(path), **given)
+    assert caught.value.next_step
+
+
+def test_ansible_that_does_not_start_is_not_blamed_on_the_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("h1\n")
+    monkeypatch.setenv("ANSIBLE_FORKS", "abc")
+    with pytest.raises(UsageError, match=r"^Ansible does not start: .*FORKS") as caught:
+        inventory.load(str(path))
+    assert "Traceback" not in caught.value.message
+
+
+@pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8", "C.UTF-8"])
+def test_ansible_reads_an_inventory_whatever_the_locale_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("h1 note=é\n", encoding="utf-8")
+    monkeypatch.setenv("LC_ALL", locale)
+    assert inventory.load(str(path)).hosts == {"h1": {"note": "é"}}
 
 
 def test_what_ansible_is_told_of_runs_spoils_no_listing(
