@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner import compatibility, conda, engines, rules, services, values, words
+from provisioner import compatibility, conda, containers, engines, rules, services, values, words
 from provisioner.compatibility_chain import Chain
 from provisioner.errors import InventoryError, Problem
 from provisioner.findings import Finding
@@ -127,7 +127,7 @@ class _Checker:
         resolved = services.resolve(own, self._defaults)
         findings = [*_unknown_words(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
-        findings += [*rules.controller_files(own), *conda.check(own)]
+        findings += [*rules.controller_files(own), *conda.check(own), *containers.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)
 
