@@ -101,7 +101,8 @@ def _settings(profile: Profile) -> Iterator[str]:
 def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:
     where = f"{host.name}"
     if not host.services:
-        says = "decided at run time" if "serve_services" in host.templated else "no service"
+        deferred = {"serve_engine", "serve_services"} & set(host.templated)
+        says = "decided at run time" if deferred else "no service"
         return [(where, says, "", "", "")]
     return [
         (where if number == 0 else "", *_service(service)) for number, service in enumerate(host.services)

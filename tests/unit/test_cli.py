@@ -93,6 +93,19 @@ def test_plan_is_readable(good: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert re.search(r"^\S+ +vllm +a/b ", said, re.MULTILINE)
 
 
+@pytest.mark.parametrize("word", ["serve_engine", "serve_services"])
+def test_plan_names_no_service_missing_that_is_decided_at_run_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    path = tmp_path / "hosts.yml"
+    given = {word: "{{ lookup('env', 'CHOICE') }}", "serve_model": "a/b"}
+    path.write_text(json.dumps({"all": {"hosts": {"gpu1": given}}}))
+    assert call("plan", path) == 0
+    said = capsys.readouterr().out
+    assert "decided at run time" in said
+    assert "no service" not in said
+
+
 def test_plan_says_once_what_a_profile_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tuned.ini"
     hosts = "gpu[1:5] ansible_host='{{ inventory_hostname }}'"

@@ -78,6 +78,10 @@ ADVICE = (
         ("remove is disabled",),
         "the packages to be removed, named above, stand in the way: remove them by hand if nobody needs them",
     ),
+    (
+        (" conflicts with ", " obsoletes "),
+        "the packages named above exclude each other: remove by hand the one that nobody needs",
+    ),
     (("No space left on device",), "free space on the host, then apply again"),
     (("certificate verify failed", "SSL certificate problem"), "put the CA in host_base_ca_certificates"),
 )

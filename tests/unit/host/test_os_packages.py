@@ -257,6 +257,7 @@ def test_refuses_names_that_are_patterns(host: Host, name: str) -> None:
         ("SSL certificate problem: self-signed", "host_base_ca_certificates"),
         ("Error: Unable to find a match: chrony\nNo match for argument: chrony", "sources"),
         ("something else", "journalctl -u provision-job-packages"),
+        ("package containerd.io-1.7 conflicts with runc provided by runc-1.1.12", "exclude each other"),
     ],
 )
 def test_advice_fits_the_failure(output: str, word: str) -> None:
