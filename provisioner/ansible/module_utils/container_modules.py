@@ -32,10 +32,12 @@ def refuse_missing(packages: list[str]) -> None:
     """Refuse kernels whose package is in no repository any more, before Docker is brought."""
     for name in packages:
         argv = ("dnf", "-q", holds.UNLOCKED, "list", "--showduplicates", name)
-        if call(*argv, seconds=LIST_SECONDS, fault=ContainerFault).returncode:
+        done = call(*argv, seconds=LIST_SECONDS, fault=ContainerFault)
+        if done.returncode:
+            said = (done.stderr.strip() or "it says nothing").splitlines()[-1]
             raise ContainerFault(
-                f"Docker does not start without the kernel module {MODULE}, which is in {name}, and no "
-                "repository of this host has that; nothing was changed",
+                f"Docker does not start without the kernel module {MODULE}, which is in {name}, and dnf "
+                f"finds that in no repository ({said}); nothing was changed",
                 f"bring the kernel up to date and reboot (`dnf {holds.UNLOCKED} upgrade kernel`), then "
                 "apply again, or set container_runtime_engine to podman, which needs no such module",
             )

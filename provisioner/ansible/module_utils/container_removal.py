@@ -44,9 +44,9 @@ class Removal(Settings):  # type: ignore[misc]  # as its own base
                 systemctl("disable", unit)
         for name in list(self.ledger.get("made", [])):
             self.drop(name)
-        permission = self.ledger.get("selinux", "")
-        if container_selinux.is_set(permission) and self.record(PERMISSION):
-            container_selinux.put(permission, on=False)
+        for permission in self.ledger.get("selinux", []):
+            if container_selinux.is_set(permission) and self.record(PERMISSION):
+                container_selinux.put(permission, on=False)
         for keys in (CDI, RUNTIME):
             self.give_back(keys)
         if not self.dry and not self.goes(DOCKER):

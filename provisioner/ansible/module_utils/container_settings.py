@@ -55,7 +55,7 @@ class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own hel
         if not name and not self.missing_packages():
             self.warn(WITHOUT_PERMISSION)
         elif self.record(PERMISSION, f"{name} = off\n" if name else "", f"{name} = on\n" if name else ""):
-            self.ledger["selinux"] = name
+            self.ledger["selinux"] = sorted({*self.ledger.get("selinux", []), name})
             self.save()
             container_selinux.put(name, on=True)
 

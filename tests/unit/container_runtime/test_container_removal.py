@@ -80,7 +80,7 @@ def test_takes_the_permission_back_that_it_gave(host: Host) -> None:
     host.permissions(container_use_devices="1 1", container_use_xserver_devices="1 1")
     removal().take_back()
     assert host.did == []
-    host.ledger.write_text(json.dumps({"selinux": "container_use_devices"}))
+    host.ledger.write_text(json.dumps({"selinux": ["container_use_devices"]}))
     removal().take_back()
     assert host.did == ["container_use_devices off"]
     removal().take_back()

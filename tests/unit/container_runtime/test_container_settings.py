@@ -201,7 +201,7 @@ def test_selinux_lets_containers_use_the_gpus(host: Host) -> None:
     assert host.did == []
     assert PERMISSION in settle(PODMAN).changes
     assert "container_use_xserver_devices on" in host.did
-    assert ledger(host)["selinux"] == "container_use_xserver_devices"
+    assert ledger(host)["selinux"] == ["container_use_xserver_devices"]
     assert settle(PODMAN).changes == []
 
 
