@@ -37,6 +37,7 @@ ROWS = (
         "compatibility_chain",
         "compatibility_table",
         "conda",
+        "containers",
         "environment",
         "knobs",
         "models",
