@@ -24,7 +24,7 @@ from provisioner.errors import ProvisionError
 BUG = 3
 INTERRUPTED = 130
 _ROOM = "free space where the output goes and in XDG_STATE_HOME (else ~/.local/state)"
-_RIGHTS = "see who may write there, or set XDG_STATE_HOME to a folder of yours"
+_RIGHTS = "see who may read and write there, or set XDG_STATE_HOME to a folder of yours"
 # What no code of ours can help, and what does.
 _OF_THIS_MACHINE = {
     errno.ENOSPC: _ROOM,
