@@ -34,6 +34,8 @@ _READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed t
 _PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
 # How it begins what it says before it has looked at any inventory; later errors stand in brackets.
 _NO_START = "ERROR: "
+_FORMS = "as name=value, as JSON, or as @FILE"
+_UNLOCK = "give the password of the vault with --ask-vault-pass or --vault-password-file"
 _UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 
@@ -81,10 +83,11 @@ def _check_variables(extra_vars: Sequence[str]) -> None:
     for given in extra_vars:
         if given.startswith("@") and not Path(given[1:]).expanduser().is_file():
             raise UsageError(
-                f"there is no file {given[1:]}, which -e names", "give -e the path of a file as @FILE"
+                f"there is no regular file {given[1:]}, which -e names", "give -e the path of a file as @FILE"
             )
+        # It is not shown, as it may be a secret.
         if given[:1] not in {"@", "{", "["} and "=" not in given:
-            raise UsageError(f"-e {given} sets nothing", "give it as name=value, as JSON, or as @FILE")
+            raise UsageError("an -e has no '=', and sets nothing", f"give it {_FORMS}")
 
 
 def _list(
@@ -98,18 +101,19 @@ def _list(
         document: dict[str, Any] = json.loads(done.stdout)
         return document
     # Ansible says of all of these that it cannot read the inventory.
-    if variables and _call([*argv, *limited]).returncode == 0:
-        what, step = "the variables of -e", "give them as name=value, as JSON, or as @FILE"
-        raise UsageError(f"Ansible cannot read {what}: {_reason(source, done.stderr)}", step)
-    if limited and _call([*argv, *variables]).returncode == 0:
-        what, step = f"--limit {limit}", "give names of hosts or groups, or a pattern of Ansible's"
-        raise UsageError(f"Ansible cannot read {what}: {_reason(source, done.stderr)}", step)
+    if (variables or limited) and not done.stderr.startswith(_NO_START) and _call(argv).returncode == 0:
+        reason = _reason(source, done.stderr)
+        if variables and _call([*argv, *variables]).returncode:
+            step = _UNLOCK if "vault" in reason else f"give them {_FORMS}"
+            raise UsageError(f"Ansible cannot read the variables of -e: {reason}", step)
+        step = "give names of hosts or groups, or a pattern of Ansible's"
+        raise UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
     raise _refusal(source, done.stderr)
 
 
 def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     told = {**os.environ, **settings.locale_for_ansible(), **_LISTING}
-    return subprocess.run(argv, env=told, capture_output=True, text=True, check=False)
+    return subprocess.run(argv, env=told, capture_output=True, encoding="utf-8", check=False)
 
 
 def _refusal(source: str, stderr: str) -> ProvisionError:

@@ -44,14 +44,14 @@ def host_key_options() -> str:
 
 def locale_for_ansible() -> dict[str, str]:
     """Return what Ansible needs where the user's locale is none of UTF-8: it does not start then."""
-    before = locale.setlocale(locale.LC_CTYPE)
+    before = locale.setlocale(locale.LC_ALL)
     try:
-        locale.setlocale(locale.LC_CTYPE, "")
+        locale.setlocale(locale.LC_ALL, "")
         fits = locale.getlocale(locale.LC_CTYPE)[1] == "UTF-8"
     except (locale.Error, ValueError):
         fits = False
     finally:
-        locale.setlocale(locale.LC_CTYPE, before)
+        locale.setlocale(locale.LC_ALL, before)
     return {} if fits else {"LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"}
 
 

@@ -25,6 +25,7 @@ BUG = 3
 INTERRUPTED = 130
 _ROOM = "free space where the output goes and in XDG_STATE_HOME (else ~/.local/state)"
 _RIGHTS = "see who may read and write there, or set XDG_STATE_HOME to a folder of yours"
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What no code of ours can help, and what does.
 _OF_THIS_MACHINE = {
     errno.ENOSPC: _ROOM,
@@ -96,7 +97,7 @@ def _failed(error: BaseException) -> int:
             # The reader of our output has gone: nothing is left to say, not even at exit.
             _drop_output()
             return ProvisionError.exit_code
-        case OSError() if error.errno in _OF_THIS_MACHINE:
+        case OSError() if error.errno in _OF_THIS_MACHINE and (error.filename or error.errno not in _DENIED):
             show_error(_of_this_machine(error))
             _drop_output()
             return ProvisionError.exit_code

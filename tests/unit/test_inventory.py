@@ -50,8 +50,8 @@ def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"extra_vars": ["@nowhere.yml"]}, r"no file nowhere\.yml, which -e names"),
-        ({"extra_vars": ["serve_port"]}, "-e serve_port sets nothing"),
+        ({"extra_vars": ["@nowhere.yml"]}, r"no regular file nowhere\.yml, which -e names"),
+        ({"extra_vars": ["serve_port"]}, "an -e has no '=', and sets nothing"),
         ({"extra_vars": ["{bad"]}, "cannot read the variables of -e: YAML parsing failed"),
         ({"limit": "h1:&", "extra_vars": ["a=1"]}, "cannot read --limit h1:&"),
     ],
@@ -77,13 +77,18 @@ def test_ansible_that_does_not_start_is_not_blamed_on_the_inventory(
     assert "Traceback" not in caught.value.message
 
 
-@pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8", "C.UTF-8"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LC_ALL", "C"), ("LC_ALL", "xx_YY.UTF-8"), ("LC_ALL", "C.UTF-8"), ("LC_TIME", "xx_YY.UTF-8")],
+)
 def test_ansible_reads_an_inventory_whatever_the_locale_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     path = tmp_path / "hosts.ini"
     path.write_text("h1 note=é\n", encoding="utf-8")
-    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv(variable, value)
     assert inventory.load(str(path)).hosts == {"h1": {"note": "é"}}
 
 

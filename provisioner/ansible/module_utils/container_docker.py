@@ -15,6 +15,7 @@ from typing import Any, Tuple
 
 from ansible.module_utils.commands import call
 from ansible.module_utils.container_packages import ContainerFault
+from ansible.module_utils.host_kinds import read_file
 
 DAEMON = Path("/etc/docker/daemon.json")
 SOCKET = "/run/docker.sock"
@@ -162,6 +163,12 @@ def works_with(said: dict[str, Any], keys: Keys) -> bool:
     if keys == CDI:
         return bool(said.get("CDISpecDirs"))
     return RUNTIME[-1] in (said.get("Runtimes") or {})
+
+
+def uses_iptables() -> bool:
+    """Tell whether the daemon is to make rules of iptables, as it does unless daemon.json says otherwise."""
+    config = load(read_file(str(DAEMON)))
+    return config.get("iptables") is not False and config.get("firewall-backend") != "nftables"
 
 
 def is_confined(said: dict[str, Any] | None) -> bool:

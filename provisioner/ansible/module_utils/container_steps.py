@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible.module_utils import container_modules, container_packages
+from ansible.module_utils import container_docker, container_modules, container_packages
 from ansible.module_utils.container_docker import CDI, RUNTIME, Keys
 from ansible.module_utils.container_packages import TOOLKIT, ContainerFault, versions
 from ansible.module_utils.json_files import read_json, write_json
@@ -100,7 +100,7 @@ class Steps:
         """Return the packages with what the engine needs of a machine's own kernels."""
         wanted = self.wanted
         found: list[str] = []
-        if wanted.engine == DOCKER and not wanted.container:
+        if wanted.engine == DOCKER and not wanted.container and container_docker.uses_iptables():
             found = container_modules.missing_packages()
         return found
 

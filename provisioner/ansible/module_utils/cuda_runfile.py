@@ -35,14 +35,12 @@ GB = 1e9
 # What the installer itself is linked with, and the package of the distributions that still have it.
 LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
 PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
+ANY_COMPILER = "set cuda_toolkit_override: true to go on with a compiler that this version does not know"
 # What an installer says, and what helps; the first that fits counts.
 CAUSES = (
     (r"error while loading shared libraries: ", f"install that library on the host, or {PACKAGED}"),
     (r"[Mm]issing gcc", "see why the package manager has brought no gcc, then apply again"),
-    (
-        r"gcc|unsupported compiler",
-        "set cuda_toolkit_override: true to go on with a compiler that this version does not know",
-    ),
+    (r"gcc|unsupported compiler", ANY_COMPILER),
 )
 READ_ON = "read what it says; what it left was removed, so apply again once that is mended"
 
@@ -130,7 +128,8 @@ class Runfiles:
             return
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
         how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
-        raise JobFault(f"the installer of {toolkit} failed ({how}):\n{said}", advice(said))
+        step = advice(said, override=self.spec["override"])
+        raise JobFault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
@@ -151,9 +150,10 @@ class Runfiles:
                 )
 
 
-def advice(said: str) -> str:
-    """Return what to do about an installer that said this."""
-    return next((step for pattern, step in CAUSES if re.search(pattern, said)), READ_ON)
+def advice(said: str, *, override: bool) -> str:
+    """Return what to do about an installer that said this, and was told to go on with any compiler or not."""
+    fitting = (step for pattern, step in CAUSES if re.search(pattern, said))
+    return next((step for step in fitting if not (override and step == ANY_COMPILER)), READ_ON)
 
 
 def require_library(packages: list[str]) -> None:

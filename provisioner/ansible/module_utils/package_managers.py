@@ -190,8 +190,14 @@ class Dnf:
 
     def would_remove(self, names: list[str]) -> set[str]:
         """Return everything that goes when these packages go; rpm names who would miss them."""
-        lines = query(["rpm", "-e", "--test", *names])[1].splitlines()
-        missed = [line for line in lines if "is needed by (installed)" in line]
+        # Of a kernel's parts there may be several versions, which rpm takes only when it is told to.
+        status, said = query(["rpm", "-e", "--test", "--allmatches", *names])
+        missed = [line for line in said.splitlines() if "is needed by (installed)" in line]
+        if status and not missed:
+            raise PackageFault(
+                f"rpm cannot tell what needs {', '.join(names)}: {said.strip()}",
+                "repair what it says on the host, then run the same command again",
+            )
         # name-version-release.arch
         needed_by = {line.rpartition("(installed) ")[2].rsplit("-", 2)[0] for line in missed}
         return {*names, *needed_by}

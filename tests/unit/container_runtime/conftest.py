@@ -151,6 +151,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     replace(
         monkeypatch,
         container_docker,
+        DAEMON=fake.daemon,
         info=lambda: fake.docker,
         running=lambda: list(fake.runs),
         control=fake.control,

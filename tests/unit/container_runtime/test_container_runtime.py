@@ -187,6 +187,14 @@ def test_brings_the_modules_that_docker_needs_of_the_kernels(
     assert call("pinned") == {"changed": False, "diff": [], "finished": True}
 
 
+@pytest.mark.parametrize("settings", ['{"iptables": false}', '{"firewall-backend": "nftables"}'])
+def test_a_docker_without_iptables_needs_no_module_of_the_kernel(docker: Host, settings: str) -> None:
+    docker.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    assert call("verified")["findings"]
+    docker.daemon.write_text(settings[:-1] + ', "features": {"cdi": true}}')
+    assert call("verified")["findings"] == []
+
+
 @pytest.mark.parametrize("params", [{"engine": "podman"}, {"container": True}])
 def test_podman_and_containers_need_no_module_of_the_kernel(host: Host, params: dict[str, Any]) -> None:
     host.install("docker.io")

@@ -88,7 +88,9 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     ],
 )
 def test_what_an_installer_says_decides_what_helps(said: str, step: str) -> None:
-    assert cuda_runfile.advice(said).startswith(step)
+    assert cuda_runfile.advice(said, override=False).startswith(step)
+    # What is set already is not advised again.
+    assert not cuda_runfile.advice(said, override=True).startswith("set cuda_toolkit_override")
 
 
 def test_an_installer_whose_library_no_package_brings_is_not_fetched(

@@ -203,6 +203,21 @@ def test_rpm_says_who_would_miss_a_package(monkeypatch: pytest.MonkeyPatch) -> N
     assert package_managers.Dnf().would_remove(["libx"]) == {"libx", "tool-box"}
 
 
+def test_rpm_is_asked_about_every_version_and_an_answer_it_does_not_give_is_no_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    def query(argv: list[str]) -> tuple[int, str]:
+        asked.append(argv)
+        return 1, 'error: "kernel-modules-extra" specifies multiple packages'
+
+    monkeypatch.setattr(package_managers, "query", query)
+    with pytest.raises(package_managers.PackageFault, match="specifies multiple packages"):
+        package_managers.Dnf().would_remove(["kernel-modules-extra", "docker-ce"])
+    assert "--allmatches" in asked[0]
+
+
 def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_managers, "QUERY_SECONDS", 0.01)
     with pytest.raises(package_managers.PackageFault, match="sleep 5 did not end"):
