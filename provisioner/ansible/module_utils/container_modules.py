@@ -34,11 +34,12 @@ def refuse_missing(packages: list[str]) -> None:
         argv = ("dnf", "-q", holds.UNLOCKED, "list", "--showduplicates", name)
         done = call(*argv, seconds=LIST_SECONDS, fault=ContainerFault)
         if done.returncode:
+            kernel = name.partition(f"-{PART}-")[0]
             said = (done.stderr.strip() or "it says nothing").splitlines()[-1]
             raise ContainerFault(
                 f"Docker does not start without the kernel module {MODULE}, which is in {name}, and dnf "
                 f"finds that in no repository ({said}); nothing of Docker was changed",
-                f"bring the kernel up to date and reboot (`dnf {holds.UNLOCKED} upgrade kernel`), then "
+                f"bring the kernel up to date and reboot (`dnf {holds.UNLOCKED} upgrade {kernel}`), then "
                 "apply again, or set container_runtime_engine to podman, which needs no such module",
             )
 

@@ -44,7 +44,8 @@ def is_set(name: str) -> bool:
 
 def are_labelled() -> bool:
     """Tell whether every device of the driver has its own label; what a program makes by hand may lack it."""
-    return all(f":{LABEL}:" in _label(path) for path in sorted(DEVICES.glob("nvidia*")) if not path.is_dir())
+    paths = (*DEVICES.glob("nvidia*"), *DEVICES.glob("nvidia-caps*/*"))
+    return all(f":{LABEL}:" in _label(path) for path in paths if not path.is_dir())
 
 
 def _label(path: Path) -> str:

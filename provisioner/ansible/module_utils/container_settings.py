@@ -36,9 +36,10 @@ class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own hel
             self.hold_modules()
             self.docker()
         if self.wanted.toolkit_version:
-            self.selinux()
             if self.wanted.cdi:
                 self.cdi()
+            # Last, when every device is there.
+            self.selinux()
 
     def hold_modules(self) -> None:
         """Have dnf keep a kernel's modules as it keeps the kernel that a driver was built for."""

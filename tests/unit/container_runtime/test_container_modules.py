@@ -52,7 +52,10 @@ def test_refuses_a_kernel_whose_package_is_gone(having: set[str]) -> None:
     name = f"kernel-modules-extra-{OLD}"
     with pytest.raises(ContainerFault, match=rf"{name}, and dnf finds that in no .*\(No match\)") as caught:
         container_modules.refuse_missing([name])
-    assert "upgrade kernel" in caught.value.next
+    assert "upgrade kernel`" in caught.value.next
+    with pytest.raises(ContainerFault) as caught:
+        container_modules.refuse_missing(["kernel-64k-modules-extra-6.12.0-1.el10.aarch64"])
+    assert "upgrade kernel-64k`" in caught.value.next
     having.add(name)
     container_modules.refuse_missing([name])
 

@@ -50,6 +50,10 @@ def test_a_device_with_another_label_needs_the_permission_for_all(
 ) -> None:
     (policy / NARROW).write_text("1 1")
     (policy / WIDE).write_text("0 0")
+    (policy.parents[1] / "dev/nvidia-caps/nvidia-cap1").touch()
+    assert container_selinux.is_allowed()
+    label(monkeypatch, nvidia_cap1="device_t")
+    assert not container_selinux.is_allowed()
     label(monkeypatch, nvidia_uvm="device_t")
     assert not container_selinux.is_allowed()
     assert container_selinux.permission() == WIDE
