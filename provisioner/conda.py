@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from provisioner import content, values
-from provisioner.findings import Finding
+from provisioner.findings import Finding, of_word
 
 PREFIX = "python_env_conda_"
 _TERMS = f"{PREFIX}accept_terms"
@@ -39,7 +39,7 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
         return
     words = {name: value for name, value in given.items() if value and not values.is_deferred(value)}
     if words.get("python_env_python"):
-        yield _finding(
+        yield of_word(
             words,
             "python_env_python",
             "names a Python of the distribution, and conda is to bring one",
@@ -67,7 +67,7 @@ def _terms(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) ->
         hint = f"read them, and set {_TERMS}: true if you accept them; miniforge with conda-forge needs none"
         # Where the word is not set, the place to show is that of the word that asks for it.
         variable = _TERMS if _TERMS in given else "python_env_provider"
-        yield _finding(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
+        yield of_word(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
 
 
 def _hash(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> Iterator[Finding]:
@@ -76,13 +76,13 @@ def _hash(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> 
     if version and str(version) not in known["sha256"] and not digest:
         reason = f"is a version of {known['title']} whose sha256 is not known here"
         hint = f"read it at {known['releases']} and set {PREFIX}sha256"
-        yield _finding(words, f"{PREFIX}version", reason, hint)
+        yield of_word(words, f"{PREFIX}version", reason, hint)
     if (
         digest
         and not values.is_deferred(digest)
         and not re.fullmatch(r"(?i)[0-9a-f]{64}", str(digest).strip())
     ):
-        yield _finding(
+        yield of_word(
             given, f"{PREFIX}sha256", "must be the 64 hexadecimal digits of the installer's hash", ""
         )
 
@@ -90,11 +90,11 @@ def _hash(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> 
 def _pins(words: Mapping[str, Any]) -> Iterator[Finding]:
     python = words.get(f"{PREFIX}python")
     if python and not _EXACT.fullmatch(str(python)):
-        yield _finding(words, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
+        yield of_word(words, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
     for package in _texts(words.get(f"{PREFIX}packages")):
         if not _PINNED.fullmatch(package):
             reason, hint = f"pins no version for {package}", "write name=version or name=version=build"
-            yield _finding(words, f"{PREFIX}packages", reason, hint)
+            yield of_word(words, f"{PREFIX}packages", reason, hint)
 
 
 def _passwords(given: Mapping[str, Any]) -> Iterator[Finding]:
@@ -113,7 +113,3 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, Mapping):
         value = list(value.values())
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _finding(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
-    return Finding(name, reason, given[name], True, hint)

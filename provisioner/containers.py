@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provisioner import values
-from provisioner.findings import Finding
+from provisioner.findings import Finding, of_word
 
 PREFIX = "container_runtime_"
 _VERSION, _CDI = f"{PREFIX}toolkit_version", f"{PREFIX}cdi"
@@ -28,15 +28,11 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
     # What has a known hole is refused by the role alone: such a host has to be removable, and looked at.
     if _VERSION in words and not _EXACT.fullmatch(str(words[_VERSION])):
         hint = "give it as the package has it, such as 1.20.1-1"
-        yield _finding(words, _VERSION, "is no version with its revision", hint)
+        yield of_word(words, _VERSION, "is no version with its revision", hint)
     if engine == "podman" and str(words.get(_CDI)).lower() in _FALSE:
         hint = f"set it to true, or set {PREFIX}engine to docker"
-        yield _finding(words, _CDI, "is false, and podman gives GPUs to containers by CDI alone", hint)
+        yield of_word(words, _CDI, "is false, and podman gives GPUs to containers by CDI alone", hint)
     for name in (PREFIX + part for part in _ADDRESSES):
         # An empty one is a repository that nobody has named.
         if words.get(name) and not _ADDRESS.fullmatch(str(words[name])):
-            yield _finding(words, name, "is no address", "give it as https://host/path")
-
-
-def _finding(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
-    return Finding(name, reason, given[name], True, hint)
+            yield of_word(words, name, "is no address", "give it as https://host/path")

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,3 +18,8 @@ class Finding:
     has_value: bool = False
     hint: str = ""
     item: int | None = None
+
+
+def of_word(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
+    """Return what is wrong with one of the words that are given, which shows its value."""
+    return Finding(name, reason, given[name], True, hint)
