@@ -30,9 +30,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OF_THIS_MACHINE = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EROFS: _RIGHTS,
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
+    **dict.fromkeys(_DENIED, _RIGHTS),
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENFILE: "end programs that have many files open",
     errno.ENOMEM: "free memory on this machine",

@@ -195,7 +195,7 @@ class Settings(Steps):  # type: ignore[misc]  # it is found as Ansible's own hel
     def require_packages(self) -> None:
         """Refuse to go on where the packages are not the wanted ones after all."""
         wrong = [f"{name} is {self.found[name]}" for name in self.wrong_versions()]
-        wrong += [f"{name} is missing" for name in [*self.missing_packages(), *self.missing_modules()]]
+        wrong += [f"{name} is missing" for name in self.missing()]
         if wrong:
             version = self.wanted.toolkit_version
             pinned = f", and container_runtime_toolkit_version is {version}" if version else ""

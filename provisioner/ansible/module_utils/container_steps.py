@@ -104,6 +104,10 @@ class Steps:
             found = container_modules.missing_packages()
         return found
 
+    def missing(self) -> list[str]:
+        """Return everything that is still to be installed."""
+        return [*self.missing_packages(), *self.missing_modules()]
+
     def refuse_old_engine(self) -> None:
         """Refuse an engine that knows nothing of CDI, be it installed or the one that would come."""
         wanted = self.wanted

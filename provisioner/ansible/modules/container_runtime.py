@@ -215,7 +215,7 @@ class Run:
         steps = self.steps(dry=True)
         steps.lock()
         steps.settle()
-        findings = [f"{name} is missing" for name in [*steps.missing_packages(), *steps.missing_modules()]]
+        findings = [f"{name} is missing" for name in steps.missing()]
         findings += [f"{name} is {steps.found[name]}" for name in steps.wrong_versions()]
         findings += [f"to be changed: {change}" for change in steps.changes]
         self.needs.clear()
