@@ -24,7 +24,7 @@ def leave(source: str, **installed: str | None) -> None:
             t=1.0,
             host=host,
             phase="Preflight",
-            task="Decide about the driver",
+            task="Plan the driver change",
             status="ok",
             provision=events.Payload(driver=events.DriverSeen(version)),
         )

@@ -39,7 +39,7 @@ def bare(boxes: Boxes, host: str) -> Iterator[Boxes]:
 def test_a_dry_run_says_what_would_come_and_changes_nothing(bare: Boxes, host: str) -> None:
     done = bare.apply(host, "--check", "--diff")
     changes = {change["task"] for change in done.report["changes"]}
-    assert {"Name NVIDIA's package repository", "Install and load the driver"} <= changes
+    assert {"Add NVIDIA's repository", "Install and load the driver"} <= changes
     assert (
         bare.sh(host, "ls /etc/apt/sources.list.d /etc/yum.repos.d 2> /dev/null | grep provision || true")
         == ""
