@@ -48,8 +48,9 @@ def profile(service: Service) -> Iterator[Finding]:
     # A name that no profile has is reported as a wrong value already.
     known = words.load().words[profiles.VARIABLE].choices
     if chosen and chosen.name in known and chosen.name not in offered:
-        reason = f"is not a profile of {service.engine.title}"
-        hint = f"it has {', '.join(offered)}" if offered else "leave it out: this engine has none"
+        title = service.engine.title
+        reason = f"is not a profile of {title}" if offered else f"cannot be set: {title} has no profiles"
+        hint = f"it has {', '.join(offered)}" if offered else "remove it, and set the engine's own variables"
         yield Finding(profiles.VARIABLE, reason, chosen.name, True, hint, service.item)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from provisioner import content, engines, words
 
-ROLES = Path(__file__).resolve().parents[1] / "data/roles"
+ROLES = Path(__file__).resolve().parents[2] / "scripts/skeleton/roles"
 
 
 @pytest.fixture

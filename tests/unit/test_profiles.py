@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from provisioner import knobs
 from provisioner.profiles import Profile
 from tests.unit.made_up import reasons, service
 
@@ -43,3 +46,11 @@ def test_a_profile_that_the_engine_lacks_is_refused() -> None:
     assert reasons(serve_profile="thruput")[0] == (
         "serve_profile: must be one of latency, throughput, memory; did you mean throughput?"
     )
+
+
+def test_an_engine_without_profiles_refuses_each_of_them() -> None:
+    without = replace(service(serve_profile="latency"), engine=replace(service().engine, profiles={}))
+    (found,) = knobs.profile(without)
+    assert (found.variable, found.value) == ("serve_profile", "latency")
+    assert found.reason == "cannot be set: Abacus has no profiles"
+    assert found.hint == "remove it, and set the engine's own variables"
