@@ -34,5 +34,5 @@ def test_a_wrong_token_file_is_named_by_its_word_alone(tmp_path: Path, given: st
         check=False,
     )
     assert ran.returncode == status, ran.stdout + ran.stderr
-    assert ("model_store_huggingface_token_file names no file" in ran.stdout) is bool(status)
+    assert ("model_store_huggingface_token_file is not a file" in ran.stdout) is bool(status)
     assert TOKEN not in ran.stdout + ran.stderr
