@@ -68,7 +68,7 @@ def test_says_what_took_effect_where_more_was_asked_than_the_model_takes(ollama:
     found = rung(done, "settings")
     assert found["status"] == "failed"
     assert "context: asked 32768, effective 8192" in found["evidence"]
-    assert "the model was not made for so long a context" in found["evidence"] + str(found["next"])
+    assert "the model does not support such a long context" in found["evidence"] + str(found["next"])
     assert rung(done, "token")["status"] == "passed"
 
 
