@@ -10,9 +10,9 @@ import click
 import pytest
 
 from provisioner.cli import main as command_line
-from tests.contract import tree
+from tests.contract import test_engines, tree
 
-DOCUMENTS = sorted(tree.ROOT.glob("*.md"))
+DOCUMENTS = sorted([*tree.ROOT.glob("*.md"), *tree.ROOT.glob("docs/*.md")])
 EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=tree.relative)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 COMMAND = re.compile(r"(?:^|`|\$ )provision ((?:[a-z]+ ?)+)", re.MULTILINE)
@@ -22,7 +22,17 @@ SCRIPT = re.compile(r"\b(scripts/[a-z-]+|bench/[a-z_]+\.py|\.ci/run)\b")
 @EVERY_DOCUMENT
 def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
     links = [link for link in LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
-    assert not [link for link in links if not (tree.ROOT / link).exists()]
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_the_guide_to_engines_explains_every_key_and_every_input() -> None:
+    guide = (tree.ROOT / "docs/adding-an-engine.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE))
+    assert not (test_engines.KEYS | test_engines.OPTIONAL_KEYS) - explained
+    # The templates are where they are, and `service` alone describes what an inventory may set.
+    common = tree.ROOT / "roles/engine_common"
+    inputs = {name for entry in set(tree.specs(common)) - {"service"} for name in tree.options(common, entry)}
+    assert not {name for name in inputs - {"engine_common_templates"} if f"`{name}`" not in guide}
 
 
 @EVERY_DOCUMENT
