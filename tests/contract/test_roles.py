@@ -138,9 +138,9 @@ def test_is_used_by_a_playbook_or_another_role(role: Path) -> None:
 @EVERY_ROLE
 def test_readme_is_up_to_date(role: Path) -> None:
     readme = role / "README.md"
-    assert readme.is_file(), "run scripts/role-readmes"
-    assert readme.read_text(encoding="utf-8") == tree.readme_generator().render(role), (
-        "run scripts/role-readmes"
+    assert readme.is_file(), "run scripts/reference"
+    assert readme.read_text(encoding="utf-8") == tree.reference_generator().readme(role), (
+        "run scripts/reference"
     )
 
 

@@ -126,8 +126,8 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def readme_generator() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("role_readmes", str(ROOT / "scripts/role-readmes"))
+def reference_generator() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("reference", str(ROOT / "scripts/reference"))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
