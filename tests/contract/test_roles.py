@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.playbook.handler import Handler
 
+from provisioner.ansible.polling import TIMEOUT_SECONDS
 from tests.contract import tree
 
 REQUIRED = ("README.md", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml")
@@ -15,6 +16,13 @@ ENTRIES = ("main", "verify", "remove")
 TASK_KEYWORDS = set(Handler.fattributes)  # what Ansible itself says a task may hold
 # What engines install themselves with, whichever of them are there.
 INSTALLERS = {"release_archive"}
+MODULES = sorted((tree.PACKAGE / "ansible/modules").glob("*.py"))
+POLLED = [
+    path
+    for path in MODULES
+    if (plugin := tree.PACKAGE / "ansible/action" / path.name).is_file()
+    and "(PollingAction)" in plugin.read_text(encoding="utf-8")
+]
 PUBLIC = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -172,6 +180,28 @@ def _modules_of_its_role(path: Path) -> set[str]:
     """Return the modules that the role of a file brings itself, which no other role can use."""
     owners = [role for role in tree.ROLES if role in path.parents]
     return {module.stem for role in owners for module in (role / "library").glob("*.py")}
+
+
+def test_no_task_repeats_a_module_that_does_so_itself() -> None:
+    """Its action plugin calls it until it has finished, and keeps what `until` forgets: an earlier change."""
+    polled = {path.stem for path in POLLED}
+    repeated = [
+        f"{tree.relative(path)}: {task['name']}"
+        for path, task in tree.all_tasks()
+        if polled & set(task) and {"until", "retries", "delay"} & set(task)
+    ]
+    assert polled
+    assert not repeated
+
+
+@pytest.mark.parametrize("path", MODULES, ids=tree.relative)
+def test_a_module_of_long_work_is_followed_to_its_end(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    works = "\nfinished: {" in text  # its documentation of what it returns
+    assert (path in POLLED) == works, "derive an action plugin of its name from PollingAction"
+    if works:
+        assert f"  timeout: {{type: int, default: {TIMEOUT_SECONDS}," in text
+        assert f'    "timeout": {{"type": "int", "default": {TIMEOUT_SECONDS}}},' in text
 
 
 def _matches(name: str, role: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def play(tmp: Path, *options: str, events_file: Path | None = None) -> str:
         "LANG": "C.UTF-8",
         "ANSIBLE_CALLBACK_PLUGINS": str(plugins("callbacks")),
         "ANSIBLE_LIBRARY": str(DATA / "library"),
+        "ANSIBLE_ACTION_PLUGINS": str(DATA / "action"),
         "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         "ANSIBLE_LOCALHOST_WARNING": "false",
     }
@@ -47,11 +49,20 @@ def play(tmp: Path, *options: str, events_file: Path | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("callback")
     path = folder / "events.jsonl"
-    play(folder, "--diff", "-vvv", events_file=path)
-    return path
+    return path, play(folder, "--diff", "-vvv", events_file=path)
+
+
+@pytest.fixture(scope="module")
+def written(run: tuple[Path, str]) -> Path:
+    return run[0]
+
+
+@pytest.fixture(scope="module")
+def shown(run: tuple[Path, str]) -> str:
+    return run[1]
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +137,55 @@ def test_an_ignored_failure_says_so(lines: Lines) -> None:
     assert (found["status"], found["ignored"], found["msg"]) == ("failed", True, "this was to be expected")
 
 
+def progress(lines: Lines, task: str) -> Lines:
+    mine = [line for line in lines if (line.get("host"), line.get("task")) == ("good", task)]
+    return [line for line in mine if line["event"] == "progress"]
+
+
 def test_a_retry_is_progress(lines: Lines) -> None:
-    told = [line for line in lines if line["event"] == "progress" and line["host"] == "good"]
+    told = progress(lines, "Download the model")
     assert [line["attempts"] for line in told] == [6, 6]
     assert told[0]["attempt"] < told[1]["attempt"]  # where they begin differs between versions of Ansible
     transfer = {"label": "weights", "done_bytes": 5, "total_bytes": 10, "rate_bytes_s": 2.5}
     assert told[0]["provision"] == {"progress": transfer}
+
+
+def test_long_work_is_one_task_with_progress(lines: Lines) -> None:
+    told = progress(lines, "Do long work of")
+    assert [(line["attempt"], line["phase"]) for line in told] == [(1, "Models"), (2, "Models")]
+    assert told[1]["provision"] == {"progress": {"label": "work", "done_bytes": 2e9, "total_bytes": 3e9}}
+    result = only(lines, "Do long work of")
+    assert result["status"] == "changed"
+    assert "+the work\n" in result["diff"]
+    first, last = lines.index(told[0]), lines.index(told[1])
+    begun = [line["event"] for line in lines].index("task_start")
+    assert begun < first < last < lines.index(result)
+
+
+def test_long_work_with_secrets_shows_only_that_it_goes_on(lines: Lines) -> None:
+    (told,) = progress(lines, "Do long work in secret")
+    assert set(told) == {"v", "t", "event", "host", "phase", "task", "attempt"}
+
+
+def test_the_failure_of_long_work_is_passed_on(lines: Lines) -> None:
+    result = only(lines, "Do long work that fails")
+    assert (result["status"], result["msg"]) == ("failed", "the disk is full")
+    assert result["provision"] == {"next": "mend it"}
+
+
+def test_long_work_that_takes_too_long_goes_on_without_the_task(lines: Lines) -> None:
+    result = only(lines, "Do longer work than there is time for")
+    assert re.fullmatch(r"not finished after 1 s; last progress: work [12]\d% of 9\.00 GB", result["msg"])
+    assert "follow it" in result["provision"]["next"]
+
+
+def test_ansibles_own_screen_shows_progress_and_every_warning(shown: str) -> None:
+    assert [line for line in shown.splitlines() if line.startswith("working: [good] work")][:2] == [
+        "working: [good] work 33% of 3.00 GB",
+        "working: [good] work 67% of 3.00 GB",
+    ]
+    assert "warned in call 1" in shown
+    assert "warned in call 2" in shown
 
 
 def test_a_loop_is_one_result_and_one_more_for_each_payload(lines: Lines) -> None:
@@ -167,6 +221,8 @@ def test_check_mode_is_told_and_nothing_is_said_without_diff(tmp_path: Path) -> 
     assert isinstance(found[0], events.RunStart)
     assert found[0].check
     assert not [event for event in found if isinstance(event, events.Result) and event.diff]
+    work = [event.status for event in found if isinstance(event, events.Result) and "work of" in event.task]
+    assert (work, list(tmp_path.glob("*.calls"))) == (["changed"], [])
 
 
 def test_without_the_variable_it_is_not_there(tmp_path: Path) -> None:

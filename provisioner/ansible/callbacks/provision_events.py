@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: SLF001  Ansible gives callbacks the names of files, roles and tasks under private words only.
-"""Write one JSON line for each thing that happens in a run; never a secret, never on the screen.
-
-Only the fields named here leave Ansible: arguments, variables and facts do not, at any verbosity.
-"""
+# ruff: noqa: SLF001  Ansible gives callbacks the names of files and tasks under private words only.
+"""Write one JSON line for each thing that happens in a run; never a secret, never on the screen."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+
+# In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from provisioner.ansible.event_file import TEXT_LIMIT, EventFile, origin, payload, place, shorten
 
 DOCUMENTATION = """
 name: provision_events
@@ -24,21 +26,9 @@ description:
   - Writes to the file that the environment variable E(PROVISION_EVENTS) names; does nothing without it.
 """
 
-VERSION = 1
-TEXT_LIMIT = 4000
 DIFF_LIMIT = 16000
 NOISE = re.compile(r"^(debug[123]: .*|OpenSSH_\d.*)\n?", re.MULTILINE)  # what -vvv makes ssh say
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-PAYLOAD = {
-    "progress": dict.fromkeys(("label", "done_bytes", "total_bytes", "rate_bytes_s")),
-    "rungs": [dict.fromkeys(("service", "rung", "status", "evidence", "next"))],
-    "answer": dict.fromkeys(("service", "question", "text", "ttft_s", "tokens", "tokens_per_s")),
-    "consent": [None],
-    "warning": [None],
-    "next": None,
-    "skipped": None,
-    "driver": dict.fromkeys(("installed", "loaded")),
-}
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -51,9 +41,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = os.environ.get("PROVISION_EVENTS", "")
-        self.disabled = not self._file
-        self._fd = -1
+        self._events = EventFile()
+        self.disabled = not self._events
         self._phase = ""
         self._begun: dict[tuple[str, str], float] = {}
         self._diffs: dict[tuple[str, str], str] = {}
@@ -61,18 +50,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Name the playbook."""
         check = bool(context.CLIARGS.get("check"))
-        self._write("run_start", playbook=playbook._file_name.rpartition("/")[2], check=check)
+        self._events.write("run_start", playbook=playbook._file_name.rpartition("/")[2], check=check)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Announce a phase: the name of a play."""
         self._phase = str(play.get_name())
         hosts = play.get_variable_manager().get_vars(play=play).get("ansible_play_hosts_all", [])
-        self._write("phase_start", phase=self._phase, hosts=[str(host) for host in hosts])
+        self._events.write("phase_start", phase=self._phase, hosts=[str(host) for host in hosts])
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Tell that a host begins a task."""
         self._begun[host.name, task._uuid] = time.monotonic()
-        self._write("task_start", **self._place(host, task))
+        self._events.write("task_start", **place(host.name, self._phase, task), **origin(task))
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Tell a result that is well."""
@@ -102,12 +91,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._result(result, status, ignored=ignored, item=_label(result))
 
     def v2_runner_retry(self, result: Any) -> None:
-        """Tell how far a task has come that is asked again and again."""
+        """Tell that a task goes on which Ansible repeats; our own modules report from their action plugin."""
         data = result.result
-        place = {**self._place(result.host, result.task), "role": None, "path": None}
-        shown = {} if _hidden(result) else _keep(PAYLOAD, data.get("provision"))
+        shown = {} if _hidden(result) else payload(data.get("provision"))
         tries = {"attempt": data.get("attempts"), "attempts": data.get("retries")}
-        self._write("progress", **place, **tries, provision=shown)
+        where = place(result.host.name, self._phase, result.task)
+        self._events.write("progress", **where, **tries, provision=shown)
 
     def v2_on_file_diff(self, result: Any) -> None:
         """Keep the diff for the result; Ansible asks for it only where diffs are on."""
@@ -118,32 +107,22 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Close with Ansible's own counts."""
-        self._write("run_end", stats={str(host): stats.summarize(host) for host in sorted(stats.processed)})
+        self._events.write(
+            "run_end", stats={str(host): stats.summarize(host) for host in sorted(stats.processed)}
+        )
 
     def _result(self, result: Any, status: str, ignored: bool = False, item: str | None = None) -> None:
         key = (result.host.name, result.task._uuid)
         shown: dict[str, Any] = {"status": status, "ignored": ignored, "item": item}
         if item is None:
             shown["duration_s"] = round(time.monotonic() - self._begun.pop(key, time.monotonic()), 3)
-            shown["diff"] = _shorten(self._diffs.pop(key, ""), DIFF_LIMIT)
+            shown["diff"] = shorten(self._diffs.pop(key, ""), DIFF_LIMIT)
         if not _hidden(result):
-            shown["provision"] = _keep(PAYLOAD, result.result.get("provision"))
+            shown["provision"] = payload(result.result.get("provision"))
             if status in ("failed", "unreachable"):
-                shown["msg"] = _shorten(NOISE.sub("", str(result.result.get("msg", ""))).strip(), TEXT_LIMIT)
-        self._write("result", **self._place(result.host, result.task), **shown)
-
-    def _place(self, host: Any, task: Any) -> dict[str, Any]:
-        title = str(task.name or task.get_name()).partition("{{")[0].strip()
-        role = task._role.get_name() if task._role else None
-        where = {"host": str(host.name), "phase": self._phase, "task": title}
-        return {**where, "role": role, "path": task.get_path()}
-
-    def _write(self, event: str, **fields: Any) -> None:
-        if self._fd < 0:
-            self._fd = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        known = {name: value for name, value in fields.items() if value not in (None, "", {}, False)}
-        line = json.dumps({"v": VERSION, "t": round(time.time(), 3), "event": event, **known})
-        os.write(self._fd, line.encode() + b"\n")
+                shown["msg"] = shorten(NOISE.sub("", str(result.result.get("msg", ""))).strip(), TEXT_LIMIT)
+        where = place(result.host.name, self._phase, result.task)
+        self._events.write("result", **where, **origin(result.task), **shown)
 
 
 def _hidden(result: Any) -> bool:
@@ -153,22 +132,3 @@ def _hidden(result: Any) -> bool:
 def _label(result: Any) -> str:
     label = result.result.get("_ansible_item_label", result.result.get("item"))
     return str(label)[:200] if isinstance(label, str | int) and not _hidden(result) else "(item)"
-
-
-def _keep(shape: Any, value: Any) -> Any:
-    """Return only what `shape` allows of `value`; None in a shape stands for a single text or number."""
-    if isinstance(shape, dict):
-        known = value if isinstance(value, dict) else {}
-        return {key: _keep(shape[key], known[key]) for key in shape if key in known}
-    if isinstance(shape, list):
-        return [_keep(shape[0], part) for part in value] if isinstance(value, list) else []
-    if isinstance(value, str):
-        return _shorten(value, TEXT_LIMIT)
-    return value if isinstance(value, bool | int | float) else None
-
-
-def _shorten(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"

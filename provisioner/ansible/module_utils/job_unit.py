@@ -83,7 +83,10 @@ class Job:
             f"read 'journalctl -u {self.unit}' on the host; apply again goes on where it ended",
         )
 
-    def progress(self) -> dict[str, Any]:
-        """Return the result of a call that leaves the unit at work."""
+    def progress(self, *, changed: bool = False) -> dict[str, Any]:
+        """Return the result of a call that leaves the unit at work.
+
+        `changed` is for work that the next call finds done without knowing by whom.
+        """
         told = self.told().get("progress") or {"label": self.unit}
-        return {"changed": False, "finished": False, "provision": {"progress": told}}
+        return {"changed": changed, "finished": False, "provision": {"progress": told}}

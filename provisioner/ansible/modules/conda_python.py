@@ -11,7 +11,8 @@ description:
   - Conda lies in C(<root>/<provider>-<version>-<first 12 digits of the sha256>), a Python in C(envs) below
     it. Neither is changed once it is whole, so another version comes about beside the old one.
   - V(present) fetches, verifies and runs the installer, and creates the Python, as the transient unit
-    C(provision-job-conda), which survives a lost connection. Call again until RV(finished).
+    C(provision-job-conda), which survives a lost connection. The task waits until it
+    has ended.
   - A prefix that this module did not make, or that is broken, is refused and left as it is. One that an
     interrupted run left is made anew.
   - V(pruned) removes what neither an environment below O(environments) nor a unit or a process uses.
@@ -42,6 +43,7 @@ options:
   attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   leaving: {type: list, elements: path, default: [], description: Environments that count as gone already.}
   keep: {type: list, elements: path, default: [], description: Interpreters that pruning leaves alone.}
   root: {type: path, default: /opt/provision/conda, description: Where conda lies.}
@@ -63,10 +65,6 @@ EXAMPLES = r"""
       python: 3.12.11
       channels: [conda-forge]
     environment_file: /etc/provision/conda.env
-  register: conda
-  until: conda is failed or conda.finished
-  retries: 300
-  delay: 1
 """
 
 RETURN = r"""
@@ -131,7 +129,7 @@ def bring(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
             return dict(job.progress())  # the other one's failure has been read now
         raise
     if told is None or told.get("interpreter") != interpreter:
-        return dict(job.progress())
+        return dict(job.progress(changed=told is None))
     why = doubt(wanted)
     if why:
         raise JobFault(
@@ -216,6 +214,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "attempts": {"type": "int", "default": 5},
     "stall_seconds": {"type": "int", "default": 60},
     "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
     "leaving": {"type": "list", "elements": "path", "default": []},
     "keep": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path", "default": "/opt/provision/conda"},

@@ -11,8 +11,8 @@ description:
   - V(preflight) refuses what cannot work and changes nothing. V(asked) does so too, says what would change
     and asks for consent where containers would be interrupted.
   - V(pinned) brings installed packages of NVIDIA's container toolkit to the one version, as the unit
-    C(provision-job-packages), and locks it for dnf; then it brings what Docker needs of the kernels. Call
-    again until I(finished) is true.
+    C(provision-job-packages), and locks it for dnf; then it brings what Docker needs of the kernels. The
+    task waits until it has ended.
   - V(configured) does the rest once the packages are there. V(verified) says what differs.
   - V(absent) takes settings back before the packages go, V(forgotten) what they leave behind.
 options:
@@ -32,6 +32,7 @@ options:
   container: {type: bool, default: false, description: Whether the host is a container itself.}
   consent: {type: bool, default: false, description: Whether containers may be interrupted.}
   poll: {type: int, default: 10, description: Longest time in seconds that V(pinned) waits in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
 author: [The provision developers]
 """
 
@@ -257,6 +258,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "container": {"type": "bool", "default": False},
     "consent": {"type": "bool", "default": False},
     "poll": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 14400},
 }
 
 

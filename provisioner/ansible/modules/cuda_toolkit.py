@@ -10,7 +10,7 @@ short_description: Keep CUDA toolkits side by side, of packages or of NVIDIA's i
 description:
   - A toolkit lies in C(<root>/cuda-<major>.<minor>), and C(<root>/cuda) leads to the default one.
   - V(present) brings and removes as the transient unit C(provision-job-cuda), which survives a lost
-    connection. Call again until RV(finished).
+    connection. The task waits until it has ended.
   - What a package manager would do is looked at first; a transaction that touches a driver is refused.
   - Toolkits that this module brought are recorded on the host, and it removes no others.
   - V(checked) looks at GPUs and driver alone; V(verified) asks each toolkit for its version.
@@ -43,6 +43,7 @@ options:
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   lock_timeout: {type: int, default: 600, description: Longest time to wait for the package manager's lock.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   layout: {type: dict, default: {}, description: Paths in place of the usual ones.}
   cache: {type: path, default: /var/cache/provision/cuda, description: Where downloads grow.}
   runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
@@ -54,10 +55,6 @@ EXAMPLES = r"""
 - name: Bring two toolkits
   cuda_toolkit:
     wanted: {versions: ["13.0", "12.9"]}
-  register: cuda
-  until: cuda is failed or cuda.finished
-  retries: 300
-  delay: 1
 """
 
 RETURN = r"""
@@ -136,7 +133,7 @@ def bring(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[
     if state.work or job_of(params).running:
         told = work(params, state)
         if told is None:
-            return dict(job_of(params).progress())
+            return dict(job_of(params).progress(changed=True))
         left = look(params, toolkits)
         if left.install:
             raise JobFault(
@@ -228,6 +225,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stall_seconds": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 600},
     "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
     "layout": {"type": "dict", "default": {}},
     "cache": {"type": "path", "default": "/var/cache/provision/cuda"},
     "runtime": {"type": "path", "default": "/run/provision"},

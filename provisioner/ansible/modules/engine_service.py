@@ -10,7 +10,8 @@ description:
   - Compares the unit, its environment file, its key and its user with the host, in one round trip.
   - Restarts the service only when what it was started with differs from what a start would read now.
   - V(unnamed) asks whether a unit that the inventory no longer names may be removed, and changes nothing.
-  - V(started) queues the start and returns; V(ready) then waits, in slices that survive a lost connection.
+  - V(started) queues the start and returns; the task waits with V(ready). systemd starts the service even if
+    the connection is lost.
 options:
   unit: {type: str, required: true, description: Name of the unit.}
   state: {type: str, choices: [started, ready, unnamed, absent], default: started, description: Aim.}
@@ -30,6 +31,7 @@ options:
   consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
   restarts: {type: int, default: 0, description: Restarts that V(started) counted, which are no failure.}
   poll: {type: int, default: 10, description: Seconds until V(ready) reports progress.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   causes: {type: list, elements: dict, default: [], description: Patterns of the engine's journal.}
 """
 
@@ -43,7 +45,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action: {type: str, returned: started, description: What was queued - start or restart - or nothing.}
-finished: {type: bool, returned: started and ready, description: Whether the model answers.}
+serving: {type: bool, returned: started, description: Whether the model answers and nothing was queued.}
+finished: {type: bool, returned: ready, description: Whether the model answers.}
 restarts: {type: int, returned: started, description: Count that V(ready) takes as its baseline.}
 removed: {type: list, elements: str, returned: absent, description: Paths that were removed.}
 """
@@ -75,7 +78,7 @@ def start(module: AnsibleModule) -> None:
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
         "action": found.action,
-        "finished": not found.action and status.serving,
+        "serving": not found.action and status.serving,
         # A service that is recovering by itself may fail once more than one that was just started.
         "restarts": 0 if found.action else status.restarts + (1 if status.between_attempts else 0),
     }
@@ -236,6 +239,7 @@ ARGUMENTS = {
     "consent": {"type": "bool", "default": False},
     "restarts": {"type": "int", "default": 0},
     "poll": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 14400},
     "causes": {"type": "list", "elements": "dict", "default": []},
 }
 

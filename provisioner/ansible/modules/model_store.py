@@ -10,8 +10,8 @@ short_description: Keep verified models in a directory of the host
 description:
   - V(observed) compares directories with their manifests without reading files and lists what is missing.
   - V(present) brings one model about as the transient unit C(provision-job-model-<digest>); V(verified)
-    hashes all models as C(provision-job-model-verify). Both survive a lost connection. Call again until
-    RV(finished).
+    hashes all models as C(provision-job-model-verify). Both survive a lost connection. The task
+    waits until they have ended.
   - V(absent) ends these units and removes the store's programs and tokens, and with O(purge) its models.
 options:
   state: {type: str, choices: [observed, present, verified, absent], required: true, description: What to do.}
@@ -28,6 +28,7 @@ options:
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
   purge: {type: bool, default: false, description: Remove the models as well.}
   programs: {type: path, default: /usr/local/lib/provision, description: Where the store's program lies.}
@@ -44,10 +45,6 @@ EXAMPLES = r"""
 
 - name: Fetch a model
   model_store: {state: present, model: "{{ look.missing[0] }}", endpoint: https://huggingface.co}
-  register: fetch
-  until: fetch is failed or fetch.finished
-  retries: 1000
-  delay: 1
 """
 
 RETURN = r"""
@@ -187,6 +184,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stall_seconds": {"type": "int", "default": 60},
     "reserve_bytes": {"type": "int", "default": 1073741824},
     "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
     "run": {"default": ""},
     "purge": {"type": "bool", "default": False},
     "programs": {"type": "path", "default": "/usr/local/lib/provision"},

@@ -9,8 +9,8 @@ module: nvidia_driver
 short_description: Bring an NVIDIA driver about, or take it away
 description:
   - C(planned) looks, decides and refuses what cannot work; it changes nothing. C(present) does what was
-    decided as the unit C(provision-job-driver), which survives a lost connection; call again until
-    I(finished) is true.
+    decided as the unit C(provision-job-driver), which survives a lost connection. The task
+    waits until it has ended.
   - What ends running work (a reload of the driver, a reboot, the removal of a driver of another source) needs
     I(consent), and is named.
   - The package manager's word is no proof. A driver counts as installed when the kernel that boots next has
@@ -37,6 +37,7 @@ options:
   attempts: {type: int, default: 5, description: Attempts in a row of a download that bring nothing.}
   stall_seconds: {type: int, default: 60, description: Seconds without a byte after which a download is dead.}
   poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
 author: [The provision developers]
 """
 
@@ -45,10 +46,6 @@ EXAMPLES = r"""
   nvidia_driver:
     version: "580"
     consent: true
-  register: driver
-  until: driver is failed or driver.finished
-  retries: 900
-  delay: 1
 """
 
 RETURN = r"""
@@ -270,6 +267,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "attempts": {"type": "int", "default": 5},
     "stall_seconds": {"type": "int", "default": 60},
     "poll": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 14400},
 }
 
 

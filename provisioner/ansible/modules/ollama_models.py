@@ -10,7 +10,7 @@ short_description: Keep verified models in the directory of an Ollama
 description:
   - V(present) pulls or creates what a service needs and no more, as the transient unit
     C(provision-job-ollama-<service>), with a private Ollama that a running service does not notice.
-  - V(verified) hashes every blob of the service's models. Call either again until RV(finished).
+  - V(verified) hashes every blob of the service's models. The task waits until either has ended.
   - V(pruned) removes models that provision made and no service names any more; others stay.
 options:
   state: {type: str, choices: [present, verified, pruned], required: true, description: What to do.}
@@ -27,6 +27,7 @@ options:
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   serving: {type: list, elements: str, default: [], description: Addresses of the host's running Ollamas.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
   consent: {type: bool, default: false, description: Whether models may be removed.}
   programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
@@ -40,10 +41,6 @@ EXAMPLES = r"""
     state: present
     service: "{{ service }}"
     binary: /opt/provision/archives/ollama/0.33.0-72c4b9d91c31/bin/ollama
-  register: models
-  until: models is failed or models.finished
-  retries: 1000
-  delay: 1
 """
 
 RETURN = r"""
@@ -240,6 +237,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "reserve_bytes": {"type": "int", "default": 1073741824},
     "serving": {"type": "list", "elements": "str", "default": []},
     "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
     "run": {"default": ""},
     "consent": {"type": "bool", "default": False},
     "programs": {"type": "path", "default": "/usr/local/lib/provision"},

@@ -9,7 +9,7 @@ module: os_packages
 short_description: Install and remove packages of the distribution
 description:
   - What is there already costs one query. A transaction runs as the unit C(provision-job-packages) and
-    survives a lost connection. Call again until I(finished) is true.
+    survives a lost connection. The task waits until it has ended.
   - Another package manager's lock is waited for, with its owner in the progress and in the error. An
     interrupted dpkg run is repaired first.
   - Packages that a transaction brought are recorded on the host; V(restored) removes those of
@@ -20,16 +20,13 @@ options:
   cache_valid_time: {type: int, default: 86400, description: Age in seconds of package lists that will do.}
   lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
   poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
 - name: Install the time service
   os_packages: {names: [chrony]}
-  register: packages
-  until: packages is failed or packages.finished
-  retries: 900
-  delay: 1
 """
 
 RETURN = r"""
@@ -268,6 +265,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "cache_valid_time": {"type": "int", "default": 86400},
     "lock_timeout": {"type": "int", "default": 600},
     "poll": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 14400},
 }
 
 

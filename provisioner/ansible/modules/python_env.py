@@ -10,8 +10,8 @@ short_description: Build an immutable virtual environment from a hash-locked req
 description:
   - An environment lies in C(<root>/<name>-<digest>). The digest covers the lock, the Python version and the
     installer, so a change makes a new environment beside the old one and nothing that runs is touched.
-  - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. Call again
-    until I(finished) is true.
+  - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. The
+    task waits until it has ended.
 options:
   name: {type: str, required: true, description: Name of the environment.}
   state: {type: str, choices: [observed, present, pruned], default: present, description: What to do.}
@@ -30,6 +30,7 @@ options:
   compile_bytecode: {type: bool, default: true, description: Compile once instead of at each start.}
   needed_bytes: {type: int, default: 0, description: Disk space the environment takes.}
   poll: {type: int, default: 10, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   known: {type: dict, default: {}, description: Environments of this host found earlier.}
   keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
   root: {type: path, default: /opt/provision/envs, description: Where environments lie.}
@@ -40,10 +41,6 @@ author: [The provision developers]
 EXAMPLES = r"""
 - name: Build the environment
   python_env: {name: vllm, lock: /var/lib/provision/locks/vllm.txt, lock_sha256: "{{ digest }}"}
-  register: build
-  until: build is failed or build.finished
-  retries: 300
-  delay: 1
 """
 
 RETURN = r"""
@@ -201,7 +198,7 @@ def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
         )
     if not wanted.complete:
         return {
-            "changed": False,
+            "changed": True,
             "finished": False,
             "provision": {"progress": progress(module.params, wanted)},
         }
@@ -267,6 +264,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "compile_bytecode": {"type": "bool", "default": True},
     "needed_bytes": {"type": "int", "default": 0},
     "poll": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 14400},
     "known": {"type": "dict", "default": {}},
     "keep": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path", "default": "/opt/provision/envs"},

@@ -11,8 +11,8 @@ description:
   - An archive lies unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
     changed, so a new version comes about beside the old one and nothing that runs is touched.
   - V(observed) looks at the manifest and the sizes of the files. V(present) fetches, verifies and unpacks as
-    the transient unit C(provision-job-archive-<name>), which survives a lost connection. Call again until
-    RV(finished).
+    the transient unit C(provision-job-archive-<name>), which survives a lost connection. The task
+    waits until it has ended.
   - V(pruned) removes the versions that neither a unit nor a process uses; V(absent) also ends the unit and
     removes what it left.
   - The URL stands in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
@@ -28,6 +28,7 @@ options:
   attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   known: {type: dict, default: {}, description: Archives of this host found earlier.}
   keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
   root: {type: path, default: /opt/provision/archives, description: Where archives lie.}
@@ -45,10 +46,6 @@ EXAMPLES = r"""
     sha256: "{{ digest }}"
     executable: bin/ollama
     environment_file: /etc/provision/release_archive_ollama.env
-  register: archive
-  until: archive is failed or archive.finished
-  retries: 300
-  delay: 1
 """
 
 RETURN = r"""
@@ -106,7 +103,7 @@ def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, A
             return dict(job.progress())  # the other version's failure has been read now
         raise
     if told is None or told.get("directory") != str(directory):
-        return dict(job.progress())
+        return dict(job.progress(changed=told is None))
     why = doubt(directory, wanted)
     if why:
         raise JobFault(
@@ -215,6 +212,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "attempts": {"type": "int", "default": 5},
     "stall_seconds": {"type": "int", "default": 60},
     "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
     "known": {"type": "dict", "default": {}},
     "keep": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path", "default": "/opt/provision/archives"},

@@ -272,7 +272,7 @@ def test_polls_with_progress_and_lets_another_order_end_first(host: Host) -> Non
     host.after = host.now = BUSY
     host.patch.setattr(job_unit, "start_or_attach", lambda *_, **__: True)
     found = host.call("13.0")
-    assert (found["changed"], found["finished"]) == (False, False)
+    assert (found["changed"], found["finished"]) == (True, False)  # the next call may find it all done
     assert found["provision"]["progress"]["label"] == "provision-job-cuda"
 
 

@@ -162,7 +162,7 @@ def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
 
 def test_the_first_run_writes_enables_and_starts(host: Host) -> None:
     end = host.call()
-    assert (end.failed, end.result["changed"], end.result["finished"]) == (False, True, False)
+    assert (end.failed, end.result["changed"], end.result["serving"]) == (False, True, False)
     assert set(host.files()) == {UNIT, "vllm.env", "serve-gate"}
     assert host.calls == ["daemon-reload", f"enable {UNIT}", "forgive", f"--no-block start {UNIT}"]
     assert host.user
@@ -180,7 +180,7 @@ def test_containers_that_may_lose_their_gpus_are_named_before_a_reload(
 def test_the_second_run_changes_nothing(host: Host) -> None:
     host.call()
     end = host.call()
-    assert (end.result["changed"], end.result["finished"], host.calls) == (False, True, [])
+    assert (end.result["changed"], end.result["serving"], host.calls) == (False, True, [])
 
 
 def test_a_change_needs_consent_and_touches_nothing_without(host: Host) -> None:
@@ -227,7 +227,7 @@ def test_a_start_in_progress_is_joined(host: Host) -> None:
     host.call()
     host.status = STARTING
     end = host.call()
-    assert (end.result["changed"], end.result["finished"], host.calls) == (False, False, [])
+    assert (end.result["changed"], end.result["serving"], host.calls) == (False, False, [])
 
 
 def test_a_failed_unit_is_started_again_without_consent(host: Host) -> None:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: SLF001  Ansible gives plugins the names of roles under private names only.
+"""Append events of a run to the file that PROVISION_EVENTS names, one JSON line each; never a secret.
+
+The callback and the action plugins write to the same file, from different processes: a line is one write at
+the end of the file, so lines never mix. Only the fields listed here leave Ansible: arguments, variables and
+facts do not, at any verbosity.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = 1
+VARIABLE = "PROVISION_EVENTS"
+TEXT_LIMIT = 4000
+PAYLOAD = {
+    "progress": dict.fromkeys(("label", "done_bytes", "total_bytes", "rate_bytes_s")),
+    "rungs": [dict.fromkeys(("service", "rung", "status", "evidence", "next"))],
+    "answer": dict.fromkeys(("service", "question", "text", "ttft_s", "tokens", "tokens_per_s")),
+    "consent": [None],
+    "warning": [None],
+    "next": None,
+    "skipped": None,
+    "driver": dict.fromkeys(("installed", "loaded")),
+}
+
+
+class EventFile:
+    """Write events of one process; without the environment variable there is no file and nothing happens."""
+
+    def __init__(self) -> None:
+        self._path = os.environ.get(VARIABLE, "")
+        self._fd = -1
+
+    def __bool__(self) -> bool:
+        return bool(self._path)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event; fields that hold nothing are left out."""
+        if not self:
+            return
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        known = {name: value for name, value in fields.items() if value not in (None, "", {}, False)}
+        line = json.dumps({"v": VERSION, "t": round(time.time(), 3), "event": event, **known})
+        os.write(self._fd, line.encode() + b"\n")
+
+
+def title(task: Any) -> str:
+    """Return the name of a task as it is written, up to its first template."""
+    written = task.get_ds()
+    name = written.get("name") if isinstance(written, Mapping) else None
+    return str(name or task.name or task.get_name()).partition("{{")[0].strip()
+
+
+def place(host: object, phase: object, task: Any) -> dict[str, Any]:
+    """Return where an event happened; a phase is the name of a play."""
+    return {"host": str(host), "phase": str(phase), "task": title(task)}
+
+
+def origin(task: Any) -> dict[str, Any]:
+    """Return the role of a task and the file and line that it is in."""
+    return {"role": task._role.get_name() if task._role else None, "path": task.get_path()}
+
+
+def payload(value: Any) -> Any:
+    """Return what may leave Ansible of the `provision` key of a module's result."""
+    return _keep(PAYLOAD, value)
+
+
+def _keep(shape: Any, value: Any) -> Any:
+    """Return only what `shape` allows of `value`; None in a shape stands for a single text or number."""
+    if isinstance(shape, dict):
+        known = value if isinstance(value, dict) else {}
+        return {key: _keep(shape[key], known[key]) for key in shape if key in known}
+    if isinstance(shape, list):
+        return [_keep(shape[0], part) for part in value] if isinstance(value, list) else []
+    if isinstance(value, str):
+        return shorten(value, TEXT_LIMIT)
+    return value if isinstance(value, bool | int | float) else None
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return the text, without its middle where it is too long."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
