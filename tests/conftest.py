@@ -14,8 +14,9 @@ pytest_plugins = ["tests.distribution", "tests.sharing"]
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"
 
-# Modules find this project's module_utils as Ansible's wrapper lets them on a host.
-ansible.module_utils.__path__.append(str(CHECKOUT / "provisioner/ansible/module_utils"))
+# Modules find this project's module_utils, and those of its roles, as Ansible's wrapper lets them on a host.
+for folder in (CHECKOUT / "provisioner/ansible/module_utils", *CHECKOUT.glob("roles/*/module_utils")):
+    ansible.module_utils.__path__.append(str(folder))
 
 # What a developer may have exported, and what must not change the outcome of a test.
 FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")

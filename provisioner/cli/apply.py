@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from provisioner import junit
 from provisioner.cli import options
 from provisioner.cli.work import CONSENT, SITE, Work, agree
 from provisioner.errors import ConsentRequired
+from provisioner.runs import junit
 
 _YES = "Agree to restart serving engines, to remove things and to reboot."
 _PHASE = "Run only this part; may be given several times. `provision plan` lists the parts."

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from provisioner.chat import Conversation
 from provisioner.cli import hosts, options
 from provisioner.errors import HostError, UsageError
 from provisioner.plain import clean
-from provisioner.remote import Remote
+from provisioner.remote.chat import Conversation
+from provisioner.remote.ssh import Remote
 
 GOODBYES = frozenset({"/exit", "/quit", "/bye"})
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from provisioner import doctor as judgement
-from provisioner import parallel
-from provisioner.cli import hosts, options, screen_text
-from provisioner.doctor import Finding
+from provisioner.cli import hosts, options
+from provisioner.cli.screen import text as screen_text
 from provisioner.errors import HostError
 from provisioner.plain import one_line
-from provisioner.reach import Way
-from provisioner.remote import Remote
+from provisioner.remote import doctor as judgement
+from provisioner.remote import parallel
+from provisioner.remote.doctor import Finding
+from provisioner.remote.reach import Way
+from provisioner.remote.ssh import Remote
 
 MARKS = {
     judgement.OK: ("ok   ", "green"),

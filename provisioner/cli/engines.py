@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provisioner import engines as registry
-from provisioner import words
-from provisioner.cli import options, screen_text
-from provisioner.engines import Engine
+from provisioner.cli import options
+from provisioner.cli.screen import text
 from provisioner.errors import UsageError
+from provisioner.fleet import engines as registry
+from provisioner.fleet import variables as words
+from provisioner.fleet.engines import Engine
 
 
 @click.command()
@@ -66,5 +67,5 @@ def _words(engine: Engine, console: Console) -> None:
     console.print(table)
     console.print()
     for name, sets in engine.profiles.items():
-        settings = ", ".join(f"{word} = {screen_text.value(value)}" for word, value in sets.items())
+        settings = ", ".join(f"{word} = {text.value(value)}" for word, value in sets.items())
         console.print(Text(f"profile {name} sets {settings}"))

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from provisioner import parallel, program
 from provisioner.cli import hosts, options
 from provisioner.errors import HostError, UsageError
 from provisioner.plain import clean
-from provisioner.reach import Way
-from provisioner.remote import Remote, Result
+from provisioner.remote import parallel, program
+from provisioner.remote.reach import Way
+from provisioner.remote.ssh import Remote, Result
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from provisioner import reach
 from provisioner.cli import options
 from provisioner.errors import HostError, UsageError
+from provisioner.fleet.services import Service
 from provisioner.plain import clean, one_line
-from provisioner.reach import Way
-from provisioner.run import Request
-from provisioner.services import Service
+from provisioner.remote import reach
+from provisioner.remote.reach import Way
+from provisioner.runs.run import Request
 
 # For the login, on top of the time that the work itself may take.
 LOGIN_SECONDS = 30.0

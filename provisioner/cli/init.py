@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from provisioner import engines, inventory, spec
 from provisioner.errors import InventoryError, UsageError
+from provisioner.fleet import engines, inventory, spec
 
 _TEXT = """\
 # Written by `provision init`. Check it with `provision plan {file}`, then run `provision apply {file}`.

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provisioner import content, inventory
+from provisioner import content
 from provisioner.cli import options
 from provisioner.errors import UsageError
+from provisioner.fleet import inventory
 from provisioner.lab import lifecycle
 from provisioner.lab.report import LabReport
 from provisioner.lab.spec import DEFAULT_LAB

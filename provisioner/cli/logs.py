@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from provisioner import program
 from provisioner.cli import hosts, options
 from provisioner.errors import HostError
 from provisioner.plain import clean
-from provisioner.remote import Remote
+from provisioner.remote import program
+from provisioner.remote.ssh import Remote
 
 _SPAN = re.compile(r"(\d+\s*[a-z]+\s*)+")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from provisioner import inventory, run, spec
-from provisioner.run import Secrets
-from provisioner.spec import Fleet
+from provisioner.fleet import inventory, spec
+from provisioner.fleet.spec import Fleet
+from provisioner.runs import run
+from provisioner.runs.run import Secrets
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provisioner import plan as planning
-from provisioner import values
-from provisioner.cli import options, screen_text
-from provisioner.plan import Plan
-from provisioner.profiles import Profile
-from provisioner.services import Service
-from provisioner.spec import Host
+from provisioner.cli import options
+from provisioner.cli.screen import text
+from provisioner.fleet import values
+from provisioner.fleet.profiles import Profile
+from provisioner.fleet.services import Service
+from provisioner.fleet.spec import Host
+from provisioner.runs import plan as planning
+from provisioner.runs.plan import Plan
 
 NO_TERMINAL_COLUMNS = 200
 # Enough of a commit or a digest to know it again; --json has all of it.
@@ -51,9 +52,7 @@ def _show(made: Plan, console: Console) -> None:
     hosts = made.fleet.hosts
     count = sum(len(host.services) for host in hosts)
     order = " → ".join(phase.name for phase in made.phases)
-    console.print(
-        Text(f"{screen_text.hosts(len(hosts))}, {count} service{'' if count == 1 else 's'}: {order}")
-    )
+    console.print(Text(f"{text.hosts(len(hosts))}, {count} service{'' if count == 1 else 's'}: {order}"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("host", "unit", "model", "from", "listens on"):
         table.add_column(title, overflow="fold")
@@ -93,9 +92,9 @@ def _settings(profile: Profile) -> Iterator[str]:
     if values.is_deferred(profile.name):
         yield "profile decided at run time"
     for word, value in profile.sets.items():
-        yield f"profile {profile.name} sets {word} = {screen_text.value(value)}"
+        yield f"profile {profile.name} sets {word} = {text.value(value)}"
     for word, value in profile.overruled.items():
-        yield f"{word} = {screen_text.value(value)} is your own"
+        yield f"{word} = {text.value(value)} is your own"
 
 
 def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:

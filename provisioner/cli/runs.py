@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provisioner import rundir
-from provisioner.cli import options, screen
+from provisioner.cli import options
+from provisioner.cli.screen import choose
 from provisioner.errors import UsageError
-from provisioner.report import Report
-from provisioner.rundir import RunDir
+from provisioner.runs import rundir
+from provisioner.runs.report import Report
+from provisioner.runs.rundir import RunDir
 
 
 @click.group(invoke_without_command=True)
@@ -43,7 +44,7 @@ def show(run: str, as_json: bool) -> int:
     if as_json:
         click.echo(report.to_json())
     else:
-        screen.show_report(report, Console(), ladder=bool(report.rungs))
+        choose.show_report(report, Console(), ladder=bool(report.rungs))
     return 0
 
 

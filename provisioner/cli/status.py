@@ -16,14 +16,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from provisioner import parallel
-from provisioner import status as state
-from provisioner.cli import hosts, options, screen_text
-from provisioner.cli.screen_text import duration, forgive, host_text, size
+from provisioner.cli import hosts, options
+from provisioner.cli.screen import text as screen_text
+from provisioner.cli.screen.text import duration, forgive, host_text, size
 from provisioner.errors import HostError
-from provisioner.reach import Way
-from provisioner.remote import Remote
-from provisioner.status import HostStatus, LastRun, ServiceStatus
+from provisioner.remote import parallel
+from provisioner.remote import status as state
+from provisioner.remote.reach import Way
+from provisioner.remote.ssh import Remote
+from provisioner.remote.status import HostStatus, LastRun, ServiceStatus
 
 STYLES = {state.SERVING: "green", state.STARTING: "yellow"}
 DAY_S = 86400

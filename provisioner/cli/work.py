@@ -12,15 +12,16 @@ from typing import Any
 import click
 from rich.console import Console
 
-from provisioner import fold, plan, run, rundir
-from provisioner.cli import options, screen
+from provisioner.cli import options
 from provisioner.cli.options import Selection
+from provisioner.cli.screen import choose
 from provisioner.errors import ConsentRequired, ProvisionError, UsageError
-from provisioner.events import Event
-from provisioner.plan import Plan
-from provisioner.report import Report
-from provisioner.run import Outcome, Request
-from provisioner.rundir import RunDir
+from provisioner.runs import fold, plan, run, rundir
+from provisioner.runs.events import Event
+from provisioner.runs.plan import Plan
+from provisioner.runs.report import Report
+from provisioner.runs.run import Outcome, Request
+from provisioner.runs.rundir import RunDir
 
 CONSENT = "provision_consent"
 SITE = "site"
@@ -98,7 +99,7 @@ class Work:
         site = tuple(phase.title for phase in self.plan.phases)
         phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
         folded = fold.Fold(hosts, phases)
-        show = screen.make(self._console, hosts=hosts, phases=phases, diff=request.diff, ladder=self._ladder)
+        show = choose.make(self._console, hosts=hosts, phases=phases, diff=request.diff, ladder=self._ladder)
 
         def on_event(event: Event) -> None:
             folded.add(event)

@@ -11,17 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
 
 from provisioner.lab import tiny_model
 from provisioner.lab.hub import Hub
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Ansible sends our helpers along under this name; the tests import them by the same one.
-SENT_ALONG = str(CHECKOUT / "provisioner/ansible/module_utils")
-if SENT_ALONG not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(SENT_ALONG)
 
 REPO = "stand-in/noise"
 SHARD = 4 * 1024**2
@@ -76,7 +71,7 @@ def hub(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the store's program."""
-    from ansible.module_utils.model_main import install  # noqa: PLC0415 - found once its folder is on the path
+    from ansible.module_utils.provision.models.main import install  # noqa: PLC0415 - found once its folder is on the path
 
     path: Path = install(tmp_path_factory.mktemp("program"))
     return path
@@ -85,8 +80,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between rounds; what the waits are is tested elsewhere."""
-    monkeypatch.setattr("ansible.module_utils.job_patience.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("ansible.module_utils.model_process.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("ansible.module_utils.provision.models.process.LOOK_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["huggingface", "modelscope"])

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.model_fetch import fetch
-from ansible.module_utils.model_files import StoreFault, read_manifest
+from ansible.module_utils.provision.models.fetch import fetch
+from ansible.module_utils.provision.models.files import StoreFault, read_manifest
 
 from tests.clients.served import ONE, TWO, Orders, assert_nothing_served, assert_served_whole, outcome, sums
 

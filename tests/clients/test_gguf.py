@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.model_fetch import fetch
-from ansible.module_utils.model_files import StoreFault, Wanted, doubt
-from ansible.module_utils.model_path import loaded
+from ansible.module_utils.provision.models.fetch import fetch
+from ansible.module_utils.provision.models.files import StoreFault, Wanted, doubt
+from ansible.module_utils.provision.models.path import loaded
 
 from tests.clients.served import Orders, assert_nothing_served, flip, sums
 

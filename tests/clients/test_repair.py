@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.model_fetch import fetch
-from ansible.module_utils.model_files import MANIFEST, StoreFault, Wanted, doubt
+from ansible.module_utils.provision.models.fetch import fetch
+from ansible.module_utils.provision.models.files import MANIFEST, StoreFault, Wanted, doubt
 
 from tests.clients.served import ONE, TWO, Orders, assert_served_whole, flip, outcome, sums
 

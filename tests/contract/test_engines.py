@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import engines, knobs, services, values, words
+from provisioner.fleet import engines, knobs, services, values
+from provisioner.fleet import variables as words
 from tests.contract import tree
 
 EVERY_ENGINE = pytest.mark.parametrize("role", tree.ENGINES, ids=lambda role: role.name)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import inventory, plan, spec
+from provisioner.fleet import inventory, spec
+from provisioner.runs import plan
 from tests.contract import tree
 
 SHIPPED = sorted([*(tree.ROOT / "inventories").iterdir(), *(tree.ROOT / "molecule").glob("*/*.ini")])

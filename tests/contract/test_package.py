@@ -15,50 +15,35 @@ from tests.contract import tree
 CEILING_OF_A_MODULE = 300
 CEILING_OF_A_FUNCTION = 40
 
-# A module imports from its own row or from one above it, never from one below.
-ROWS = (
-    (
-        "",
-        "content",
-        "errors",
-        "findings",
-        "hostkeys",
-        "login",
-        "origins",
-        "parallel",
-        "plain",
-        "typed",
-        "unreachable",
-    ),
-    ("bindings", "engines", "inventory", "rundir", "settings", "words"),
-    ("events", "locks", "values"),
-    (
-        "compatibility",
-        "compatibility_chain",
-        "compatibility_table",
-        "conda",
-        "containers",
-        "environment",
-        "knobs",
-        "models",
-        "profiles",
-        "rules",
-        "services",
-        "spec",
-    ),
-    ("evidence", "fold", "junit", "plan", "report", "run", "tally"),
-    ("reach",),
-    ("remote",),
-    ("program",),
-    ("chat", "doctor", "status"),
-    ("lab",),
-    ("cli", "__main__"),
-)
-ROW = {name: number for number, names in enumerate(ROWS) for name in names}
+GROUND = ("bindings", "content", "errors", "plain", "settings", "typed", "unreachable")
+# Which packages a package may import, itself aside. The ground is the modules beside the packages.
+CONTROLLER = {
+    "": set(),
+    "fleet": {""},
+    "runs": {"", "fleet"},
+    "remote": {"", "fleet", "runs"},
+    "lab": {"", "fleet"},
+    "cli": {"", "fleet", "runs", "remote", "lab"},
+    "__main__": {"cli"},
+}
+HOST = {
+    "host": set(),
+    "jobs": {"host"},
+    "fetch": {"host", "jobs"},
+    "gpu": {"host"},
+    "driver": {"host", "jobs", "fetch", "gpu"},
+    "cuda": {"host", "jobs", "fetch", "gpu", "driver"},
+    "containers": {"host", "jobs", "gpu", "driver"},
+    "python": {"host", "jobs", "fetch"},
+    "models": {"host", "jobs"},
+    "engine": {"host", "gpu"},
+    "day_two": {"host", "gpu", "engine"},
+}
+SENT = tree.PACKAGE / "ansible/module_utils/provision"
 
 STARTERS = {"asyncio.subprocess", "multiprocessing", "pty", "subprocess"}
 STARTING_CALLS = ("fork", "system", "popen", "posix_spawn", "exec", "spawn")
-MAY_START = {"provisioner/run.py", "provisioner/inventory.py", "provisioner/lab/process.py"}
+MAY_START = {"provisioner/runs/run.py", "provisioner/fleet/inventory.py", "provisioner/lab/process.py"}
 # Programs of their own, which the lab starts with another Python: the hub, and the maker of its model.
 PROGRAMS = {"provisioner/lab/hub.py", "provisioner/lab/model.py", "provisioner/lab/model_convert.py"}
 
@@ -68,10 +53,31 @@ EVERY_MODULE_OF_OURS = pytest.mark.parametrize("path", OURS, ids=tree.relative)
 
 
 @EVERY_MODULE_OF_OURS
-def test_imports_point_downward(path: Path) -> None:
-    assert _unit(path) in ROW, "give the new module its row in ROWS"
-    upward = [name for name in _imported_units(path) if ROW[name] > ROW[_unit(path)]]
-    assert not upward
+def test_imports_keep_to_the_table(path: Path) -> None:
+    unit = _unit(path)
+    assert unit in CONTROLLER, "give the new package its row in CONTROLLER, or the module its place in GROUND"
+    assert set(_imported_units(path)) <= CONTROLLER[unit] | {unit}
+
+
+@pytest.mark.parametrize("path", sorted(SENT.rglob("*.py")), ids=tree.relative)
+def test_imports_on_hosts_keep_to_the_table(path: Path) -> None:
+    package = path.relative_to(SENT).parts[0]
+    if package == "__init__.py":
+        return
+    assert package in HOST, "give the new package its row in HOST"
+    assert {name for name in _packages_of_hosts(path) if name} <= HOST[package] | {package}
+
+
+@pytest.mark.parametrize("package", HOST)
+def test_a_package_for_hosts_says_what_it_imports(package: str) -> None:
+    text = ast.get_docstring(tree.parsed(SENT / package / "__init__.py")) or ""
+    said = text.partition("Imports ")[2]
+    assert {name for name in HOST if name in said.replace(".", "").replace(",", "").split()} == HOST[package]
+
+
+def test_the_tables_form_no_circle() -> None:
+    for table in (CONTROLLER, HOST):
+        list(graphlib.TopologicalSorter(table).static_order())
 
 
 def test_imports_form_no_circle() -> None:
@@ -120,9 +126,21 @@ def test_functions_are_short(path: Path) -> None:
 
 
 def _unit(path: Path) -> str:
-    """Return the name a module counts under: its own, or that of the folder it lies in."""
-    first = path.relative_to(tree.PACKAGE).parts[0].removesuffix(".py")
-    return "" if first == "__init__" else first
+    """Return the package that a module counts under; empty for the ground."""
+    return _unit_of(path.relative_to(tree.PACKAGE).parts[0].removesuffix(".py"))
+
+
+def _unit_of(name: str) -> str:
+    return "" if name in ("", "__init__", *GROUND) else name
+
+
+def _packages_of_hosts(path: Path) -> Iterator[str]:
+    """Yield the packages for hosts that one of their modules imports, all by relative imports."""
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ansible.module_utils"):
+            assert node.module == "ansible.module_utils.pynvml", "import siblings relatively"
 
 
 def _dotted(path: Path) -> str:
@@ -144,7 +162,7 @@ def _imports(path: Path) -> Iterator[str]:
 def _imported_units(path: Path) -> Iterator[str]:
     for name in _imports(path):
         _, _, rest = name.partition(".")
-        yield rest.split(".")[0]
+        yield _unit_of(rest.split(".")[0])
 
 
 def _all_imports(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import words
+from provisioner.fleet import variables
 from tests.contract import tree
 
 SPEC = """\
@@ -139,4 +139,4 @@ def test_the_inventory_reference_has_every_variable_exactly_once() -> None:
         for name, option in tree.options(role, "main").items()
         if option.get("required")
     }
-    assert sorted(rows) == sorted(set(words.load().words) - required)
+    assert sorted(rows) == sorted(set(variables.load().words) - required)

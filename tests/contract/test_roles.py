@@ -163,12 +163,15 @@ def test_includes_name_an_entry_without_extension() -> None:
 
 
 def test_modules_are_builtin_or_ours() -> None:
-    ours = {
+    shared = {
         path.stem for kind in ("modules", "action") for path in (tree.PACKAGE / "ansible" / kind).glob("*.py")
     }
+    own = {role: {path.stem for path in (role / "library").glob("*.py")} for role in tree.ROLES}
+    tasks = [(path, task, shared | own[role]) for role in tree.ROLES for path, task in tree.role_tasks(role)]
+    tasks += [(path, task, shared) for path, task in tree.playbook_tasks()]
     foreign = [
         f"{tree.relative(path)}: {key}"
-        for path, task in tree.all_tasks()
+        for path, task, ours in tasks
         for key in task
         if ("." in key and not key.startswith("ansible.builtin."))
         or (PUBLIC.match(key) and key not in ours | _modules_of_its_role(path) and key not in TASK_KEYWORDS)

@@ -13,9 +13,17 @@ from tests.contract import tree
 
 OLDEST = (3, 8)
 NEWER_THAN_OLDEST = {"graphlib", "tomllib", "zoneinfo"}
+# Modules, what they import, and programs that a role copies.
 SENT = [
-    path for kind in ("modules", "module_utils") for path in (tree.PACKAGE / "ansible" / kind).glob("*.py")
+    *(
+        path
+        for kind in ("modules", "module_utils")
+        for path in (tree.PACKAGE / "ansible" / kind).rglob("*.py")
+    ),
+    *(path for kind in ("library", "module_utils") for path in tree.ROOT.glob(f"roles/*/{kind}/**/*.py")),
+    *tree.ROOT.glob("roles/*/files/*.py"),
 ]
+MODULES = [*(tree.PACKAGE / "ansible/modules").glob("*.py"), *tree.ROOT.glob("roles/*/library/*.py")]
 EVERY_SENT_FILE = pytest.mark.parametrize("path", sorted(SENT), ids=tree.relative)
 
 
@@ -33,7 +41,7 @@ def test_imports_what_every_host_has(path: Path) -> None:
     assert all(name.startswith("ansible.module_utils") for name in sent_along)
 
 
-@pytest.mark.parametrize("path", sorted((tree.PACKAGE / "ansible/modules").glob("*.py")), ids=tree.relative)
+@pytest.mark.parametrize("path", sorted(MODULES), ids=tree.relative)
 def test_a_module_documents_itself(path: Path) -> None:
     assigned = {
         target.id
@@ -50,6 +58,6 @@ def _imports(path: Path) -> set[str]:
     for node in ast.walk(tree.parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(str(node.module))
     return found

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from provisioner import inventory, lab
+from provisioner import lab
+from provisioner.fleet import inventory
 
 LAB = "e2e"
 HUB_PORT = 2289

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from provisioner import rundir
+from provisioner.runs import rundir
 from tests.e2e.machines import Machines, inventory_with
 
 CANARY = "canary-8d1f"

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import LONGEST_SECONDS, Machines
-from tests.unit.conda.standin import installer
+from tests.unit.python.standin import installer
 
 REAL = os.environ.get("PROVISION_CONDA") == "real"
 HOST = "third"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import engines
+from provisioner.fleet import engines
 
 # Those have whole files of tests, which take the scenario's steps and more.
 TESTED_ELSEWHERE = ("ollama", "vllm")

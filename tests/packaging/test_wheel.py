@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import provisioner
-from provisioner import engines
+from provisioner.fleet import engines
 
 SHIPPED = ("playbooks", "roles", "templates", "inventories/lab.ini")
 CONTENT = "provisioner/_content/"

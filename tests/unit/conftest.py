@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import content, engines, words
+from provisioner import content
+from provisioner.fleet import engines, variables
 
 ROLES = Path(__file__).resolve().parents[2] / "scripts/skeleton/roles"
 
@@ -26,4 +27,4 @@ def made_up_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def _forget() -> None:
     engines.load.cache_clear()
-    words.load.cache_clear()
+    variables.load.cache_clear()

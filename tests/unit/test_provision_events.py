@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from provisioner import events
 from provisioner.content import plugins
-from provisioner.fold import fold
+from provisioner.runs import events
+from provisioner.runs.fold import fold
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "callback"
 Lines = list[dict[str, Any]]

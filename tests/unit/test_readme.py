@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import inventory, spec
+from provisioner.fleet import inventory, spec
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])

@@ -13,7 +13,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (1, 3)]
 
-from provisioner import inventory, lab
+from provisioner import lab
+from provisioner.fleet import inventory
 from provisioner.lab.podman import connect
 from simulated_gpu import build, conda
 from simulated_gpu.install import STATE, install

@@ -22,7 +22,8 @@ from ansible.plugins.action import ActionBase
 # In a checkout, `ansible` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner import settings, words
+from provisioner import settings
+from provisioner.fleet import variables
 
 FOLDER = "PROVISION_REACH"
 SSH_SECONDS = 10
@@ -81,7 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         return _chain(option("ssh_executable"), str(option("host")), arguments)
 
     def _words(self, given: dict[str, Any]) -> dict[str, Any]:
-        catalog = words.load()
+        catalog = variables.load()
         engines = (
             name for name in catalog.words if name.startswith("engine_") and name.endswith(ENGINE_PLACES)
         )

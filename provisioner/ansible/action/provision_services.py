@@ -18,10 +18,10 @@ from ansible.template import trust_as_template
 # In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner import engines, rules, services, words
-from provisioner.findings import Finding
-from provisioner.models import Model
-from provisioner.services import Service
+from provisioner.fleet import engines, rules, services, variables
+from provisioner.fleet.findings import Finding
+from provisioner.fleet.models import Model
+from provisioner.fleet.services import Service
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         """Return the facts, or the findings as one failure."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
-        catalog = words.load()
+        catalog = variables.load()
         folder = Path(str(given.get("inventory_dir") or "."))
         own = {name: self._templar.template(given[name]) for name in given if name in catalog.words}
         asked = {str(own.get("serve_engine"))} | {
@@ -57,7 +57,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         return {**result, "changed": False, "ansible_facts": facts}
 
     def _defaults(self, role: str) -> dict[str, Any]:
-        return {name: self._templar.template(_trusted(value)) for name, value in words.defaults(role).items()}
+        return {
+            name: self._templar.template(_trusted(value)) for name, value in variables.defaults(role).items()
+        }
 
 
 def _trusted(value: Any) -> Any:

@@ -81,12 +81,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.conda_main import install
-from ansible.module_utils.conda_place import Wanted, doubt, origins, remember, remove, unused
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_sandbox import sandbox
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.transient_unit import TransientUnitError, wait
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.sandbox import sandbox
+from ansible.module_utils.provision.jobs.unit import TransientUnitError, wait
+from ansible.module_utils.provision.python.conda_main import install
+from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
 UNIT = "provision-job-conda"
 PASSED_ON = ("reserve_bytes", "attempts", "stall_seconds", "root", "cache")

@@ -58,17 +58,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import container_gpu, container_modules, container_packages, container_sources
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.commands import CommandFault
-from ansible.module_utils.container_docker import DAEMON, load
-from ansible.module_utils.container_packages import ContainerFault
-from ansible.module_utils.container_removal import ANY, Removal
-from ansible.module_utils.container_settings import Settings
-from ansible.module_utils.container_steps import DOCKER, Wanted
-from ansible.module_utils.host_kinds import read_file
-from ansible.module_utils.package_managers import PackageFault
-from ansible.module_utils.transient_unit import TransientUnitError
+from ansible.module_utils.provision.containers import modules as container_modules
+from ansible.module_utils.provision.containers import packages as container_packages
+from ansible.module_utils.provision.containers import sources
+from ansible.module_utils.provision.containers.docker import DAEMON, load
+from ansible.module_utils.provision.containers.packages import ContainerFault
+from ansible.module_utils.provision.containers.removal import ANY, Removal
+from ansible.module_utils.provision.containers.settings import Settings
+from ansible.module_utils.provision.containers.steps import DOCKER, Wanted
+from ansible.module_utils.provision.gpu import containers
+from ansible.module_utils.provision.host.commands import CommandFault
+from ansible.module_utils.provision.host.packages import PackageFault
+from ansible.module_utils.provision.host.settings import read_file
+from ansible.module_utils.provision.jobs.unit import TransientUnitError
 
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 
@@ -132,13 +135,13 @@ class Run:
 
     def other_sources(self) -> list[Path]:
         """Return package sources of the toolkit that somebody else has added."""
-        found: list[Path] = container_sources.stale(self.given["repository"])
+        found: list[Path] = sources.stale(self.given["repository"])
         return found if self.given["toolkit_version"] else []
 
     def refuse_sources(self) -> None:
         """Refuse sources of the toolkit that somebody else has added, unless they may be moved."""
         found = self.other_sources()
-        fixed = [path for path in found if not container_sources.may_move(path)]
+        fixed = [path for path in found if not sources.may_move(path)]
         if fixed or (found and not self.given["replace_repository"]):
             names = ", ".join(map(str, fixed or found))
             step = (
@@ -163,9 +166,9 @@ class Run:
         moves = [f"move {path}" for path in self.other_sources()]
         lacks = [] if packages or self.has_command_line() else ["the engine's command line"]
         if packages or any(change.endswith(" on") for change in steps.changes):
-            for one in container_gpu.gpu_containers():
+            for one in containers.gpu_containers():
                 # Packages with units reload systemd themselves.
-                steps.allow(f"reload systemd, which may take the GPUs from {container_gpu.named(one)}")
+                steps.allow(f"reload systemd, which may take the GPUs from {containers.named(one)}")
         self.require_consent()
         pending = [*packages, *lacks, *moves, *steps.changes]
         engine = list(steps.wanted.engine_packages)
@@ -181,7 +184,7 @@ class Run:
         steps = self.steps()
         steps.note_absent()
         for path in self.other_sources():
-            to = container_sources.out_of_sight(path)
+            to = sources.out_of_sight(path)
             if steps.record(f"moved {path}", f"{path}\n", f"{to}\n"):
                 path.rename(to)
         steps.lock()

@@ -73,19 +73,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.cuda_judge import c_library, judge, loaded_driver
-from ansible.module_utils.cuda_main import install
-from ansible.module_utils.cuda_packages import refuse_drivers
-from ansible.module_utils.cuda_place import Layout
-from ansible.module_utils.cuda_runfile import require_library
-from ansible.module_utils.cuda_state import State, check_toolkits, foreseen
-from ansible.module_utils.cuda_versions import Toolkit, default, read
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.nvidia_decision import matches
-from ansible.module_utils.nvidia_pci import devices, own_gpus
-from ansible.module_utils.package_managers import PackageFault
-from ansible.module_utils.transient_unit import TransientUnitError, wait
+from ansible.module_utils.provision.cuda.judge import c_library, judge, loaded_driver
+from ansible.module_utils.provision.cuda.main import install
+from ansible.module_utils.provision.cuda.packages import refuse_drivers
+from ansible.module_utils.provision.cuda.place import Layout
+from ansible.module_utils.provision.cuda.runfile import require_library
+from ansible.module_utils.provision.cuda.state import State, check_toolkits, foreseen
+from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
+from ansible.module_utils.provision.driver.decision import matches
+from ansible.module_utils.provision.gpu.pci import devices, own_gpus
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.packages import PackageFault
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.unit import TransientUnitError, wait
 
 UNIT = "provision-job-cuda"
 PASSED_ON = ("cache", "reserve_bytes", "attempts", "stall_seconds", "lock_timeout")

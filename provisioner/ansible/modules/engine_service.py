@@ -54,11 +54,13 @@ removed: {type: list, elements: str, returned: absent, description: Paths that w
 import time
 from typing import Any
 
-from ansible.module_utils import engine_causes, engine_files, engine_unit
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.container_gpu import describe, gpu_containers
-from ansible.module_utils.engine_look import Look, look, owning_unit
-from ansible.module_utils.engine_unit import UnitError, UnitStatus
+from ansible.module_utils.provision.engine import causes, files
+from ansible.module_utils.provision.engine import unit as engine_unit
+from ansible.module_utils.provision.engine.look import Look, look, owning_unit
+from ansible.module_utils.provision.engine.unit import UnitError, UnitStatus
+from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
+from ansible.module_utils.provision.host import managed
 
 JOURNAL_LINES = 600
 NEEDED_TO_START = ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port")
@@ -88,7 +90,7 @@ def start(module: AnsibleModule) -> None:
         result.setdefault("provision", {})["warning"] = container_warnings()
     if found.changed and not module.check_mode:
         if not found.user_right:
-            engine_files.make_user(given["user"], given["groups"])
+            files.make_user(given["user"], given["groups"])
         converge(given["unit"], found)
     module.exit_json(**result)
 
@@ -96,12 +98,12 @@ def start(module: AnsibleModule) -> None:
 def refuse_foreign(module: AnsibleModule) -> None:
     """Refuse to take over a unit file or a user that somebody else has made."""
     unit, user = module.params["unit"], module.params["user"]
-    if engine_files.is_foreign_unit(unit):
-        path = engine_files.UNITS / unit
+    if files.is_foreign_unit(unit):
+        path = managed.UNITS / unit
         step = f"move {path} away on the host, or set serve_name to another name"
         refuse(module, f"{path} exists and was not made by provision", step)
-    if engine_files.is_foreign_user(user):
-        adopt = f"usermod --comment {engine_files.COMMENT} {user}"
+    if files.is_foreign_user(user):
+        adopt = f"usermod --comment {files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as it, run `{adopt}`"
         refuse(module, f"user {user} exists and was not made by provision", step)
 
@@ -116,7 +118,7 @@ def converge(unit: str, found: Look) -> None:
     """Write what is wrong and tell systemd; a run that ends in between is completed by the next one."""
     for file in found.wrong:
         file.write()
-    engine_files.remove(found.surplus)
+    files.remove(found.surplus)
     if found.reloads:
         engine_unit.systemctl("daemon-reload")
     if not found.status.enabled:
@@ -157,9 +159,9 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
     journal = engine_unit.journal(unit, JOURNAL_LINES, status.invocation)
     if status.starting:
         engine_unit.stop(unit)
-    meaning, step = engine_causes.explain(journal, status.result, module.params["causes"], unit)
+    meaning, step = causes.explain(journal, status.result, module.params["causes"], unit)
     head = f"{unit} did not start: {meaning or status.result}"
-    refuse(module, "\n".join([head, *(f"  {line}" for line in engine_causes.excerpt(journal))]), step)
+    refuse(module, "\n".join([head, *(f"  {line}" for line in causes.excerpt(journal))]), step)
 
 
 def ask(module: AnsibleModule) -> None:
@@ -174,23 +176,23 @@ def ask(module: AnsibleModule) -> None:
 def remove(module: AnsibleModule) -> None:
     """Stop the service and remove everything that is its own."""
     unit, user = module.params["unit"], module.params["user"]
-    if engine_files.is_foreign_unit(unit):
+    if files.is_foreign_unit(unit):
         module.exit_json(changed=False, removed=[])
     status = engine_unit.status(unit)
-    paths = engine_files.leftovers(unit)
-    last = not engine_files.others(unit, user) and not module.params["replaced"]
-    with_user = last and engine_files.user_is_right(user, []) and not engine_files.is_foreign_user(user)
+    paths = files.leftovers(unit)
+    last = not managed.others(unit, user) and not module.params["replaced"]
+    with_user = last and files.user_is_right(user, []) and not files.is_foreign_user(user)
     asked = consent(module, f"stop and remove {unit}") if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
     if changed and not module.check_mode:
         if status.loaded:
             engine_unit.stop(unit)
             engine_unit.systemctl("disable", unit)
-        engine_files.remove(paths)
+        files.remove(paths)
         engine_unit.systemctl("daemon-reload")
         engine_unit.forgive(unit)
         if with_user:
-            engine_files.remove_user(user)
+            files.remove_user(user)
     module.exit_json(changed=changed, removed=[str(path) for path in paths], **asked)
 
 

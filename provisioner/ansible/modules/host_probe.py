@@ -42,14 +42,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import engine_files, nvidia_driver, nvidia_pci, nvidia_xid
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_facts import (
-    parse_meminfo,
-    parse_mounts,
-    parse_os_release,
-    run,
-)
+from ansible.module_utils.provision.gpu import pci, state, xid
+from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, parse_os_release, run
 
 MOUNT_SECONDS = 5
 CAP_SYS_TIME = 1 << 25
@@ -127,23 +123,23 @@ def can_set_clock() -> bool:
 
 
 def nvidia(
-    container: bool, seconds: float = nvidia_driver.SECONDS
+    container: bool, seconds: float = state.SECONDS
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
     """Return what the bus shows of NVIDIA, how the driver is, and the GPUs that it offers."""
-    devices = nvidia_pci.devices()
-    driver, gpus = nvidia_driver.examine(devices, container=container, seconds=seconds)
+    devices = pci.devices()
+    driver, gpus = state.examine(devices, container=container, seconds=seconds)
     given = None
     if container:
         # The log is that of the machine, whose other GPUs are no business of this container.
         given = [gpu["pci"] for gpu in gpus]
     # Without a driver nobody writes such errors, and most hosts of a mixed fleet have none.
-    asked = driver["state"] != nvidia_driver.NO_DRIVER
-    driver["xid"] = nvidia_xid.since_boot(given) if asked else None
+    asked = driver["state"] != state.NO_DRIVER
+    driver["xid"] = xid.since_boot(given) if asked else None
     return devices, driver, gpus
 
 
 def probe(
-    started: float, controller_clock: float | None, driver_seconds: float = nvidia_driver.SECONDS
+    started: float, controller_clock: float | None, driver_seconds: float = state.SECONDS
 ) -> dict[str, Any]:
     """Return every fact."""
     container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
@@ -167,7 +163,7 @@ def probe(
         # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
         "nvidia_pci": devices,
         # What an apply has made, whether or not the inventory still names it.
-        "services": engine_files.services(),
+        "services": managed.services(),
         "firewall": firewall(),
     }
 
@@ -177,7 +173,7 @@ def main() -> None:
     started = time.time()
     spec = {
         "controller_clock": {"type": "float"},
-        "driver_seconds": {"type": "float", "default": nvidia_driver.SECONDS},
+        "driver_seconds": {"type": "float", "default": state.SECONDS},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     facts = probe(started, module.params["controller_clock"], module.params["driver_seconds"])

@@ -40,9 +40,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_kinds import KINDS, NotHere, SettingFault, must, read_file
-from ansible.module_utils.host_sources import rewrite_chrony, rewrite_sources, source_files
-from ansible.module_utils.json_files import write_json
+from ansible.module_utils.provision.host.json_files import write_json
+from ansible.module_utils.provision.host.settings import KINDS, NotHere, SettingFault, must, read_file
+from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
 
 LEDGER = Path("/var/lib/provision/host_base.json")
 TRUST = {

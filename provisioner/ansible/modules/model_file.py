@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.model_files import StoreFault, Wanted
-from ansible.module_utils.model_path import loaded
+from ansible.module_utils.provision.models.files import StoreFault, Wanted
+from ansible.module_utils.provision.models.path import loaded
 
 # In check mode nothing has been fetched yet, and what it would be is only known to the hub.
 LIKELY = "model.gguf"

@@ -59,15 +59,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_sandbox import sandbox
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.model_fetch import make_root
-from ansible.module_utils.model_files import StoreFault, Wanted, doubt, read_manifest
-from ansible.module_utils.model_main import install
-from ansible.module_utils.model_path import check_path
-from ansible.module_utils.model_remove import remove
-from ansible.module_utils.transient_unit import TransientUnitError
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.sandbox import sandbox
+from ansible.module_utils.provision.jobs.unit import TransientUnitError
+from ansible.module_utils.provision.models.fetch import make_root
+from ansible.module_utils.provision.models.files import StoreFault, Wanted, doubt, read_manifest
+from ansible.module_utils.provision.models.main import install
+from ansible.module_utils.provision.models.path import check_path
+from ansible.module_utils.provision.models.remove import remove
 
 HUBS = ("huggingface", "modelscope")
 VERIFY_UNIT = "provision-job-model-verify"
@@ -110,6 +110,7 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return dict(result, msg=f"would fetch {wanted} from {module.params['endpoint']} into {directory}")
     job = job_of(module.params, unit_of(directory))
+    told: dict[str, Any] | None
     if not why and not job.running:
         told = job.told()
     else:
@@ -137,8 +138,8 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if held and not module.check_mode:
         job = job_of(module.params, VERIFY_UNIT)
-        told = job.told()
-        if told.get("state") != "done" or told.get("run") != module.params["run"]:
+        told: dict[str, Any] | None = job.told()
+        if told is None or told.get("state") != "done" or told.get("run") != module.params["run"]:
             orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
             told = job.advance(partial(install, Path(module.params["programs"])), "verify", orders, {})
         if told is None or told.get("run") != module.params["run"]:

@@ -63,20 +63,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import nvidia_hold
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.json_files import read_json
-from ansible.module_utils.nvidia_decision import KEEP, NEVER, Decision, Seen, Wanted, decide
-from ansible.module_utils.nvidia_look import fabric, look
-from ansible.module_utils.nvidia_main import install
-from ansible.module_utils.nvidia_outcome import INSTALL, REMOVE, job_of, report, tell
-from ansible.module_utils.nvidia_packages import RUNFILE
-from ansible.module_utils.nvidia_pci import own_gpus
-from ansible.module_utils.nvidia_record import RECORD
-from ansible.module_utils.package_managers import PackageFault
-from ansible.module_utils.transient_unit import TransientUnitError
+from ansible.module_utils.provision.driver import hold
+from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Wanted, decide
+from ansible.module_utils.provision.driver.look import fabric, look
+from ansible.module_utils.provision.driver.main import install
+from ansible.module_utils.provision.driver.outcome import INSTALL, REMOVE, job_of, report, tell
+from ansible.module_utils.provision.driver.packages import RUNFILE
+from ansible.module_utils.provision.driver.record import RECORD
+from ansible.module_utils.provision.gpu.pci import own_gpus
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.json_files import read_json
+from ansible.module_utils.provision.host.packages import PackageFault
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.unit import TransientUnitError
 
 PROGRAMS = Path("/usr/local/lib/provision")
 SECONDS = 7200
@@ -166,9 +166,10 @@ def bring(module: AnsibleModule) -> None:
     seen = look()
     decision = decided(module, seen)
     result = result_of(decision, seen)
-    drift = nvidia_hold.drift(seen.installed.version, hold=module.params["hold"])
+    drift = hold.drift(seen.installed.version, hold=module.params["hold"])
     if decision.action == KEEP or decision.target is None:
         keep(module, result, drift)
+        return
     what = f"driver {decision.target.version} of {decision.target.source}, {decision.target.modules} modules"
     before = f"driver {seen.installed.version}" if seen.installed.version else ""
     result.update(changed=True, diff={"before": f"{before}\n" * bool(before), "after": f"{what}\n"})
@@ -183,16 +184,17 @@ def keep(module: AnsibleModule, result: dict[str, Any], drift: list[str]) -> Non
     if drift:
         result.update(changed=True, diff={"before": "", "after": "".join(f"{line}\n" for line in drift)})
         if not module.check_mode:
-            nvidia_hold.prepare()
-            (nvidia_hold.hold if module.params["hold"] else nvidia_hold.release)()
+            hold.prepare()
+            (hold.hold if module.params["hold"] else hold.release)()
     module.exit_json(**result)
 
 
 def orders(params: dict[str, Any], decision: Decision, seen: Seen) -> dict[str, Any]:
     """Return what the unit has to know."""
     target = decision.target
+    if target is None:
+        raise ValueError("a decision without a target keeps what is there, so there is nothing to order")
     joined, more = fabric(seen.devices)
-    assert target is not None  # noqa: S101 - a decision without a target is to keep what is there
     return {
         **{word: params[word] for word in PASSED_ON},
         "asked": asked_of(params),
@@ -219,7 +221,8 @@ def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[s
     told = job.advance(partial(install, PROGRAMS), verb, {"asked": {}, **spec, "verb": verb}, limits)
     if told is None:
         module.exit_json(**job.progress())
-    report(module, told, result)
+    else:
+        report(module, told, result)
 
 
 def take_away(module: AnsibleModule) -> None:
@@ -230,9 +233,9 @@ def take_away(module: AnsibleModule) -> None:
     record = read_json(RECORD, None)
     if record is None:
         # A driver of somebody else stays; that it was held by us ends.
-        changed = nvidia_hold.LEDGER.exists()
+        changed = hold.LEDGER.exists()
         if changed and not module.check_mode:
-            nvidia_hold.release()
+            hold.release()
         module.exit_json(changed=changed, finished=True)
     if module.check_mode:
         diff = {"before": f"driver {record['version']} of {record['source']}\n", "after": ""}

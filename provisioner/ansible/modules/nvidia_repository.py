@@ -45,8 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_kinds import write_file
-from ansible.module_utils.nvidia_repository import (
+from ansible.module_utils.provision.host.repository import (
     Repository,
     RepositoryFault,
     disabled,
@@ -56,6 +55,7 @@ from ansible.module_utils.nvidia_repository import (
     refuse_login,
     rivals,
 )
+from ansible.module_utils.provision.host.settings import write_file
 
 
 class Change:

@@ -44,9 +44,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.json_files import read_json, write_json
-from ansible.module_utils.package_managers import RECORDING, PackageFault, lock_owner, manager
-from ansible.module_utils.transient_unit import (
+from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.packages import RECORDING, PackageFault, lock_owner, manager
+from ansible.module_utils.provision.jobs.unit import (
     TransientUnitError,
     journal_tail,
     start_or_attach,

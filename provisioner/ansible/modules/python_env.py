@@ -60,15 +60,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host_paths import existing_parent, free_bytes
-from ansible.module_utils.transient_unit import (
+from ansible.module_utils.provision.host.paths import existing_parent, free_bytes
+from ansible.module_utils.provision.jobs.unit import (
     TransientUnitError,
     journal_tail,
     start_or_attach,
     state,
     wait,
 )
-from ansible.module_utils.virtual_environment import (
+from ansible.module_utils.provision.python.environment import (
     EnvironmentFault,
     Interpreter,
     check_disk,

@@ -60,13 +60,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.archive_main import install
-from ansible.module_utils.archive_place import Wanted, check_executable, doubt, remove, unfinished, unused
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_sandbox import sandbox
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.transient_unit import TransientUnitError, stop, wait
+from ansible.module_utils.provision.fetch.main import install
+from ansible.module_utils.provision.fetch.place import (
+    Wanted,
+    check_executable,
+    doubt,
+    remove,
+    unfinished,
+    unused,
+)
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.sandbox import sandbox
+from ansible.module_utils.provision.jobs.unit import TransientUnitError, stop, wait
 
 PASSED_ON = ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
 RESTORECON = Path("/usr/sbin/restorecon")

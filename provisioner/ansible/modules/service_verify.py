@@ -51,10 +51,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.engine_processes import exposed
-from ansible.module_utils.engine_rungs import Ladder
-from ansible.module_utils.engine_unit import UnitError
-from ansible.module_utils.host_rungs import FAILED, Rung, host_rungs
+from ansible.module_utils.provision.engine.processes import exposed
+from ansible.module_utils.provision.engine.rungs import Ladder
+from ansible.module_utils.provision.engine.unit import UnitError
+from ansible.module_utils.provision.gpu.rungs import host_rungs
+from ansible.module_utils.provision.host.rung import FAILED, Rung
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "scope": {"type": "str", "choices": ["host", "service"], "required": True},

@@ -85,7 +85,7 @@ def _owner(inode: str) -> str:
         with contextlib.suppress(OSError):  # processes end while they are read
             for link in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if os.readlink(link) == wanted:  # noqa: PTH115 - Path.readlink came with Python 3.9
+                    if os.readlink(link) == wanted:
                         return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return "a process that this user may not see"
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import cuda_install, job_unit, package_managers
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.transient_unit import UnitState
+from ansible.module_utils.provision.cuda import install
+from ansible.module_utils.provision.host import packages
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs import job
+from ansible.module_utils.provision.jobs.unit import UnitState
 
 from provisioner import content
 from provisioner.ansible.modules import cuda_toolkit
@@ -55,17 +57,17 @@ class Host:
         self.keep({**start, "repository": offer("13.0", "12.9")})
         self.programs()
         for module, name, value in (
-            (job_unit, "state", lambda _: self.now),
-            (job_unit, "wait", lambda *_: self.after),
-            (job_unit, "start_or_attach", self.start),
-            (job_unit, "journal_tail", lambda *_: "last words"),
+            (job, "state", lambda _: self.now),
+            (job, "wait", lambda *_: self.after),
+            (job, "start_or_attach", self.start),
+            (job, "journal_tail", lambda *_: "last words"),
             (cuda_toolkit, "wait", lambda *_: self.after),
             (cuda_toolkit, "devices", list),
             (cuda_toolkit, "loaded_driver", lambda: ""),
             (cuda_toolkit, "c_library", lambda: "2.39"),
-            (cuda_install, "STAMP", root / "stamp"),
-            (package_managers, "STAMPS", (root / "stamp",)),
-            (package_managers, "lock_holder", lambda _: 0),
+            (install, "STAMP", root / "stamp"),
+            (packages, "STAMPS", (root / "stamp",)),
+            (packages, "lock_holder", lambda _: 0),
         ):
             monkeypatch.setattr(module, name, value)
 
@@ -96,7 +98,7 @@ class Host:
         self.after = GONE
         if self.works:
             try:
-                cuda_install.bring(json.loads(Path(argv[-1]).read_text()))
+                install.bring(json.loads(Path(argv[-1]).read_text()))
             except JobFault:
                 self.after = FAILED
         return True

@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import (
-    cuda_install,
-    cuda_main,
-    cuda_packages,
-    cuda_place,
-    cuda_state,
-    job_unit,
-    package_managers,
-)
-from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.provision.cuda import install, main, packages, state
+from ansible.module_utils.provision.cuda import place as cuda_place
+from ansible.module_utils.provision.host import packages as package_managers
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs import job
 
 from provisioner.ansible.modules import cuda_toolkit
 from tests.unit.cuda.conftest import BUSY, Host
@@ -48,7 +43,7 @@ def test_brings_two_side_by_side_and_only_once(host: Host) -> None:
 
 
 def test_looking_needs_no_systemd_and_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_unit, "state", lambda _: pytest.fail("a look needs no systemd"))
+    monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
     found = host.call("13.0", state="observed")
     assert (found["changed"], found["needs_repository"], found["needs_runfile"]) == (False, True, False)
     assert not host.local.joinpath("cuda").exists()
@@ -140,7 +135,7 @@ def test_a_version_stays_while_a_strangers_package_needs_it(host: Host) -> None:
 
 def test_a_version_stays_while_a_unit_names_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.call("13.0", "12.9")
-    monkeypatch.setattr(cuda_state, "in_use", lambda place: place.name == "cuda-12.9")
+    monkeypatch.setattr(state, "in_use", lambda place: place.name == "cuda-12.9")
     assert host.call("13.0")["changed"] is False
     assert host.warnings == [f"{host.local}/cuda-12.9 stays: a unit or a process uses it"]
     with pytest.raises(JobFault, match="is to make room for CUDA toolkit 12"):
@@ -182,10 +177,10 @@ def test_locks_of_dnf_stand_before_those_of_the_driver(tmp_path: Path) -> None:
     path.write_text("theirs-0:1-1.*\n# provision: driver and kernel as a pair\nkernel-0:5-1.*\n")
     before = path.read_text()
     words = ["cuda-toolkit-13-0-0:13.0.2-1.*"]
-    cuda_packages.hold(package_managers.Dnf(), words, path, on=True)
+    packages.hold(package_managers.Dnf(), words, path, on=True)
     assert path.read_text() == words[0] + "\n" + before
-    assert cuda_packages.are_held(package_managers.Dnf(), words, path)
-    cuda_packages.hold(package_managers.Dnf(), words, path, on=False)
+    assert packages.are_held(package_managers.Dnf(), words, path)
+    packages.hold(package_managers.Dnf(), words, path, on=False)
     assert path.read_text() == before
 
 
@@ -193,7 +188,7 @@ def test_an_order_that_was_carried_out_between_two_looks_does_no_harm(host: Host
     host.call("13.0", "12.9")
     spec = json.loads(Path(host.started[0][0][-1]).read_text())
     before = host.ledger
-    cuda_install.bring({**spec, "remove": ["11.8"]})
+    install.bring({**spec, "remove": ["11.8"]})
     assert host.ledger == before
 
 
@@ -270,7 +265,7 @@ def test_where_packages_use_alternatives_they_decide(host: Host, monkeypatch: py
 def test_polls_with_progress_and_lets_another_order_end_first(host: Host) -> None:
     host.works = False
     host.after = host.now = BUSY
-    host.patch.setattr(job_unit, "start_or_attach", lambda *_, **__: True)
+    host.patch.setattr(job, "start_or_attach", lambda *_, **__: True)
     found = host.call("13.0")
     assert (found["changed"], found["finished"]) == (True, False)  # the next call may find it all done
     assert found["provision"]["progress"]["label"] == "provision-job-cuda"
@@ -313,7 +308,7 @@ def test_gpus_and_driver_are_asked_before_anything(host: Host, monkeypatch: pyte
 
 def test_the_program_carries_all_it_imports(host: Host, tmp_path: Path) -> None:
     host.call("13.0")
-    program = cuda_main.install(tmp_path / "program")
+    program = main.install(tmp_path / "program")
     spec = json.loads(Path(host.started[0][0][-1]).read_text())
     (tmp_path / "spec.json").write_text(json.dumps({**spec, "remove": ["13.0"], "install": []}))
     argv = [sys.executable, "-I", str(program), "bring", str(tmp_path / "spec.json")]

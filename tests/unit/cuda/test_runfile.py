@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils import cuda_install, cuda_runfile
-from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.provision.cuda import install, runfile
+from ansible.module_utils.provision.host.fault import JobFault
 
-from tests.unit.archive.conftest import site as site  # noqa: PLC0414 - a fixture of another folder
-from tests.unit.archive.served import Site
 from tests.unit.cuda.conftest import Host
 from tests.unit.cuda.standin import installer
+from tests.unit.fetch.conftest import site as site  # noqa: PLC0414 - a fixture of another folder
+from tests.unit.fetch.served import Site
 
 FILE = "cuda_13.0.2_580.95.05_linux.run"
 
@@ -65,7 +65,7 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     host: Host, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = host.root / "installer.log"
-    monkeypatch.setattr(cuda_runfile, "LOG", log)
+    monkeypatch.setattr(runfile, "LOG", log)
     midway = f"echo '[ERROR]: unsupported gcc version 14' | tee {log} >&2; exit 1"
     with pytest.raises(JobFault, match=r"installer of CUDA toolkit 13\.0\.2 failed \(exit 1\)") as caught:
         bring(host, site, midway=midway)
@@ -88,16 +88,16 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     ],
 )
 def test_what_an_installer_says_decides_what_helps(said: str, step: str) -> None:
-    assert cuda_runfile.advice(said, override=False).startswith(step)
+    assert runfile.advice(said, override=False).startswith(step)
     # What is set already is not advised again.
-    assert not cuda_runfile.advice(said, override=True).startswith("set cuda_toolkit_override")
+    assert not runfile.advice(said, override=True).startswith("set cuda_toolkit_override")
 
 
 def test_an_installer_whose_library_no_package_brings_is_not_fetched(
     host: Host, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = SimpleNamespace(stdout="\tlibxml2.so.16 (libc6,x86-64) => /usr/lib/libxml2.so.16\n")
-    monkeypatch.setattr(cuda_runfile, "call", lambda *_argv, **_more: there)
+    monkeypatch.setattr(runfile, "call", lambda *_argv, **_more: there)
     for state in ("checked", "observed"):
         with pytest.raises(JobFault, match=r"need libxml2\.so\.2") as caught:
             bring(host, site, runfile_packages=["gcc"], state=state)
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused_before_the_first_byte_is_kept(host: Host, 
 
 
 def test_a_download_goes_on_where_it_ended(host: Host, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible.module_utils.archive_download.time.sleep", lambda _: None)
+    monkeypatch.setattr("ansible.module_utils.provision.fetch.download.time.sleep", lambda _: None)
     site.faults = [{"cut": 100}]
     assert bring(host, site)["changed"] is True
     assert site.asked[1]["range"] == "bytes=100-"
@@ -168,7 +168,7 @@ def test_moves_from_packages_to_an_installer_and_back(host: Host, site: Site) ->
 
 def test_an_order_that_was_carried_out_between_two_looks_fetches_nothing(host: Host, site: Site) -> None:
     bring(host, site)
-    cuda_install.bring(json.loads(Path(host.started[0][0][-1]).read_text()))
+    install.bring(json.loads(Path(host.started[0][0][-1]).read_text()))
     assert len(site.paths) == 1
 
 

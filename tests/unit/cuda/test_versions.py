@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils import cuda_packages
-from ansible.module_utils.cuda_judge import judge
-from ansible.module_utils.cuda_versions import Toolkit, default, installer, read
-from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.provision.cuda import packages
+from ansible.module_utils.provision.cuda.judge import judge
+from ansible.module_utils.provision.cuda.versions import Toolkit, default, installer, read
+from ansible.module_utils.provision.host.fault import JobFault
 
 from tests.unit.cuda.conftest import TABLE
 
@@ -172,7 +172,7 @@ Operation aborted.
 
 
 def test_reads_what_dnf_would_do() -> None:
-    assert cuda_packages.of_dnf(DNF) == [
+    assert packages.of_dnf(DNF) == [
         "cuda-toolkit-13-0",
         "cuda-nvcc-13-0",
         "a-package-with-a-very-long-name-indeed-13-0",
@@ -203,7 +203,7 @@ def test_reads_what_dnf_would_do() -> None:
 )
 def test_a_driver_or_kernel_is_refused(name: str) -> None:
     with pytest.raises(JobFault, match=f"would change {name}, and"):
-        cuda_packages.refuse_drivers(["cuda-toolkit-13-0", name], Toolkit("13.0", "", "packages"))
+        packages.refuse_drivers(["cuda-toolkit-13-0", name], Toolkit("13.0", "", "packages"))
 
 
 def test_what_belongs_to_a_toolkit_is_let_through() -> None:
@@ -212,4 +212,4 @@ def test_what_belongs_to_a_toolkit_is_let_through() -> None:
         cuda-driver-dev-13-0 cuda-libraries-13-0 cuda-libraries-dev-13-0 cuda-tools-13-0 cuda-nvml-dev-13-0
         libcublas-13-0 libcublas-dev-13-0 libnvjitlink-13-0 libnvvm-13-0 libnvfatbin-13-0 gds-tools-13-0
         nsight-compute-2025.3.1 nsight-systems-2025.3.2 kernel-headers linux-libc-dev gcc default-jre"""
-    cuda_packages.refuse_drivers(names.split(), Toolkit("13.0", "", "packages"))
+    packages.refuse_drivers(names.split(), Toolkit("13.0", "", "packages"))

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible.module_utils.nvidia_decision import Decision, Seen, Wanted, decide, matches
-from ansible.module_utils.nvidia_installed import Installed
-from ansible.module_utils.nvidia_kernel import KernelModule
-from ansible.module_utils.nvidia_packages import System
+from ansible.module_utils.provision.driver.decision import Decision, Seen, Wanted, decide, matches
+from ansible.module_utils.provision.driver.installed import Installed
+from ansible.module_utils.provision.driver.packages import System
+from ansible.module_utils.provision.gpu.kernel import KernelModule
 
 UBUNTU = System("ubuntu", "debian", "24.04", 24, "x86_64")
 ROCKY = System("rocky", "redhat", "9.6", 9, "x86_64")

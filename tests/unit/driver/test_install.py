@@ -7,31 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import (
-    nvidia_hold,
-    nvidia_install,
-    nvidia_kernel,
-    nvidia_managers,
-    nvidia_record,
-    nvidia_reload,
-    nvidia_rollback,
-    nvidia_runfile,
-    nvidia_services,
-    nvidia_steps,
+from ansible.module_utils.provision.driver import (
+    hold,
+    managers,
+    record,
+    reload,
+    rollback,
+    runfile,
+    services,
+    steps,
 )
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.json_files import write_json
-from ansible.module_utils.nvidia_install import Install
-from ansible.module_utils.nvidia_kernel import KernelModule
+from ansible.module_utils.provision.driver import install as nvidia_install
+from ansible.module_utils.provision.driver.install import Install
+from ansible.module_utils.provision.gpu import kernel
+from ansible.module_utils.provision.gpu.kernel import KernelModule
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.json_files import write_json
+from ansible.module_utils.provision.jobs import progress
 
 OLD, NEW = "580.105.08", "580.159.04"
 KERNEL = "6.8.0-90-generic"
 
 
-class Progress:
+class Progress(progress.Progress):
     """The part of a job's progress that is used."""
 
-    label = ""
+    def __init__(self) -> None:
+        self.label = ""
 
 
 class Host:
@@ -47,32 +49,32 @@ class Host:
         self.unload = ""
         note = self.done.append
         monkeypatch.setattr(nvidia_install, "driver_manager", lambda: self)
-        monkeypatch.setattr(nvidia_managers, "lock_owner", lambda _: "")
+        monkeypatch.setattr(managers, "lock_owner", lambda _: "")
         monkeypatch.setattr(nvidia_install, "listed", lambda: dict(self.packages))
-        monkeypatch.setattr(nvidia_record, "RECORD", folder / "record.json")
+        monkeypatch.setattr(record, "RECORD", folder / "record.json")
         write_json(folder / "record.json", {"source": "nvidia", "version": OLD, "state": "done"}, 0o644)
-        monkeypatch.setattr(nvidia_rollback, "STREAM", folder / "stream")
-        monkeypatch.setattr(nvidia_rollback, "PINS", folder / "pins")
-        monkeypatch.setattr(nvidia_hold, "LEDGER", folder / "holds.json")
-        monkeypatch.setattr(nvidia_rollback, "listed", lambda: dict(self.packages))
+        monkeypatch.setattr(rollback, "STREAM", folder / "stream")
+        monkeypatch.setattr(rollback, "PINS", folder / "pins")
+        monkeypatch.setattr(hold, "LEDGER", folder / "holds.json")
+        monkeypatch.setattr(rollback, "listed", lambda: dict(self.packages))
         monkeypatch.setattr(nvidia_install, "BROUGHT", folder / "brought.json")
-        monkeypatch.setattr(nvidia_services, "STOPPED", folder / "stopped.json")
-        monkeypatch.setattr(nvidia_services.Services, "_ask", self.systemctl)
+        monkeypatch.setattr(services, "STOPPED", folder / "stopped.json")
+        monkeypatch.setattr(services.Services, "_ask", self.systemctl)
         for name in ("room", "keep_nouveau_off", "rebuild_initramfs"):
-            monkeypatch.setattr(nvidia_steps, name, lambda *_, name=name: note(name))
-        monkeypatch.setattr(nvidia_steps, "headers", lambda *_: note("headers"))
-        monkeypatch.setattr(nvidia_steps, "prove", self.prove)
+            monkeypatch.setattr(steps, name, lambda *_, name=name: note(name))
+        monkeypatch.setattr(steps, "headers", lambda *_: note("headers"))
+        monkeypatch.setattr(steps, "prove", self.prove)
         for name in ("prepare", "release", "hold", "hold_kernel"):
-            monkeypatch.setattr(nvidia_hold, name, lambda name=name: note(name))
-        monkeypatch.setattr(nvidia_reload, "holders", lambda: self.holders)
-        monkeypatch.setattr(nvidia_reload, "unload", self.let_go)
-        monkeypatch.setattr(nvidia_reload, "drop_nouveau", lambda: True)
-        monkeypatch.setattr(nvidia_reload, "load", lambda: note("load"))
-        monkeypatch.setattr(nvidia_kernel, "module", lambda _: self.ready)
-        monkeypatch.setattr(nvidia_kernel, "loaded_driver", lambda: (self.loaded, "open"))
-        monkeypatch.setattr(nvidia_kernel, "has_headers", lambda _: True)
-        monkeypatch.setattr(nvidia_kernel, "booting", lambda: KERNEL)
-        monkeypatch.setattr(nvidia_services.Services, "_at_work", lambda _, unit: unit == "vllm.service")
+            monkeypatch.setattr(hold, name, lambda name=name: note(name))
+        monkeypatch.setattr(reload, "holders", lambda: self.holders)
+        monkeypatch.setattr(reload, "unload", self.let_go)
+        monkeypatch.setattr(reload, "drop_nouveau", lambda: True)
+        monkeypatch.setattr(reload, "load", lambda: note("load"))
+        monkeypatch.setattr(kernel, "module", lambda _: self.ready)
+        monkeypatch.setattr(kernel, "loaded_driver", lambda: (self.loaded, "open"))
+        monkeypatch.setattr(kernel, "has_headers", lambda _: True)
+        monkeypatch.setattr(kernel, "booting", lambda: KERNEL)
+        monkeypatch.setattr(services.Services, "_at_work", lambda _, unit: unit == "vllm.service")
 
     def let_go(self) -> str:
         self.done.append("unload")
@@ -203,7 +205,7 @@ def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> Non
 
 
 def test_a_driver_of_another_hand_is_neither_pinned_nor_held_by_an_attempt_that_failed(host: Host) -> None:
-    nvidia_record.RECORD.unlink()
+    record.RECORD.unlink()
     host.fault = JobFault("DKMS cannot build its modules", "choose another version")
     host.ready = KernelModule(OLD, "open", KERNEL, "")
     with pytest.raises(JobFault, match="DKMS cannot build"):
@@ -211,7 +213,7 @@ def test_a_driver_of_another_hand_is_neither_pinned_nor_held_by_an_attempt_that_
     assert f"pin {OLD}" not in host.done
     assert "hold" not in host.done
     assert host.done[host.done.index("prove") :].count("unpin") == 2
-    assert not nvidia_record.RECORD.exists()
+    assert not record.RECORD.exists()
 
 
 def test_a_first_driver_that_fails_leaves_no_package_behind(host: Host) -> None:
@@ -290,10 +292,10 @@ def test_a_run_installer_that_is_not_proven_is_taken_away_and_no_other(
     """An installer that gives up leaves the driver of before where it was."""
     left = arrived if arrived == before else None
     there: list[str | None] = [before]
-    monkeypatch.setattr(nvidia_rollback, "runfile_version", lambda: there[-1])
-    monkeypatch.setattr(nvidia_runfile, "fetch", lambda *_: tmp_path / "driver.run")
-    monkeypatch.setattr(nvidia_runfile, "install", lambda *_: there.append(arrived))
-    monkeypatch.setattr(nvidia_runfile, "uninstall", lambda: there.append(None))
+    monkeypatch.setattr(rollback, "runfile_version", lambda: there[-1])
+    monkeypatch.setattr(runfile, "fetch", lambda *_: tmp_path / "driver.run")
+    monkeypatch.setattr(runfile, "install", lambda *_: there.append(arrived))
+    monkeypatch.setattr(runfile, "uninstall", lambda: there.append(None))
     monkeypatch.setattr(host, "refresh", lambda **_: None)
     host.packages, host.fault = {"bash": "5.2"}, JobFault("no module", "choose another version")
     host.ready = KernelModule(OLD, "open", KERNEL, "") if left else None

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import nvidia_kernel
-from ansible.module_utils.nvidia_kernel import DkmsBuild
+from ansible.module_utils.provision.gpu import kernel as nvidia_kernel
+from ansible.module_utils.provision.gpu.kernel import DkmsBuild
 
 
 def say(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:

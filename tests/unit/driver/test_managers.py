@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import nvidia_hold, nvidia_managers, nvidia_process
-from ansible.module_utils.job_fault import JobFault
+from ansible.module_utils.provision.driver import hold, managers, process
+from ansible.module_utils.provision.host.fault import JobFault
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_newest_version_of_what_is_asked_for(wanted: str, taken: str | None)
         "580.105.08-1ubuntu1",
         "1.20.1-1",
     ]
-    assert nvidia_managers.choose_version(offered, wanted.split(".")) == taken
+    assert managers.choose_version(offered, wanted.split(".")) == taken
 
 
 def test_versions_of_dnf_are_read_however_it_breaks_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,8 +38,8 @@ nvidia-driver-cuda.x86_64      3:580.105.08-1.el9     provision-nvidia
 nvidia-driver-cuda.x86_64
                                3:580.159.04-1.el9     provision-nvidia
 """
-    monkeypatch.setattr(nvidia_managers, "_said", lambda *_: text)
-    versions = nvidia_managers.DnfDriver().versions("nvidia-driver-cuda")
+    monkeypatch.setattr(managers, "_said", lambda *_: text)
+    versions = managers.DnfDriver().versions("nvidia-driver-cuda")
     assert versions == ["3:580.159.04-1.el9", "3:580.105.08-1.el9"]
 
 
@@ -60,12 +60,12 @@ def test_branches_of_apt_are_packages(
         assert argv[:2] == ("apt-cache", "pkgnames")
         return "".join(f"{each}\n" for each in known if each.startswith(argv[2]))
 
-    monkeypatch.setattr(nvidia_managers, "_said", said)
-    assert nvidia_managers.AptDriver().branches(name) == branches
+    monkeypatch.setattr(managers, "_said", said)
+    assert managers.AptDriver().branches(name) == branches
 
 
 def test_pins_keep_a_whole_driver_together() -> None:
-    text = nvidia_managers.pins("580.159.04")
+    text = managers.pins("580.159.04")
     assert "Pin: version 580.159.04-*\nPin-Priority: 1001\n" in text
     assert "Package: *nvidia* libcuda1*" in text
 
@@ -80,13 +80,11 @@ def test_pins_keep_a_whole_driver_together() -> None:
 )
 def test_a_transaction_leaves_kernels_and_strangers_alone(gone: set[str], come: set[str], words: str) -> None:
     with pytest.raises(JobFault, match=words):
-        nvidia_managers.refuse_strangers(gone, come)
+        managers.refuse_strangers(gone, come)
 
 
 def test_a_transaction_may_bring_a_driver_and_headers() -> None:
-    nvidia_managers.refuse_strangers(
-        {"nvidia-dkms-570-open"}, {"nvidia-dkms-580-open", "linux-headers-6.8.0-9"}
-    )
+    managers.refuse_strangers({"nvidia-dkms-570-open"}, {"nvidia-dkms-580-open", "linux-headers-6.8.0-9"})
 
 
 DNF_SAYS = """\
@@ -108,7 +106,7 @@ Remove  3 Packages
 
 
 def test_what_dnf_would_remove_is_read_from_its_table() -> None:
-    found = nvidia_managers.removals(DNF_SAYS)
+    found = managers.removals(DNF_SAYS)
     assert found == ["nvidia-driver-cuda", "kmod-nvidia-open-dkms-of-a-long-name", "simulation"]
 
 
@@ -121,8 +119,8 @@ PACKAGES = {
 
 
 def test_apt_holds_driver_and_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: "/usr/bin/apt-get")
-    assert nvidia_hold.wanted(PACKAGES) == [
+    monkeypatch.setattr(hold.shutil, "which", lambda _: "/usr/bin/apt-get")
+    assert hold.wanted(PACKAGES) == [
         "linux-headers-generic",
         "linux-image-6.8.0-90-generic",
         "nvidia-dkms-580-open",
@@ -130,13 +128,13 @@ def test_apt_holds_driver_and_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dnf_locks_driver_and_kernel_by_their_whole_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(hold.shutil, "which", lambda _: None)
     packages = {
         "nvidia-driver-cuda": "3:580.159.04-1.el9",
         "kernel-core": "0:5.14.0-570.12.1.el9_6",
         "kernel-tools": "0:5.14.0-570.12.1.el9_6",
     }
-    assert nvidia_hold.wanted(packages) == [
+    assert hold.wanted(packages) == [
         "kernel-core-0:5.14.0-570.12.1.el9_6.*",
         "nvidia-driver-cuda-3:580.159.04-1.el9.*",
     ]
@@ -145,25 +143,25 @@ def test_dnf_locks_driver_and_kernel_by_their_whole_version(monkeypatch: pytest.
 def test_locks_of_others_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     locks, ledger = tmp_path / "versionlock.list", tmp_path / "holds.json"
     locks.write_text("# by hand\npostgresql-0:16.1-1.el9.*\n")
-    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
-    monkeypatch.setattr(nvidia_hold, "VERSIONLOCK", locks)
-    monkeypatch.setattr(nvidia_hold, "LEDGER", ledger)
-    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"kernel-core": "0:5.14.0-1.el9"})
-    nvidia_hold.hold()
-    assert nvidia_hold.missing() == []
+    monkeypatch.setattr(hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(hold, "VERSIONLOCK", locks)
+    monkeypatch.setattr(hold, "LEDGER", ledger)
+    monkeypatch.setattr(hold, "listed", lambda: {"kernel-core": "0:5.14.0-1.el9"})
+    hold.hold()
+    assert hold.missing() == []
     assert locks.read_text() == (
         "# by hand\npostgresql-0:16.1-1.el9.*\n"
         "# provision: driver and kernel as a pair\nkernel-core-0:5.14.0-1.el9.*\n"
     )
     # As `dnf versionlock add` and `delete` leave the file: a line at its end, and no comment.
     locks.write_text("postgresql-0:16.1-1.el9.*\nkernel-core-0:5.14.0-1.el9.*\nhaproxy-0:2.4-1.el9.*\n")
-    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"kernel-core": "0:5.14.0-2.el9"})
-    nvidia_hold.hold()
+    monkeypatch.setattr(hold, "listed", lambda: {"kernel-core": "0:5.14.0-2.el9"})
+    hold.hold()
     assert locks.read_text() == (
         "postgresql-0:16.1-1.el9.*\nhaproxy-0:2.4-1.el9.*\n"
         "# provision: driver and kernel as a pair\nkernel-core-0:5.14.0-2.el9.*\n"
     )
-    nvidia_hold.release()
+    hold.release()
     assert locks.read_text() == "postgresql-0:16.1-1.el9.*\nhaproxy-0:2.4-1.el9.*\n"
     assert not ledger.exists()
 
@@ -171,10 +169,10 @@ def test_locks_of_others_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_driver_that_moved_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     locks = tmp_path / "versionlock.list"
     locks.write_text("nvidia-driver-cuda-3:580.105.08-1.el9.*\n")
-    monkeypatch.setattr(nvidia_hold.shutil, "which", lambda _: None)
-    monkeypatch.setattr(nvidia_hold, "VERSIONLOCK", locks)
-    monkeypatch.setattr(nvidia_hold, "listed", lambda: {"nvidia-driver-cuda": "3:580.159.04-1.el9"})
-    assert nvidia_hold.missing() == ["nvidia-driver-cuda-3:580.159.04-1.el9.*"]
+    monkeypatch.setattr(hold.shutil, "which", lambda _: None)
+    monkeypatch.setattr(hold, "VERSIONLOCK", locks)
+    monkeypatch.setattr(hold, "listed", lambda: {"nvidia-driver-cuda": "3:580.159.04-1.el9"})
+    assert hold.missing() == ["nvidia-driver-cuda-3:580.159.04-1.el9.*"]
 
 
 @pytest.mark.parametrize(
@@ -189,4 +187,4 @@ def test_a_driver_that_moved_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_a_failure_names_its_remedy(said: str, step: str) -> None:
-    assert step in nvidia_process.advice(said)
+    assert step in process.advice(said)

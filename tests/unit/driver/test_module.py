@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import nvidia_hold, nvidia_outcome
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.job_unit import Job
-from ansible.module_utils.json_files import read_json, write_json
-from ansible.module_utils.nvidia_kernel import KernelModule
+from ansible.module_utils.provision.driver import hold, outcome
+from ansible.module_utils.provision.gpu.kernel import KernelModule
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.jobs.job import Job
 
 from provisioner.ansible.modules import nvidia_driver
 from tests.unit.driver.test_decision import WORKING
@@ -38,11 +38,11 @@ class Host:
         self.seen = WORKING
         self.result, self.orders = (folder / f"provision-job-driver{end}.json" for end in ("", ".spec"))
         self.record = folder / "record.json"
-        monkeypatch.setattr(nvidia_outcome, "RUNTIME", folder)
-        monkeypatch.setattr(nvidia_outcome, "REPORTED", folder / "reported")
+        monkeypatch.setattr(outcome, "RUNTIME", folder)
+        monkeypatch.setattr(outcome, "REPORTED", folder / "reported")
         monkeypatch.setattr(nvidia_driver, "RECORD", self.record)
-        monkeypatch.setattr(nvidia_hold, "LEDGER", folder / "holds.json")
-        monkeypatch.setattr(nvidia_hold, "drift", lambda *_, **__: [])
+        monkeypatch.setattr(hold, "LEDGER", folder / "holds.json")
+        monkeypatch.setattr(hold, "drift", lambda *_, **__: [])
         monkeypatch.setattr(nvidia_driver, "look", lambda: self.seen)
         monkeypatch.setattr(Job, "running", property(lambda _: self.running))
         monkeypatch.setattr(Job, "advance", self.advance)
@@ -96,7 +96,7 @@ def test_who_asks_for_another_driver_gets_that_one(host: Host) -> None:
     host.was_asked("install", **words(version="580"))
     assert host.call("present", version="595")["finished"] is False
     assert host.started == ["install"]
-    assert read_json(nvidia_outcome.REPORTED, None) == "1"
+    assert read_json(outcome.REPORTED, None) == "1"
 
 
 def test_a_removal_follows_an_installation_that_was_cut_off(host: Host) -> None:

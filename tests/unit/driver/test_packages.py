@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils import nvidia_installed, nvidia_packages
-from ansible.module_utils.nvidia_packages import System, packages
+from ansible.module_utils.provision.driver import installed as nvidia_installed
+from ansible.module_utils.provision.driver import packages as nvidia_packages
+from ansible.module_utils.provision.driver.packages import System, packages
 
 KERNEL = "6.8.0-90-generic"
 

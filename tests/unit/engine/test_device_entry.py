@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provisioner import words
+from provisioner.fleet import variables
 from tests.unit import engine_roles
 
 PLAY = """
@@ -47,7 +47,7 @@ GPUS = [
 
 
 def service(engine: str, name: str, **changes: Any) -> dict[str, Any]:
-    known = {**words.defaults(f"engine_{engine}"), "engine": engine, "title": engine}
+    known = {**variables.defaults(f"engine_{engine}"), "engine": engine, "title": engine}
     return {**known, "unit": f"{engine}@{name}.service", "serve_gpus": [], "serve_args": [], **changes}
 
 

@@ -9,8 +9,8 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from provisioner import words
 from provisioner.ansible.action import engine_device
+from provisioner.fleet import variables
 from tests.contract import tree
 from tests.unit import engine_roles
 
@@ -46,7 +46,7 @@ class Host:
     ) -> None:
         role, loader = tree.ROOT / f"roles/engine_{engine}", DataLoader()
         service = {
-            **words.defaults(f"engine_{engine}"),
+            **variables.defaults(f"engine_{engine}"),
             "engine_ollama_models_dir": "/models",
             "engine": engine,
             "title": engine,

@@ -10,8 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils import engine_files, engine_look, engine_unit
-from ansible.module_utils.engine_unit import UnitError, UnitStatus
+from ansible.module_utils.provision.engine import files as engine_files
+from ansible.module_utils.provision.engine import look as engine_look
+from ansible.module_utils.provision.engine import unit as engine_unit
+from ansible.module_utils.provision.engine.unit import UnitError, UnitStatus
+from ansible.module_utils.provision.host import managed
 
 from provisioner.ansible.modules import engine_service
 
@@ -140,7 +143,8 @@ def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
         text = text.replace(f"{name} = Path(", f"{name} = Path('{tmp_path / name.lower()}') or (", 1)
     text = text.replace("RUN = Path(", f"RUN = Path('{tmp_path / 'run'}') or (", 1)
     made = Host(tmp_path, text)
-    for name in ("UNITS", "SETTINGS", "LIBRARY", "STATES"):
+    monkeypatch.setattr(managed, "UNITS", tmp_path / "units")
+    for name in ("SETTINGS", "LIBRARY", "STATES"):
         monkeypatch.setattr(engine_files, name, tmp_path / name.lower())
     monkeypatch.setattr(engine_files, "STARTED", tmp_path / "run" / "started")
     monkeypatch.setattr(engine_files, "GATE", tmp_path / "library" / "serve-gate")

@@ -12,7 +12,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from provisioner import words
+from provisioner.fleet import variables as words
 from tests.unit import engine_roles
 
 PYTHON = "/opt/provision/envs/vllm-cpu-0123456789ab/bin/python"

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import engine_files
+from ansible.module_utils.provision.host import managed
 
 from provisioner.ansible.modules import host_probe
 
@@ -14,7 +14,7 @@ SAID = UNIT + "\n# Whose it is.\n[X-Provision]\nEngine={engine}\n"
 
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(engine_files, "UNITS", tmp_path)
+    monkeypatch.setattr(managed, "UNITS", tmp_path)
     return tmp_path
 
 
@@ -36,14 +36,14 @@ def test_knows_a_units_engine_and_name(
 ) -> None:
     (units / unit).write_text(text)
     engine, name, user = expected
-    assert engine_files.services() == [{"unit": unit, "engine": engine, "serve_name": name, "user": user}]
+    assert managed.services() == [{"unit": unit, "engine": engine, "serve_name": name, "user": user}]
 
 
 def test_the_probe_lists_units_of_ours_alone(units: Path) -> None:
     (units / "ssh.service").write_text("[Service]\nUser=root\n")
     (units / "vllm.service").write_text(UNIT.format(user="vllm"))
     (units / "alias.service").symlink_to("vllm.service")
-    assert engine_files.unnamed(["vllm.service"]) == []
-    assert engine_files.unnamed([]) == ["vllm.service"]
+    assert managed.unnamed(["vllm.service"]) == []
+    assert managed.unnamed([]) == ["vllm.service"]
     listed = host_probe.probe(0.0, None)["services"]
     assert [service["unit"] for service in listed] == ["vllm.service"]

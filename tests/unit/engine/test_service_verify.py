@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import engine_files, engine_memory, engine_rungs, engine_unit, host_rungs
-from ansible.module_utils.engine_client import Engine, NoAnswerError
-from ansible.module_utils.engine_unit import UnitStatus
+from ansible.module_utils.provision.engine import files, unit
+from ansible.module_utils.provision.engine import memory as engine_memory
+from ansible.module_utils.provision.engine import rungs as engine_rungs
+from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
+from ansible.module_utils.provision.engine.unit import UnitStatus
+from ansible.module_utils.provision.gpu import rungs as host_rungs
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
@@ -20,8 +23,8 @@ SERVING = UnitStatus(
 
 @pytest.fixture
 def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    monkeypatch.setattr(engine_files, "SETTINGS", tmp_path)
-    monkeypatch.setattr(engine_unit, "status", lambda _: SERVING)
+    monkeypatch.setattr(files, "SETTINGS", tmp_path)
+    monkeypatch.setattr(unit, "status", lambda _: SERVING)
     monkeypatch.setattr(engine_rungs, "stale_inputs", lambda _: [])
     return {
         "service": "vllm",
@@ -107,7 +110,7 @@ def test_a_model_that_cannot_chat_is_asked_plainly(given: dict[str, Any], engine
 def test_the_key_is_read_on_the_host_and_must_be_asked_for(
     given: dict[str, Any], engine: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "vllm.key").write_text(engine_files.key_line("VLLM_API_KEY", "sk-test"))
+    (tmp_path / "vllm.key").write_text(files.key_line("VLLM_API_KEY", "sk-test"))
     assert climb(given)["api"] == ("failed", "answers without the API key")
     engine.key = "sk-test"
     found = climb(given)
@@ -151,7 +154,7 @@ def test_compares_with_what_the_gate_recorded(given: dict[str, Any], monkeypatch
         returncode = 0
         stdout = shown
 
-    monkeypatch.setattr(engine_unit, "call", lambda *_: Shown)
+    monkeypatch.setattr(unit, "call", lambda *_: Shown)
     more = {"model_dir": "/m", "address": "127.0.0.1", "port": 8000}
     assert engine_rungs.stale_inputs({**given, **more}) == ["unit file"]
 
@@ -296,7 +299,7 @@ def test_a_driver_that_hangs_may_have_said_why() -> None:
 
 def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible.module_utils.engine_client._events",
+        "ansible.module_utils.provision.engine.client._events",
         lambda *_: iter([{"error": {"message": "out of memory"}}]),
     )
     with pytest.raises(NoAnswerError, match="out of memory"):
@@ -313,7 +316,7 @@ def test_a_wrong_setting_is_followed_by_what_helps(
     given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.max_model_len = 512
-    monkeypatch.setattr(engine_unit, "journal", lambda *_: ["the model ends at 512"])
+    monkeypatch.setattr(unit, "journal", lambda *_: ["the model ends at 512"])
     cause = {
         "setting": "max_model_len",
         "pattern": r"ends at \d+",

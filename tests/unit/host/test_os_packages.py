@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.package_managers import PackageFault
-from ansible.module_utils.transient_unit import UnitState
+from ansible.module_utils.provision.host.packages import PackageFault
+from ansible.module_utils.provision.jobs.unit import UnitState
 
 from provisioner.ansible.modules import os_packages
 

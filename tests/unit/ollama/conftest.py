@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
 import threading
 import urllib.request
@@ -14,18 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils.engine_ollama import api as ollama_api
+from ansible.module_utils.engine_ollama import job as ollama_job
+from ansible.module_utils.engine_ollama import names as ollama_names
+from ansible.module_utils.engine_ollama import pull as ollama_pull
 
 from tests.unit.ollama.registry import Registry, digest_of
 
-OURS = str(Path(__file__).resolve().parents[3] / "provisioner/ansible/module_utils")
-if OURS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(OURS)
-
-ollama_job, ollama_pull, ollama_api, ollama_names = (
-    importlib.import_module(f"ansible.module_utils.ollama_{part}") for part in ("job", "pull", "api", "names")
-)
 Name = ollama_names.Name
 
 

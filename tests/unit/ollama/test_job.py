@@ -10,11 +10,10 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from ansible.module_utils import ollama_job, ollama_pull
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.ollama_names import Name
-from ansible.module_utils.ollama_store import Store
-from ansible.module_utils.ollama_wanted import (
+from ansible.module_utils.engine_ollama import job, pull
+from ansible.module_utils.engine_ollama.names import Name
+from ansible.module_utils.engine_ollama.store import Store
+from ansible.module_utils.engine_ollama.wanted import (
     doubt,
     main_name,
     names,
@@ -22,6 +21,7 @@ from ansible.module_utils.ollama_wanted import (
     refuse_contradictions,
     wanted,
 )
+from ansible.module_utils.provision.host.fault import JobFault
 
 from tests.unit.ollama.conftest import FakeOllama, sha256
 from tests.unit.ollama.registry import Registry
@@ -62,7 +62,7 @@ class Site:
         }
         self.ollama.calls.clear()
         # As it goes to the host and comes back.
-        ollama_job.bring(json.loads(json.dumps(spec)))
+        job.bring(json.loads(json.dumps(spec)))
         outcome: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         self.record["models"].update(outcome["models"])
         self.record["stamps"] = outcome["stamps"]
@@ -209,7 +209,7 @@ def test_a_passing_fault_costs_an_attempt_and_a_lasting_one_ends_the_pull(site: 
     assert "apply again" in caught.value.next
 
 
-@pytest.mark.parametrize("said", sorted(ollama_pull.HOPELESS))
+@pytest.mark.parametrize("said", sorted(pull.HOPELESS))
 def test_what_no_repetition_mends_is_not_repeated(site: Site, said: str) -> None:
     site.ollama.failures = [f"write: {said}"] * 2
     with pytest.raises(JobFault, match="pulling small:1 failed"):
@@ -243,13 +243,13 @@ def test_a_registry_out_of_reach_is_told_without_python_around_it(
     def unreachable(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(ollama_pull.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(pull.urllib.request, "urlopen", unreachable)
     with pytest.raises(JobFault, match=says):
         site.bring(service())
 
 
 def test_a_full_disk_is_refused_before_the_first_byte(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ollama_pull.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
+    monkeypatch.setattr(pull.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
     with pytest.raises(JobFault, match=r"small:1 needs .* GB are free"):
         site.bring(service())
     assert site.ollama.paths() == []
@@ -266,7 +266,7 @@ def test_hashes_name_the_file_and_both_sums(site: Site, tmp_path: Path) -> None:
     blob = site.store.blob(f"sha256:{sha256(WEIGHTS)}")
     blob.write_bytes(b"X" + WEIGHTS[1:])
     spec = {"title": "t", "root": str(site.ollama.root), "names": ["small:1", "gone:1"], "run": "7"}
-    ollama_job.verify({**spec, "result": str(tmp_path / "verify.json")})
+    job.verify({**spec, "result": str(tmp_path / "verify.json")})
     told = json.loads((tmp_path / "verify.json").read_text())
     (wrong,) = told["results"]["small:1"]
     assert wrong == f"{blob} has sha256 {sha256(b'X' + WEIGHTS[1:])}, expected {sha256(WEIGHTS)}"
@@ -276,9 +276,11 @@ def test_hashes_name_the_file_and_both_sums(site: Site, tmp_path: Path) -> None:
 def test_removes_what_nothing_else_needs(site: Site, tmp_path: Path) -> None:
     site.bring(service(engine_ollama_models=[{"name": "one", "from": "small:1", "system": "x"}]))
     result = str(tmp_path / "prune.json")
-    ollama_job.prune({"title": "t", "root": str(site.ollama.root), "names": ["one:latest"], "result": result})
+    job.prune({"title": "t", "root": str(site.ollama.root), "names": ["one:latest"], "result": result})
     assert site.store.manifest(Name.parse("one")) is None
-    assert not site.store.missing(site.store.manifest(Name.parse("small:1")))
+    left = site.store.manifest(Name.parse("small:1"))
+    assert left is not None
+    assert not site.store.missing(left)
     assert not (site.ollama.root / "manifests/registry.ollama.ai/library/one").exists()
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import inventory, spec
 from provisioner.errors import InventoryError
+from provisioner.fleet import inventory, spec
 
 CASES = Path(__file__).resolve().parents[2] / "data/inventories"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.job_fault import JobFault
-from ansible.module_utils.ollama_modelfile import parameters, parse, render
+from ansible.module_utils.engine_ollama.modelfile import parameters, parse, render
+from ansible.module_utils.provision.host.fault import JobFault
 
 
 @pytest.mark.parametrize(

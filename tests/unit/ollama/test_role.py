@@ -9,7 +9,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from provisioner import words
+from provisioner.fleet import variables as words
 from tests.contract import tree
 from tests.unit import engine_roles
 

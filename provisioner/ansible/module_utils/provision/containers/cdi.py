@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read and make what a container gets GPUs by: the CDI specification and the links of /dev/char."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+from ..host.commands import call, unit_values
+from ..host.settings import read_file
+from .packages import ContainerFault
+
+TOOL = "nvidia-ctk"
+KIND = "nvidia.com/gpu"
+FOLDERS = (Path("/etc/cdi"), Path("/run/cdi"))
+KEPT, PASSING = (folder / "nvidia.yaml" for folder in FOLDERS)
+SERVICE, WATCHER = "nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path"
+DEV = Path("/dev")
+# A module that is not loaded yet has no major number, and its devices would be linked as 0:0.
+LINK = (TOOL, "system", "create-dev-char-symlinks", "--create-all", "--load-kernel-modules")
+# What NVIDIA's own troubleshooting page gives against containers that lose their GPUs at a daemon-reload.
+RULE = Path("/etc/udev/rules.d/71-provision-nvidia-dev-char.rules")
+RULE_TEXT = (
+    "# Written by provision. systemd finds the GPUs of a container by these links when it reloads.\n"
+    f'ACTION=="add", DEVPATH=="/bus/pci/drivers/nvidia", RUN+="/usr/bin/{" ".join(LINK)}"\n'
+)
+LIST_SECONDS = 60
+GENERATE_SECONDS = 180
+LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.([0-9]{3,}(?:\.[0-9]+)+)")
+
+
+def listed() -> set[str]:
+    """Return the names of the GPUs that a container can be given, without their kind."""
+    if not shutil.which(TOOL):
+        return set()
+    done = call(TOOL, "cdi", "list", seconds=LIST_SECONDS, fault=ContainerFault)
+    return parse_list(done.stdout)
+
+
+def parse_list(text: str) -> set[str]:
+    """Return the names of the GPUs in a list of devices."""
+    words = (line.strip() for line in text.splitlines())
+    return {word.partition("=")[2] for word in words if word.startswith(f"{KIND}=")}
+
+
+def missing(gpus: list[dict[str, Any]], names: set[str]) -> list[str]:
+    """Return the GPUs that a list of devices lacks; one that is split is offered by its parts alone."""
+    return [gpu["uuid"] for gpu in gpus if not gpu.get("mig") and gpu["uuid"] not in names]
+
+
+def described_drivers(folders: tuple[Path, ...] = FOLDERS) -> set[str]:
+    """Return the driver versions whose libraries the specifications name."""
+    texts = [read_file(str(path)) or "" for folder in folders for path in folder.glob("nvidia*.*")]
+    return {version for text in texts for version in LIBRARY.findall(text)}
+
+
+def fault_of(gpus: list[dict[str, Any]], driver: str | None) -> str:
+    """Return what is wrong with the specifications, or nothing."""
+    absent = missing(gpus, listed())
+    if absent:
+        return f"no CDI device for {', '.join(absent)}"
+    # Ours is the one that counts; an older one of somebody else in /etc/cdi may stay behind it.
+    stale = described_drivers()
+    if driver and stale and driver not in stale:
+        return f"the CDI specification is that of driver {', '.join(sorted(stale))}, and {driver} is loaded"
+    return ""
+
+
+def units() -> list[str]:
+    """Return the units with which the toolkit keeps the specification right, where it has them."""
+    found = []
+    for unit in (WATCHER, SERVICE):
+        shown = call("systemctl", "show", "--property=LoadState", unit, fault=ContainerFault).stdout
+        if unit_values(shown).get("LoadState") == "loaded":
+            found.append(unit)
+    return found
+
+
+def is_on(unit: str) -> bool:
+    """Tell whether a unit starts at boot."""
+    return bool(call("systemctl", "is-enabled", unit, fault=ContainerFault).returncode == 0)
+
+
+def generate(gpus: list[dict[str, Any]], driver: str | None) -> Path | None:
+    """Make the specification, by the toolkit's own unit where that works; return a file that we have made."""
+    if SERVICE in units():
+        call("systemctl", "restart", SERVICE, seconds=GENERATE_SECONDS, fault=ContainerFault)
+        if not fault_of(gpus, driver):
+            return None
+    path = PASSING if PASSING.exists() else KEPT
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    argv = (TOOL, "cdi", "generate", f"--output={path}")
+    done = call(*argv, seconds=GENERATE_SECONDS, fault=ContainerFault)
+    wrong = done.stderr.strip() if done.returncode else fault_of(gpus, driver)
+    if wrong:
+        raise ContainerFault(
+            f"{' '.join(argv)} did not make the GPUs known to containers: {wrong}",
+            "run it on the host: it needs a driver that works, as 'nvidia-smi -L' shows",
+        )
+    return path
+
+
+def unlinked(dev: Path = DEV) -> list[str]:
+    """Return NVIDIA's devices without the link by which systemd finds them."""
+    found = []
+    for node in sorted(dev.glob("nvidia*")):
+        status = node.lstat()
+        if stat.S_ISCHR(status.st_mode):
+            number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+            if not os.path.lexists(str(dev / "char" / number)):
+                found.append(f"/dev/{node.name}")
+    return found
+
+
+def link() -> str:
+    """Make the links, and return what went wrong; containers work without them until systemd reloads."""
+    done = call(*LINK, seconds=LIST_SECONDS, fault=ContainerFault)
+    left = unlinked()
+    if done.returncode:
+        return f"{' '.join(LINK)} failed: {done.stderr.strip()}"
+    return f"there is no link in /dev/char for {', '.join(left)}" if left else ""
+
+
+def tell_udev() -> None:
+    """Have udev read its rules again, where one runs."""
+    if shutil.which("udevadm") and Path("/run/udev/control").exists():
+        call("udevadm", "control", "--reload", fault=ContainerFault)

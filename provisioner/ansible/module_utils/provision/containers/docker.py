@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Change single values of Docker's daemon.json, and ask the daemon what it works with."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, Tuple
+
+from ..host.commands import call
+from ..host.settings import read_file
+from .packages import ContainerFault
+
+DAEMON = Path("/etc/docker/daemon.json")
+SOCKET = "/run/docker.sock"
+UNIT = "docker.service"
+ASK_SECONDS = 15
+VALIDATE_SECONDS = 60
+START_SECONDS = 180
+Keys = Tuple[str, ...]
+CDI: Keys = ("features", "cdi")
+RUNTIME: Keys = ("runtimes", "nvidia")
+NVIDIA_RUNTIME = {"args": [], "path": "nvidia-container-runtime"}
+
+
+def load(text: str | None) -> dict[str, Any]:
+    """Return what daemon.json holds; one that Docker itself could not read is refused."""
+    try:
+        found = json.loads(text) if text and text.strip() else {}
+    except ValueError as error:
+        step = f"repair {DAEMON} on the host, then apply again"
+        raise ContainerFault(f"{DAEMON} is no JSON: {error}", step) from error
+    if not isinstance(found, dict):
+        step = f"make {DAEMON} one JSON object, then apply again"
+        raise ContainerFault(f"{DAEMON} holds a {type(found).__name__} in place of an object", step)
+    return found
+
+
+def lookup(config: dict[str, Any], keys: Keys) -> Any:
+    """Return one value, None where there is none."""
+    found: Any = config
+    for key in keys:
+        if not isinstance(found, dict) or key not in found:
+            return None
+        found = found[key]
+    return found
+
+
+def with_value(config: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]:
+    """Return the configuration with one value set, or without it when it is None."""
+    changed = copy.deepcopy(config)
+    place = changed
+    for key in keys[:-1]:
+        if not isinstance(place.setdefault(key, {}), dict):
+            step = f"make '{key}' in {DAEMON} an object, then apply again"
+            raise ContainerFault(f"'{key}' in {DAEMON} is no object", step)
+        place = place[key]
+    if value is None:
+        place.pop(keys[-1], None)
+        # Nobody asks for an object without anything in it.
+        if not place and len(keys) > 1:
+            changed.pop(keys[0])
+    else:
+        place[keys[-1]] = value
+    return changed
+
+
+def is_right(config: dict[str, Any], keys: Keys) -> bool:
+    """Tell whether daemon.json says what is wanted, be it in somebody else's words."""
+    found = lookup(config, keys)
+    if keys == CDI:
+        return found is True
+    return isinstance(found, dict) and Path(str(found.get("path", ""))).name == NVIDIA_RUNTIME["path"]
+
+
+def wanted_value(keys: Keys) -> Any:
+    """Return the value that is written where the right one is missing."""
+    return True if keys == CDI else NVIDIA_RUNTIME
+
+
+def text_of(config: dict[str, Any], like: str | None) -> str:
+    """Return the file's text, indented as it was."""
+    indent = re.search(r"^(\s+)\"", like or "", re.MULTILINE)
+    width: int | str = indent.group(1).strip("\n") if indent else 4
+    return json.dumps(config, indent=width, ensure_ascii=False) + "\n"
+
+
+def write(text: str | None, path: Path = DAEMON) -> None:
+    """Replace daemon.json in one step, after Docker has found it right; None removes it."""
+    if text is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.provision")
+    fresh.unlink(missing_ok=True)
+    # It may name a proxy with a password, so it is for root alone until it has the old one's mode.
+    descriptor = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    try:
+        _validate(fresh)
+        fresh.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _validate(path: Path) -> None:
+    if not shutil.which("dockerd"):
+        return
+    argv = ("dockerd", "--validate", "--config-file", str(path))
+    done = call(*argv, seconds=VALIDATE_SECONDS, fault=ContainerFault)
+    # Docker 20 and older cannot validate; such a daemon says at its start what it does not like.
+    if done.returncode and "unknown flag" not in done.stderr:
+        raise ContainerFault(
+            f"Docker refuses the new {DAEMON}: {done.stderr.strip() or done.stdout.strip()}",
+            f"repair what it says in {DAEMON}, then apply again",
+        )
+
+
+class _Connection(http.client.HTTPConnection):
+    """Speak HTTP over the daemon's socket; the command line may be another package."""
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(ASK_SECONDS)
+        self.sock.connect(SOCKET)
+
+
+def ask(path: str) -> Any:
+    """Return the daemon's answer, None where none runs or it does not answer in time."""
+    connection = _Connection("localhost", timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return json.loads(answer.read()) if answer.status == http.client.OK else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def info() -> dict[str, Any] | None:
+    """Return what the daemon says of itself, None where none answers."""
+    found = ask("/info")
+    return found if isinstance(found, dict) else None
+
+
+def running() -> list[str]:
+    """Name the containers that run."""
+    return [str(one.get("Names", ["?"])[0]).lstrip("/") for one in ask("/containers/json") or ()]
+
+
+def works_with(said: dict[str, Any], keys: Keys) -> bool:
+    """Tell whether the running daemon knows of CDI, or of NVIDIA's runtime."""
+    if keys == CDI:
+        return bool(said.get("CDISpecDirs"))
+    return RUNTIME[-1] in (said.get("Runtimes") or {})
+
+
+def uses_iptables() -> bool:
+    """Tell whether the daemon is to make rules of iptables, as it does unless daemon.json says otherwise."""
+    config = load(read_file(str(DAEMON)))
+    return config.get("iptables") is not False and config.get("firewall-backend") != "nftables"
+
+
+def is_confined(said: dict[str, Any] | None) -> bool:
+    """Tell whether the running daemon has SELinux confine its containers."""
+    return "name=selinux" in ((said or {}).get("SecurityOptions") or [])
+
+
+def control(verb: str) -> None:
+    """Start or restart the daemon; where that fails, the daemon's own words say why."""
+    done = call("systemctl", verb, UNIT, seconds=START_SECONDS, fault=ContainerFault)
+    if done.returncode:
+        tail = call("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "12", "-u", UNIT).stdout.strip()
+        raise ContainerFault(
+            f"Docker does not {verb}: {done.stderr.strip()}\n{tail}",
+            f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
+        )

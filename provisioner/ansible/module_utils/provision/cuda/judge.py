@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide whether a host's GPUs and its driver can use CUDA toolkits, by the table of the role."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Mapping
+
+from ..host.fault import JobFault
+from .versions import LIST, Toolkit, number
+
+LOADED = Path("/proc/driver/nvidia/version")
+
+
+def loaded_driver() -> str:
+    """Return the version of the driver that is loaded, nothing where none is."""
+    try:
+        text = LOADED.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"\b[0-9]{3,}\.[0-9]+(\.[0-9]+)*\b", text.partition("\n")[0])
+    return found.group() if found else ""
+
+
+def c_library() -> str:
+    """Return the version of the host's C library."""
+    return (os.confstr("CS_GNU_LIBC_VERSION") or "").rpartition(" ")[2]
+
+
+def judge(
+    toolkits: list[Toolkit], architectures: list[str], driver: str, libc: str, table: Mapping[str, Any]
+) -> list[str]:
+    """Return what deserves a second look; raises JobFault for what cannot work."""
+    warnings: list[str] = []
+    for toolkit in toolkits:
+        row = table["majors"].get(toolkit.release.partition(".")[0])
+        if row is None:
+            known = sorted(table["majors"], key=number)
+            if number(toolkit.release) < number(known[0]):
+                raise JobFault(
+                    f"{toolkit} is older than anything that a driver of today is made for",
+                    f"take CUDA {known[0]} or newer in {LIST}",
+                )
+            warnings.append(f"{toolkit} is newer than what is known here, so nothing of it was checked")
+            continue
+        warnings += _gpus(toolkit, architectures, row, table) + _libc(toolkit, libc, table)
+        if driver:
+            warnings += _driver(toolkit, driver, row, table)
+    return warnings
+
+
+def _gpus(
+    toolkit: Toolkit, architectures: list[str], row: Mapping[str, Any], table: Mapping[str, Any]
+) -> list[str]:
+    dropped = sorted({one for one in architectures if one in row["drops"]})
+    if dropped and len(dropped) == len(set(architectures)):
+        older = [major for major, other in table["majors"].items() if not set(dropped) & set(other["drops"])]
+        instead = f"take a version of CUDA {max(older, key=number)}" if older else "leave it out"
+        raise JobFault(
+            f"{toolkit} compiles nothing for {' and '.join(dropped)}, and this host has no other GPU "
+            f"({row['drops_source']})",
+            f"{instead} in {LIST} for this host",
+        )
+    said = [f"{toolkit} compiles nothing for the {one} GPUs of this host" for one in dropped]
+    for one in sorted(set(architectures)):
+        first = table["gpus"].get(one)
+        if first and number(toolkit.release) < number(first["cuda"]):
+            said.append(f"{toolkit} knows no {one} GPU, which CUDA {first['cuda']} is the first to know")
+    return said
+
+
+def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of headers that contradict those of the host's C library."""
+    for since in sorted(table["c_libraries"], key=number, reverse=True):
+        row = table["c_libraries"][since]
+        if number(libc) >= number(since) and number(toolkit.release) <= number(row["through"]):
+            what = f"{toolkit} compiles nothing on this host: its headers contradict glibc {libc}"
+            step = f"take one newer than {row['through']} in {LIST}, or compile in a container"
+            return [f"{what} ({row['source']}); {step}"]
+    return []
+
+
+def _driver(toolkit: Toolkit, driver: str, row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+    if number(driver) < number(row["driver"]):
+        raise JobFault(
+            f"{toolkit} needs driver {row['driver']} or newer, and {driver} is loaded "
+            f"({row['driver_source']})",
+            f"set nvidia_driver_version to {row['driver']} or newer, or take an older CUDA in {LIST}",
+        )
+    own = table["releases"].get(toolkit.release)
+    if own and number(driver)[:1] < number(own["driver"])[:1]:
+        what = "what it compiles runs, but code that is translated on the host (PTX) does not"
+        return [f"{toolkit} was made with driver {own['driver']}, and {driver} is loaded: {what}"]
+    return []

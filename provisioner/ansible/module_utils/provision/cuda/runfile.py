@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch NVIDIA's installers of CUDA, run them without their driver, and say what a failure means."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ..fetch.download import Download, say
+from ..fetch.source import Source, Words
+from ..host.commands import call
+from ..host.fault import JobFault
+from ..host.json_files import write_json
+from ..host.paths import existing_parent, free_bytes
+from ..jobs.command import Done, run
+from ..jobs.progress import Progress
+from .place import MARKER, Layout, marker, nvcc, runfile_doubt
+from .versions import RUNFILE, Toolkit
+
+# Where the unit finds the address: it may hold a password.
+URL_VARIABLE = "CUDA_TOOLKIT_URL"
+WORDS = Words(
+    url="cuda_toolkit_runfile_url",
+    ca_bundle="cuda_toolkit_ca_bundle",
+    environment="cuda_toolkit_environment",
+    login="give user and password in cuda_toolkit_runfile_url",
+)
+LOG = Path("/var/log/cuda-installer.log")
+LOG_LINES = 15
+GB = 1e9
+# What the installer itself is linked with, and the package of the distributions that still have it.
+LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
+PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
+ANY_COMPILER = "set cuda_toolkit_override: true to go on with a compiler that this version does not know"
+# What an installer says, and what helps; the first that fits counts.
+CAUSES = (
+    (r"error while loading shared libraries: ", f"install that library on the host, or {PACKAGED}"),
+    (r"[Mm]issing gcc", "see why the package manager has brought no gcc, then apply again"),
+    (r"gcc|unsupported compiler", ANY_COMPILER),
+)
+READ_ON = "read what it says; what it left was removed, so apply again once that is mended"
+
+
+class Runfiles:
+    """The installers of one host on their way."""
+
+    def __init__(self, spec: dict[str, Any], progress: Progress, layout: Layout) -> None:
+        self.spec = spec
+        self.progress = progress
+        self.layout = layout
+        self.cache = Path(spec["cache"])
+        self.scratch = Path(spec["tmpdir"] or spec["cache"]) / "unpack"
+
+    def fetch(self, toolkits: list[Toolkit]) -> None:
+        """Bring the installers to the host, and refuse those with another hash."""
+        missing = [one for one in toolkits if not self.is_done(one)]
+        if not missing:
+            return  # nothing is asked, or an order that has been carried out between two looks at it
+        self.clear([one.sha256[:12] for one in missing])
+        for toolkit in missing:
+            url = os.environ.get(URL_VARIABLE, "")
+            source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), WORDS)
+            download = self.download(toolkit, source)
+            self.progress.done = download.arrived
+            say(f"fetching {source}")
+            download.run()
+            self.progress.done, self.progress.total = lambda: 0, 0
+            self.check_room(toolkit, 0)
+
+    def install(self, toolkit: Toolkit) -> None:
+        """Run the installer of a toolkit that has been fetched."""
+        if self.is_done(toolkit):
+            return
+        place = toolkit.directory(self.layout.root)
+        note = {"source": RUNFILE, "version": toolkit.exact, "sha256": toolkit.sha256}
+        self.layout.note(toolkit.release, dict(note, unfinished=True))
+        try:
+            self.unpack(toolkit, self.part(toolkit), place)
+        except JobFault:
+            shutil.rmtree(str(place), ignore_errors=True)
+            self.layout.note(toolkit.release, None)
+            raise
+        finally:
+            shutil.rmtree(str(self.scratch), ignore_errors=True)
+        write_json(place / MARKER, marker(toolkit), 0o644)
+        self.layout.note(toolkit.release, note)
+        self.clear([], toolkit.sha256[:12])
+
+    def is_done(self, toolkit: Toolkit) -> bool:
+        """Tell whether a toolkit is there and whole."""
+        entry = self.layout.entries().get(toolkit.release, {})
+        return entry.get("source") == RUNFILE and not runfile_doubt(self.layout, toolkit)
+
+    def part(self, toolkit: Toolkit) -> Path:
+        """Return where an installer grows."""
+        return self.cache / f"{toolkit.sha256[:12]}.run"
+
+    def download(self, toolkit: Toolkit, source: Source) -> Download:
+        """Return the download of an installer."""
+        spec = {**self.spec, "sha256": toolkit.sha256, "title": f"{toolkit}: fetching its installer"}
+        return Download(
+            source, self.part(toolkit), spec, self.progress, lambda rest: self.check_room(toolkit, rest)
+        )
+
+    def clear(self, keep: list[str], only: str = "") -> None:
+        """Remove what has been fetched, but not the beginnings of these very files."""
+        self.cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for path in sorted(self.cache.iterdir()):
+            if path.is_file() and not path.name.startswith(tuple(keep)) and path.name.startswith(only):
+                path.unlink()
+
+    def unpack(self, toolkit: Toolkit, runfile: Path, place: Path) -> None:
+        """Run the installer, and look at what it has made."""
+        self.progress.label = f"installing {toolkit}"
+        shutil.rmtree(str(self.scratch), ignore_errors=True)
+        self.scratch.mkdir(mode=0o700, parents=True)
+        # Its compiler check is against the host's own gcc.
+        more = ["--override"] if self.spec["override"] else []
+        words = ["sh", str(runfile), "--silent", "--toolkit", f"--toolkitpath={place}", "--no-man-page"]
+        words += ["--no-drm", f"--tmpdir={self.scratch}", *more]
+        began = time.time()
+        done = command(words, {"TMPDIR": str(self.scratch)})
+        if done.code == 0 and os.access(str(nvcc(self.layout.root, toolkit.release)), os.X_OK):
+            return
+        said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
+        how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
+        step = advice(said, override=self.spec["override"])
+        raise JobFault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
+
+    def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
+        """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
+        needed = self.spec["needed_bytes"]
+        places: dict[int, tuple[Path, int]] = {}
+        for path, size in ((self.cache, rest or 0), (self.scratch, needed), (self.layout.root, needed)):
+            there = existing_parent(path)
+            first, sum_ = places.get(there.stat().st_dev, (there, 0))
+            places[there.stat().st_dev] = (first, sum_ + size)
+        for place, size in places.values():
+            free, asked = free_bytes(place), size + self.spec["reserve_bytes"]
+            if free < asked:
+                raise JobFault(
+                    f"not enough disk for {toolkit}: {place} has {free / GB:.2f} GB free, and its installer, "
+                    f"unpacked, with what it installs there needs {asked / GB:.2f} GB with the reserve",
+                    f"free {(asked - free) / GB:.2f} GB there, name another place in cuda_toolkit_tmpdir, or "
+                    "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
+                )
+
+
+def advice(said: str, *, override: bool) -> str:
+    """Return what to do about an installer that said this, and was told to go on with any compiler or not."""
+    fitting = (step for pattern, step in CAUSES if re.search(pattern, said))
+    return next((step for step in fitting if not (override and step == ANY_COMPILER)), READ_ON)
+
+
+def require_library(packages: list[str]) -> None:
+    """Refuse a host that lacks what an installer is linked with, where none of these packages brings it."""
+    if LIBRARY_PACKAGE in packages or f"{LIBRARY} " in call("ldconfig", "-p", fault=JobFault).stdout:
+        return
+    raise JobFault(
+        f"NVIDIA's installers of CUDA need {LIBRARY}, and this distribution has no package with it any more",
+        f"{PACKAGED}, or put that library where the linker finds it",
+    )
+
+
+def command(words: list[str], more: dict[str, str]) -> Done:
+    """Run a program; what it says goes to the journal as well."""
+    kept = {key: value for key, value in os.environ.items() if key != URL_VARIABLE}
+    done: Done = run(words, {**kept, "LC_ALL": "C.UTF-8", **more}, Path("/"))
+    return done
+
+
+def installer_log(began: float) -> str:
+    """Return the last lines of the installer's own log, where this run has written them."""
+    try:
+        if LOG.stat().st_mtime < began - 1:
+            return ""
+        lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join([f"{LOG}:", *lines[-LOG_LINES:]])

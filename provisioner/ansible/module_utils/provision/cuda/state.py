@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the CUDA toolkits of a host with the wanted ones, and say what is to be done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+from ..host.commands import call
+from ..host.fault import JobFault
+from ..host.packages import manager
+from ..host.paths import in_use
+from ..host.rung import FAILED, PASSED, Rung
+from ..host.settings import write_file
+from . import packages as cuda_packages
+from .place import Layout, file_doubt, link_doubt, nvcc, packages_doubt, runfile_doubt, set_link
+from .versions import PACKAGES, RUNFILE, Toolkit, directory
+
+RUNG = "CUDA toolkit"
+
+
+@dataclass(frozen=True)
+class State:
+    """Hold what is to be removed and installed, where the link is to lead, and which files are to change."""
+
+    layout: Layout
+    remove: tuple[str, ...]
+    install: tuple[Toolkit, ...]
+    link: Path | None
+    link_is: str
+    files: tuple[tuple[Path, str], ...]
+    work: tuple[str, ...]
+    stays: tuple[str, ...]
+
+    @classmethod
+    def of(cls, layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None, source: str) -> State:
+        """Look at a host; what is not ours and in the way is refused."""
+        entries = layout.entries()
+        if not toolkits and not layout.is_ours:
+            return cls(layout, (), (), None, "", (), (), ())
+        found = cuda_packages.listed(manager())
+        doubts = {one: doubt(layout, one, found) for one in toolkits}
+        install = tuple(one for one, why in doubts.items() if why)
+        going, stays = leaving(layout, entries, {one.release for one in toolkits}, found)
+        # What is to lie where something else of ours lies has to wait until that is gone.
+        going += [one.release for one in install if makes_room(layout, entries.get(one.release), one)]
+        work = [f"remove CUDA toolkit {release} from {directory(layout.root, release)}" for release in going]
+        work += [f"install {one} ({one.source}): {doubts[one]}" for one in install]
+        link = chosen.directory(layout.root) if chosen else None
+        files = layout.files(source) if chosen else dict.fromkeys(layout.files(source), "")
+        return cls(
+            layout=layout,
+            remove=tuple(going),
+            install=install,
+            link=link,
+            link_is=link_doubt(layout, link),
+            files=tuple((path, text) for path, text in files.items() if file_doubt(path, text)),
+            work=tuple(work),
+            stays=tuple(stays),
+        )
+
+    @property
+    def todo(self) -> list[str]:
+        """Return everything that is to be done, for people."""
+        said = list(self.work)
+        if self.link_is:
+            path = self.layout.link
+            said.append(f"let {path} lead to {self.link}" if self.link else f"remove {path}")
+        return said + [f"{'write' if text else 'remove'} {path}" for path, text in self.files]
+
+    @property
+    def before(self) -> str:
+        """Return what was there before, for people."""
+        return f"{self.layout.link}: {self.link_is}\n" if self.link_is else ""
+
+    def settle(self) -> None:
+        """Set the link and the files, once the toolkits are there."""
+        if self.link_is:
+            set_link(self.layout, self.link)
+        for path, text in self.files:
+            write_file(str(path), text or None)
+        # Where the link leads decides which libraries are found.
+        call("ldconfig", fault=JobFault)
+
+
+def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
+    """Return why there is something to do for a toolkit, nothing when there is not."""
+    entry = layout.entries().get(toolkit.release, {})
+    if toolkit.source == RUNFILE:
+        why: str = "made of packages" if entry.get("source") == PACKAGES else runfile_doubt(layout, toolkit)
+        return why
+    why = packages_doubt(layout, toolkit, found)
+    held = entry.get("held", [])
+    if not why and held and not cuda_packages.are_held(manager(), held, layout.versionlock):
+        return "not held any more"
+    return why
+
+
+def leaving(
+    layout: Layout, entries: dict[str, Any], wanted: set[str], found: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return the releases of ours that are to go, and in words those that have to stay."""
+    going, stays = [], []
+    for release, entry in sorted(entries.items()):
+        if release in wanted:
+            continue
+        place = directory(layout.root, release)
+        if in_use(place):
+            stays.append(f"{place} stays: a unit or a process uses it")
+            continue
+        brought = [name for name in entry.get("packages", []) if name in found]
+        needed_by = cuda_packages.removable(manager(), release, brought)[1] if brought else []
+        if needed_by:
+            stays.append(f"CUDA toolkit {release} stays: {', '.join(needed_by)} came later and need it")
+        else:
+            going.append(release)
+    return going, stays
+
+
+def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -> bool:
+    """Tell whether what this role brought of a release has to go before another way of it can come."""
+    if not entry or (entry["source"] == toolkit.source and toolkit.source == PACKAGES):
+        return False
+    place = toolkit.directory(layout.root)
+    if in_use(place):
+        raise JobFault(
+            f"{place} is to make room for {toolkit}, and a unit or a process uses it: nothing was changed",
+            f"stop what names {place} (see `grep -rl {place} /etc/systemd/system`), then apply again",
+        )
+    return True
+
+
+def foreseen(state: State) -> Iterator[tuple[Toolkit, list[str]]]:
+    """Yield what the package manager says that it would change, as far as it knows of the packages yet."""
+    packages = manager()
+    for toolkit in state.install:
+        if toolkit.source != PACKAGES:
+            continue
+        wanted = cuda_packages.names(packages, toolkit)
+        try:
+            yield toolkit, cuda_packages.simulate(packages, wanted, exact=bool(toolkit.exact), offline=True)
+        except JobFault:
+            # The repository, or its list, comes only with a real run, which looks again.
+            continue
+
+
+def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None) -> dict[str, Any]:
+    """Return what every toolkit says of itself; raises JobFault where one is not what it should be."""
+    said, wrong = [], []
+    for toolkit in toolkits:
+        program = nvcc(layout.root, toolkit.release)
+        found = release_of(program)
+        said.append(f"{program} is of CUDA {found}" if found else f"{program} gives no version")
+        if found != toolkit.release:
+            wrong.append(said[-1])
+    why = link_doubt(layout, chosen.directory(layout.root)) if chosen else ""
+    if chosen:
+        end = chosen.directory(layout.root)
+        said.append(f"{layout.link} {why}, not {end}" if why else f"{layout.link} leads to {end}")
+        wrong += [said[-1]] if why else []
+    step = "run apply again; it says what it finds" if wrong else None
+    rung = Rung(RUNG, FAILED if wrong else PASSED, "; ".join(said), next=step)
+    provision: dict[str, Any] = {"rungs": [rung.to_dict()]}
+    if wrong:
+        provision["next"] = step
+        return {"failed": True, "msg": "; ".join(wrong), "finished": True, "provision": provision}
+    return {"changed": False, "finished": True, "msg": "; ".join(said), "provision": provision}
+
+
+def release_of(program: Path) -> str:
+    """Return the release that a compiler says it is of."""
+    try:
+        said = call(str(program), "--version", fault=JobFault).stdout
+    except JobFault:
+        return ""
+    found = re.search(r"release ([0-9]+\.[0-9]+)", said)
+    return found.group(1) if found else ""

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know what a version of CUDA is called: its directory, its package, NVIDIA's installer of it; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping
+
+from ..host.fault import JobFault
+
+PACKAGES, RUNFILE = "packages", "runfile"
+VERSION = re.compile(r"([1-9][0-9]*\.[0-9]+)(\.[0-9]+)?")
+# Before 13.4, the name of an installer holds the driver that it carries.
+INSTALLER = re.compile(r"cuda_([0-9]+\.[0-9]+\.[0-9]+)(_[0-9]+(\.[0-9]+)+)?_linux(_sbsa)?\.run")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+LIST, DEFAULT, HASHES = "cuda_toolkit_versions", "cuda_toolkit_default", "cuda_toolkit_runfile_sha256"
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """Identify one toolkit: a release such as 13.0, of an exact version where one is asked for."""
+
+    release: str
+    exact: str
+    source: str
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def package(self) -> str:
+        """Return the name of its package."""
+        return "cuda-toolkit-" + self.release.replace(".", "-")
+
+    def directory(self, root: Path) -> Path:
+        """Return where it lies."""
+        return directory(root, self.release)
+
+    def __str__(self) -> str:
+        return f"CUDA toolkit {self.exact or self.release}"
+
+
+def directory(root: Path, release: str) -> Path:
+    """Return where the toolkit of a release lies."""
+    return root / f"cuda-{release}"
+
+
+def suffix(release: str) -> str:
+    """Return how the names of a release's own packages end."""
+    return "-" + release.replace(".", "-")
+
+
+def number(text: str) -> tuple[int, ...]:
+    """Return a version as numbers, which compare as versions do."""
+    return tuple(int(part) for part in re.findall(r"[0-9]+", text))
+
+
+def read(wanted: Mapping[str, Any]) -> list[Toolkit]:
+    """Return the toolkits that are asked for; raises JobFault with the word that is wrong."""
+    found: dict[str, Toolkit] = {}
+    for text in wanted["versions"]:
+        match = VERSION.fullmatch(text)
+        if not match:
+            raise JobFault(
+                f"{LIST} holds {text!r}, which is no version of CUDA", "give each as 13.0 or as 13.0.2"
+            )
+        release, exact = match.group(1), text if match.group(2) else ""
+        if release in found:
+            raise JobFault(
+                f"{LIST} holds CUDA {release} twice, and both would lie in one directory",
+                f"leave {found[release].exact or release} or {text} out",
+            )
+        found[release] = _toolkit(release, exact, wanted)
+    return list(found.values())
+
+
+def default(wanted: Mapping[str, Any], toolkits: list[Toolkit]) -> Toolkit | None:
+    """Return the toolkit that /usr/local/cuda leads to."""
+    asked = wanted["default"]
+    if not asked:
+        return toolkits[0] if toolkits else None
+    for toolkit in toolkits:
+        if asked in (toolkit.release, toolkit.exact):
+            return toolkit
+    raise JobFault(
+        f"{DEFAULT} is {asked!r}, which is not among {LIST}: {', '.join(wanted['versions']) or 'none'}",
+        f"name one of them, or leave {DEFAULT} out for the first",
+    )
+
+
+def _toolkit(release: str, exact: str, wanted: Mapping[str, Any]) -> Toolkit:
+    if wanted["source"] == PACKAGES:
+        return Toolkit(release, exact, PACKAGES)
+    file, sha256 = installer(exact or release, wanted["runfiles"], wanted["arch"])
+    found = INSTALLER.fullmatch(file)
+    return Toolkit(release, found.group(1) if found else exact, RUNFILE, file, sha256)
+
+
+def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str, str]:
+    """Return name and hash of the installer of a version, of a release the newest that is known."""
+    known: dict[str, str] = {}
+    for name, sha256 in runfiles.items():
+        found = INSTALLER.fullmatch(name)
+        if not found or not SHA256.fullmatch(str(sha256).strip().lower()):
+            raise JobFault(
+                f"{HASHES} holds {name!r}: {sha256!r}, which is no installer of CUDA with its sha256",
+                "write the name as NVIDIA does, such as cuda_13.0.2_580.95.05_linux.run, and 64 hex digits",
+            )
+        if bool(found.group(4)) == (arch == "aarch64"):
+            known[found.group(1)] = name
+    fitting = [one for one in known if one == version or one.startswith(f"{version}.")]
+    if not fitting:
+        ending = "linux_sbsa.run" if arch == "aarch64" else "linux.run"
+        raise JobFault(
+            f"the sha256 of no installer of CUDA {version} for {arch} is known; those of "
+            f"{', '.join(sorted(known, key=number))} are",
+            f"name one in {HASHES}, as cuda_{version}…_{ending} with its sha256, or take one of these",
+        )
+    name = known[max(fitting, key=number)]
+    return name, str(runfiles[name]).strip().lower()

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collect what `provision doctor` judges about a host; it sends this over SSH."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..gpu.health import gpu_faults, xid_faults, xid_notes
+from ..gpu.nvml import NOT_LOADED
+from ..gpu.pci import devices
+from ..gpu.state import NO_DRIVER, examine
+from ..gpu.xid import since_boot
+from ..host.facts import listening_sockets, parse_os_release, run
+from ..host.managed import unnamed
+from .status import disks, read
+
+REACH_SECONDS = 8
+# Eight healthy cards without persistence take half a minute to wake.
+DRIVER_SECONDS = 35
+EFI = Path("/sys/firmware/efi/efivars")
+TIME_SERVICES = ("chronyd", "chrony", "systemd-timesyncd", "ntpd", "ntpsec")
+CAP_SYS_TIME = 1 << 25
+APT_ADDRESS = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(https?://\S+)", re.MULTILINE)
+DNF_ADDRESS = re.compile(r"^\s*(?:baseurl|mirrorlist|metalink)\s*=\s*(https?://[^\s$]+)", re.MULTILINE)
+
+
+def package_sources(etc: Path) -> list[str]:
+    """Return the addresses that the package manager fetches from, one for each machine."""
+    files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
+    found = [address for file in files for address in APT_ADDRESS.findall(read(str(file)))]
+    for file in sorted((etc / "yum.repos.d").glob("*.repo")):
+        text = read(str(file))
+        found += DNF_ADDRESS.findall(text) if "enabled=0" not in text else []
+    machines = {urlsplit(address).netloc: address for address in reversed(found)}
+    return sorted(machines.values())
+
+
+def reach(asked: dict[str, Any]) -> dict[str, Any]:
+    """Try one address; any answer of its server counts, since only the way there is in question."""
+    address = asked["url"]
+    name = urlsplit(address).hostname or ""
+    proxies = {
+        key[: -len("_proxy")].lower(): value
+        for key, value in asked.get("environment", {}).items()
+        if key.lower().endswith("_proxy")
+    }
+    found = {"what": asked["what"], "url": address, "name": name, "resolves": True, "error": ""}
+    if not proxies:
+        found["resolves"] = bool(run(["getent", "ahosts", name], REACH_SECONDS))
+        if not found["resolves"]:
+            return found
+    context = ssl.create_default_context()
+    if asked.get("ca_bundle") and Path(asked["ca_bundle"]).is_file():
+        context.load_verify_locations(asked["ca_bundle"])
+    handlers = [urllib.request.HTTPSHandler(context=context)]
+    opener = urllib.request.build_opener(
+        *handlers, *([urllib.request.ProxyHandler(proxies)] if proxies else [])
+    )
+    headers = {"User-Agent": "provision-doctor"}
+    # The controller sends addresses of http and https only.
+    request = urllib.request.Request(address, method="HEAD", headers=headers)  # noqa: S310 - see above
+    try:
+        opener.open(request, timeout=REACH_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except (OSError, ValueError) as error:
+        found["error"] = str(getattr(error, "reason", "") or error)
+    return found
+
+
+def secure_boot() -> bool | None:
+    """Tell whether Secure Boot is on; None on a machine without UEFI."""
+    found = sorted(EFI.glob("SecureBoot-*"))
+    try:
+        return found[0].read_bytes()[-1:] == b"\x01" if found else None
+    except OSError:
+        return None
+
+
+def graphics() -> dict[str, Any]:
+    """Return how many GPUs there should be, how their driver is, and what is wrong, each with its fix."""
+    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    driver, gpus = examine(devices(), container=container, seconds=DRIVER_SECONDS)
+    if driver["state"] != NO_DRIVER:
+        driver["xid"] = since_boot([gpu["pci"] for gpu in gpus] if container else None)
+    problem = {"says": driver["problem"], "fix": driver["next"]} if driver["problem"] else None
+    faults = xid_faults(driver) if problem else gpu_faults(gpus, driver)
+    return {
+        "expected": driver["expected"],
+        # Whether a driver is to be installed or loaded yet, which Secure Boot can keep from happening.
+        "loaded": driver["state"] not in (NO_DRIVER, NOT_LOADED),
+        "installed": driver["state"] != NO_DRIVER,
+        "problem": problem,
+        "faults": [{"says": one.says, "fix": one.fix} for one in faults],
+        "notes": [{"says": one.says, "fix": one.fix} for one in xid_notes(driver)],
+    }
+
+
+def can_set_clock() -> bool:
+    """Tell whether this host has a clock of its own to set; a container has not."""
+    bounds = [
+        line.split()[1] for line in read("/proc/self/status").splitlines() if line.startswith("CapBnd:")
+    ]
+    return bool(bounds and int(bounds[0], 16) & CAP_SYS_TIME)
+
+
+def sockets(units: list[str]) -> list[dict[str, Any]]:
+    """Return the listening sockets, each with the unit of ours that owns it."""
+    found: list[dict[str, Any]] = listening_sockets(Path("/proc"))
+    for socket in found:
+        group = read(f"/proc/{socket['pid']}/cgroup")
+        socket["unit"] = next((unit for unit in units if f"/{unit}" in group), "")
+    return found
+
+
+def main(text: str) -> str:
+    """Return the facts as JSON."""
+    began = time.time()
+    asked = json.loads(text)
+    # First, because it forks, which a program with threads must not.
+    cards = graphics()
+    addresses = [
+        *asked["addresses"],
+        *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
+    ]
+    others = unnamed(asked["units"])
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        reached = pool.map(reach, addresses)
+        document = {
+            "clock": began,
+            "os": parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release")),
+            "arch": platform.machine(),
+            "python": platform.python_version(),
+            "systemd": Path("/run/systemd/system").is_dir(),
+            "disks": disks(asked["paths"]),
+            "secure_boot": secure_boot(),
+            "graphics": cards,
+            "time_service": any(run(["systemctl", "is-active", name]) == "active" for name in TIME_SERVICES),
+            "can_set_clock": can_set_clock(),
+            "listening": sockets([*asked["units"], *others]),
+            "unnamed": others,
+            "reached": list(reached),
+            "load": os.getloadavg()[0] / max(len(os.sched_getaffinity(0)), 1),
+            # Last, since a driver can take its time.
+            "clock_end": time.time(),
+        }
+    return json.dumps(document)

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide what has to be done to a host's driver, or why nothing can be: from what was seen; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..gpu.choice import OPEN, choose
+from ..gpu.kernel import KernelModule
+from .installed import FOREIGN, MIXED, NONE, Installed
+from .packages import DISTRIBUTION, NVIDIA, System
+
+AUTO, NEVER = "auto", "never"
+KEEP, INSTALL, CHANGE, MOVE, REPAIR, ACTIVATE = "keep", "install", "change", "move", "repair", "activate"
+# The second makes what DKMS would make: its own command for that is in its newer versions alone.
+MAKE_KEY = {
+    True: "`update-secureboot-policy --new-key`",
+    False: "`mkdir -p /var/lib/dkms && openssl req -new -x509 -newkey rsa:2048 -nodes -days 36500 -subj "
+    "'/CN=DKMS module signing key' -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub`",
+}
+SIGN = (
+    "have DKMS sign the modules with a key that the firmware knows: run {make}, then `mokutil --import "
+    "{key}`, reboot, choose 'Enroll MOK' on the console, and apply again; or switch Secure Boot off in the "
+    "firmware"
+)
+PREBUILT = "; or set nvidia_driver_source: distribution, whose modules are signed already"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Hold what the inventory asks for; an empty version keeps a driver that works."""
+
+    source: str = AUTO
+    version: str = ""
+    modules: str = AUTO
+    reboot: str = "consent"
+    default_branch: str = "580"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Hold what was found on a host."""
+
+    system: System
+    devices: list[dict[str, Any]]
+    installed: Installed
+    running: str
+    booting: str
+    ready: KernelModule | None = None
+    loaded: str | None = None
+    nouveau: bool = False
+    boots_nouveau: bool = False
+    secure_boot: bool = False
+    enrolled: str | None = None
+    # What is missing of a driver, or of another version than the driver is.
+    strays: list[str] = field(default_factory=list)
+    # The driver's module that the running kernel has, and whether it has the headers to compile another.
+    running_module: str | None = None
+    running_headers: bool = True
+    # Whether this driver was brought here by us.
+    ours: bool = False
+    # What an earlier change did not come to: services that it stopped, or has not switched on.
+    unfinished: list[str] = field(default_factory=list)
+    holders: list[str] = field(default_factory=list)
+    serving: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Say which driver a host is to have; the version may be a branch."""
+
+    source: str
+    version: str
+    modules: str
+
+    @property
+    def branch(self) -> int:
+        """Return the number of the branch."""
+        return int(self.version.split(".")[0])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Say what to do and why, what a person has to agree to, or why it cannot be done."""
+
+    action: str
+    target: Target | None = None
+    why: tuple[str, ...] = ()
+    consent: tuple[str, ...] = ()
+    refusal: str = ""
+    next_step: str = ""
+
+
+def decide(wanted: Wanted, seen: Seen) -> Decision:
+    """Return what has to be done for this host to have the driver that is wanted."""
+    refused = _unclear(seen.installed) or _unreadable(wanted.version)
+    if refused:
+        return _refuse(*refused)
+    target, refused = _target(wanted, seen)
+    refused = refused or _unsigned(target, seen) or _unheeded(wanted, target, seen)
+    if refused:
+        return _refuse(*refused)
+    action, why = _action(target, seen)
+    return Decision(action, target, tuple(why), tuple(_consent(action, target, seen)))
+
+
+def matches(wanted: str, version: str | None) -> bool:
+    """Tell whether a version is of a branch, or the very one, number by number."""
+    asked = wanted.split(".")
+    return version is not None and version.split(".")[: len(asked)] == asked
+
+
+def interrupts(action: str, seen: Seen) -> bool:
+    """Tell whether what has to be done ends what runs on the GPUs."""
+    return action != KEEP and (bool(seen.loaded) or seen.nouveau)
+
+
+def _unreadable(version: str) -> tuple[str, str] | None:
+    """Return why a version means nothing."""
+    if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+){0,2}", version):
+        return None
+    step = "name a branch, such as 580, or a version, such as 580.159.04"
+    return f"nvidia_driver_version is {version}, which is neither a branch nor a version", step
+
+
+def _unclear(installed: Installed) -> tuple[str, str] | None:
+    """Return why nobody can tell what driver a host has."""
+    if installed.origin == MIXED:
+        some = ", ".join(sorted(installed.packages)[:4])
+        both = f"a driver of NVIDIA's .run installer ({installed.version}) and packages of a driver ({some})"
+        return (
+            f"{both} are both installed, and overwrite each other's files",
+            "remove one of the two: `nvidia-uninstall --silent`, or the packages; then apply again",
+        )
+    if installed.origin == FOREIGN:
+        some = ", ".join(sorted(installed.packages)[:4])
+        return (
+            f"the driver that is installed is neither NVIDIA's nor the distribution's ({some})",
+            "remove these packages, or set nvidia_driver_state: ignored to leave the driver to yourself",
+        )
+    return None
+
+
+def _target(wanted: Wanted, seen: Seen) -> tuple[Target, tuple[str, str] | None]:
+    """Return which driver the host is to have, and why that one does not suit its GPUs."""
+    installed = seen.installed
+    source = wanted.source
+    if source == AUTO:
+        source = NVIDIA if installed.origin == NONE else installed.origin
+    keeps = not wanted.version and installed.version and installed.origin == source
+    version = wanted.version or (str(installed.version) if keeps else wanted.default_branch)
+    choice = choose(seen.devices, wanted.modules, version)
+    if choice.refusal and keeps:
+        # What is there does not suit, so the default branch is tried before a person is asked.
+        version = wanted.default_branch
+        choice = choose(seen.devices, wanted.modules, version)
+    target = Target(source, version, choice.modules or OPEN)
+    if choice.refusal:
+        return target, (choice.refusal, str(choice.next_step))
+    kept = seen.ready and keeps and wanted.modules == AUTO and matches(version, seen.ready.version)
+    if seen.ready and kept and choose(seen.devices, seen.ready.flavour, version).refusal is None:
+        # Both kinds suit, and a driver that works is no reason for a reboot.
+        target = Target(source, version, seen.ready.flavour)
+    if source == DISTRIBUTION and seen.system.family == "redhat":
+        return target, (
+            f"{seen.system.id} {seen.system.version} has no driver packages of its own",
+            "set nvidia_driver_source to nvidia or runfile",
+        )
+    return target, None
+
+
+def _unsigned(target: Target, seen: Seen) -> tuple[str, str] | None:
+    """Return why Secure Boot would refuse the modules, before anything is touched."""
+    if not seen.secure_boot or seen.enrolled:
+        return None
+    ubuntu = seen.system.id == "ubuntu"
+    if target.source == DISTRIBUTION and ubuntu:
+        return None
+    # Whoever signed what is loaded signs the next of this source as well; another source has another key.
+    same = seen.installed.origin == target.source
+    if same and seen.ready and seen.ready.signer and seen.loaded == seen.ready.version:
+        return None
+    key = "/var/lib/shim-signed/mok/MOK.der" if ubuntu else "/var/lib/dkms/mok.pub"
+    step = SIGN.format(key=key, make=MAKE_KEY[ubuntu]) + (PREBUILT if ubuntu else "")
+    return "Secure Boot is on, and the firmware knows no key to sign the driver's kernel modules with", step
+
+
+def _unheeded(wanted: Wanted, target: Target, seen: Seen) -> tuple[str, str] | None:
+    """Return what only a reboot could bring about where none is allowed."""
+    if wanted.reboot != NEVER:
+        return None
+    step = "set nvidia_driver_reboot: consent, or"
+    if seen.nouveau:
+        return "nouveau holds the GPUs, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
+    action, _ = _action(target, seen)
+    if action != KEEP and _waits_for_boot(target, seen):
+        why = f"kernel {seen.booting} boots next while {seen.running} runs, and nvidia_driver_reboot is never"
+        return why, f"{step} reboot the host by hand"
+    if seen.holders and action != KEEP:
+        return (
+            f"{'; '.join(seen.holders)}, so the driver cannot be changed, and nvidia_driver_reboot is never",
+            f"{step} end these processes",
+        )
+    return None
+
+
+def _action(target: Target, seen: Seen) -> tuple[str, list[str]]:
+    """Return what has to be done, and why."""
+    installed = seen.installed
+    if installed.origin == NONE:
+        return INSTALL, ["no driver is installed"]
+    if installed.origin != target.source:
+        return MOVE, [f"the driver came from {installed.origin}, and {target.source} is asked for"]
+    if not matches(target.version, installed.version):
+        return CHANGE, [f"driver {installed.version} is installed, and {target.version} is asked for"]
+    if seen.ready and seen.ready.flavour != target.modules:
+        return CHANGE, [
+            f"its {seen.ready.flavour} kernel modules are there, and {target.modules} ones asked for"
+        ]
+    if damaged := _damaged(seen):
+        return REPAIR, damaged
+    return (ACTIVATE, why) if (why := _inactive(seen)) else (KEEP, [])
+
+
+def _damaged(seen: Seen) -> list[str]:
+    """Return why the driver that is installed would not work after the next boot."""
+    if seen.ready is None:
+        return [f"the kernel that boots next, {seen.booting}, has no module of the driver"]
+    if seen.ready.version != seen.installed.version:
+        return [f"kernel {seen.booting} has module {seen.ready.version} of driver {seen.installed.version}"]
+    if seen.strays:
+        return seen.strays
+    # Where another hand's driver runs, and nouveau does not, something else than our file keeps it off.
+    works = seen.loaded == seen.installed.version and not seen.nouveau and not seen.ours
+    return [f"the initramfs of kernel {seen.booting} would load nouveau"] * (seen.boots_nouveau and not works)
+
+
+def _inactive(seen: Seen) -> list[str]:
+    """Return why the driver that is installed is not the one that runs."""
+    if seen.nouveau:
+        return ["nouveau holds the GPUs"]
+    if not seen.loaded:
+        return ["the driver is installed and not loaded"]
+    if seen.loaded != seen.installed.version:
+        return [f"driver {seen.installed.version} is installed and {seen.loaded} is loaded"]
+    return seen.unfinished
+
+
+def _waits_for_boot(target: Target, seen: Seen) -> bool:
+    """Tell whether the kernel that runs cannot have the driver, and the one that boots next will."""
+    has = seen.running_headers or matches(target.version, seen.running_module)
+    return seen.running != seen.booting and not has
+
+
+def _consent(action: str, target: Target, seen: Seen) -> list[str]:
+    """Return what a person has to agree to, each with its reason."""
+    needs = []
+    if action == MOVE:
+        driver = f"driver {seen.installed.version} of source {seen.installed.origin}"
+        needs.append(f"remove {driver} before {target.version} comes from {target.source}")
+    if action != KEEP and _waits_for_boot(target, seen):
+        return [*needs, f"reboot: kernel {seen.booting} boots next, and {seen.running} runs"]
+    if not interrupts(action, seen):
+        return needs
+    if seen.nouveau:
+        return [*needs, "reboot: nouveau holds the GPUs"]
+    stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
+    change = f"replace the driver {seen.loaded} that is loaded by {target.version} ({target.modules} modules)"
+    if seen.holders:
+        return [*needs, f"{stop}{change}, with a reboot: {'; '.join(seen.holders)}"]
+    return [*needs, f"{stop}{change}; reboot when it cannot be unloaded"]
+
+
+def _refuse(reason: str, step: str) -> Decision:
+    return Decision(KEEP, refusal=reason, next_step=step)

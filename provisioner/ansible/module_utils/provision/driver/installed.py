@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell which driver is installed on a host, where it came from, and whether more than one is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..host.commands import call
+from ..host.packages import PackageFault
+from .packages import DISTRIBUTION, NVIDIA, RUNFILE, System, driver_version, is_core, is_family
+
+UNINSTALLER = Path("/usr/bin/nvidia-uninstall")
+LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
+NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
+QUERY_SECONDS = 60
+# Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
+UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
+# What tells a driver's version, the best first; prebuilt modules count as their kernel does.
+TELLING = tuple(
+    map(
+        re.compile,
+        (
+            "libnvidia-compute|nvidia-driver-cuda$|libcuda1",
+            "nvidia-(headless-)?(no-dkms|dkms|utils|kernel)|kmod-nvidia|libnvidia-ml",
+            "",
+        ),
+    )
+)
+# Tools for the desktop, which work with other drivers too.
+APART = re.compile(r"nvidia-(settings|xconfig|firmware)")
+NVIDIA_ON_DEBIAN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Describe the driver on a host: its packages with their versions, and its own version."""
+
+    origin: str = NONE
+    version: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def branch(self) -> int | None:
+        """Return the number of its branch."""
+        return int(self.version.split(".")[0]) if self.version else None
+
+
+def installed(system: System, root: Path = Path("/")) -> Installed:
+    """Return the driver that is installed; raises PackageFault when nobody can say."""
+    return judge(system, listed(), runfile_version(root))
+
+
+def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> Installed:
+    """Decide where a driver came from, by the packages of its family and the installer's own mark."""
+    family = {name: version for name, version in packages.items() if is_family(name)}
+    whole = any(map(is_core, family))
+    if by_runfile and whole:
+        return Installed(MIXED, by_runfile, family)
+    if by_runfile:
+        return Installed(RUNFILE, by_runfile)
+    if not whole:
+        return Installed()
+    return Installed(_origin(system, family), _version(family), family)
+
+
+def strays(driver: Installed) -> list[str]:
+    """Return which packages of NVIDIA's are not of the driver's version, though they come and go together."""
+    if driver.origin != NVIDIA:
+        return []  # distributions count some of theirs by themselves
+    return [
+        f"{name} is of version {found}, and the driver of {driver.version}"
+        for name, version in sorted(driver.packages.items())
+        if (found := driver_version(version)) and found != driver.version and not _apart(name, driver)
+    ]
+
+
+def _apart(name: str, driver: Installed) -> bool:
+    """Tell whether a package may be of another version: a tool, or one that an older branch left behind."""
+    branch = re.search(r"-([0-9]{3})(-|$)", name)
+    return bool(APART.match(name)) or bool(branch and int(branch.group(1)) != driver.branch)
+
+
+def _version(family: dict[str, str]) -> str | None:
+    """Return the driver's version: that of its libraries, whatever else of it has moved by itself."""
+    for pattern in TELLING:
+        texts = [driver_version(text) for name, text in family.items() if pattern.match(name)]
+        found = [str(version) for version in texts if version]
+        if found:
+            return max(found, key=_order)
+    return None
+
+
+def runfile_version(root: Path = Path("/")) -> str | None:
+    """Return the version of a driver that came by NVIDIA's .run installer, which leaves an uninstaller."""
+    if not (root / UNINSTALLER.relative_to("/")).exists() or _owned(UNINSTALLER):
+        return None
+    found = [
+        path.name.partition(".so.")[2]
+        for place in LIBRARIES
+        for path in root.glob(f"{place}/libnvidia-ml.so.[0-9][0-9]*.*")
+    ]
+    return max(found, key=_order, default="unknown")
+
+
+def listed() -> dict[str, str]:
+    """Return every installed package with its version, as the package manager writes it."""
+    if shutil.which("dpkg-query"):
+        text = _query("dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}|${Version}\\n")
+        rows = (line.split("|") for line in text.splitlines())
+        return {row[1]: row[2] for row in rows if len(row) == 3 and row[0][1:2] == "i"}
+    text = _query("rpm", "-qa", "--qf", "%{NAME}|%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n")
+    return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+
+
+def _origin(system: System, family: dict[str, str]) -> str:
+    if system.family == "redhat":
+        # NVIDIA's drivers have the epoch 3, the services of its fabric none; others use these names too.
+        ours = [
+            version for name, version in family.items() if name.startswith(("nvidia-driver", "kmod-nvidia"))
+        ]
+        # Without one of these, an installation was cut off; by its libraries it can still be told.
+        ours = ours or [version for version in family.values() if version.startswith("3:")]
+        return str(NVIDIA) if ours and all(version.startswith("3:") for version in ours) else FOREIGN
+    if system.id == "debian":
+        return str(NVIDIA) if any(name in family for name in NVIDIA_ON_DEBIAN) else str(DISTRIBUTION)
+    server = any("-server" in name for name in family)
+    archive = any(UBUNTU_REVISION.search(version) for version in family.values())
+    return str(DISTRIBUTION) if server or archive else str(NVIDIA)
+
+
+def _owned(path: Path) -> bool:
+    """Tell whether a package brought a file."""
+    query = ("dpkg-query", "-S") if shutil.which("dpkg-query") else ("rpm", "-qf")
+    return bool(call(*query, str(path), seconds=QUERY_SECONDS, fault=PackageFault).returncode == 0)
+
+
+def _query(*argv: str) -> str:
+    done = call(*argv, seconds=QUERY_SECONDS, fault=PackageFault)
+    if done.returncode:
+        raise PackageFault(f"{argv[0]} failed: {done.stderr.strip()}", f"run '{argv[0]}' on the host")
+    return str(done.stdout)
+
+
+def _order(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]+", version)]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at everything of a host that decides about its driver."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from ..gpu import kernel as kernels
+from ..gpu import pci
+from ..gpu.choice import OPEN
+from ..gpu.kernel import KernelModule
+from ..host.commands import call
+from ..host.facts import parse_os_release
+from ..host.json_files import read_json
+from ..host.managed import managed
+from . import reload
+from .decision import Seen
+from .installed import Installed, installed, strays
+from .packages import DISTRIBUTION, NVIDIA, System, packages
+from .record import CHANGING, RECORD
+from .services import FABRIC, STOPPED, on_gpu
+from .steps import BLACKLIST
+
+RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
+# The SXM boards with NVLink 5, whose switches are no PCI devices of the host: B200 and B300.
+NVLINK5 = ("0x2901", "0x2909", "0x3182")
+NVLINK5_PACKAGES = ("nvlsm", "infiniband-diags")
+
+
+def system() -> System:
+    """Describe the distribution and the processor."""
+    text = next((path.read_text(encoding="utf-8") for path in RELEASES if path.exists()), "")
+    found = parse_os_release(text)
+    return System(found["id"], found["family"], found["version"], found["major"], platform.machine())
+
+
+def look() -> Seen:
+    """Return what there is of a driver and of all that stands in its way."""
+    here = system()
+    running, booting = kernels.running(), kernels.booting()
+    version, _ = kernels.loaded_driver()
+    modules = kernels.loaded()
+    units, devices, driver = list(managed()), pci.devices(), installed(here)
+    ready, here_module = kernels.module(booting), kernels.module(running)
+    serving = on_gpu(units)
+    return Seen(
+        system=here,
+        devices=devices,
+        installed=driver,
+        running=running,
+        booting=booting,
+        ready=ready,
+        loaded=version,
+        nouveau="nouveau" in modules,
+        boots_nouveau=kernels.boots_nouveau(booting, BLACKLIST),
+        secure_boot=kernels.secure_boot(),
+        enrolled=kernels.enrolled_key(),
+        holders=reload.strangers(reload.holders(), units),
+        strays=[*_missing_fabric(here, devices, driver, ready), *strays(driver)],
+        running_module=here_module.version if here_module else None,
+        running_headers=kernels.has_headers(running),
+        ours=RECORD.exists(),
+        unfinished=_unfinished(devices),
+        serving=serving,
+    )
+
+
+def _unfinished(devices: list[dict[str, Any]]) -> list[str]:
+    """Return what a change of the driver has left undone when it was cut off."""
+    stopped = read_json(STOPPED, [])
+    found = [f"a change of the driver was cut off, which had stopped {', '.join(stopped)}"] * bool(stopped)
+    changing = read_json(RECORD, {}).get("state") == CHANGING
+    found += ["a change of the driver was cut off"] * (changing and not stopped)
+    if fabric(devices)[0] and call("systemctl", "is-enabled", "--quiet", FABRIC).returncode == 1:
+        found.append(f"{FABRIC} is not switched on")
+    return found
+
+
+def _missing_fabric(
+    here: System, devices: list[dict[str, Any]], driver: Installed, ready: KernelModule | None
+) -> list[str]:
+    """Return what keeps GPUs that NVSwitches join from working: their manager is not there."""
+    joined, _ = fabric(devices)
+    if not joined or driver.branch is None or driver.origin not in (NVIDIA, DISTRIBUTION):
+        return []
+    named = packages(here, driver.origin, driver.branch, ready.flavour if ready else OPEN, "").fabric
+    return [
+        f"{name} is missing, without which NVSwitches keep the GPUs from working"
+        for name in named[:1]
+        if name not in driver.packages
+    ]
+
+
+def fabric(devices: list[dict[str, Any]]) -> tuple[bool, list[str]]:
+    """Tell whether NVSwitches join the GPUs, and what those need beside the driver's own services."""
+    nvlink5 = any(one["device_id"] in NVLINK5 for one in devices)
+    switches = any(one["kind"] == pci.NVSWITCH for one in devices)
+    return switches or nvlink5, list(NVLINK5_PACKAGES) if nvlink5 else []

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Note on a host which driver was brought there, from before its packages change, so that it stays ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..host.json_files import write_json
+
+RECORD = Path("/var/lib/provision/nvidia_driver.json")
+CHANGING, DONE = "changing", "done"
+
+
+def note(source: str, version: str, state: str) -> None:
+    """Write down the driver and how far it is."""
+    write_json(RECORD, {"source": source, "version": version, "state": state}, 0o644)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Install a driver with NVIDIA's .run installer, pinned by its sha256, and take it away again."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ..fetch.download import Download
+from ..fetch.source import Source, Words
+from ..host.commands import call
+from ..host.fault import JobFault
+from ..host.paths import free_bytes
+from ..jobs.progress import Progress
+from .installed import UNINSTALLER
+from .process import attempt, run
+
+# Where the unit finds the address: it may hold a password, so neither orders nor command lines do.
+URL_VARIABLE = "NVIDIA_DRIVER_RUNFILE_URL"
+WORDS = Words(
+    url="nvidia_driver_runfile_url",
+    ca_bundle="host_base_ca_certificates",
+    environment="nvidia_driver_environment",
+    login="give user and password in the URL",
+)
+CACHE = Path("/var/cache/provision/nvidia_driver")
+INSTALLER_LOG = Path("/var/log/nvidia-installer.log")
+UNPACKED_BYTES = 3 * 1024**3
+LOG_LINES = 15
+OPTIONS = ("--silent", "--dkms", "--no-x-check", "--no-install-compat32-libs", "--no-rebuild-initramfs")
+# Without these it gives up while nouveau or the driver of before is loaded; some versions lack some.
+WHILE_LOADED = ("--no-nouveau-check", "--skip-module-load", "--allow-installation-with-running-driver")
+
+
+def fetch(spec: dict[str, Any], progress: Progress) -> Path:
+    """Return the installer once it lies on the host with the right hash."""
+    CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place = CACHE / f"{spec['runfile_sha256'][:16]}.run"
+    if place.exists():
+        return place
+    part = place.with_suffix(".part")
+    orders = {**spec, "sha256": spec["runfile_sha256"], "title": f"driver {spec['version']}"}
+    download = Download(Source(os.environ.get(URL_VARIABLE, ""), WORDS), part, orders, progress, _check_room)
+    progress.done = download.arrived
+    download.run()
+    part.chmod(0o755)
+    part.replace(place)
+    return place
+
+
+def install(installer: Path, spec: dict[str, Any]) -> None:
+    """Run the installer without a question; it replaces another of its kind itself."""
+    known = call("/bin/sh", str(installer), "--advanced-options", fault=JobFault).stdout
+    options = [*OPTIONS, *(option for option in WHILE_LOADED if option in known)]
+    kernel = (f"--kernel-module-type={spec['modules']}", f"--kernel-name={spec['booting']}")
+    code, said = attempt(["/bin/sh", str(installer), *options, *kernel])
+    if code:
+        raise JobFault(
+            f"NVIDIA's installer of driver {spec['version']} failed (exit {code}):\n{_log() or said}",
+            f"read {INSTALLER_LOG} on the host; the installer has taken back what it had done",
+        )
+
+
+def uninstall() -> None:
+    """Remove a driver that came by such an installer."""
+    run([str(UNINSTALLER), "--silent"], "removing the driver of the .run installer")
+
+
+def _check_room(rest: int | None) -> None:
+    needed, free = (rest or 0) + UNPACKED_BYTES, free_bytes(CACHE)
+    if free < needed:
+        raise JobFault(
+            f"{CACHE} has {free / 1e9:.1f} GB free, and the installer takes {needed / 1e9:.1f} GB unpacked",
+            "free space, then apply again: nothing was changed",
+        )
+
+
+def _log() -> str:
+    try:
+        lines = INSTALLER_LOG.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [line for line in lines if re.search(r"ERROR|error:", line)]
+    return "\n".join((errors or lines)[-LOG_LINES:])

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stop what uses the GPUs while a driver changes, and start it again afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..host.commands import call, unit_values
+from ..host.fault import JobFault
+from ..host.json_files import read_json, write_json
+from . import reload
+
+# It outlives a job that was cut off, and ends with the boot, which starts every service by itself.
+STOPPED = Path("/run/provision/nvidia_driver.stopped.json")
+PERSISTENCE, FABRIC = "nvidia-persistenced.service", "nvidia-fabricmanager.service"
+
+
+def on_gpu(units: list[str]) -> list[str]:
+    """Return the services that are at work and were not told to keep off the GPUs."""
+    found = []
+    for unit in units:
+        shown = call("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
+        values = unit_values(shown)
+        if values.get("ActiveState") not in ("active", "activating"):
+            continue
+        variables = _environment(values.get("MainPID", "0"))
+        if variables.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+            found.append(unit)
+    return found
+
+
+def _environment(pid: str) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it ended meanwhile
+        return {}
+    return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
+
+
+class Services:
+    """The services of a host that a change of its driver interrupts."""
+
+    def __init__(self, spec: dict[str, Any], warnings: list[str]) -> None:
+        self.spec = spec
+        self.warnings = warnings
+
+    def stop(self) -> None:
+        """Stop what uses the GPUs by our doing; raises JobFault when somebody else uses them."""
+        units = [*self.spec["serving"], *reload.SERVICES]
+        active = [unit for unit in units if self._at_work(unit)]
+        write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
+        for unit in active:
+            self._ask("stop", unit)
+        others = reload.strangers(reload.holders(), units)
+        if others and not self.spec["may_reboot"]:
+            raise JobFault(
+                f"{'; '.join(others)}: the driver cannot be changed under it, and nothing was",
+                "end these processes, or set nvidia_driver_reboot: consent; then apply again",
+            )
+
+    def enable(self) -> None:
+        """Have the services of the driver that are there start with every boot."""
+        for unit in self._own():
+            self._ask("enable", unit)
+
+    def start(self) -> None:
+        """Start what was stopped, and the services of the driver that are there."""
+        wanted = {*read_json(STOPPED, []), *self._own()}
+        # Those of the driver first: engines ask for what they offer.
+        for unit in sorted(wanted, key=lambda name: not name.startswith("nvidia-")):
+            if not self._ask("--no-block", "start", unit):
+                self.warnings.append(f"{unit} did not start again: see `systemctl status {unit}`")
+        STOPPED.unlink(missing_ok=True)
+
+    def _own(self) -> list[str]:
+        units = (PERSISTENCE, *([FABRIC] * self.spec["fabric"]))
+        return [unit for unit in units if self._ask("cat", unit)]
+
+    def _at_work(self, unit: str) -> bool:
+        """Tell whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
+        shown = call("systemctl", "show", "--property=ActiveState", "--value", unit, fault=JobFault).stdout
+        return str(shown).strip() in ("active", "activating", "reloading")
+
+    def _ask(self, *words: str) -> bool:
+        done = call("systemctl", *words, seconds=self.spec["stop_seconds"], fault=JobFault)
+        return bool(done.returncode == 0)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services of inference engines: unit, files, API, verification. Imports host and gpu."""

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep what an engine's service consists of on disk: its files, its user and its key."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..host import managed
+from .unit import UnitError, call
+
+SETTINGS = Path("/etc/provision")
+LIBRARY = Path("/usr/local/lib/provision")
+STATES = Path("/var/lib/provision/services")
+STARTED = Path("/run/provision/started")
+GATE = LIBRARY / "serve-gate"
+# The comment of every user that was made for an engine.
+COMMENT = "provision-engine"
+_KEY = re.compile(r"[\x21-\x7e]+")
+_KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
+
+
+@dataclass(frozen=True)
+class ManagedFile:
+    """Describe one file as it must be; `secret` keeps its content out of diffs."""
+
+    path: Path
+    text: str
+    mode: int
+    group: str = "root"
+    secret: bool = False
+
+    def current(self) -> str:
+        """Return the file's content, empty when there is none."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def is_right(self) -> bool:
+        """Tell whether content, mode and owner are as they must be."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_mode & 0o7777, found.st_uid, _group_name(found.st_gid)) == (
+            self.mode,
+            0,
+            self.group,
+        ) and self.current() == self.text
+
+    def write(self) -> None:
+        """Replace the file in one step, so that nobody ever reads half of it."""
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=str(self.path.parent), prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+                handle.write(self.text)
+                os.fchown(handle.fileno(), 0, grp.getgrnam(self.group).gr_gid)
+                os.fchmod(handle.fileno(), self.mode)
+                handle.flush()
+                os.fsync(handle.fileno())
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+
+    def diff(self) -> dict[str, str]:
+        """Return what Ansible shows as this file's difference."""
+        before, after = self.current(), self.text
+        if self.secret:
+            before, after = ("(a key)\n", "(another key)\n") if before else ("", "(a key)\n")
+        return {
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+            "before": before,
+            "after": after,
+        }
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def key_path(unit: str) -> Path:
+    """Return the file with the API key of `unit`."""
+    return SETTINGS / f"{managed.stem(unit)}.key"
+
+
+def secret_path(unit: str) -> Path:
+    """Return the file in which the controller leaves the API key of `unit`, for this module to take."""
+    return SETTINGS / f"{managed.stem(unit)}.secret"
+
+
+def key_line(variable: str, key: str) -> str:
+    """Return the key file's content: an assignment that systemd reads."""
+    if not _KEY.fullmatch(key):
+        raise UnitError(
+            "the API key is empty, or holds a blank, a line break or a character outside ASCII",
+            "write one line of visible ASCII characters into serve_api_key_file",
+        )
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{variable}="{escaped}"\n'
+
+
+def read_key(unit: str) -> str:
+    """Return the API key of `unit`, empty when it asks for none."""
+    try:
+        found = _KEY_LINE.match(key_path(unit).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    return re.sub(r"\\(.)", r"\1", found.group(1)) if found else ""
+
+
+def _known(look_up: Callable[[str], object], name: str) -> bool:
+    try:
+        look_up(name)
+    except KeyError:
+        return False
+    return True
+
+
+def user_is_right(user: str, groups: list[str]) -> bool:
+    """Tell whether the system user exists and is in every group."""
+    if not _known(pwd.getpwnam, user) or not all(_known(grp.getgrnam, group) for group in [user, *groups]):
+        return False
+    return all(user in grp.getgrnam(group).gr_mem for group in groups)
+
+
+def is_foreign_user(user: str) -> bool:
+    """Tell whether the user exists, was not made for an engine, and runs none of our units."""
+    try:
+        comment = pwd.getpwnam(user).pw_gecos
+    except KeyError:
+        return False
+    # Users made by early versions have no comment, but a unit of ours.
+    return comment.split(",")[0] != COMMENT and not managed.others("", user)
+
+
+def make_user(user: str, groups: list[str]) -> None:
+    """Make the engine's system user, without a home directory, a shell or a password."""
+    for group in [user, *groups]:
+        if not _known(grp.getgrnam, group):
+            _account("groupadd", "--system", group)
+    if not _known(pwd.getpwnam, user):
+        shell = "/usr/sbin/nologin" if Path("/usr/sbin/nologin").exists() else "/sbin/nologin"
+        home = ["--no-create-home", "--home-dir", "/nonexistent"]
+        words = ["--system", "--comment", COMMENT, "--gid", user, *home, "--shell", shell]
+        _account("useradd", *words, user)
+    if groups:
+        _account("usermod", "--append", "--groups", ",".join(groups), user)
+
+
+def remove_user(user: str) -> None:
+    """Remove the engine's user and the group that came with it."""
+    if _known(pwd.getpwnam, user):
+        _account("userdel", user)
+    # Most hosts' userdel has taken the group along.
+    if _known(grp.getgrnam, user):
+        _account("groupdel", user)
+
+
+def _account(*argv: str) -> None:
+    done = call(*argv)
+    if done.returncode != 0:
+        raise UnitError(
+            f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "look at /etc/passwd and /etc/group"
+        )
+
+
+def is_foreign_unit(unit: str) -> bool:
+    """Tell whether there is a unit file of that name that this project did not write."""
+    path = managed.UNITS / unit
+    if path.is_symlink():  # a mask, or an alias of another unit
+        return True
+    try:
+        return not path.read_text(encoding="utf-8", errors="replace").startswith(managed.MARKER)
+    except FileNotFoundError:
+        return False
+
+
+def leftovers(unit: str) -> list[Path]:
+    """Return every path of `unit` that exists, shared ones included when it is the last service."""
+    name = managed.stem(unit)
+    paths = [managed.UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit)]
+    paths += [STATES / name, STARTED / f"{name}.json"]
+    if not managed.others(unit):
+        paths.append(GATE)
+    return [path for path in paths if path.exists()]
+
+
+def remove(paths: list[Path]) -> None:
+    """Remove files and directories, and the directories of ours that this leaves empty."""
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for folder in (SETTINGS, LIBRARY, STATES, STARTED):
+        with contextlib.suppress(OSError):  # absent, or somebody else's files are in it
+            folder.rmdir()

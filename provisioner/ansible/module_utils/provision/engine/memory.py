@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell whether a model that belongs on the GPU is there, and if not, the likely reason."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..gpu import nvml
+from .causes import shortened
+from .settings import Running
+
+DEVICES, PROC = Path("/dev"), Path("/proc")
+NVML_SECONDS = 60
+GIBIBYTE = 1024**3
+_READABLE = 0o006
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Say how much of a model is in the memory of GPUs; `unit` is bytes or what the engine counts in."""
+
+    on_gpu: int
+    total: int
+    unit: str = "bytes"
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing of the model is left to the CPU."""
+        return self.on_gpu >= self.total
+
+    def describe(self) -> str:
+        """Return the shares in words."""
+        if self.unit != "bytes":
+            return f"{self.on_gpu} of {self.total} {self.unit} of the model"
+        return f"{self.on_gpu / GIBIBYTE:.1f} of {self.total / GIBIBYTE:.1f} GiB of the model"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Pair why a GPU is not used with what helps."""
+
+    meaning: str
+    next_step: str
+
+
+def look(asked: dict[str, Any], running: Running) -> Memory | None:
+    """Return where the model is as the engine itself says, None when it does not say."""
+    if "journal" in asked:
+        found = [match for match in (re.search(asked["journal"], line) for line in running.journal) if match]
+        if not found:
+            return None
+        return Memory(int(found[-1].group(1)), int(found[-1].group(2)), asked.get("unit", "layers"))
+    total = running.field(asked["get"], asked["total"])
+    on_gpu = running.field(asked["get"], asked["on_gpu"])
+    return Memory(int(on_gpu or 0), int(total)) if total else None
+
+
+def held(pids: list[int]) -> str:
+    """Return how much of each GPU's memory processes hold, empty where the driver does not say."""
+    taken = {
+        gpu["index"]: sum(one["bytes"] or 0 for one in gpu["programs"] if one["pid"] in pids)
+        for gpu in _ask()["gpus"]
+    }
+    return " and ".join(f"{size / GIBIBYTE:.1f} GiB of GPU {index}" for index, size in taken.items() if size)
+
+
+def reason(memory: Memory | None) -> Reason | None:
+    """Return the likely reason why a model is not on the GPU, found on the host."""
+    answer = _ask()
+    if answer["state"] == nvml.MISMATCH:
+        said = shortened(answer["error"])
+        return Reason(
+            f"the loaded NVIDIA driver and its libraries have different versions ({said})",
+            "reboot the host, which loads the driver that is installed",
+        )
+    if not (DEVICES / "nvidia-uvm").exists():
+        return Reason(
+            "/dev/nvidia-uvm is missing, without which CUDA finds no GPU",
+            "run `modprobe nvidia_uvm` and `nvidia-modprobe -u -c=0` on the host, then restart the unit",
+        )
+    if not answer["gpus"]:
+        said = answer["error"] or "; ".join(answer["lost"]) or "it knows of none"
+        return Reason(
+            f"the NVIDIA driver offers no GPU ({shortened(said)})",
+            "install or repair the NVIDIA driver until `nvidia-smi` answers",
+        )
+    return _closed_device() or _too_little(memory, answer["gpus"])
+
+
+def _ask() -> dict[str, Any]:
+    """Return what the driver says of the GPUs and of the programs on them."""
+    look_at_all = functools.partial(nvml.look, with_programs=True)
+    found: dict[str, Any] = nvml.ask(NVML_SECONDS, look_at_all)
+    return found
+
+
+def _closed_device() -> Reason | None:
+    for device in sorted(DEVICES.glob("nvidia[0-9]*")):
+        status = device.stat()
+        if status.st_mode & _READABLE != _READABLE:
+            mode = f"{status.st_mode & 0o777:o}"
+            return Reason(
+                f"{device} may be opened by its owner and group alone (mode {mode})",
+                f"add the engine's user to the group of {device}, "
+                "or load the driver with NVreg_DeviceFileMode=0666",
+            )
+    return None
+
+
+def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | None:
+    """Return the reason that the cards have too little room; what is there in part did not fit."""
+    cards = [gpu for gpu in gpus if gpu["memory_bytes"]]
+    if memory is None or not cards:
+        return None
+    missing = memory.total - memory.on_gpu if memory.unit == "bytes" else 0
+    if not memory.on_gpu and sum(gpu["free_bytes"] for gpu in cards) >= missing:
+        return None
+    rooms = [(gpu["index"], gpu["free_bytes"] / GIBIBYTE, gpu["memory_bytes"] / GIBIBYTE) for gpu in cards]
+    room = ", ".join(f"GPU {index} has {free:.1f} of {total:.1f} GiB free" for index, free, total in rooms)
+    return Reason(
+        f"there was not enough free GPU memory: {room}{_holders(cards)}",
+        "serve a smaller model, context or number of slots, stop what else is on the GPU, "
+        "or give the service more GPUs",
+    )
+
+
+def _holders(gpus: list[dict[str, Any]]) -> str:
+    """Return the programs that hold most of the cards' memory."""
+    programs = [one for gpu in gpus for one in gpu["programs"] if one["bytes"]]
+    most = sorted(programs, key=lambda one: -int(one["bytes"]))[:3]
+    named = [f"{_program(one['pid'])} (pid {one['pid']}) {one['bytes'] / GIBIBYTE:.1f} GiB" for one in most]
+    return f"; held by {', '.join(named)}" if named else ""
+
+
+def _program(pid: int) -> str:
+    """Return the name of a program; those of other containers have none here."""
+    try:
+        command = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return "a program"
+    return Path(command.partition(b"\0")[0].decode(errors="replace")).name or "a program"

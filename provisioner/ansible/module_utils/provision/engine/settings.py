@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find out which settings really took effect in a running engine, and compare them with the asked ones."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import processes as engine_processes
+from . import unit
+from .causes import shortened
+from .client import Engine, NoAnswerError
+from .processes import PROC, Process
+from .unit import UnitStatus
+
+# The start of a service that has long served is far up in its journal.
+JOURNAL_LINES = 20000
+_WORDS = {"true": 1.0, "on": 1.0, "yes": 1.0, "false": 0.0, "off": 0.0, "no": 0.0}
+
+
+@dataclass(frozen=True)
+class Effective:
+    """Hold a value that took effect and where it was seen."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Pair what was asked of an engine with what it does; `asked` is None where the engine may choose."""
+
+    name: str
+    asked: Any
+    effective: Effective | None
+    at_least: bool = False
+    cause: str = ""
+    next_step: str = ""
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether what took effect is what was asked."""
+        if self.asked in (None, ""):
+            return True
+        return self.effective is not None and _fits(self.asked, self.effective.value, self.at_least)
+
+    def describe(self) -> str:
+        """Return the setting as evidence."""
+        found = self.effective
+        if self.asked in (None, ""):
+            return f"{self.name}: {found.value} ({found.source})" if found else f"{self.name}: not known"
+        asked = f"{self.name}: asked {'at least ' if self.at_least else ''}{self.asked}"
+        if found is None:
+            return f"{asked}, and nothing shows what took effect"
+        because = f", because {self.cause}" if self.cause else ""
+        return f"{asked}, effective {found.value} ({found.source}){because}"
+
+
+@dataclass(frozen=True)
+class Running:
+    """Look at one running engine; everything is read at most once."""
+
+    engine: Engine
+    model: str
+    status: UnitStatus
+    proc: Path = PROC
+    _pages: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def page(self, path: str) -> Any:
+        """Return the document at a path of the engine's API, None when it gives none."""
+        if path not in self._pages:
+            try:
+                self._pages[path] = self.engine.document(path)
+            except NoAnswerError:
+                self._pages[path] = None
+        return self._pages[path]
+
+    def field(self, path: str, place: str) -> Any:
+        """Return one value of such a document, None when it is not there."""
+        return pick(self.page(path), place, self.model)
+
+    @functools.cached_property
+    def processes(self) -> list[Process]:
+        """Return the processes of the service."""
+        found: list[Process] = engine_processes.members(self.status.control_group, self.proc)
+        return found
+
+    @functools.cached_property
+    def journal(self) -> list[str]:
+        """Return what the engine said since its start."""
+        started = self.status.invocation
+        lines: list[str] = unit.journal("", JOURNAL_LINES, started) if started else []
+        return lines
+
+
+def settle(
+    asked: Iterable[dict[str, Any]], causes: Iterable[dict[str, str]], running: Running
+) -> list[Setting]:
+    """Return every setting with what took effect, and for a wrong one why."""
+    return [_settle(one, list(causes), running) for one in asked]
+
+
+def _settle(asked: dict[str, Any], causes: list[dict[str, str]], running: Running) -> Setting:
+    found = next(filter(None, (observe(source, running) for source in asked.get("sources") or ())), None)
+    at_least = bool(asked.get("at_least"))
+    setting = Setting(asked["name"], asked.get("asked"), found, at_least)
+    if setting.is_right:
+        return setting
+    for cause in causes:
+        if cause["setting"] == setting.name:
+            for line in reversed(running.journal):
+                match = re.search(cause["pattern"], line)
+                if match:
+                    why = f"{cause['meaning']} ({shortened(match.group(0))})"
+                    return Setting(setting.name, setting.asked, found, at_least, why, cause["next"])
+    return setting
+
+
+def observe(source: dict[str, Any], running: Running) -> Effective | None:
+    """Return what one source shows, None when it shows nothing."""
+    if "get" in source:
+        value = running.field(source["get"], source["field"])
+        return None if value is None else Effective(value, source["get"])
+    if "journal" in source:
+        found = [match for match in (re.search(source["journal"], line) for line in running.journal) if match]
+        return Effective(found[-1].group(found[-1].re.groups and 1), "its journal") if found else None
+    return _of_processes(source, running.processes)
+
+
+def _of_processes(source: dict[str, Any], processes: list[Process]) -> Effective | None:
+    called = [(_called_with(process, source), process.name) for process in processes]
+    seen = [(value, name) for value, name in called if value]
+    if not seen:
+        return None
+    # An engine with several models has a process for each, and these may differ.
+    values = dict.fromkeys(value for value, _ in seen)
+    flags = source.get("process") or source["process_ratio"][0]
+    return Effective(" and ".join(values), f"{flags[0]} of {seen[0][1]}")
+
+
+def _called_with(process: Process, source: dict[str, Any]) -> str:
+    """Return the value of a process's flags, empty when it is not the process meant or has none."""
+    if source.get("of") and not any(source["of"] in word for word in process.words):
+        return ""
+    if "process" in source:
+        value: str = process.flag(source["process"])
+        return value
+    whole, parts = (process.flag(flags) for flags in source["process_ratio"])
+    return str(int(whole) // int(parts)) if whole.isdigit() and parts.isdigit() and int(parts) else ""
+
+
+def pick(document: Any, place: str, model: str) -> Any:
+    """Return the value at a dotted path; `*` takes the entry of a list that is about the model."""
+    for part in place.split("."):
+        if isinstance(document, dict):
+            document = document.get(part)
+        elif isinstance(document, list):
+            document = _entry(document, part, model)
+        else:
+            return None
+    return document
+
+
+def _entry(entries: list[Any], part: str, model: str) -> Any:
+    if part == "*":
+        mine = (
+            one for one in entries if isinstance(one, dict) and model in map(one.get, ("id", "name", "model"))
+        )
+        return next(mine, None)
+    return entries[int(part)] if part.isdigit() and int(part) < len(entries) else None
+
+
+def _fits(asked: Any, effective: Any, at_least: bool) -> bool:
+    wanted, actual = _plain(asked), _plain(effective)
+    if at_least:
+        return isinstance(wanted, float) and isinstance(actual, float) and actual >= wanted
+    return wanted == actual
+
+
+def _plain(value: Any) -> float | str:
+    """Return a value such that two spellings of the same one are equal."""
+    text = str(value).strip().lower()
+    try:
+        return _WORDS[text] if text in _WORDS else float(text)
+    except ValueError:
+        return text

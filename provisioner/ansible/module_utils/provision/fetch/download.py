@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch one file over HTTP until it is whole: attempts, resumption, and when to give up."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import sys
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Callable
+
+from ..host.fault import JobFault
+from ..host.json_files import read_json, write_json
+from ..jobs.patience import LONGEST_WAIT, Patience
+from ..jobs.progress import Progress
+from .source import Passing, Source, network_fault
+
+BLOCK = 1024**2
+# An attempt that brought less than this brought nothing.
+PROGRESS_BYTES = 1024**2
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class Download:
+    """One file on its way; what has arrived is kept with a note of which version of the file it is of."""
+
+    def __init__(
+        self,
+        source: Source,
+        part: Path,
+        spec: dict[str, Any],
+        progress: Progress,
+        check_room: Callable[[int | None], None],
+    ) -> None:
+        self.source = source
+        self.part = part
+        self.notes = part.with_name(part.name + ".json")
+        self.spec = spec
+        self.progress = progress
+        self.check_room = check_room
+
+    def run(self) -> None:
+        """Fetch until the file is there with the right hash."""
+        patience = Patience(self.spec["attempts"])
+        refetched, most = False, self.arrived()
+        while True:
+            try:
+                self._attempt()
+            except Passing as passing:
+                # Compared with the most there ever was: a server that cannot resume would never end.
+                self._wait(patience, passing, progressed=self.arrived() - most >= PROGRESS_BYTES)
+                most = max(most, self.arrived())
+                continue
+            wrong = self._wrong()
+            if not wrong:
+                return
+            notes = self._noted()
+            self.drop()
+            # Parts of two files may have met, or an end was not seen: one answer in full tells.
+            if refetched or (notes.get("pieces") == 1 and notes.get("total") is not None):
+                raise wrong
+            refetched = True
+            say(f"{wrong}; fetching it once more from the beginning")
+
+    def arrived(self) -> int:
+        """Return how many bytes there are."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def drop(self) -> None:
+        """Forget what has arrived."""
+        self.part.unlink(missing_ok=True)
+        self.notes.unlink(missing_ok=True)
+
+    def _noted(self) -> dict[str, Any]:
+        return dict(read_json(self.notes, {}))
+
+    def _attempt(self) -> None:
+        notes, have = self._noted(), self.arrived()
+        if have and notes.get("total") == have:
+            return
+        if have and not notes:
+            self.drop()
+            have = 0
+        headers = {}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if notes.get("validator"):
+                headers["If-Range"] = notes["validator"]
+        with self.source.open(headers, self.spec["stall_seconds"]) as response:
+            if response.getcode() == 416:
+                self.drop()
+                raise Passing(f"the file has changed: HTTP 416 after {have} bytes")
+            start, total = self._placed(response, have, notes)
+            if have and not start:
+                self.drop()
+            self.check_room(None if total is None else total - start)
+            self._receive(response, start, total, notes)
+
+    def _placed(self, response: Any, have: int, notes: dict[str, Any]) -> tuple[int, int | None]:
+        """Return where in the file the answer begins and how long the file is, if that is told."""
+        if response.getcode() != 206:
+            length = response.headers.get("Content-Length", "")
+            return 0, int(length) if length.isdigit() else None
+        told = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        total = int(told.group(2)) if told and told.group(2).isdigit() else None
+        if not told or int(told.group(1)) != have or notes.get("total") not in (None, total):
+            self.drop()
+            raise Passing(f"the file has changed: the rest after {have} bytes is that of another")
+        return have, total
+
+    def _receive(self, response: Any, start: int, total: int | None, notes: dict[str, Any]) -> None:
+        pieces = notes.get("pieces", 1) + 1 if start else 1
+        note = {"validator": validator(response.headers), "total": total, "pieces": pieces}
+        self.progress.total, self.progress.label = total or 0, self.spec["title"]
+        with self.part.open("ab" if start else "wb") as stream:
+            write_json(self.notes, note, 0o600)
+            while True:
+                block = self._block(response)
+                if not block:
+                    break
+                self._write(stream, block)
+        arrived = self.arrived()
+        if total is not None and arrived < total:
+            raise Passing(f"the connection ended after {arrived} of {total} bytes")
+
+    def _block(self, response: Any) -> bytes:
+        try:
+            return bytes(response.read1(BLOCK))
+        except (OSError, HTTPException) as error:
+            raise network_fault(error, self.source, self.spec["stall_seconds"]) from error
+
+    def _write(self, stream: Any, block: bytes) -> None:
+        try:
+            stream.write(block)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise JobFault(
+                f"the disk became full at {self.part.parent} after {self.arrived()} bytes of {self.source}",
+                "free space and apply again: what has arrived is kept",
+            ) from error
+
+    def _wrong(self) -> JobFault | None:
+        self.progress.label = f"{self.spec['title']}: checking its hash"
+        digest = hashlib.sha256()
+        with self.part.open("rb") as stream:
+            for block in iter(lambda: stream.read(BLOCK), b""):
+                digest.update(block)
+        if digest.hexdigest() == self.spec["sha256"]:
+            return None
+        return JobFault(
+            f"{self.source} has sha256 {digest.hexdigest()} ({self.arrived()} bytes), asked for was "
+            f"{self.spec['sha256']}: it was deleted and nothing was unpacked",
+            "compare the hash with the one that the project publishes; a mirror or proxy may alter the file, "
+            "or the URL is of another version",
+        )
+
+    def _wait(self, patience: Patience, passing: Passing, *, progressed: bool) -> None:
+        pause = patience.pause(progressed=progressed, asked=passing.retry_after)
+        if pause is None:
+            total = self._noted().get("total")
+            of = f" of {total}" if total is not None else ""
+            wait = passing.retry_after
+            asked = f"; the server asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
+            raise JobFault(
+                f"{self.source} failed {patience.in_a_row} times in a row, the last time with: {passing}"
+                f"{asked}; {self.arrived()}{of} bytes have arrived",
+                "check that this host reaches it (DNS, proxy, firewall), then apply again: "
+                "what has arrived is kept and the rest is fetched",
+            )
+        say(f"{self.source}: {passing}; again in {pause:.0f} s")
+        time.sleep(pause)
+
+
+def validator(headers: Any) -> str:
+    """Return what tells one version of the file from another; a weak tag does not."""
+    tag = headers.get("ETag", "")
+    return str(tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", ""))
+
+
+def say(line: str) -> None:
+    """Write a line to the journal."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Be the program that brings release archives about on a host: `release-archive-<digest>.pyz fetch SPEC`."""
+
+from __future__ import annotations
+
+from ..jobs.program import Program
+from . import archive
+
+PROGRAM = Program("release-archive", __name__, {"fetch": archive.fetch})
+install, main = PROGRAM.install, PROGRAM.main

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know where release archives lie, whether one is complete, and which of them nothing uses any more."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..host.fault import JobFault
+from ..host.json_files import read_json, write_json
+from ..host.paths import UNITS, in_use
+
+MANIFEST = ".provision-archive.json"
+# A directory on its way in or out has a name that no version has.
+UNFINISHED = (".partial", ".old")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Identify an archive: two equal ones unpack to the same files."""
+
+    name: str
+    version: str
+    sha256: str
+    executable: str
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Wanted:
+        """Build one from a mapping that may hold more, and refuse what could lead elsewhere."""
+        wanted = cls(
+            values["name"], values["version"], values["sha256"].strip().lower(), values["executable"]
+        )
+        checks = {
+            "name": (NAME.fullmatch(wanted.name), "lower-case letters, digits, - and _"),
+            "version": (VERSION.fullmatch(wanted.version), "letters, digits and . + - _"),
+            "sha256": (SHA256.fullmatch(wanted.sha256), "the 64 hexadecimal digits of the archive's hash"),
+            "executable": (is_inside(wanted.executable), "a path inside the archive, such as bin/ollama"),
+        }
+        for key, (good, meaning) in checks.items():
+            if not good:
+                raise JobFault(
+                    f"release_archive_{key} is {getattr(wanted, key)!r}, which it cannot be",
+                    f"give {meaning}",
+                )
+        return wanted
+
+    def directory(self, root: Path) -> Path:
+        """Return where it lies below a root."""
+        return root / self.name / f"{self.version}-{self.sha256[:12]}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a relative path stays below where it starts."""
+    path = Path(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def write_manifest(directory: Path, wanted: Wanted, files: dict[str, int]) -> None:
+    """Record in a directory what it holds."""
+    body = {"format": 1, "name": wanted.name, "version": wanted.version, "sha256": wanted.sha256}
+    write_json(directory / MANIFEST, {**body, "files": files}, 0o644)
+
+
+def doubt(directory: Path, wanted: Wanted) -> str:
+    """Return why a directory may not hold the archive; nothing when it does. Reads the manifest alone."""
+    if not directory.is_dir():
+        return "not there"
+    manifest = read_json(directory / MANIFEST, {})
+    if not isinstance(manifest, dict) or manifest.get("sha256") != wanted.sha256:
+        return "it has no manifest of this archive"
+    lost = [name for name, size in manifest["files"].items() if size_of(directory / name) != size]
+    return f"{lost[0]} is missing or has another size" if lost else ""
+
+
+def size_of(path: Path) -> int:
+    """Return a regular file's size, or -1 where there is none."""
+    try:
+        return path.lstat().st_size if path.is_file() else -1
+    except OSError:
+        return -1
+
+
+def check_executable(directory: Path, wanted: Wanted) -> None:
+    """Refuse a complete archive without the program that is wanted of it."""
+    if (directory / wanted.executable).is_file():
+        return
+    files = sorted(read_json(directory / MANIFEST, {}).get("files", ()))
+    alike = [name for name in files if Path(name).name == Path(wanted.executable).name]
+    raise JobFault(
+        f"the archive of {wanted} holds no {wanted.executable}: it has {', '.join((alike or files)[:5])}",
+        "check release_archive_executable, and that URL and sha256 are those of the right build",
+    )
+
+
+def unfinished(root: Path, name: str) -> list[Path]:
+    """List what a broken run left beside the versions."""
+    return sorted(path for ending in UNFINISHED for path in (root / name).glob(f".*{ending}"))
+
+
+def versions(root: Path, name: str) -> list[Path]:
+    """List the versions of an archive on the host."""
+    pattern = re.compile(VERSION.pattern + "-[0-9a-f]{12}")
+    return sorted(path for path in (root / name).glob("*-*") if pattern.fullmatch(path.name))
+
+
+def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[Path]:
+    """List the versions that neither a unit nor a process uses."""
+    return [path for path in versions(root, name) if str(path) not in keep and not in_use(path, units)]
+
+
+def remove(path: Path) -> None:
+    """Remove a file or directory; its manifest goes first, so half of it never counts as whole."""
+    if path.is_dir() and not path.is_symlink():
+        (path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(str(path))
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open a URL through proxies without telling anybody what is secret in it, and say what a failure was."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, responses
+from time import time
+from typing import Any
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ..host.fault import JobFault
+
+# Neither files nor FTP: a redirection may not lead there.
+HANDLERS = (
+    request.ProxyHandler,
+    request.HTTPHandler,
+    request.HTTPSHandler,
+    request.HTTPRedirectHandler,
+    request.HTTPDefaultErrorHandler,
+    request.HTTPErrorProcessor,
+    request.UnknownHandler,
+)
+PASSING = (408, 425, 429)
+REMEDIES = {
+    403: "check that this host and the user in the URL may fetch it",
+    404: "check the version and the URL: there is no such file",
+    407: "give user and password in the proxy's URL",
+    410: "check the version and the URL: the file has been withdrawn",
+}
+TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+@dataclass(frozen=True)
+class Words:
+    """Name the words of the inventory that a failed download may be mended with."""
+
+    url: str = "release_archive_url"
+    ca_bundle: str = "release_archive_ca_bundle"
+    environment: str = "release_archive_environment"
+    login: str = "give user and password in the URL, as https://user:password@host/…"
+
+
+ARCHIVE = Words()
+
+
+class Passing(Exception):
+    """Say what failed and may work the next time; `retry_after` holds the wait that the server asked for."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Source:
+    """A URL, its credentials apart; as text it shows nothing that may be secret."""
+
+    def __init__(self, url: str, words: Words = ARCHIVE, login: tuple[str, str] | None = None) -> None:
+        self.words = words
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+            host.encode("idna")
+        except (UnicodeError, ValueError):
+            parts, host, port = urlsplit(""), "", None
+        if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
+            raise JobFault(
+                f"{words.url} is not the address of a file on a web server",
+                "give it as https://host/path; it is not shown here because it may hold a password",
+            )
+        place = f"[{host}]" if ":" in host else host
+        place += f":{port}" if port else ""
+        self.path = parts.path
+        self._address = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
+        self._shown = urlunsplit((parts.scheme, place, parts.path, "", "")) + ("?…" if parts.query else "")
+        self._credentials = ""
+        if parts.username is not None:
+            login = (unquote(parts.username), unquote(parts.password or ""))
+        if login:
+            pair = ":".join(login)
+            self._credentials = "Basic " + base64.b64encode(pair.encode()).decode()
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def open(self, headers: dict[str, str], seconds: float) -> Any:
+        """Return the answer to a request for the file; 416 counts as one."""
+        asked = request.Request(  # noqa: S310 - the constructor has checked the scheme
+            self._address, headers={"Accept-Encoding": "identity", "User-Agent": "provision", **headers}
+        )
+        if self._credentials:
+            # Not for the host of a redirection.
+            asked.add_unredirected_header("Authorization", self._credentials)
+        check_proxies(self.words)
+        opener = request.OpenerDirector()
+        for handler in HANDLERS:
+            opener.add_handler(handler())
+        try:
+            return opener.open(asked, timeout=seconds)
+        except HTTPError as error:
+            if error.code == 416:
+                return error
+            with error:
+                raise status_fault(error.code, error.headers, self) from error
+        except (OSError, HTTPException) as error:
+            raise network_fault(error, self, seconds) from error
+
+
+def check_proxies(words: Words) -> None:
+    """Refuse a proxy that speaks another protocol."""
+    for scheme, proxy in request.getproxies().items():
+        if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
+            raise JobFault(
+                f"the proxy for {scheme} addresses is none that speaks HTTP",
+                f"set {scheme}_proxy in {words.environment} to http://host:port",
+            )
+
+
+def status_fault(status: int, headers: Any, source: Source) -> Passing | JobFault:
+    """Return the failure that an HTTP status means; words of the server itself may hold anything."""
+    named = f"HTTP {status} {responses.get(status, '')}".strip()
+    if status in PASSING or status >= 500:
+        return Passing(named, seconds_of(headers.get("Retry-After") if headers else None))
+    remedy = REMEDIES.get(status, "check the URL and what answers there")
+    if status == 401:
+        remedy = source.words.login
+    return JobFault(f"{source} cannot be fetched: {named}", remedy)
+
+
+def network_fault(error: BaseException, source: Source, seconds: float) -> Passing | JobFault:
+    """Return the failure that an exception means."""
+    cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return JobFault(
+            f"the certificate of {source} cannot be trusted: {cause.verify_message}",
+            f"set {source.words.ca_bundle} to a file on the host that holds the authority of the server or "
+            "proxy, and check the host's clock",
+        )
+    if isinstance(cause, socket.timeout):
+        return Passing(f"no data for {seconds:.0f} s")
+    if isinstance(cause, socket.gaierror):
+        return Passing(f"the name cannot be resolved ({cause.strerror})")
+    tunnel = TUNNEL.search(str(cause))
+    if tunnel:
+        return status_fault(int(tunnel.group(1)), None, source)
+    if isinstance(cause, OSError):
+        return Passing(cause.strerror or type(cause).__name__)
+    return Passing(f"the answer broke off ({type(cause).__name__})")
+
+
+def seconds_of(value: str | None) -> float:
+    """Return the wait that a Retry-After header asks for, as seconds or as a date."""
+    if not value:
+        return 0.0
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the members of a tar or zip archive one after the other, whatever it is compressed with."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Generator, Iterator
+
+from ..host.fault import JobFault
+
+ZIP = b"PK\x03\x04"
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+# Whoever made the archive may have allowed itself a window larger than zstd's own limit.
+ZSTD = ("zstd", "-d", "-c", "-q", "--long=31")
+OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
+UNIX = 3
+
+
+@dataclass(frozen=True)
+class Member:
+    """Describe one member; a link has a target, a file has content that is read before the next member."""
+
+    name: str
+    kind: str
+    executable: bool = False
+    target: str = ""
+    content: IO[bytes] | None = None
+
+
+class Archive:
+    """An archive that is being read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = path.open("rb", buffering=0)
+
+    def __enter__(self) -> Archive:  # noqa: PYI034 - Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def position(self) -> int:
+        """Return how much of the file has been read, by a program that it was handed to as well."""
+        try:
+            return os.lseek(self._stream.fileno(), 0, os.SEEK_CUR)
+        except (OSError, ValueError):
+            return 0  # it has just been closed
+
+    def members(self) -> Generator[Member, None, None]:
+        """Yield the members."""
+        head = self._stream.read(8)
+        self._stream.seek(0)
+        try:
+            if head.startswith(ZIP):
+                yield from zip_members(self._stream)
+            else:
+                with self._unpacked(head) as stream:
+                    yield from tar_members(stream)
+        except (*DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise JobFault(
+                f"the archive cannot be read: {str(error) or type(error).__name__}",
+                "its hash is the one that was asked for, so the archive itself is at fault: use another "
+                "version, as .tar.gz, .tar.xz, .tar.zst or .zip",
+            ) from error
+
+    @contextmanager
+    def _unpacked(self, head: bytes) -> Iterator[IO[bytes]]:
+        """Provide the plain tar archive."""
+        if head.startswith(ZSTANDARD):
+            with zstandard(self._stream) as stream:
+                yield stream
+            return
+        for magic, opener in OPENERS.items():
+            if head.startswith(magic):
+                with opener(self._stream) as stream:
+                    yield stream
+                return
+        yield self._stream
+
+
+@contextmanager
+def zstandard(packed: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Provide what the zstd program makes of a file."""
+    try:
+        process = subprocess.Popen(ZSTD, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError as error:
+        raise missing_zstd() from error
+    try:
+        output: Any = process.stdout
+        yield output
+        # A tar archive ends before the stream does, which is no reason to break it off.
+        while output.read(1024**2):
+            pass
+        complaint = (process.communicate()[1] or b"").decode("utf-8", "replace").strip()
+        if process.returncode:
+            raise EOFError(complaint or f"zstd ended with {process.returncode}")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def missing_zstd() -> JobFault:
+    """Return the failure that a host without zstd means."""
+    return JobFault(
+        "the program zstd, which unpacks .tar.zst archives, is not on this host",
+        "install the package zstd, or name a .tar.gz, .tar.xz or .zip archive",
+    )
+
+
+def tar_members(stream: IO[bytes]) -> Iterator[Member]:
+    """Yield the members of a plain tar archive."""
+    kinds = ((tarfile.TarInfo.isreg, "file"), (tarfile.TarInfo.isdir, "directory"))
+    links = ((tarfile.TarInfo.issym, "symlink"), (tarfile.TarInfo.islnk, "hard link"))
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for info in archive:
+            kind = next((name for test, name in (*kinds, *links) if test(info)), "special file")
+            content = archive.extractfile(info) if kind == "file" else None
+            yield Member(info.name, kind, bool(info.mode & 0o111), info.linkname, content)
+
+
+def zip_members(stream: IO[bytes]) -> Iterator[Member]:
+    """Yield the members of a zip archive; only those packed on Unix tell their kind and mode."""
+    with zipfile.ZipFile(stream) as archive:
+        for info in archive.infolist():
+            mode = info.external_attr >> 16 if info.create_system == UNIX else 0
+            kind = _kind_of(info, mode)
+            with archive.open(info) as content:
+                # Its target is all the content a link has; a path has no more than this.
+                target = content.read(4096).decode("utf-8", "surrogateescape") if kind == "symlink" else ""
+                yield Member(info.filename, kind, bool(mode & 0o111), target, content)
+
+
+def _kind_of(info: zipfile.ZipInfo, mode: int) -> str:
+    if info.is_dir():
+        return "directory"
+    kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFDIR: "directory"}
+    return kinds.get(stat.S_IFMT(mode), "special file")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unpack an archive into a new directory that belongs to root, and let nothing out of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ..host.fault import JobFault
+from ..host.paths import sync
+from .place import MANIFEST
+from .stream import Archive, Member
+
+BLOCK = 1024**2
+ADVICE = "use an archive from the project's own releases; nothing of this one was put in place"
+
+
+class Unpack:
+    """A directory that fills; links are made last, so that nothing is ever written through one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.files: dict[str, int] = {}
+        self._links: list[tuple[str, str]] = []
+
+    def run(self, archive: Archive) -> dict[str, int]:
+        """Unpack everything and return the files with their sizes."""
+        self._make(self.directory)
+        with closing(archive.members()) as members:
+            for member in members:
+                self._put(member)
+        self._make_links()
+        for folder, _, _ in os.walk(str(self.directory), topdown=False):
+            sync(Path(folder))
+        return self.files
+
+    def _put(self, member: Member) -> None:
+        parts = self._parts(member)
+        if not parts and member.kind == "directory":
+            return
+        path = self.directory.joinpath(*parts)
+        if member.kind == "directory":
+            self._make(path)
+        elif member.kind == "file" and member.content is not None:
+            self._make(path.parent)
+            self._write(member, path, member.content)
+        elif member.kind == "hard link":
+            self._make(path.parent)
+            self._link(member, path)
+        elif member.kind == "symlink":
+            self._check_target(member, parts)
+            # Made now: once there are links, a folder could come about behind one.
+            self._make(path.parent)
+            self._links.append(("/".join(parts), member.target))
+        else:
+            raise refusal(member.name, "is a device or another special file")
+
+    def _parts(self, member: Member) -> tuple[str, ...]:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+            raise refusal(member.name, "would lie outside of the archive's directory")
+        if path.parts == (MANIFEST,) or (not path.parts and member.kind != "directory"):
+            raise refusal(member.name, "has a name that is taken")
+        return path.parts
+
+    def _make(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        if path != self.directory:
+            self._make(path.parent)
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            raise refusal(self._name(path), "is both a file and a directory") from error
+        os.chown(str(path), os.geteuid(), os.getegid())
+        path.chmod(0o755)
+
+    def _write(self, member: Member, path: Path, content: IO[bytes]) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(str(path), flags, 0o600)
+        except FileExistsError as error:
+            raise refusal(member.name, "is there twice") from error
+        with os.fdopen(descriptor, "wb") as stream:
+            shutil.copyfileobj(content, stream, BLOCK)
+            stream.flush()
+            # Neither setuid nor writable by others, whatever the archive says; readable by every service.
+            os.fchown(stream.fileno(), os.geteuid(), os.getegid())
+            os.fchmod(stream.fileno(), 0o755 if member.executable else 0o644)
+            os.fsync(stream.fileno())
+        self.files[self._name(path)] = path.stat().st_size
+
+    def _link(self, member: Member, path: Path) -> None:
+        target = PurePosixPath(member.target)
+        if target.is_absolute() or ".." in target.parts or target.as_posix() not in self.files:
+            raise refusal(member.name, "is a link to something that is not a file before it in the archive")
+        try:
+            os.link(str(self.directory / target), str(path))
+        except FileExistsError as error:
+            raise refusal(member.name, "is there twice") from error
+        self.files[self._name(path)] = path.stat().st_size
+
+    def _check_target(self, member: Member, parts: tuple[str, ...]) -> None:
+        beside = os.path.normpath("/".join((*parts[:-1], member.target)))
+        absolute = member.target.startswith("/") or "\0" in member.target
+        if absolute or not member.target or beside.split("/")[0] == "..":
+            raise refusal(member.name, f"is a link out of the archive's directory, to {member.target!r}")
+
+    def _make_links(self) -> None:
+        for name, target in self._links:
+            if os.path.lexists(str(self.directory / name)):
+                raise refusal(name, "is there twice")
+            (self.directory / name).symlink_to(target)
+        # Links of links may lead elsewhere than their texts say.
+        root = os.path.realpath(str(self.directory))
+        for name, target in self._links:
+            end = os.path.realpath(str(self.directory / name))
+            if end != root and not end.startswith(root + os.sep):
+                raise refusal(name, f"is a link out of the archive's directory, to {target!r}")
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.directory).as_posix()
+
+
+def refusal(name: str, why: str) -> JobFault:
+    """Return why an archive is not unpacked."""
+    return JobFault(f"the archive is refused: its member {name!r} {why}", ADVICE)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judge the GPUs of a host by what its driver says of them and has written into the kernel's log; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .xid import RESET, meaning
+
+BUS = "see `dmesg | grep -i xid` on the host; a GPU that fell off the bus needs a power cycle"
+APPLY = "run `provision apply` again, which builds it, before the host boots"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Say what is wrong and what to do about it."""
+
+    says: str
+    fix: str
+
+
+def wrong_boot(driver: dict[str, Any]) -> Fault | None:
+    """Return what another driver the next boot would load, None where it is the same or nobody knows."""
+    booting, loaded = driver.get("booting"), driver.get("module") or driver.get("version")
+    if not booting or booting["module"] == loaded:
+        return None
+    has = f"module {booting['module']}" if booting["module"] else "no module"
+    return Fault(f"kernel {booting['kernel']}, which boots next, has {has}", APPLY)
+
+
+def gpu_faults(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[Fault]:
+    """Return what is wrong with the GPUs, the worst first."""
+    lost = driver["lost"]
+    faults = [Fault(one, BUS) for one in lost]
+    seen = len(gpus) + len(lost)
+    if seen < driver["expected"]:
+        faults.append(Fault(f"{seen} of the {driver['expected']} on the PCI bus", BUS))
+    faults += xid_faults(driver)
+    for gpu in gpus:
+        count = gpu.get("ecc_uncorrected") or 0
+        if count:
+            errors = "1 uncorrected error" if count == 1 else f"{count} uncorrected errors"
+            says = f"{errors} of memory (ECC) on GPU {gpu['index']} since the driver was loaded"
+            faults.append(Fault(says, RESET.format(slot=gpu["pci"])))
+    return faults
+
+
+def gpu_notes(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[str]:
+    """Return what else is known of the GPUs: the good, and what programs did to themselves."""
+    expected = driver["expected"]
+    notes = [f"{len(gpus)} of {expected} on the PCI bus"] if len(gpus) >= expected > 0 else []
+    if gpus and all(gpu.get("ecc_uncorrected") == 0 for gpu in gpus):
+        notes.append("no uncorrected error of memory (ECC)")
+    log = driver.get("xid")
+    if not log:
+        return notes
+    if log["problem"]:
+        return [*notes, f"Xids are not known, because {log['problem']}"]
+    harmless = [f"note: {_xid(one).says}" for one in log["errors"] if _is_note(one)]
+    if not log["errors"]:
+        harmless = [
+            "no Xid since boot"
+            if log["whole"]
+            else "no Xid in the kernel's log, which no longer goes back to the boot"
+        ]
+    return [*notes, *harmless]
+
+
+def xid_faults(driver: dict[str, Any]) -> list[Fault]:
+    """Return the Xids after which a GPU is no longer to be trusted."""
+    return [_xid(one) for one in _errors(driver) if not _is_note(one)]
+
+
+def xid_notes(driver: dict[str, Any]) -> list[Fault]:
+    """Return the Xids that are no fault of a GPU, with what to do."""
+    return [_xid(one) for one in _errors(driver) if _is_note(one)]
+
+
+def _is_note(error: dict[str, Any]) -> bool:
+    return bool(error["past"]) or not meaning(error["xid"]).harmful
+
+
+def _errors(driver: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (driver.get("xid") or {}).get("errors") or []
+    return found
+
+
+def _xid(error: dict[str, Any]) -> Fault:
+    what = meaning(error["xid"])
+    times = f", {error['count']} times" if error["count"] > 1 else ""
+    past = ", before the driver was loaded anew" if error["past"] else ""
+    text = f": {error['text']}" if error["text"] else ""
+    says = f"Xid {error['xid']} of {error['slot']}{times}{past} ({what.text}{text})"
+    return Fault(says, what.next_step.format(slot=error["slot"]))

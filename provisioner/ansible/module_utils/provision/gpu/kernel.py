@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know a host's kernels: which one runs, which one boots next, and whether each has a driver's module."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+from ..host.commands import CommandFault, call
+from ..host.paths import text_of
+from .choice import OPEN, PROPRIETARY
+
+RUNNING = Path("/proc/sys/kernel/osrelease")
+MODULES, BOOT = Path("/lib/modules"), Path("/boot")
+GRUB_DEFAULTS, GRUB_MORE = Path("/etc/default/grub"), Path("/etc/default/grub.d")
+GRUB_ENVIRONMENT = Path("/boot/grub/grubenv")
+LOADED, LOADED_DRIVER = Path("/sys/module"), Path("/proc/driver/nvidia/version")
+SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+# Keys with which DKMS signs, by distribution.
+SIGNING_KEYS = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")
+INITRAMFS_SECONDS = 120
+# Debian's own packages give the module another name, by which modprobe's settings know it.
+NAMES = ("nvidia", "nvidia-current-open", "nvidia-current")
+
+
+@dataclass(frozen=True)
+class KernelModule:
+    """Describe the driver's module that a kernel would load."""
+
+    version: str
+    flavour: str
+    vermagic: str
+    signer: str
+
+
+@dataclass(frozen=True)
+class DkmsBuild:
+    """Describe what DKMS says of one module and one kernel."""
+
+    name: str
+    version: str
+    kernel: str
+    state: str
+
+
+def running() -> str:
+    """Return the release of the kernel that runs."""
+    return RUNNING.read_text(encoding="ascii").strip()
+
+
+def booting() -> str:
+    """Return the release of the kernel that boots next; the running one where there is none in /boot."""
+    if shutil.which("grubby"):
+        image = _said("grubby", "--default-kernel").strip()
+        if "vmlinuz-" in image:
+            return image.rpartition("vmlinuz-")[2]
+    names = (path.name[len("vmlinuz-") :] for path in BOOT.glob("vmlinuz-*"))
+    found = sorted((name for name in names if "rescue" not in name), key=order)
+    # An entry of grub names its kernel; without a choice, or with a mere number, the newest comes first.
+    entry = _grub_entry()
+    chosen = [name for name in found if re.search(rf"(?<![\w.+]){re.escape(name)}(?![\w.+])", entry)]
+    return max(chosen, key=len) if chosen else [running(), *found][-1]
+
+
+def _grub_entry() -> str:
+    """Return the entry that grub boots next by the machine's settings; empty where nobody has chosen one."""
+    settings = "".join(map(text_of, [GRUB_DEFAULTS, *sorted(GRUB_MORE.glob("*.cfg"))]))
+    found = re.findall(r"(?m)^\s*GRUB_DEFAULT=[\"']?([^\"'\n]*)", settings)
+    default = found[-1] if found else ""
+    kept = dict(line.split("=", 1) for line in text_of(GRUB_ENVIRONMENT).splitlines() if "=" in line)
+    return kept.get("next_entry") or (kept.get("saved_entry", "") if default == "saved" else default)
+
+
+def package(part: str, kernel: str) -> str:
+    """Return the package with a part of a kernel of Red Hat's; variants have packages of their own."""
+    release, _, variant = kernel.partition("+")
+    return f"kernel-{variant}-{part}-{release}" if variant else f"kernel-{part}-{release}"
+
+
+def order(release: str) -> list[tuple[int, str]]:
+    """Return what kernel releases are sorted by: their numbers as numbers."""
+    words = re.findall(r"[0-9]+|[a-z]+", release)
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
+
+
+def module(kernel: str) -> KernelModule | None:
+    """Return the module that a kernel would load, None when it has none."""
+    return next((found for name in _names(kernel) if (found := _module(kernel, name))), None)
+
+
+def _names(kernel: str) -> Iterator[str]:
+    """Yield the names that the module may have; modprobe is asked only where no usual one is there."""
+    yield from NAMES
+    shown = _said("modprobe", "--set-version", kernel, "--show-depends", "nvidia")
+    yield from re.findall(r"(?m)^install .*\bmodprobe .*?\b(nvidia[-_][\w-]+)", shown)
+
+
+def _module(kernel: str, name: str) -> KernelModule | None:
+    fields = ("version", "license", "vermagic", "signer")
+    found = {field: _said("modinfo", "-k", kernel, "-F", field, name).strip() for field in fields}
+    if not found["vermagic"]:
+        return None
+    flavour = OPEN if "GPL" in found["license"] else PROPRIETARY
+    return KernelModule(found["version"], flavour, found["vermagic"].split()[0], found["signer"])
+
+
+def dkms() -> list[DkmsBuild]:
+    """Return every build that DKMS knows of; it writes names and versions in two ways, by its own version."""
+    if not shutil.which("dkms"):
+        return []
+    builds = []
+    for line in _said("dkms", "status").splitlines():
+        found = re.match(r"([^/,\s]+)[/,] ?([^,:\s]+)(?:, ([^,:\s]+)(?:, [^:]+)?)?: (\S+)", line)
+        if found:
+            name, version, kernel, state = found.groups()
+            builds.append(DkmsBuild(name, version, kernel or "", state.strip(" (")))
+    return builds
+
+
+def has_headers(kernel: str) -> bool:
+    """Tell whether modules can be compiled for a kernel."""
+    return (MODULES / kernel / "build/Makefile").exists()
+
+
+def initramfs(kernel: str) -> Path | None:
+    """Return the kernel's initramfs, None when it has none."""
+    for name in (f"initrd.img-{kernel}", f"initramfs-{kernel}.img"):
+        if (BOOT / name).is_file():
+            return BOOT / name
+    return None
+
+
+def initramfs_files(kernel: str) -> list[str]:
+    """Return the files in a kernel's initramfs; empty when there is none or it cannot be read."""
+    image = initramfs(kernel)
+    program = next((name for name in ("lsinitramfs", "lsinitrd") if shutil.which(name)), "")
+    if not image or not program:
+        return []
+    lines = _said(program, str(image), seconds=INITRAMFS_SECONDS).splitlines()
+    return [line.split()[-1].lstrip("/") for line in lines if line.strip()]
+
+
+def boots_nouveau(kernel: str, blacklist: str) -> bool:
+    """Tell whether a kernel's initramfs would load nouveau: it has it, and not our file against it."""
+    files = initramfs_files(kernel)
+    return any(re.search(r"/nouveau\.ko", name) for name in files) and not any(
+        name.endswith(blacklist.lstrip("/")) for name in files
+    )
+
+
+def loaded() -> set[str]:
+    """Return every module that is loaded; what is built into the kernel has no state there."""
+    return {path.parent.name for path in LOADED.glob("*/initstate")}
+
+
+def loaded_driver(path: Path = LOADED_DRIVER) -> tuple[str | None, str | None]:
+    """Return version and flavour of the driver that is loaded."""
+    try:
+        line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        return None, None
+    version = re.search(r"\b[0-9]{3,}\.[0-9]+(\.[0-9]+)*\b", line)
+    return version.group() if version else None, OPEN if "Open Kernel Module" in line else PROPRIETARY
+
+
+def secure_boot() -> bool:
+    """Tell whether the firmware refuses kernel modules without a known signature."""
+    try:
+        return SECURE_BOOT.read_bytes()[-1:] == b"\x01"
+    except OSError:  # no such variable without UEFI
+        return False
+
+
+def enrolled_key() -> str | None:
+    """Return the key of DKMS that the firmware knows, None when there is none."""
+    for key in SIGNING_KEYS:
+        if Path(key).exists() and "already enrolled" in _test(key):
+            return key
+    return None
+
+
+def _test(key: str) -> str:
+    """Return what mokutil says of a key; its exit status differs between versions."""
+    try:
+        done = call("mokutil", "--test-key", key)
+    except CommandFault:
+        return ""
+    return f"{done.stdout}{done.stderr}"
+
+
+def _said(*argv: str, seconds: float = 30) -> str:
+    """Return what a program prints; one that is missing or hangs says nothing."""
+    try:
+        done = call(*argv, seconds=seconds)
+    except CommandFault:
+        return ""
+    return str(done.stdout) if done.returncode == 0 else ""

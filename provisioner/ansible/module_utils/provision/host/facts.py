@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn what a host's files and tools say into facts."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .commands import CommandFault, call
+from .paths import text_of
+
+COMMAND_SECONDS = 10
+LISTEN = "0A"
+REDHAT = ("rocky", "rhel", "centos", "almalinux", "fedora")
+# What is mounted there is no storage a role could use; containers mount single files below /etc.
+PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
+
+
+def run(argv: list[str], seconds: float = COMMAND_SECONDS) -> str:
+    """Return what a program prints, or nothing when it is missing or hangs."""
+    try:
+        return str(call(*argv, seconds=seconds).stdout).strip()
+    except CommandFault:
+        return ""
+
+
+def parse_os_release(text: str) -> dict[str, Any]:
+    """Return id, name, version, major and family; the version as text, its first number as a number."""
+    values = {}
+    for line in text.splitlines():
+        key, found, value = line.partition("=")
+        if found and not key.startswith("#"):
+            values[key.strip()] = " ".join(shlex.split(value))
+    version = values.get("VERSION_ID", "")
+    major = version.split(".")[0]
+    like = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
+    return {
+        "id": values.get("ID", ""),
+        "name": values.get("PRETTY_NAME", values.get("NAME", "")),
+        "version": version,
+        "major": int(major) if major.isdigit() else 0,
+        "family": "redhat" if any(word in REDHAT for word in like) else "debian",
+    }
+
+
+def parse_meminfo(text: str) -> int:
+    """Return the size of memory in bytes."""
+    for line in text.splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def parse_mounts(text: str) -> list[tuple[str, str]]:
+    """Return device and mount point of file systems that store data, the root first."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 3:
+            continue
+        device, mount = words[0], words[1].replace("\\040", " ")
+        if mount == "/" or ((device.startswith("/dev/") or ":" in device) and not mount.startswith(PSEUDO)):
+            found[mount] = device
+    # The last mount on a point hides the ones before.
+    return sorted(((device, mount) for mount, device in found.items()), key=lambda pair: pair[1])
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return address and port from the kernel's notation, words of four bytes in host order."""
+    host, _, port = text.partition(":")
+    raw = b"".join(bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8))
+    return str(ipaddress.ip_address(raw)), int(port, 16)
+
+
+def parse_sockets(text: str) -> list[tuple[str, str, int]]:
+    """Return inode, address and port of listening sockets from a table of the kernel."""
+    found = []
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) > 9 and words[3] == LISTEN:
+            found.append((words[9], *parse_address(words[1])))
+    return found
+
+
+def socket_owners(proc: Path) -> dict[str, int]:
+    """Return the process of each socket inode; the lowest number is the one that opened it."""
+    owners: dict[str, int] = {}
+    pids = sorted((int(entry.name) for entry in proc.glob("[0-9]*")), reverse=True)
+    for pid in pids:
+        try:
+            descriptors = list((proc / str(pid) / "fd").iterdir())
+        except OSError:
+            continue
+        for descriptor in descriptors:
+            target = _link(descriptor)
+            if target.startswith("socket:["):
+                owners[target[8:-1]] = pid
+    return owners
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(str(path))
+    except OSError:
+        return ""
+
+
+def listening_sockets(proc: Path) -> list[dict[str, Any]]:
+    """List listening TCP sockets with the process that holds each."""
+    sockets = [*parse_sockets(text_of(proc / "net/tcp")), *parse_sockets(text_of(proc / "net/tcp6"))]
+    owners = socket_owners(proc)
+    return [
+        {
+            "address": address,
+            "port": port,
+            "pid": owners.get(inode, 0),
+            "process": text_of(proc / str(owners.get(inode, 0)) / "comm").strip() or "unknown",
+        }
+        for inode, address, port in sorted(sockets, key=lambda found: (found[2], found[1]))
+    ]

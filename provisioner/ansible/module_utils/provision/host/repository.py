@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lay out one package repository of a vendor for apt or dnf: its source, its key by fingerprint, its pins."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from .openpgp import KeyFault, armoured, fingerprints, normal
+from .paths import text_of
+
+KEY_SECONDS = 30
+LARGEST_KEY = 1024 * 1024
+APT_SOURCES, APT_KEYS = "etc/apt/sources.list.d", "usr/share/keyrings"
+APT_PINS = "etc/apt/preferences.d"
+DNF_SOURCES, DNF_KEYS = "etc/yum.repos.d", "etc/pki/rpm-gpg"
+DISABLED = "provision-disabled"
+LOGIN = re.compile(r"://([^/@]+)@")
+NEXT_LOGIN = {
+    "apt": "take them out, and put them on the host into a file in /etc/apt/auth.conf.d for root alone",
+    "dnf": "take them out, and let the mirror know the host by its address or by a client certificate: dnf "
+    "has no other place for a password",
+}
+NEXT_ROTATED = (
+    "see whether its owner has announced a new key; then give its fingerprint in {word}, after comparing it "
+    "with what the owner publishes"
+)
+
+
+class RepositoryFault(Exception):
+    """Say why a repository cannot be used; `next` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next = next_step
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Describe one repository; `pins` is the text of an apt preferences file, `signed` what its key signs."""
+
+    name: str
+    url: str
+    key_url: str
+    fingerprints: tuple[str, ...]
+    suite: str = "/"
+    pins: str = ""
+    signed: str = "packages"
+    key_text: str = ""
+    key_word: str = "the fingerprints"
+    role: str = ""
+    root: Path = Path("/")
+
+    @property
+    def is_apt(self) -> bool:
+        """Tell whether this host takes packages with apt."""
+        return shutil.which("apt-get") is not None
+
+    @property
+    def source(self) -> Path:
+        """Return the file that names the repository."""
+        folder, suffix = (APT_SOURCES, "sources") if self.is_apt else (DNF_SOURCES, "repo")
+        return self.root / folder / f"provision-{self.name}.{suffix}"
+
+    @property
+    def key(self) -> Path:
+        """Return the file that holds its key."""
+        return self.root / (APT_KEYS if self.is_apt else DNF_KEYS) / f"provision-{self.name}.asc"
+
+    @property
+    def preferences(self) -> Path:
+        """Return the file that holds its pins."""
+        return self.root / APT_PINS / f"provision-{self.name}"
+
+    def files(self) -> dict[Path, str]:
+        """Return every file but the key with its text; an empty text means that there is to be none."""
+        if self.is_apt:
+            return {self.source: _sources(self), self.preferences: self.pins}
+        return {self.source: _repo(self)}
+
+
+def refuse_login(repository: Repository) -> None:
+    """Refuse an address with a password: it would stand in a file, or in a log, that everybody may read."""
+    for url in (repository.url, repository.key_url):
+        if LOGIN.search(url):
+            raise RepositoryFault(
+                f"the address {LOGIN.sub('://', url)} was given with user and password, and everybody on the "
+                f"host may read {repository.source}",
+                NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
+            )
+
+
+def _key_path(repository: Repository) -> str:
+    return "/" + str(repository.key.relative_to(repository.root))
+
+
+def _sources(repository: Repository) -> str:
+    components = "" if repository.suite.endswith("/") else "Components: main\n"
+    return (
+        "# Written by provision.\n"
+        f"Types: deb\nURIs: {repository.url}\nSuites: {repository.suite}\n{components}"
+        f"Signed-By: {_key_path(repository)}\n"
+    )
+
+
+def _repo(repository: Repository) -> str:
+    packages, metadata = int(repository.signed == "packages"), int(repository.signed == "metadata")
+    return (
+        "# Written by provision.\n"
+        f"[provision-{repository.name}]\nname=provision {repository.name}\n"
+        f"baseurl={repository.url}\nenabled=1\n"
+        f"gpgcheck={packages}\nrepo_gpgcheck={metadata}\ngpgkey=file://{_key_path(repository)}\n"
+        # A host is not to keep a repository's old list for two days when a driver is asked for now.
+        "metadata_expire=3600\n"
+    )
+
+
+def key_is_right(repository: Repository) -> bool:
+    """Tell whether the key that lies on the host is a pinned one."""
+    try:
+        return not _strange(repository, repository.key.read_bytes())
+    except (OSError, KeyFault):
+        return False
+
+
+def key_for(repository: Repository) -> str:
+    """Return the repository's key as text once its fingerprint is a pinned one; raises RepositoryFault."""
+    where = "the key that was given" if repository.key_text else repository.key_url
+    content = repository.key_text.encode() if repository.key_text else _fetch(repository)
+    try:
+        strange = _strange(repository, content)
+    except KeyFault as fault:
+        raise RepositoryFault(
+            f"{where} is no OpenPGP key: {fault}",
+            "a proxy or a mirror may answer in its place: look at that address from the host",
+        ) from fault
+    if strange:
+        raise RepositoryFault(
+            f"{where} has the fingerprint {', '.join(strange)}, and the pinned one is "
+            f"{', '.join(repository.fingerprints)}: its owner has rotated it, or somebody else answers there",
+            NEXT_ROTATED.format(word=repository.key_word),
+        )
+    # A file that is pinned as a whole stays as it is; of another, only the compared keys are trusted.
+    text = content.decode("ascii", "replace")
+    return text if _digest(text) in map(normal, repository.fingerprints) else str(armoured(content))
+
+
+def _strange(repository: Repository, content: bytes) -> list[str]:
+    """Return the fingerprints that are not pinned; a pin of 64 digits is the SHA-256 of the key's file."""
+    found = fingerprints(content)
+    pinned = {normal(one) for one in repository.fingerprints}
+    if _digest(content.decode("ascii", "replace")) in pinned:
+        return []
+    return [one for one in found if one not in pinned]
+
+
+def _digest(text: str) -> str:
+    """Return the SHA-256 of a key's text without the version of the program that wrote it."""
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("Version:")]
+    return hashlib.sha256("".join(lines).encode()).hexdigest().upper()
+
+
+def _fetch(repository: Repository) -> bytes:
+    try:
+        with urllib.request.urlopen(repository.key_url, timeout=KEY_SECONDS) as answer:  # noqa: S310 - the inventory's
+            content: bytes = answer.read(LARGEST_KEY)
+            return content
+    except (OSError, ValueError, HTTPException) as error:
+        code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
+        raise RepositoryFault(
+            f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
+            f"open the way to it, name a proxy in {repository.role}_environment, or take a mirror",
+        ) from error
+
+
+def rivals(repository: Repository) -> list[Path]:
+    """Return other source files that name the same repository, which would contradict ours."""
+    folder = repository.source.parent
+    named = re.compile(rf"{re.escape(repository.url.rstrip('/'))}/?(?=[\s\"']|$)", re.MULTILINE)
+    found = []
+    for path in sorted([*folder.glob("*"), *([folder.parent / "sources.list"] if repository.is_apt else [])]):
+        if path == repository.source or path.suffix not in (".list", ".sources", ".repo"):
+            continue
+        lines = [line for line in text_of(path).splitlines() if not line.lstrip().startswith("#")]
+        if named.search("\n".join(lines)) and "enabled=0" not in "".join(lines).replace(" ", ""):
+            found.append(path)
+    return found
+
+
+def out_of_sight(repository: Repository, path: Path) -> Path:
+    """Return the name under which no package manager reads a source file."""
+    return path.with_name(f"{path.name}.{DISABLED}-{repository.name}")
+
+
+def disabled(repository: Repository) -> dict[Path, Path]:
+    """Return the source files that were taken out of sight for this repository, with their own names."""
+    ending = f".{DISABLED}-{repository.name}"
+    return {
+        path: path.with_name(path.name[: -len(ending)])
+        for path in repository.source.parent.glob(f"*{ending}")
+    }

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read and write single settings of a host, each as a text; None means that it is not there."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from .commands import CommandFault, call, unit_values
+
+COMMAND_SECONDS = 60
+ZONES = Path("/usr/share/zoneinfo")
+LOCALTIME = Path("/etc/localtime")
+UNITS = Path("/etc/systemd/system")
+# These hold only what this project put there, so they go as a whole once no unit names them.
+OWN_TREES = (
+    "/opt/provision",
+    "/usr/local/lib/provision",
+    "/etc/provision",
+    "/var/cache/provision",
+    "/var/lib/provision/locks",
+)
+
+
+class SettingFault(Exception):
+    """Say why a setting cannot be made; `next` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next = next_step
+
+
+class NotHere(Exception):
+    """Say why a setting does not apply to this host."""
+
+
+def command(*argv: str) -> tuple[int, str]:
+    """Run a program and return its exit status and output; one that gives none has failed."""
+    try:
+        done = call(*argv, seconds=COMMAND_SECONDS)
+    except CommandFault as fault:
+        return 127, str(fault)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def must(*argv: str) -> None:
+    """Run a program that has to succeed."""
+    status, output = command(*argv)
+    if status:
+        raise SettingFault(f"{' '.join(argv)} failed: {output}", "run it on the host and repair what it says")
+
+
+def read_file(name: str) -> str | None:
+    """Return a file's text."""
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+
+
+def write_file(name: str, value: str | None) -> None:
+    """Replace a file at once and keep its mode, or remove it."""
+    path = Path(name)
+    if value is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
+    fresh = path.with_name(f".{path.name}.provision")
+    fresh.write_text(value, encoding="utf-8", errors="surrogateescape")
+    fresh.chmod(mode)
+    fresh.replace(path)
+    if shutil.which("restorecon"):
+        command("restorecon", name)
+
+
+def read_directory(name: str) -> str | None:
+    """Return a directory's mode, owner and group."""
+    try:
+        found = Path(name).stat()
+    except FileNotFoundError:
+        return None
+    return f"{found.st_mode & 0o7777:04o} {_user(found.st_uid)}:{_group(found.st_gid)}"
+
+
+def write_directory(name: str, value: str | None) -> None:
+    """Make a directory with mode, owner and group, or remove it when nothing of anybody else is in it."""
+    path = Path(name)
+    if value is None:
+        _remove_directory(path)
+        return
+    mode, owner = value.split()
+    user, _, group = owner.partition(":")
+    path.mkdir(parents=True, exist_ok=True)
+    shutil.chown(name, user, group)
+    path.chmod(int(mode, 8))
+
+
+def _remove_directory(path: Path) -> None:
+    if not path.is_dir():
+        return
+    if str(path).startswith(OWN_TREES):
+        users = [unit.name for unit in UNITS.glob("*.service") if f"{path}/" in (read_file(str(unit)) or "")]
+        if users:
+            raise NotHere(f"{path} stays: {', '.join(users)} still uses it")
+        if os.path.ismount(str(path)):
+            raise NotHere(f"{path} stays: it is a mount point")
+        shutil.rmtree(str(path))
+    elif not any(path.iterdir()):
+        path.rmdir()
+    else:
+        raise NotHere(f"{path} stays: it is not empty")
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def read_group(name: str) -> str | None:
+    """Return present when there is such a group."""
+    return "present" if command("getent", "group", name)[0] == 0 else None
+
+
+def write_group(name: str, value: str | None) -> None:
+    """Make or remove a system group."""
+    must(*(("groupadd", "--system", name) if value else ("groupdel", name)))
+
+
+def _sysctl_path(name: str) -> Path:
+    return Path("/proc/sys") / name.replace(".", "/")
+
+
+def read_sysctl(name: str) -> str | None:
+    """Return the value the kernel uses now."""
+    text = read_file(str(_sysctl_path(name)))
+    if text is None:
+        raise NotHere(f"this kernel has no {name}")
+    return " ".join(text.split())
+
+
+def write_sysctl(name: str, value: str | None) -> None:
+    """Set the value the kernel uses now."""
+    try:
+        _sysctl_path(name).write_text(f"{value}\n", encoding="ascii")
+    except OSError as error:
+        raise NotHere(
+            f"{name} cannot be set here ({error.strerror}): the machine below decides it"
+        ) from error
+
+
+def read_timezone(_name: str) -> str | None:
+    """Return the name of the time zone."""
+    if not LOCALTIME.is_symlink():
+        return None
+    # One step only: many a zone, UTC among them, is itself a link to another name.
+    zone = LOCALTIME.parent / os.readlink(str(LOCALTIME))
+    return os.path.relpath(os.path.normpath(str(zone)), str(ZONES))
+
+
+def write_timezone(_name: str, value: str | None) -> None:
+    """Set the time zone."""
+    if value is None:
+        LOCALTIME.unlink()
+        return
+    zone = ZONES / value
+    if not zone.is_file():
+        raise SettingFault(
+            f"there is no time zone {value}", "name one that 'timedatectl list-timezones' lists"
+        )
+    fresh = LOCALTIME.with_name(".localtime.provision")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(zone)
+    fresh.replace(LOCALTIME)
+    if Path("/etc/timezone").exists():
+        write_file("/etc/timezone", value + "\n")
+
+
+def read_service(name: str) -> str | None:
+    """Return on when a service starts at boot and runs, or would run but for its own conditions."""
+    if command("systemctl", "is-enabled", name)[0]:
+        return "off"
+    shown = command("systemctl", "show", "--property=ActiveState,ConditionResult,ConditionTimestamp", name)[1]
+    values = unit_values(shown)
+    # A time service refuses to run where the clock is not its to set.
+    refused = values.get("ConditionResult") == "no" and bool(values.get("ConditionTimestamp"))
+    return "on" if values.get("ActiveState") == "active" or refused else "off"
+
+
+def write_service(name: str, value: str | None) -> None:
+    """Switch a service on or off, now and at boot."""
+    must("systemctl", "enable" if value == "on" else "disable", "--now", name)
+
+
+def read_firewalld(name: str) -> str | None:
+    """Return open when firewalld lets a port through."""
+    return "open" if command("firewall-cmd", "--permanent", f"--query-port={name}")[0] == 0 else None
+
+
+def write_firewalld(name: str, value: str | None) -> None:
+    """Open or close a port in firewalld, now and at boot."""
+    verb = "add" if value else "remove"
+    must("firewall-cmd", "--permanent", f"--{verb}-port={name}")
+    must("firewall-cmd", f"--{verb}-port={name}")
+
+
+def read_ufw(name: str) -> str | None:
+    """Return open when ufw lets a port through."""
+    rules = command("ufw", "show", "added")[1].splitlines()
+    return (
+        "open"
+        if any(re.fullmatch(rf"ufw allow {re.escape(name)}( comment .*)?", rule) for rule in rules)
+        else None
+    )
+
+
+def write_ufw(name: str, value: str | None) -> None:
+    """Open or close a port in ufw."""
+    must(*(("ufw", "allow", name) if value else ("ufw", "delete", "allow", name)))
+
+
+class Kind(NamedTuple):
+    """Hold how settings of one kind are read and written."""
+
+    read: Callable[[str], str | None]
+    write: Callable[[str, str | None], None]
+
+
+KINDS = {
+    "group": Kind(read_group, write_group),
+    "directory": Kind(read_directory, write_directory),
+    "file": Kind(read_file, write_file),
+    "source": Kind(read_file, write_file),
+    "chrony": Kind(read_file, write_file),
+    "sysctl": Kind(read_sysctl, write_sysctl),
+    "timezone": Kind(read_timezone, write_timezone),
+    "service": Kind(read_service, write_service),
+    "firewalld": Kind(read_firewalld, write_firewalld),
+    "ufw": Kind(read_ufw, write_ufw),
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell the outside how far a job is, through a file that is replaced every second."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from ..host.fault import JobFault
+from ..host.json_files import write_json
+
+INTERVAL = 1.0
+# The rate is taken over this many readings, so that it neither jumps nor lags.
+WINDOW = 10
+
+
+class Progress:
+    """Write the state of a job to its file until it ends."""
+
+    def __init__(self, path: Path, label: str, about: dict[str, Any] | None = None) -> None:
+        self.path = path
+        self.label = label
+        self.about = about or {}
+        self.total = 0
+        self.done: Callable[[], int] = lambda: 0
+        self._readings: list[tuple[float, int]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_often, daemon=True)
+
+    def __enter__(self) -> Progress:  # noqa: PYI034 - Self needs Python 3.11
+        self._write(self.body())
+        self._thread.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if isinstance(error, JobFault):
+            self._write({"state": "failed", "message": str(error), "next": error.next})
+
+    def finish(self, **outcome: Any) -> None:
+        """Write that the job ended well and with what."""
+        self._ended.set()
+        self._thread.join()
+        self._write({"state": "done", **outcome})
+
+    def body(self) -> dict[str, Any]:
+        """Return what a reader sees while the job runs."""
+        done = min(self.done(), self.total) if self.total else self.done()
+        self._readings = [*self._readings[1 - WINDOW :], (time.monotonic(), done)]
+        (begun, at_first), (now, at_last) = self._readings[0], self._readings[-1]
+        rate = int(max(0, at_last - at_first) / (now - begun)) if now > begun else 0
+        counted = {"done_bytes": done, "total_bytes": self.total, "rate_bytes_s": rate}
+        return {"state": "running", "progress": {"label": self.label, **counted}}
+
+    def _write_often(self) -> None:
+        while not self._ended.wait(INTERVAL):
+            self._write(self.body())
+
+    def _write(self, body: dict[str, Any]) -> None:
+        # systemd gives each start of a unit its own number; a reader can tell this run from an earlier one.
+        write_json(
+            self.path, {**self.about, **body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644
+        )

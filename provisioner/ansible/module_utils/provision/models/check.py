@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read every byte of models in the store and compare it with their manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..jobs.progress import Progress
+from .files import STAMPS, Manifest, RemoteFile, hash_files, mismatch, read_manifest, strangers, write_stamps
+
+AGAIN = "run `provision apply`: it fetches that file again and no other"
+
+
+def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
+    """Compare one model with its manifest; a wrong file loses its stamp, so that apply mends it."""
+    found = hash_files(directory, manifest.files, counted)
+    wrong = {}
+    for name, record in sorted(manifest.files.items()):
+        reason = mismatch(RemoteFile(name, record.size, record.sha256), found[name])
+        if reason:
+            wrong[name] = f"{directory / name} {reason}"
+    if (directory / STAMPS).exists():
+        write_stamps(directory, set(manifest.files) - set(wrong))
+    unknown = strangers(directory, manifest)
+    if wrong:
+        return {"status": "failed", "evidence": "; ".join(wrong.values()), "next": AGAIN}
+    if unknown:
+        named = ", ".join(str(directory / name) for name in unknown[:3])
+        return {
+            "status": "failed",
+            "evidence": f"{len(unknown)} files are not in the manifest: {named}",
+            "next": "remove them: nobody knows where they came from, and an engine may load them",
+        }
+    size = sum(record.size for record in manifest.files.values())
+    evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, sha256 of each as in the manifest"
+    return {"status": "passed", "evidence": evidence, "next": None}
+
+
+def verify(spec: dict[str, Any]) -> None:
+    """Run one verification job over several models."""
+    manifests = {name: read_manifest(Path(name)) for name in spec["directories"]}
+    with Progress(Path(spec["result"]), "hashes of the models") as progress:
+        held = {name: manifest for name, manifest in manifests.items() if manifest}
+        progress.total = sum(k.size for manifest in held.values() for k in manifest.files.values())
+        done: list[int] = []
+        progress.done = lambda: sum(done)
+        results = {}
+        for name, manifest in held.items():
+            sizes = {file: record.size for file, record in manifest.files.items()}
+            results[name] = check(Path(name), manifest, lambda file, sizes=sizes: done.append(sizes[file]))
+        progress.finish(results=results, run=spec["run"])

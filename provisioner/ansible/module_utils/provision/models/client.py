@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Talk to a hub through its own client library, as a process of its own that can be ended and started again.
+
+It reads one request from standard input and writes JSON lines to standard output. It runs on the Python of
+the environment that holds the libraries, so they are imported by name only when a request needs them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Callable, Iterator, Protocol
+
+from .files import CLIENT_NOTES
+
+# What the Hugging Face client holds back before it writes: its own 10 MiB are lost with each connection.
+BLOCK = 1024**2
+
+
+class Hub(Protocol):
+    """What the store needs of a hub."""
+
+    def files(self) -> tuple[str, list[dict[str, Any]]]:
+        """Return the commit and the files at the revision."""
+
+    def fetch(self, item: dict[str, Any]) -> None:
+        """Fetch one file into the directory, going on where an earlier attempt ended."""
+
+
+class HuggingFace:
+    """The Hugging Face hub, or a mirror with the same API."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.library = import_module("huggingface_hub")
+        self.common = {"revision": request["revision"], "token": request["token"] or False}
+
+    def files(self) -> tuple[str, list[dict[str, Any]]]:
+        """Return the commit and the files at the revision."""
+        api = self.library.HfApi(endpoint=self.request["endpoint"])
+        info = api.model_info(self.request["model"], files_metadata=True, **self.common)
+        files = []
+        for item in info.siblings or []:
+            large = getattr(item, "lfs", None)
+            sha256 = getattr(large, "sha256", "") if large else ""
+            git = "" if large else item.blob_id or ""
+            files.append({"name": item.rfilename, "size": item.size or 0, "sha256": sha256, "git_sha1": git})
+        return info.sha, files
+
+    def fetch(self, item: dict[str, Any]) -> None:
+        """Fetch one file into the directory, going on where an earlier attempt ended."""
+        constants: Any = import_module("huggingface_hub.constants")
+        if not constants.HF_HUB_DISABLE_XET:
+            directory, endpoint = self.request["directory"], self.request["endpoint"]
+            self.library.hf_hub_download(
+                self.request["model"], item["name"], endpoint=endpoint, local_dir=directory, **self.common
+            )
+            return
+        # The client's own download begins anew in every process, so only its transport is used here.
+        transport = import_module("huggingface_hub.file_download")
+        constants.DOWNLOAD_CHUNK_SIZE = BLOCK
+        url = self.library.hf_hub_url(
+            self.request["model"],
+            item["name"],
+            revision=self.request["revision"],
+            endpoint=self.request["endpoint"],
+        )
+        headers = import_module("huggingface_hub.utils").build_hf_headers(token=self.common["token"])
+        partial = partial_file(Path(self.request["directory"]), item)
+        with partial.open("ab") as stream:
+            resume = stream.tell() if stream.tell() <= item["size"] else stream.truncate(0)
+            transport.http_get(url, stream, headers=headers, resume_size=resume, expected_size=item["size"])
+        target = Path(self.request["directory"], item["name"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+
+
+def partial_file(directory: Path, item: dict[str, Any]) -> Path:
+    """Return where a file grows; its name holds the hash, so parts of two contents never meet."""
+    folder = Path(directory, CLIENT_NOTES, "parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(f"{item['name']} {item['hash']}".encode()).hexdigest()
+    return folder / digest
+
+
+class ModelScope:
+    """The ModelScope hub."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        library = import_module("modelscope_hub")
+        self.api = library.HubApi(endpoint=request["endpoint"], token=request["token"] or None)
+
+    def files(self) -> tuple[str, list[dict[str, Any]]]:
+        """Return no commit, which this hub does not name, and the files at the revision."""
+        listed = self.api.list_repo_files(self.request["model"], "model", revision=self.request["revision"])
+        files = [
+            {"name": item.path, "size": item.size or 0, "sha256": item.sha256 or "", "git_sha1": ""}
+            for item in listed
+            if item.type != "tree"
+        ]
+        return "", files
+
+    def fetch(self, item: dict[str, Any]) -> None:
+        """Fetch one file into the directory, going on where an earlier attempt ended."""
+        self.api.download_file(
+            self.request["model"],
+            "model",
+            item["name"],
+            revision=self.request["revision"],
+            local_dir=self.request["directory"],
+            file_size=item["size"],
+        )
+
+
+HUBS: dict[str, Callable[[dict[str, Any]], Hub]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return what a failure was: its kind, text, and the wait that the hub asked for."""
+    status, wait = 0, 0.0
+    for cause in _chain(error):
+        response = getattr(cause, "response", None)
+        status = status or int(getattr(response, "status_code", 0) or getattr(cause, "status_code", 0) or 0)
+        header = getattr(response, "headers", None) or {}
+        wait = wait or _seconds(getattr(cause, "retry_after", None) or header.get("Retry-After"))
+    first = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {first[0] if first else 'no message'}"
+    return {
+        "ok": False,
+        "kind": _kind(error, status),
+        "status": status,
+        "error": text[:500],
+        "retry_after": wait,
+    }
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it; some libraries close the chain into a ring."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _kind(error: BaseException, status: int) -> str:
+    if any(getattr(cause, "errno", None) == errno.ENOSPC for cause in _chain(error)):
+        return "full"
+    names = {parent.__name__ for parent in type(error).__mro__}
+    if "FileIntegrityError" in names and "FileSizeMismatchError" not in names:
+        return "wrong"
+    if status in (401, 403) or "GatedRepoError" in names:
+        return "refused"
+    if status == 404:
+        return "missing"
+    return "broken" if 400 <= status < 500 and status not in (408, 416, 425, 429) else "transient"
+
+
+def _seconds(value: Any) -> float:
+    try:
+        return max(0.0, float(value))
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the answer to a request: the list of files, or one line for each file asked for."""
+    hub = HUBS[request["source"]](request)
+    if request["action"] == "list":
+        try:
+            commit, files = hub.files()
+        except Exception as error:  # noqa: BLE001 - whatever the library raises is the answer
+            yield describe(error)
+        else:
+            yield {"ok": True, "commit": commit, "files": files}
+        return
+    with ThreadPoolExecutor(max_workers=request["workers"]) as pool:
+        asked = {pool.submit(hub.fetch, item): item["name"] for item in request["files"]}
+        for future in as_completed(asked):
+            fault = future.exception()
+            yield {"name": asked[future], **(describe(fault) if fault else {"ok": True})}
+
+
+def main() -> int:
+    """Answer the request on standard input."""
+    request = json.load(sys.stdin)
+    # A library that prints would spoil the answer; what it says belongs to the journal.
+    answer, sys.stdout = sys.stdout, sys.stderr
+    for line in answers(request):
+        answer.write(json.dumps(line) + "\n")
+        answer.flush()
+    return 0

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a model's directory about: list, fetch, verify, publish. Resumes whatever an earlier run left."""
+
+from __future__ import annotations
+
+import grp
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..host.paths import sync
+from ..jobs.progress import Progress
+from .download import Download, ask
+from .files import (
+    CLIENT_NOTES,
+    MANIFEST,
+    STAMPS,
+    Hashes,
+    KnownFile,
+    Manifest,
+    RemoteFile,
+    StoreFault,
+    Wanted,
+    hash_files,
+    known,
+    mismatch,
+    read_manifest,
+    untouched,
+    write_stamps,
+)
+from .select import select
+
+READERS = "provision"
+GB = 1e9
+
+
+class Fetch:
+    """One model on its way into the store.
+
+    A directory that is not there yet is filled beside its place and takes its name when every file is
+    verified. A directory that is there gets only the files that it lacks, each verified before it replaces
+    the old one, so an engine that has the old one open keeps reading what it began with.
+    """
+
+    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
+        self.spec = spec
+        self.progress = progress
+        self.wanted = Wanted.of(spec)
+        self.directory = Path(spec["directory"])
+        self.staging = self.directory.with_name(self.directory.name + ".partial")
+        self.published = self.directory.is_dir()
+        self.old = read_manifest(self.directory)
+
+    def run(self) -> dict[str, Any]:
+        """Bring the directory about and return what was fetched."""
+        commit, files = self.remote_files()
+        good = self.verified_here(files)
+        lacking = [remote for remote in files if remote.name not in good]
+        self.make_place()
+        good.update(self.fetch(commit, lacking, sum(remote.size for remote in files)))
+        records = {remote.name: self.record(remote, good[remote.name]) for remote in files}
+        manifest = Manifest(self.wanted, commit, records)
+        if self.published:
+            changed = bool(lacking) or manifest != self.old
+            self.replace([remote.name for remote in lacking], manifest)
+        else:
+            changed = True
+            self.publish(manifest)
+        return {"changed": changed, "commit": commit, "fetched": [remote.name for remote in lacking]}
+
+    def make_place(self) -> None:
+        """Make the staging directory and those above it, down from the store's root."""
+        root = Path(self.spec["root"])
+        make_root(root)
+        above = [path for path in self.directory.parents if root in path.parents]
+        for path in [*sorted(above), self.staging]:
+            make_directory(path)
+
+    def remote_files(self) -> tuple[str, list[RemoteFile]]:
+        """Return the commit and the files to hold; a manifest of the same wish needs no hub."""
+        if self.old and self.old.wanted == self.wanted:
+            files = [RemoteFile(name, k.size, k.sha256) for name, k in self.old.files.items()]
+            return self.old.commit, files
+        revision = self.wanted.revision
+        if self.old and self.old.commit and self.old.wanted.revision == revision:
+            # A branch may have moved on; files of two commits do not belong together.
+            revision = self.old.commit
+        answer = ask(self.spec, revision)
+        listed = [RemoteFile(**item) for item in answer["files"]]
+        return answer["commit"], select(listed, self.wanted)
+
+    def verified_here(self, files: list[RemoteFile]) -> dict[str, Hashes]:
+        """Return the files of the published directory that need not be fetched."""
+        if not self.published:
+            return {}
+        trusted = untouched(self.directory, self.old.files) if self.old else set()
+        good = {}
+        for remote in files:
+            if self.old and remote.name in trusted:
+                record = self.old.files[remote.name]
+                found = Hashes(record.size, record.sha256, remote.git_sha1)
+                if not mismatch(remote, found):
+                    good[remote.name] = found
+        unsure = [r for r in files if r.name not in good and (self.directory / r.name).is_file()]
+        hashes = hash_files(self.directory, [remote.name for remote in unsure])
+        for remote in unsure:
+            found_now = hashes[remote.name]
+            reason = mismatch(remote, found_now)
+            if reason or found_now is None:
+                say(f"{self.directory / remote.name} {reason}: fetching it again")
+            else:
+                good[remote.name] = found_now
+        return good
+
+    def fetch(self, commit: str, lacking: list[RemoteFile], total: int) -> dict[str, Hashes]:
+        """Fetch and verify the missing files into the staging directory."""
+        if not lacking:
+            return {}
+        download = Download(self.spec, self.staging, commit or self.wanted.revision, lacking)
+        held = total - sum(remote.size for remote in lacking)
+        self.progress.total = total
+        self.progress.done = lambda: held + download.bytes_on_disk()
+        download.check_present()
+        self.check_disk(download.bytes_to_fetch())
+        arrived: dict[str, Hashes] = download.run()
+        return arrived
+
+    def check_disk(self, needed: int) -> None:
+        """Refuse to begin what cannot fit."""
+        reserve = self.spec["reserve_bytes"]
+        free = shutil.disk_usage(str(self.staging)).free
+        if free < needed + reserve:
+            short = (needed + reserve - free) / GB
+            raise StoreFault(
+                f"not enough disk for {self.wanted}: {needed / GB:.2f} GB still to fetch plus "
+                f"{reserve / GB:.2f} GB in reserve are needed, {free / GB:.2f} GB are free at "
+                f"{self.directory.parent}",
+                f"free {short:.2f} GB there, set model_store_root to a larger file system, or narrow "
+                "serve_model_include",
+            )
+
+    def record(self, remote: RemoteFile, found: Hashes) -> KnownFile:
+        """Return the manifest's entry of a file; one that an older manifest vouches for keeps its origin."""
+        before = self.old.files.get(remote.name) if self.old else None
+        if before and before.sha256 == found.sha256:
+            return before
+        return known(remote, found)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Give the complete staging directory its name in one step."""
+        shutil.rmtree(str(self.staging / CLIENT_NOTES), ignore_errors=True)
+        for stray in set(_files_below(self.staging)) - set(manifest.files):
+            (self.staging / stray).unlink()
+        for name in manifest.files:
+            settle(self.staging / name)
+        manifest.write(self.staging)
+        self.write_stamps(self.staging, manifest)
+        for folder in [self.staging, *(path for path in self.staging.rglob("*") if path.is_dir())]:
+            make_directory(folder)
+            sync(folder)
+        self.staging.rename(self.directory)
+        sync(self.directory.parent)
+
+    def replace(self, names: list[str], manifest: Manifest) -> None:
+        """Put verified files in the place of missing or wrong ones, then drop what is no longer wanted."""
+        for name in names:
+            settle(self.staging / name)
+            make_directory((self.directory / name).parent)
+            (self.staging / name).replace(self.directory / name)
+        if names or manifest != self.old:
+            # Whoever started before the manifest was written may have loaded other bytes.
+            manifest.write(self.directory)
+        self.write_stamps(self.directory, manifest)
+        for name in set(self.old.files if self.old else ()) - set(manifest.files):
+            (self.directory / name).unlink()
+        sync(self.directory)
+        shutil.rmtree(str(self.staging))
+
+    @staticmethod
+    def write_stamps(directory: Path, manifest: Manifest) -> None:
+        """Record that all files are right now, and give both notes their owner."""
+        write_stamps(directory, manifest.files)
+        for name in (MANIFEST, STAMPS):
+            settle(directory / name)
+
+
+def _files_below(directory: Path) -> list[str]:
+    return [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
+
+
+def readers() -> int:
+    """Return the group that may read the store; root's own where host_base has not run."""
+    try:
+        return grp.getgrnam(READERS).gr_gid
+    except KeyError:
+        return os.getegid()
+
+
+def make_root(root: Path) -> None:
+    """Make the store's root and what is missing above it; a directory that is there stays as it is."""
+    if root.is_dir():
+        return
+    for path in reversed([path for path in root.parents if not path.exists()]):
+        # Others have to pass through it, whatever the umask of who makes it.
+        path.mkdir()
+        os.chown(str(path), os.geteuid(), os.getegid())
+        path.chmod(0o755)
+    make_directory(root)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory of the store, readable by engines and writable by root."""
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(str(path), -1, readers())
+    path.chmod(0o750)
+
+
+def settle(path: Path) -> None:
+    """Give a verified file its owner and mode, and make sure that it is on disk."""
+    os.chown(str(path), -1, readers())
+    path.chmod(0o640)
+    sync(path)
+
+
+def say(line: str) -> None:
+    """Write a line to the journal."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+def fetch(spec: dict[str, Any]) -> None:
+    """Run one fetch job."""
+    with Progress(Path(spec["result"]), str(Wanted.of(spec))) as progress:
+        outcome = Fetch(spec, progress).run()
+        progress.finish(**outcome)

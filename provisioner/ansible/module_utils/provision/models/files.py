@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know what a directory of the model store holds: its manifest, its hashes, and what changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Iterable
+
+from ..host.fault import JobFault
+from ..host.json_files import read_json, write_json
+
+MANIFEST = ".provision-manifest.json"
+# Kept apart from the manifest: what the host's file system says of the files when their hashes were right.
+STAMPS = ".provision-stamps.json"
+MODE = 0o640
+# The Hugging Face client keeps its notes and partial files below this folder of the directory it fills.
+CLIENT_NOTES = ".cache"
+
+SAFETENSORS = "safetensors"
+BLOCK = 4 * 1024**2
+# Almost all the store does is a job; its faults are those of one.
+StoreFault = JobFault
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Identify what was asked for: two equal ones hold the same files."""
+
+    source: str
+    model: str
+    revision: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_unsafe: bool = False
+    format: str = SAFETENSORS
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Wanted:
+        """Build one from a mapping that may hold more."""
+        return cls(
+            source=values["source"],
+            model=values["model"],
+            revision=values["revision"],
+            include=tuple(values.get("include") or ()),
+            exclude=tuple(values.get("exclude") or ()),
+            allow_unsafe=bool(values.get("allow_unsafe")),
+            format=values.get("format") or SAFETENSORS,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """Describe a file as the hub lists it; the hub gives a sha256, a git blob hash, or neither."""
+
+    name: str
+    size: int
+    sha256: str = ""
+    git_sha1: str = ""
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """Describe a verified file; `origin` says who vouches for the hash: hub, hub-git or first-fetch."""
+
+    size: int
+    sha256: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Record what a directory holds and where it came from."""
+
+    wanted: Wanted
+    commit: str
+    files: dict[str, KnownFile] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Write it into the directory."""
+        files = {name: asdict(known) for name, known in sorted(self.files.items())}
+        # In a manifest `format` is its own version; what the weights' is called stands beside it.
+        own = {"format": 1, "weights": self.wanted.format, "commit": self.commit, "files": files}
+        write_json(directory / MANIFEST, {**asdict(self.wanted), **own}, MODE)
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """Return the directory's manifest, or None when there is none that can be read."""
+    body = read_json(directory / MANIFEST, {})
+    try:
+        files = {name: KnownFile(**known) for name, known in body["files"].items()}
+        wanted = Wanted.of({**body, "format": body.get("weights")})
+        return Manifest(wanted, body["commit"], files)
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def stamp(path: Path) -> list[int]:
+    """Return what changes when a file's content does."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def write_stamps(directory: Path, names: Iterable[str]) -> None:
+    """Record that these files, and no others, were right just now."""
+    write_json(directory / STAMPS, {name: stamp(directory / name) for name in sorted(names)}, MODE)
+
+
+def untouched(directory: Path, names: Iterable[str]) -> set[str]:
+    """Return the files that have not changed since their hashes were right."""
+    stamps = read_json(directory / STAMPS, {})
+    return {name for name in names if name in stamps and _stamp_or_none(directory / name) == stamps[name]}
+
+
+def _stamp_or_none(path: Path) -> list[int] | None:
+    try:
+        return stamp(path)
+    except OSError:
+        return None
+
+
+def doubt(directory: Path, wanted: Wanted) -> str:
+    """Return why the directory may not hold what is wanted; nothing when it does. Reads no file's content."""
+    if not directory.is_dir():
+        return "not there"
+    manifest = read_manifest(directory)
+    if manifest is None:
+        return "it has no manifest"
+    if manifest.wanted != wanted:
+        return f"it holds {manifest.wanted} with other choices of files"
+    changed = sorted(set(manifest.files) - untouched(directory, manifest.files))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"{changed[0]}{more} changed since the hashes were right"
+    return ""
+
+
+def strangers(directory: Path, manifest: Manifest) -> list[str]:
+    """List files that the manifest does not know."""
+    own = {MANIFEST, STAMPS}
+    found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if name not in own and name not in manifest.files)
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Hold a file's size and both hashes that hubs use."""
+
+    size: int
+    sha256: str
+    git_sha1: str
+
+
+def hash_file(path: Path) -> Hashes:
+    """Read a file once and return its hashes."""
+    size = path.stat().st_size
+    # FIPS builds of Python refuse SHA-1 unless they are told that security does not hang on it.
+    sha256 = hashlib.sha256()
+    git = hashlib.new("sha1", b"blob %d\0" % size, **_not_for_security())  # noqa: S324 - git's own name
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            sha256.update(block)
+            git.update(block)
+    return Hashes(size, sha256.hexdigest(), git.hexdigest())
+
+
+def _not_for_security() -> dict[str, Any]:
+    try:
+        hashlib.new("sha1", usedforsecurity=False)  # novermin - before 3.9 this is the TypeError below
+    except TypeError:  # before Python 3.9
+        return {}
+    return {"usedforsecurity": False}
+
+
+def hash_files(
+    directory: Path, names: Iterable[str], told: Callable[[str], None] | None = None
+) -> dict[str, Hashes | None]:
+    """Hash files side by side; a file that cannot be read gives None."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        asked = {pool.submit(_hash_or_none, directory / name): name for name in names}
+        found = {}
+        for future in as_completed(asked):
+            found[asked[future]] = future.result()
+            if told:
+                told(asked[future])
+    return found
+
+
+def _hash_or_none(path: Path) -> Hashes | None:
+    try:
+        return hash_file(path)
+    except OSError:
+        return None
+
+
+def mismatch(remote: RemoteFile, found: Hashes | None) -> str:
+    """Return how a file differs from what the hub lists; nothing when it is the same."""
+    if found is None:
+        return "cannot be read"
+    if found.size != remote.size:
+        return f"has {found.size} bytes, expected {remote.size}"
+    if remote.sha256 and found.sha256 != remote.sha256:
+        return f"has sha256 {found.sha256}, expected {remote.sha256}"
+    if not remote.sha256 and remote.git_sha1 and found.git_sha1 != remote.git_sha1:
+        return f"has git hash {found.git_sha1}, expected {remote.git_sha1}"
+    return ""
+
+
+def known(remote: RemoteFile, found: Hashes) -> KnownFile:
+    """Return the manifest's record of a file that matches."""
+    origin = "hub" if remote.sha256 else "hub-git" if remote.git_sha1 else "first-fetch"
+    return KnownFile(found.size, found.sha256, origin)

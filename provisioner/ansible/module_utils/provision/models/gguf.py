@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell GGUF models apart by the names of their files: a file is one, and so are the parts of a split one."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from typing import Iterable
+
+from .files import RemoteFile, StoreFault
+
+SUFFIX = ".gguf"
+PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
+# A projector for pictures and sound is loaded beside a model and is none itself.
+COMPANION = "mmproj"
+GB, MB = 1e9, 1e6
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """One GGUF model: a file, or the parts of a split one that are there; `name` is also a glob over them."""
+
+    name: str
+    files: tuple[RemoteFile, ...]
+    count: int
+
+    @property
+    def missing(self) -> list[int]:
+        """Return the numbers of the parts that are not there."""
+        return sorted(set(range(1, self.count + 1)) - {_part(remote.name)[0] for remote in self.files})
+
+    def __str__(self) -> str:
+        size = sum(remote.size for remote in self.files)
+        measured = f"{size / GB:.2f} GB" if size >= GB else f"{size / MB:.1f} MB"
+        held = f"{len(self.files)} of " if self.missing else ""
+        parts = f"{held}{self.count} parts, " if self.count > 1 else ""
+        return f"{self.name} ({parts}{measured})"
+
+
+def is_model(name: str) -> bool:
+    """Tell whether a file is a GGUF model or a part of one."""
+    return name.lower().endswith(SUFFIX) and not is_companion(name)
+
+
+def is_companion(name: str) -> bool:
+    """Tell whether a file is loaded beside a GGUF model."""
+    return name.lower().endswith(SUFFIX) and COMPANION in name.rpartition("/")[2].lower()
+
+
+def whole(name: str) -> str:
+    """Return what the parts of one split model have in common, or the file's own name."""
+    found = PART.fullmatch(name)
+    return f"{found['stem']}-*-of-{found['count']}{SUFFIX}" if found else name
+
+
+def models(files: Iterable[RemoteFile]) -> list[Gguf]:
+    """Return the models among files, each with its files in order."""
+    found: dict[str, list[RemoteFile]] = {}
+    for remote in sorted(files, key=lambda remote: remote.name):
+        if is_model(remote.name):
+            found.setdefault(whole(remote.name), []).append(remote)
+    return [Gguf(name, tuple(parts), _part(parts[0].name)[1]) for name, parts in found.items()]
+
+
+def the_one(files: list[RemoteFile], there: str) -> Gguf:
+    """Return the only model among files, or refuse; `there` says who has them, as in "/srv/model holds"."""
+    found = models(files)
+    if not found:
+        raise StoreFault(
+            f"{there} no GGUF model among the {len(files)} files asked for",
+            "check serve_model, serve_model_include and serve_model_exclude",
+        )
+    if len(found) > 1:
+        companions = [remote.name for remote in files if is_companion(remote.name)][:1]
+        example = ", ".join(f"'{_glob(name)}'" for name in (found[0].name, *companions))
+        raise StoreFault(
+            f"{there} {len(found)} GGUF models, and a service takes one: " + ", ".join(map(str, found)),
+            f"choose one with serve_model_include, such as serve_model_include: [{example}]",
+        )
+    (one,) = found
+    if one.missing:
+        lacking = ", ".join(map(str, one.missing[:5])) + (", …" if len(one.missing) > 5 else "")
+        raise StoreFault(
+            f"{there} {one.name} without its part {lacking} of {one.count}: a split model needs all of them",
+            "let serve_model_include and serve_model_exclude leave every part in, or choose a whole model",
+        )
+    return one
+
+
+def _glob(name: str) -> str:
+    """Return a glob for this name alone; the star of a split model stays one."""
+    return glob.escape(name).replace("[*]", "*")
+
+
+def _part(name: str) -> tuple[int, int]:
+    """Return which part of how many a file is."""
+    found = PART.fullmatch(name)
+    return (int(found["number"]), int(found["count"])) if found else (1, 1)

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Be the store's program on a host: `model-store-<digest>.pyz fetch SPEC`, `verify SPEC` or `client`."""
+
+from __future__ import annotations
+
+from ..jobs.program import Program
+from . import check, client, fetch
+
+PROGRAM = Program("model-store", __name__, {"fetch": fetch.fetch, "verify": check.verify})
+install = PROGRAM.install
+
+
+def main(arguments: list[str]) -> int:
+    """Run what the command line asks for."""
+    if arguments[0] == "client":
+        return int(client.main())
+    return int(PROGRAM.main(arguments))

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose which of a model's files to hold: the weights of one format and what engines read beside them."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Iterable
+
+from .files import CLIENT_NOTES, SAFETENSORS, RemoteFile, StoreFault, Wanted
+from .gguf import the_one, whole
+
+GGUF = "gguf"
+TITLES = {SAFETENSORS: "safetensors", GGUF: "GGUF"}
+COMPANIONS = (
+    ".json",
+    ".jsonl",
+    ".txt",
+    ".model",
+    ".tiktoken",
+    ".jinja",
+    ".jinja2",
+    ".vocab",
+    ".merges",
+    ".spm",
+)
+NOTICES = ("LICENSE*", "NOTICE*", "*/LICENSE*", "*/NOTICE*")
+# Loading these can run code that their author wrote.
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+CODE = (".py",)
+
+
+def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
+    """Choose the files to fetch, or refuse: names that escape, formats that can run code, no weights."""
+    for remote in files:
+        reason = _unsafe_name(remote.name)
+        if reason:
+            raise StoreFault(
+                f"{wanted} lists a file named {remote.name!r}, which {reason}",
+                "do not use this model: the name would be written outside of its directory",
+            )
+    asked = asked_for(files, wanted.include, wanted.exclude)
+    risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
+    weights = (f".{wanted.format}", *(PICKLES if risky else ()))
+    suffixes = (*weights, *COMPANIONS, *(CODE if risky else ()))
+    chosen = [r for r in asked if r.name.lower().endswith(suffixes) or _matches(r.name, NOTICES)]
+    if not any(remote.name.lower().endswith(weights) for remote in chosen):
+        raise _without_weights(asked, len(files), wanted)
+    if wanted.format == GGUF:
+        the_one(chosen, f"{wanted} offers")
+    return chosen
+
+
+def asked_for(files: list[RemoteFile], include: Iterable[str], exclude: Iterable[str]) -> list[RemoteFile]:
+    """Return the files that the globs take; a part of a split GGUF model brings the others along."""
+    patterns = tuple(include)
+    taken = {whole(r.name) for r in files if not patterns or _matches(r.name, patterns)}
+    return [r for r in files if whole(r.name) in taken and not _matches(r.name, exclude)]
+
+
+def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> StoreFault:
+    title = TITLES[wanted.format]
+    other = SAFETENSORS if wanted.format == GGUF else GGUF
+    pickles = [remote.name for remote in asked if remote.name.endswith(PICKLES)]
+    if any(remote.name.lower().endswith(f".{other}") for remote in asked):
+        return StoreFault(
+            f"{wanted} offers {TITLES[other]} and no {title} file, and this service's engine reads {title}",
+            f"choose a model in {title}, or another engine: `provision engines` lists what each one reads",
+        )
+    if pickles and wanted.format == SAFETENSORS:
+        return StoreFault(
+            f"{wanted} has no {title} file, only formats that can run code when they are loaded: "
+            + ", ".join(pickles[:3]),
+            f"choose another model, or accept the risk by adding {wanted.model} to model_store_unsafe_models",
+        )
+    return StoreFault(
+        f"{wanted} offers no {title} file among the {len(asked)} of {listed} files asked for",
+        "check serve_model, serve_model_include and serve_model_exclude",
+    )
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    # A name is taken as it stands, too: one that holds brackets would not match itself.
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _unsafe_name(name: str) -> str:
+    parts = name.split("/")
+    if not name or name.startswith("/") or ".." in parts:
+        return "leads out of the model's directory"
+    if "\\" in name or any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "holds characters that no model needs"
+    if parts[0] == CLIENT_NOTES or name.startswith(".provision-"):
+        return "is one that the store keeps for itself"
+    return ""

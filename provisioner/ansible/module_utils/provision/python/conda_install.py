@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a Python of conda about: fetch the installer, verify it, run it silently, create the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import netrc
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..fetch.download import Download, say
+from ..fetch.source import Source, Words
+from ..host.fault import JobFault
+from ..host.json_files import write_json
+from ..host.paths import existing_parent, free_bytes, sync
+from ..jobs.command import run
+from ..jobs.progress import Progress
+from .conda_place import CONDARC, MARKER, UNFINISHED, Wanted, doubt, prefix_doubt, remove
+from .conda_program import conda_fault, settled
+
+# Where the unit finds the URL: a query in it may be nobody's business.
+URL_VARIABLE = "PYTHON_ENV_CONDA_URL"
+WORDS = Words(
+    url="python_env_conda_url",
+    ca_bundle="python_env_ca_bundle",
+    environment="python_env_environment",
+    login="name a netrc file with user and password in python_env_conda_netrc_file",
+)
+PROBE = "import ensurepip, ssl, venv, platform; print(platform.python_version())"
+GB = 1e9
+
+
+class Install:
+    """One Python on its way into its place."""
+
+    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
+        self.spec = spec
+        self.progress = progress
+        self.wanted = Wanted.of(spec)
+        self.scratch = Path(spec["root"]) / ".scratch"
+        # The installer refuses to run under a name with another ending.
+        name = f"{self.wanted.provider}-{self.wanted.version}-{self.wanted.sha256[:12]}.sh"
+        self.installer = Path(spec["cache"]) / name
+
+    def run(self) -> dict[str, Any]:
+        """Bring everything about that is missing."""
+        why = doubt(self.wanted)
+        if not why:
+            return {"changed": False}
+        self.clear(self.scratch)
+        for name in ("home", "tmp"):
+            (self.scratch / name).mkdir(mode=0o700, parents=True)
+        try:
+            missing = prefix_doubt(self.wanted)
+            if missing:
+                self.install(missing)
+            self.configure()
+            if doubt(self.wanted):
+                self.create()
+        finally:
+            self.clear(self.scratch)
+        return {"changed": True}
+
+    def clear(self, path: Path) -> None:
+        """Remove what is ours and no longer of use."""
+        if path.is_dir():
+            shutil.rmtree(str(path))
+
+    def install(self, missing: str) -> None:
+        """Fetch the installer and run it; what a broken run left of a prefix of ours makes room first."""
+        wanted = self.wanted
+        self.fetch()
+        if missing == "not finished":
+            remove(wanted.prefix)
+        self.check_room(wanted.prefix, self.spec["needed_bytes"], "what it installs")
+        self.progress.label = f"{wanted}: installing"
+        wanted.prefix.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (wanted.prefix / UNFINISHED).touch()
+        # -f: the directory is there already, with the note that it is ours.
+        argv = ["bash", str(self.installer), "-b", "-f", "-p", str(wanted.prefix)]
+        try:
+            done = run(argv, self.environment(), self.scratch)
+            if done.code:
+                raise JobFault(
+                    f"the installer of {wanted} failed (exit {done.code}):\n{done.tail}",
+                    "read what it says; what it left was removed, so apply again once that is mended",
+                )
+            version = run([str(wanted.prefix / "bin/conda"), "--version"], self.environment(), self.scratch)
+            if version.code:
+                raise JobFault(
+                    f"the conda that the installer of {wanted} has made cannot be run:\n{version.tail}",
+                    f"check that {wanted.prefix} may hold programs (noexec), and the host's architecture",
+                )
+        except JobFault:
+            remove(wanted.prefix)
+            raise
+        settled(wanted.prefix)
+        write_json(wanted.prefix / MARKER, wanted.prefix_marker, 0o644)
+        (wanted.prefix / UNFINISHED).unlink()
+        sync(wanted.prefix)
+        for path in self.installer.parent.glob(self.installer.name + "*"):
+            path.unlink()
+
+    def fetch(self) -> None:
+        """Bring the installer to the host, and refuse one with another hash."""
+        self.installer.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        url = os.environ.get(URL_VARIABLE, "")
+        if url.startswith("file://"):
+            self.copy(Path(unquote(urlsplit(url).path)))
+            return
+        source = Source(url, WORDS, login_for(urlsplit(url).hostname))
+        spec = {**self.spec, "sha256": self.wanted.sha256}
+        download = Download(source, self.installer, spec, self.progress, self.check_download)
+        self.progress.done = download.arrived
+        say(f"fetching {source} for {self.wanted.prefix}")
+        download.run()
+
+    def copy(self, place: Path) -> None:
+        """Take an installer that lies on the host; what is compared is the copy that will be run."""
+        try:
+            self.check_download(place.stat().st_size)
+            shutil.copyfile(str(place), str(self.installer))
+        except OSError as error:
+            raise JobFault(
+                f"the installer {place} cannot be read on the host: {error.strerror}",
+                "put it there, or name another address in python_env_conda_url",
+            ) from error
+        found = hashlib.sha256(self.installer.read_bytes()).hexdigest()
+        if found != self.wanted.sha256:
+            self.installer.unlink()
+            raise JobFault(
+                f"{place} has sha256 {found}, asked for was {self.wanted.sha256}: it was not run",
+                "compare the hash with the one that the project publishes for this version and architecture",
+            )
+
+    def check_download(self, rest: int | None) -> None:
+        """Refuse a download that cannot fit together with what it makes."""
+        needed = rest or 0
+        if device(self.installer) == device(self.wanted.prefix):
+            needed += self.spec["needed_bytes"]
+        self.check_room(self.installer, needed, "it")
+        self.check_room(self.wanted.prefix, self.spec["needed_bytes"], "what it installs")
+
+    def check_room(self, place: Path, needed: int, what: str) -> None:
+        """Refuse to begin what cannot fit."""
+        place, needed = existing_parent(place), needed + self.spec["reserve_bytes"]
+        free = free_bytes(place)
+        if free < needed:
+            raise JobFault(
+                f"not enough disk for {self.wanted}: {place} has {free / GB:.2f} GB free, {what} needs "
+                f"{needed / GB:.2f} GB with the reserve",
+                f"free {(needed - free) / GB:.2f} GB on the file system of {place}, then apply again",
+            )
+
+    def configure(self) -> None:
+        """Write the prefix's own configuration."""
+        path = self.wanted.prefix / CONDARC
+        partial = path.with_name(path.name + ".new")
+        partial.write_text(self.wanted.condarc, encoding="utf-8")
+        partial.chmod(0o644)
+        partial.replace(path)
+
+    def create(self) -> None:
+        """Create the environment that holds the one Python, and ask it whether it is the right one."""
+        wanted, directory = self.wanted, self.wanted.python_directory
+        self.progress.label = f"{wanted}: bringing Python {wanted.python}"
+        if directory.exists():
+            remove(directory)
+        self.check_room(directory, self.spec["python_bytes"], f"Python {wanted.python}")
+        channels = [word for channel in wanted.channels for word in ("--channel", channel)]
+        argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
+        argv += ["--no-default-packages", "--override-channels", *channels]
+        try:
+            done = run(
+                [*argv, f"python=={wanted.python}", *wanted.packages], self.environment(), self.scratch
+            )
+            if done.code:
+                raise conda_fault(wanted, done)
+            asked = run([str(wanted.interpreter), "-I", "-c", PROBE], self.environment(), self.scratch)
+            if asked.code or asked.tail.split()[-1:] != [wanted.python]:
+                raise JobFault(
+                    f"conda brought no usable Python {wanted.python}: asked for its version and for venv, "
+                    f"{wanted.interpreter} says:\n{asked.tail}",
+                    "check python_env_conda_channels and python_env_conda_packages",
+                )
+        except JobFault:
+            if directory.exists():
+                remove(directory)
+            raise
+        # What conda has unpacked of its packages beside it keeps the modes that their makers gave.
+        settled(wanted.prefix)
+        write_json(directory / MARKER, wanted.python_marker, 0o644)
+        sync(directory)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the programs see: proxies and certificates, nothing of a user's conda or Python."""
+        foreign = re.compile(r"CONDA|MAMBA|PYTHON|LD_|XDG_")
+        given = {key: value for key, value in os.environ.items() if not foreign.match(key)}
+        own = {
+            "HOME": str(self.scratch / "home"),
+            "TMPDIR": str(self.scratch / "tmp"),
+            "SHELL": "/bin/bash",
+            "LC_ALL": "C.UTF-8",
+            "CONDARC": str(self.wanted.prefix / CONDARC),
+            "PYTHONNOUSERSITE": "1",
+        }
+        if self.spec["accept_terms"]:
+            own["CONDA_PLUGINS_AUTO_ACCEPT_TOS"] = "yes"
+        return {**given, **own}
+
+
+def login_for(host: str | None) -> tuple[str, str] | None:
+    """Return user and password for a host from the netrc file, where there is one."""
+    path = os.environ.get("NETRC", "")
+    if not path or not host:
+        return None
+    try:
+        found = netrc.netrc(path).authenticators(host)
+    except (OSError, ValueError, netrc.NetrcParseError):
+        # What the error says may quote a password.
+        raise JobFault(
+            "the file of python_env_conda_netrc_file cannot be read as netrc",
+            "write lines such as: machine mirror.example login USER password PASSWORD",
+        ) from None
+    return (found[0], found[2] or "") if found else None
+
+
+def device(path: Path) -> int:
+    """Return the file system that holds or will hold a path."""
+    return int(existing_parent(path).stat().st_dev)
+
+
+def install(spec: dict[str, Any]) -> None:
+    """Run one job."""
+    about = {"interpreter": spec["interpreter"]}
+    with Progress(Path(spec["result"]), spec["title"], about) as progress:
+        try:
+            outcome = Install(spec, progress).run()
+        except OSError as error:
+            raise JobFault(
+                f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
+            ) from error
+        progress.finish(**outcome)

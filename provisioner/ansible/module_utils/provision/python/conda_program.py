@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what a failure of conda means, and whose its files are."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from ..host.fault import JobFault
+from ..jobs.command import Done
+from .conda_place import CONDARC, Wanted
+
+CAUSES = {
+    r"PackagesNotFound|ResolvePackageNotFound|UnsatisfiableError|nothing provides|does not exist": (
+        "a package of exactly that version is not in the channels for this architecture: check "
+        "python_env_conda_python, python_env_conda_packages and python_env_conda_channels"
+    ),
+    r"Terms of Service": (
+        "read the terms of the channels, and set python_env_conda_accept_terms: true if you accept them"
+    ),
+    r"HTTP 40[13]|\b40[13] ": "name a netrc file with user and password in python_env_conda_netrc_file",
+    r"CondaHTTPError|CondaSSLError|ConnectionError|ConnectTimeout|Could not resolve|SSL": (
+        "check that this host reaches the channels; name a mirror in python_env_conda_channel_alias or "
+        "python_env_conda_custom_channels, a proxy in python_env_environment, an authority in "
+        "python_env_ca_bundle"
+    ),
+    r"No space left|NoSpaceLeft": "free space, then apply again",
+}
+
+
+def conda_fault(wanted: Wanted, done: Done) -> JobFault:
+    """Return why conda brought no Python, with a remedy where its words name a known cause."""
+    remedy = next((remedy for pattern, remedy in CAUSES.items() if re.search(pattern, done.tail)), "")
+    return JobFault(
+        f"conda of {wanted} could not bring Python {wanted.python} (exit {done.code}):\n{done.tail}",
+        remedy or f"read what conda says; its settings are in {wanted.prefix / CONDARC}",
+    )
+
+
+def settled(directory: Path) -> None:
+    """Make everything in a directory root's own, and readable but not writable for others."""
+    for folder, names, files in os.walk(str(directory)):
+        for path in (Path(folder), *(Path(folder) / name for name in (*names, *files))):
+            found = path.lstat()
+            if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+                os.lchown(str(path), os.geteuid(), os.getegid())
+            mode = stat.S_IMODE(found.st_mode)
+            wanted = mode & ~0o7022 | (0o555 if stat.S_ISDIR(found.st_mode) else 0o444)
+            if wanted != mode and not stat.S_ISLNK(found.st_mode):
+                path.chmod(wanted)

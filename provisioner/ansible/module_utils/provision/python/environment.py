@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide which Python builds a virtual environment, where it lies, whether it is complete and in use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..host.paths import UNITS, existing_parent, free_bytes, in_use
+
+MARKER = ".provision-complete"
+INTERPRETERS = ("/usr/bin/python{}", "/usr/local/bin/python{}")
+# Unpacking needs room beside the result.
+DISK_MARGIN = 1.1
+
+
+class EnvironmentFault(Exception):
+    """Say why an environment cannot be made; `next` holds what to do about it."""
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next = next_step
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Name a Python of the host."""
+
+    version: str
+    executable: str
+    usable: bool
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return a version as numbers, so that 3.10 is newer than 3.9."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def system_version(python3: Path = Path("/usr/bin/python3")) -> str:
+    """Return the version of the distribution's own Python, read from the name it links to."""
+    found = re.fullmatch(r"python(3\.\d+)", Path(os.path.realpath(python3)).name)
+    return found.group(1) if found else ""
+
+
+def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: list[str]) -> str:
+    """Return the version to build with: the asked one, else the distribution's own, else a packaged one."""
+    minimum, maximum = limits
+    for version in [asked] if asked else [own, *candidates]:
+        if not version or version_key(version) < version_key(minimum):
+            continue
+        if not maximum or version_key(version) <= version_key(maximum):
+            return version
+    wanted = f"from {minimum} to {maximum}" if maximum else f"{minimum} or newer"
+    raise EnvironmentFault(
+        f"this host has no Python {wanted}: found {asked or own or 'none'}",
+        f"install a Python {wanted} on the host and name its version in python_env_python",
+    )
+
+
+def find_interpreter(version: str) -> Interpreter:
+    """Find the interpreter of a version and ask it whether it can make virtual environments."""
+    for pattern in INTERPRETERS:
+        executable = pattern.format(version)
+        if os.access(executable, os.X_OK):
+            return Interpreter(version, executable, makes_environments(executable))
+    return Interpreter(version, "", usable=False)
+
+
+def makes_environments(executable: str) -> bool:
+    """Tell whether venv and ensurepip are there; some distributions package them separately."""
+    try:
+        asked = subprocess.run(
+            [executable, "-I", "-c", "import ensurepip, venv"], capture_output=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
+
+
+def directory_name(name: str, lock_sha256: str, python: str, installer: str) -> str:
+    """Return the name of the environment's directory; any change of its inputs changes it."""
+    digest = hashlib.sha256(f"{lock_sha256}\n{python}\n{installer}".encode()).hexdigest()
+    return f"{name}-{digest[:12]}"
+
+
+def is_complete(directory: Path, lock_sha256: str) -> bool:
+    """Tell whether the environment was finished and its interpreter still exists."""
+    try:
+        recorded = (directory / MARKER).read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    return recorded == lock_sha256 and os.access(str(directory / "bin" / "python"), os.X_OK)
+
+
+def check_disk(needed: int, places: list[Path]) -> None:
+    """Refuse to begin what cannot fit; each file system must hold the whole."""
+    wanted = int(needed * DISK_MARGIN)
+    for place in {existing_parent(place).stat().st_dev: existing_parent(place) for place in places}.values():
+        free = free_bytes(place)
+        if free < wanted:
+            raise EnvironmentFault(
+                f"{place} has {free / 1e9:.1f} GB free, the environment needs {wanted / 1e9:.1f} GB",
+                f"free {(wanted - free) / 1e9:.1f} GB on the file system of {place}, then apply again",
+            )
+
+
+def check_lock(lock: Path, expected: str) -> None:
+    """Refuse a requirements file that is not the one asked for."""
+    try:
+        actual = hashlib.sha256(lock.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read {lock}: {error.strerror}", "apply again") from error
+    if actual != expected:
+        raise EnvironmentFault(f"{lock} has sha256 {actual}, expected {expected}", "apply again")
+
+
+def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[Path]:
+    """List the environments of that name that nothing uses."""
+    pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
+    found = (path for path in sorted(root.glob(name + "-*")) if pattern.fullmatch(path.name))
+    return [path for path in found if str(path) not in keep and not in_use(path, units)]
+
+
+def remove(directory: Path) -> None:
+    """Remove an environment, its marker first: a half removed one is never taken for complete."""
+    (directory / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(str(directory))

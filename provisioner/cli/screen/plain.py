@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell a run in plain lines where there is no terminal: phases, changes, failures, progress now and then."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+
+from provisioner.cli.screen.report import show_report
+from provisioner.cli.screen.text import forgive, host_text, hosts, transfer
+from provisioner.plain import clean
+from provisioner.runs import report as r
+from provisioner.runs.events import Event, PhaseStart, Progress, Result
+from provisioner.runs.tally import failure_of
+
+PROGRESS_S = 10.0
+LINE = 300
+
+
+class PlainScreen:
+    """Print a line for each thing worth knowing; progress at most every ten seconds a host."""
+
+    def __init__(self, console: Console, *, diff: bool = False, ladder: bool = False) -> None:
+        self._console = console
+        self._diff = diff
+        self._ladder = ladder
+        self._told: dict[str, float] = {}
+        self._items: set[tuple[str, str, str]] = set()
+        self._skipped: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Begin; make sure that every line can be written."""
+        forgive(self._console)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; there is nothing to give back."""
+
+    def event(self, event: Event) -> None:
+        """Print what the event has to say, if anything."""
+        if isinstance(event, PhaseStart):
+            self._line(f"== {event.phase} ({hosts(len(event.hosts))})", "bold")
+        elif isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, Result):
+            self._result(event)
+
+    def finish(self, report: r.Report) -> None:
+        """Print the report."""
+        self._console.print()
+        show_report(report, self._console, ladder=self._ladder)
+
+    def _progress(self, event: Progress) -> None:
+        if event.t - self._told.get(event.host, 0.0) < PROGRESS_S:
+            return
+        self._told[event.host] = event.t
+        told = transfer(event.provision.progress) if event.provision.progress else ""
+        if not told and event.attempt:
+            told = f"try {event.attempt}" + (f" of {event.attempts}" if event.attempts else "")
+        self._line(f"{event.host}: {event.task}: {told}" if told else f"{event.host}: {event.task}")
+
+    def _result(self, event: Result) -> None:
+        if event.status in (r.FAILED, r.UNREACHABLE) and not event.ignored:
+            self._failure(event)
+        elif event.provision.skipped and event.host not in self._skipped:
+            self._skipped.add(event.host)
+            self._line(f"skipped {event.host}: {event.provision.skipped}", "dim")
+        elif event.status == r.CHANGED and event.item is None:
+            self._line(f"changed {event.host}: {event.task}", "yellow")
+        if self._diff and event.diff:
+            for line in clean(event.diff).rstrip().splitlines():
+                style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+                self._console.print(Text(f"    {line}", style), soft_wrap=True, highlight=False)
+
+    def _failure(self, event: Result) -> None:
+        place = (event.host, event.task, event.path)
+        if event.item is None and place in self._items:
+            return  # each failed item has been told
+        if event.item is not None:
+            self._items.add(place)
+        failure = failure_of(event)
+        item = f" · {event.item}" if event.item else ""
+        self._line(f"{event.status} {event.host}: {event.task}{item} ({failure.where})", "bold red")
+        self._line(f"  {failure.message}")
+        if failure.next:
+            self._line(f"  next: {failure.next}")
+
+    def _line(self, text: str, style: str = "") -> None:
+        indent = len(text) - len(text.lstrip())
+        line = Text.assemble(" " * indent, host_text(text, style, LINE))
+        self._console.print(line, soft_wrap=True, highlight=False)

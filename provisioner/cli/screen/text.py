@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spell outcomes, sizes and times for the screen; a symbol always says what a colour says."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+from rich.text import Text
+
+from provisioner.plain import one_line
+from provisioner.runs import report as r
+from provisioner.runs.events import Transfer
+from provisioner.runs.tally import RUNNING, WAITING
+
+STYLES = {
+    r.OK: "green",
+    r.CHANGED: "yellow",
+    r.FAILED: "bold red",
+    r.UNREACHABLE: "bold red",
+    r.INTERRUPTED: "bold red",
+    RUNNING: "cyan",
+    "passed": "green",
+}
+SYMBOLS = {
+    r.OK: "✓",
+    r.CHANGED: "+",
+    r.FAILED: "✗",
+    r.UNREACHABLE: "!",
+    r.SKIPPED: "-",
+    r.NOT_REACHED: "·",
+    r.INTERRUPTED: "?",
+    RUNNING: "▸",
+    WAITING: " ",
+    "passed": "✓",
+    "not applicable": "-",
+}
+ASCII = str.maketrans({"✓": "v", "✗": "x", "·": ".", "▸": ">"})
+MEANINGS = (r.OK, r.CHANGED, r.FAILED, r.UNREACHABLE, r.SKIPPED, r.NOT_REACHED, r.INTERRUPTED)
+KILO = 1000.0
+MINUTE, HOUR = 60, 3600
+
+
+def forgive(console: Console) -> None:
+    """Let an output that is not UTF-8 show a question mark where it has no letter, rather than fail."""
+    if isinstance(console.file, io.TextIOWrapper) and "utf" not in console.encoding.lower():
+        console.file.reconfigure(errors="replace")
+
+
+def hosts(count: int) -> str:
+    """Return a number of hosts in words."""
+    return "1 host" if count == 1 else f"{count} hosts"
+
+
+def symbol(outcome: str, console: Console, count: int = 0) -> Text:
+    """Return the mark of an outcome; a change shows how many there were."""
+    mark = SYMBOLS.get(outcome, "?")
+    mark = mark if "utf" in console.encoding.lower() else mark.translate(ASCII)
+    return Text(f"{mark}{count}" if count else mark, STYLES.get(outcome, "dim"))
+
+
+def legend(outcomes: set[str], console: Console) -> Text:
+    """Explain the marks that occur."""
+    parts = [Text.assemble(symbol(name, console), f" {name}") for name in MEANINGS if name in outcomes]
+    return Text("   ").join(parts)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people write it: 1.2 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < KILO:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= KILO
+    return f"{count:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people write it: 0.4 s, 12 s, 3:05, 1:02:03."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE}:{whole % MINUTE:02d}"
+    return f"{whole // HOUR}:{whole % HOUR // MINUTE:02d}:{whole % MINUTE:02d}"
+
+
+def transfer(told: Transfer) -> str:
+    """Return how far a transfer is, with its rate and the time left where these are known."""
+    done, total, rate = told.done_bytes, told.total_bytes, told.rate_bytes_s
+    parts = [f"{size(rate)}/s"] if rate else []
+    if done is not None and total:
+        left = [f"{duration(max(total - done, 0) / rate)} left"] if rate else []
+        head = " ".join((f"{min(done / total, 1.0):.0%}", *parts, *left))
+        parts = [head, f"{size(done)} of {size(total)}"]
+    elif done or (done is not None and not told.label):
+        # A step that moves no bytes says what it does instead.
+        parts = [size(done), *parts]
+    if told.label:
+        parts.append(one_line(told.label, 60))
+    return ", ".join(parts)
+
+
+def value(given: object) -> str:
+    """Return the value of a word as an inventory may hold it."""
+    if given is None:
+        return "unset"
+    return given if isinstance(given, str) else json.dumps(given)
+
+
+def middle(text: str, width: int) -> str:
+    """Shorten a name in its middle: names of one family differ at their ends."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def host_text(text: object, style: str = "", limit: int = 2000) -> Text:
+    """Return text of a host as a single harmless line: no markup, no control characters."""
+    return Text(one_line(text, limit), style)

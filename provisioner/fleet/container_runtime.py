@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the words of a host that is to have a container engine, as its role does there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from provisioner.fleet import values
+from provisioner.fleet.findings import Finding, of_word
+
+PREFIX = "container_runtime_"
+_VERSION, _CDI = f"{PREFIX}toolkit_version", f"{PREFIX}cdi"
+_ADDRESSES = ("repository", "docker_repository")
+# As Ansible reads a truth value.
+_FALSE = ("false", "no", "off", "n", "f", "0", "0.0")
+_EXACT = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+-[0-9]+")
+_ADDRESS = re.compile(r"https?://[^\s/]+/\S+")
+
+
+def check(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what is wrong with the words of containers, where a host asks for an engine in plain words."""
+    engine = given.get(f"{PREFIX}engine")
+    if engine not in ("podman", "docker"):
+        return
+    words = {name: value for name, value in given.items() if not values.is_deferred(value)}
+    # What has a known hole is refused by the role alone: such a host has to be removable, and looked at.
+    if _VERSION in words and not _EXACT.fullmatch(str(words[_VERSION])):
+        hint = "give it as the package has it, such as 1.20.1-1"
+        yield of_word(words, _VERSION, "is no version with its revision", hint)
+    if engine == "podman" and str(words.get(_CDI)).lower() in _FALSE:
+        hint = f"set it to true, or set {PREFIX}engine to docker"
+        yield of_word(words, _CDI, "is false, and podman gives GPUs to containers by CDI alone", hint)
+    for name in (PREFIX + part for part in _ADDRESSES):
+        # An empty one is a repository that nobody has named.
+        if words.get(name) and not _ADDRESS.fullmatch(str(words[name])):
+            yield of_word(words, name, "is no address", "give it as https://host/path")

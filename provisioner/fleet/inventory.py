@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read any Ansible inventory through `ansible-inventory`, the interface that Ansible keeps stable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner import settings
+from provisioner.errors import InventoryError, ProvisionError, UsageError
+from provisioner.fleet import origins
+
+BUILTIN_GROUPS = ("all", "ungrouped")
+
+# What a listing has to be, whatever ansible.cfg and the environment say of runs.
+_LISTING = {
+    # A half-read inventory would silently leave hosts out, and so would the same key twice.
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+    "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+    "ANSIBLE_INVENTORY_EXPORT": "false",
+    # Anything beside the document would spoil it.
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_VERBOSITY": "0",
+    "ANSIBLE_DEBUG": "false",
+}
+# What Ansible says of an inventory that none of its plugins can read.
+_READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed to parse inventory: )?(.+)")
+_PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
+# How it begins what it says before it has looked at any inventory; later errors stand in brackets.
+_NO_START = "ERROR: "
+_FORMS = "as name=value, as JSON, or as @FILE"
+_UNLOCK = "give the password of the vault with --ask-vault-pass or --vault-password-file"
+_UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Hold the merged variables of every host, and the groups it belongs to, nearest first."""
+
+    source: str
+    hosts: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that relative names in the inventory mean."""
+        path = Path(self.source)
+        return path if path.is_dir() else path.parent
+
+
+def load(
+    source: str,
+    *,
+    limit: str | None = None,
+    extra_vars: Sequence[str] = (),
+    vault_arguments: Sequence[str] = (),
+) -> Inventory:
+    """Return the inventory at `source`: INI, YAML, a folder, a program, or a list such as `host,`.
+
+    Raises UsageError when there is no such file, or when the limit or the variables are no such thing, and
+    InventoryError when Ansible cannot read it.
+    """
+    if "," not in source and not Path(source).exists():
+        raise UsageError(
+            f"no inventory at {source}",
+            "give the path of an Ansible inventory, or write one with `provision init`",
+        )
+    _check_variables(extra_vars)
+    document = _list(source, limit, extra_vars, vault_arguments)
+    hosts = document.get("_meta", {}).get("hostvars", {})
+    groups = _groups_of_hosts(document)
+    return Inventory(source, {name: hosts.get(name, {}) for name in groups}, groups)
+
+
+def _check_variables(extra_vars: Sequence[str]) -> None:
+    """Refuse what Ansible would take for nothing, or name by no name."""
+    for given in extra_vars:
+        if given.startswith("@") and not Path(given[1:]).expanduser().is_file():
+            raise UsageError(
+                f"there is no regular file {given[1:]}, which -e names", "give -e the path of a file as @FILE"
+            )
+        # It is not shown, as it may be a secret.
+        if given[:1] not in {"@", "{", "["} and "=" not in given:
+            raise UsageError("an -e has no '=', and sets nothing", f"give it {_FORMS}")
+
+
+def _list(
+    source: str, limit: str | None, extra_vars: Sequence[str], vault_arguments: Sequence[str]
+) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "ansible", "inventory", "-i", source, "--list", *vault_arguments]
+    variables = [word for value in extra_vars for word in ("-e", value)]
+    limited = ["--limit", limit] if limit else []
+    done = _call([*argv, *variables, *limited])
+    if done.returncode == 0:
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+    # Ansible says of all of these that it cannot read the inventory.
+    if (variables or limited) and not done.stderr.startswith(_NO_START) and _call(argv).returncode == 0:
+        reason = _reason(source, done.stderr)
+        if variables and _call([*argv, *variables]).returncode:
+            step = _UNLOCK if "vault" in reason else f"give them {_FORMS}"
+            raise UsageError(f"Ansible cannot read the variables of -e: {reason}", step)
+        step = "give names of hosts or groups, or a pattern of Ansible's"
+        raise UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
+    raise _refusal(source, done.stderr)
+
+
+def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, **settings.locale_for_ansible(), **_LISTING}
+    return subprocess.run(argv, env=told, capture_output=True, encoding="utf-8", check=False)
+
+
+def _refusal(source: str, stderr: str) -> ProvisionError:
+    if stderr.startswith(_NO_START):
+        reason = stderr.partition("\n")[0].removeprefix(_NO_START)
+        step = "mend that: it stands in the environment or in the ansible.cfg that `ansible --version` names"
+        return UsageError(f"Ansible does not start: {reason}", step)
+    return InventoryError(
+        f"Ansible cannot read the inventory {source}: {_reason(source, stderr)}",
+        next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
+    )
+
+
+def _reason(source: str, stderr: str) -> str:
+    # Ansible does not say which file of variables it could not read.
+    place = origins.broken_yaml(source) if "YAML parsing failed" in stderr else None
+    if named := _PLACE.search(stderr):
+        place = place or named[1]
+    where = f" ({place})" if place else ""
+    readings, unread = _READING.findall(stderr), _UNREAD.search(stderr)
+    if readings and unread:
+        # Ansible tries INI last, also on files that are plainly something else.
+        return readings[-1] if _may_be_ini(Path(unread[1])) else f"{readings[0]}{where}"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "ERROR" in line or "rror:" in line]
+    said = " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ")
+    return f"{said}{where}" if said else "it gives no reason"
+
+
+def _may_be_ini(path: Path) -> bool:
+    return path.suffix not in origins.YAML_SUFFIXES and not os.access(path, os.X_OK)
+
+
+def _groups_of_hosts(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return each host's groups, the nearest first and `all` last."""
+    children = {name: group.get("children", []) for name, group in document.items() if name != "_meta"}
+    found: dict[str, list[str]] = {}
+    for group in sorted(children, key=lambda name: -_depth(name, children)):
+        for host in _members(group, document):
+            found.setdefault(host, []).append(group)
+    for host in document.get("_meta", {}).get("hostvars", {}):
+        found.setdefault(host, ["all"])
+    return {host: tuple(names) for host, names in found.items()}
+
+
+def _depth(group: str, children: Mapping[str, Sequence[str]]) -> int:
+    parents = [name for name, members in children.items() if group in members]
+    return 0 if not parents else 1 + max(_depth(parent, children) for parent in parents)
+
+
+def _members(group: str, document: Mapping[str, Any]) -> list[str]:
+    entry = document.get(group, {})
+    hosts = list(entry.get("hosts", []))
+    for child in entry.get("children", []):
+        hosts += [host for host in _members(child, document) if host not in hosts]
+    return hosts

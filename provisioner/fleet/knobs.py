@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the typed words of an engine beyond their types: limits, what goes with what, and profiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from provisioner.fleet import environment, profiles, values, variables
+from provisioner.fleet.engines import Limit, Requirement
+from provisioner.fleet.findings import Finding
+from provisioner.fleet.services import Service
+
+_UNSET: tuple[object, ...] = (None, "", [], {})
+
+
+def limits(service: Service) -> Iterator[Finding]:
+    """Find the words whose values their engine does not take."""
+    for word, limit in service.engine.limits.items():
+        value = service.settings.get(word)
+        if reason := beyond(limit, value):
+            yield _finding(service, word, reason)
+
+
+def beyond(limit: Limit, value: object) -> str | None:
+    """Return why a value, or an item of a list, is outside of its limit, or None."""
+    if value in _UNSET or values.is_deferred(value):
+        return None
+    if isinstance(value, list):
+        return next(filter(None, (beyond(limit, item) for item in value)), None)
+    return None if _is_within(limit, value) else f"must be {limit.meaning or _bounds(limit)}"
+
+
+def requirements(service: Service) -> Iterator[Finding]:
+    """Find the words whose values contradict those of other words."""
+    for requirement in service.engine.requires:
+        involved = (*requirement.when, *requirement.must, *requirement.never)
+        if any(values.is_deferred(service.settings.get(word)) for word in involved):
+            continue
+        for word in _contradictions(requirement, service.settings):
+            yield _contradiction(service, word, requirement)
+
+
+def profile(service: Service) -> Iterator[Finding]:
+    """Find a profile that the engine does not have."""
+    chosen, offered = service.profile, service.engine.profiles
+    # A name that no profile has is reported as a wrong value already.
+    known = variables.load().words[profiles.VARIABLE].choices
+    if chosen and chosen.name in known and chosen.name not in offered:
+        title = service.engine.title
+        reason = f"is not a profile of {title}" if offered else f"cannot be set: {title} has no profiles"
+        hint = f"it has {', '.join(offered)}" if offered else "remove it, and set the engine's own variables"
+        yield Finding(profiles.VARIABLE, reason, chosen.name, True, hint, service.item)
+
+
+def _is_within(limit: Limit, value: Any) -> bool:
+    if limit.pattern is not None:
+        return re.fullmatch(limit.pattern, str(value)) is not None
+    if not isinstance(value, (int, float)):
+        return True  # its type has been reported already
+    return (
+        (limit.minimum is None or value >= limit.minimum)
+        and (limit.above is None or value > limit.above)
+        and (limit.maximum is None or value <= limit.maximum)
+    )
+
+
+def _bounds(limit: Limit) -> str:
+    if limit.pattern is not None:
+        return f"of the form {limit.pattern}"
+    if limit.minimum is not None and limit.maximum is not None:
+        return f"between {limit.minimum} and {limit.maximum}"
+    parts = {"at least": limit.minimum, "above": limit.above, "at most": limit.maximum}
+    return " and ".join(f"{word} {bound}" for word, bound in parts.items() if bound is not None)
+
+
+def _contradictions(requirement: Requirement, settings: Mapping[str, Any]) -> list[str]:
+    def holds(word: str, among: tuple[Any, ...] | None) -> bool:
+        return _is_among(settings.get(word), among)
+
+    if not all(holds(word, among) for word, among in requirement.when.items()):
+        return []
+    wrong = [word for word, among in requirement.must.items() if not holds(word, among)]
+    return wrong + [word for word, among in requirement.never.items() if holds(word, among)]
+
+
+def _is_among(value: object, among: tuple[Any, ...] | None) -> bool:
+    value = None if value in _UNSET else value
+    if among is None:
+        return value is not None
+    # In Python, false equals 0 and true equals 1.
+    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in among)
+
+
+def _contradiction(service: Service, word: str, requirement: Requirement) -> Finding:
+    involved = (word, *requirement.when)
+    # The inventory can mend only what stands in it.
+    blamed = next((name for name in involved if name in service.own), word)
+    others = [f"{name} = {_say(service.settings.get(name))}" for name in involved if name != blamed]
+    return _finding(service, blamed, f"does not go with {' and '.join(others)}: {requirement.reason}")
+
+
+def _finding(service: Service, word: str, reason: str) -> Finding:
+    """Return the finding under the name by which the inventory gave the value."""
+    value = service.settings.get(word)
+    if word in service.spelt:
+        return Finding(
+            environment.VARIABLE, f"{service.spelt[word]} = {_say(value)} {reason}", item=service.item
+        )
+    return Finding(word, reason, value, value is not None, item=service.item)
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "unset" if value in _UNSET else str(value)

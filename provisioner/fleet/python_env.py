@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the words of a host that lets conda bring its Python: terms, pins, no passwords in addresses."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from provisioner import content
+from provisioner.fleet import values
+from provisioner.fleet.findings import Finding, of_word
+
+PREFIX = "python_env_conda_"
+_TERMS = f"{PREFIX}accept_terms"
+# Channels that Anaconda keeps; conda-forge and the like have no such terms.
+_ANACONDA = re.compile(r"(defaults|anaconda|main|r|msys2)|(https?://)?repo\.anaconda\.com\b.*")
+_EXACT = re.compile(r"3\.\d+\.\d+")
+_PINNED = re.compile(r"[A-Za-z0-9_.-]+=[^\s=<>!*|,]+(=[^\s=<>!*|,]+)?")
+_PASSWORD = re.compile(r"://[^/\s]*@|/t/[^/\s]")
+_ADDRESSES = ("url", "channel_alias", "channels", "custom_channels", "default_channels")
+
+
+@functools.cache
+def installers() -> Mapping[str, Mapping[str, Any]]:
+    """Return what is known of each installer: its versions, hashes and where they are published."""
+    document: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+        (content.roles() / "python_env/files/conda.yml").read_text()
+    )
+    return document
+
+
+def check(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what is wrong with the words of conda, where a host uses it and the words are plain to see."""
+    provider = given.get("python_env_provider")
+    if not isinstance(provider, str) or provider not in installers():
+        return
+    words = {name: value for name, value in given.items() if value and not values.is_deferred(value)}
+    if words.get("python_env_python"):
+        yield of_word(
+            words,
+            "python_env_python",
+            "names a Python of the distribution, and conda is to bring one",
+            f"name the exact version in {PREFIX}python",
+        )
+    yield from _terms(provider, given, words)
+    yield from _hash(provider, given, words)
+    yield from _pins(words)
+    yield from _passwords(given)
+
+
+def _terms(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> Iterator[Finding]:
+    channels = [*_texts(words.get(f"{PREFIX}channels")), *_texts(words.get(f"{PREFIX}default_channels"))]
+    named = [channel for channel in channels if _ANACONDA.fullmatch(channel)]
+    accepted = given.get(_TERMS)
+    if (provider == "miniconda" or named) and str(accepted).lower() in (
+        "none",
+        "false",
+        "no",
+        "off",
+        "0",
+        "",
+    ):
+        what = f"the channel {named[0]}" if named and provider != "miniconda" else "Miniconda"
+        hint = f"read them, and set {_TERMS}: true if you accept them; miniforge with conda-forge needs none"
+        # Where the word is not set, the place to show is that of the word that asks for it.
+        variable = _TERMS if _TERMS in given else "python_env_provider"
+        yield of_word(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
+
+
+def _hash(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> Iterator[Finding]:
+    known = installers()[provider]
+    version, digest = words.get(f"{PREFIX}version"), given.get(f"{PREFIX}sha256")
+    if version and str(version) not in known["sha256"] and not digest:
+        reason = f"is a version of {known['title']} whose sha256 is not known here"
+        hint = f"read it at {known['releases']} and set {PREFIX}sha256"
+        yield of_word(words, f"{PREFIX}version", reason, hint)
+    if (
+        digest
+        and not values.is_deferred(digest)
+        and not re.fullmatch(r"(?i)[0-9a-f]{64}", str(digest).strip())
+    ):
+        yield of_word(
+            given, f"{PREFIX}sha256", "must be the 64 hexadecimal digits of the installer's hash", ""
+        )
+
+
+def _pins(words: Mapping[str, Any]) -> Iterator[Finding]:
+    python = words.get(f"{PREFIX}python")
+    if python and not _EXACT.fullmatch(str(python)):
+        yield of_word(words, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
+    for package in _texts(words.get(f"{PREFIX}packages")):
+        if not _PINNED.fullmatch(package):
+            reason, hint = f"pins no version for {package}", "write name=version or name=version=build"
+            yield of_word(words, f"{PREFIX}packages", reason, hint)
+
+
+def _passwords(given: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in (PREFIX + word for word in _ADDRESSES):
+        if any(_PASSWORD.search(text) for text in _texts(given.get(name))):
+            reason = "holds a user, a password or a token, which anybody on the host could read"
+            # The value itself is not shown.
+            yield Finding(
+                name, reason, hint=f"write it into a netrc file and name that in {PREFIX}netrc_file"
+            )
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check what one word cannot show: how the words of a service, and the services of a host, fit together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from provisioner.fleet import environment, knobs, models, values, variables
+from provisioner.fleet.findings import Finding
+from provisioner.fleet.services import EVERY_IPV4, Service
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_FILE_HINT = "write the secret into it, mode 0600"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# As Ollama reads a name: parts begin with a letter, a digit or an underscore, and a host may have a port.
+_LIBRARY_NAME = re.compile(r"(((\w[\w.:-]*/)?\w[\w-]*)/)?\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
+# An index, the beginning of a UUID of a GPU or of a part of one, or a PCI address.
+_GPU = re.compile(
+    r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
+    re.IGNORECASE,
+)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
+
+
+def check(services: Sequence[Service], folder: Path) -> list[Finding]:
+    """Return what is wrong with each service and with all of them together on one host."""
+    findings = [finding for service in services for rule in _SERVICE_RULES for finding in rule(service)]
+    findings += [finding for service in services for finding in _key_file(service, folder)]
+    for first, second in combinations(services, 2):
+        findings += _pair(first, second)
+    return findings
+
+
+def _name(service: Service) -> Iterator[Finding]:
+    if not values.is_deferred(service.name) and not _NAME.fullmatch(service.name):
+        reason = "must be 1 to 31 of a-z, 0-9 and '-', because it becomes the name of a systemd unit"
+        yield _finding(service, "serve_name", reason, service.name)
+
+
+def _port(service: Service) -> Iterator[Finding]:
+    if service.port is not None and not 1024 <= service.port <= 65535:
+        reason = "must be between 1024 and 65535: the engine does not run as root"
+        yield _finding(service, "serve_port", reason, service.port)
+
+
+def _source(service: Service) -> Iterator[Finding]:
+    source, engine = service.model.source, service.engine
+    # A source that is none of the word's choices has been reported as a wrong value already.
+    if source in variables.load().words["serve_model_source"].choices and source not in engine.sources:
+        reason = f"{engine.title} takes its model from {', '.join(engine.sources)}"
+        yield _finding(service, "serve_model_source", reason, source)
+
+
+def _format(service: Service) -> Iterator[Finding]:
+    name, engine = service.model.name, service.engine
+    asks_for_gguf = re.search(r"gguf$", name, re.IGNORECASE) or any(
+        map(models.is_gguf_file, service.model.include)
+    )
+    if asks_for_gguf and models.GGUF not in engine.formats:
+        reason = f"is in the GGUF format, and {engine.title} serves {', '.join(engine.formats)}"
+        yield _finding(
+            service, "serve_model", reason, name, hint="name the repository of the original weights"
+        )
+
+
+def _model_name(service: Service) -> Iterator[Finding]:
+    source, name = service.model.source, service.model.name
+    if values.is_deferred(name) or values.is_deferred(source):
+        return
+    if source == "path" and not name.startswith("/"):
+        yield _finding(
+            service, "serve_model", "must be an absolute path on the host when its source is path", name
+        )
+    if source in ("huggingface", "modelscope") and not _REPOSITORY.fullmatch(name):
+        hint = "such as Qwen/Qwen3-8B"
+        if name.startswith("/"):
+            hint = "set serve_model_source: path for a folder on the host"
+        yield _finding(service, "serve_model", f"must be owner/name, as {source} writes it", name, hint=hint)
+    if source == models.ENGINES_OWN:
+        yield from _library_model(service, name)
+
+
+def _library_model(service: Service, name: str) -> Iterator[Finding]:
+    if not _LIBRARY_NAME.fullmatch(name):
+        reason = "must be name, name:tag, namespace/name:tag or host/namespace/name:tag, as ollama writes it"
+        yield _finding(service, "serve_model", reason, name, hint="such as qwen3:8b")
+    revision = service.model.revision
+    if revision and not values.is_deferred(revision) and not _DIGEST.fullmatch(revision):
+        reason = "must be the sha256 digest of the model, 64 hex digits"
+        yield _finding(
+            service,
+            "serve_model_revision",
+            reason,
+            revision,
+            hint="a tag belongs to serve_model, as name:tag",
+        )
+    for variable in ("serve_model_include", "serve_model_exclude"):
+        if service.settings.get(variable):
+            yield _finding(
+                service, variable, "chooses files of a repository; a model from ollama is one whole"
+            )
+
+
+def _gpus(service: Service) -> Iterator[Finding]:
+    gpus = list(service.gpus)
+    if len(set(gpus)) < len(gpus):
+        yield _finding(service, "serve_gpus", "names the same GPU twice", gpus)
+    for name in gpus:
+        if not values.is_deferred(name) and not _GPU.fullmatch(name):
+            hint = "name each GPU by its index, its UUID or the beginning of it, or its PCI address"
+            yield _finding(
+                service, "serve_gpus", f"holds {name or 'nothing'}, which names no GPU", gpus, hint
+            )
+    if gpus and service.settings.get(f"{service.engine.role}_device") == "cpu":
+        reason = f"is given to a service that {service.engine.role}_device = cpu keeps off the GPUs"
+        yield _finding(service, "serve_gpus", reason, gpus, "leave one of the two out")
+
+
+def _environment(service: Service) -> Iterator[Finding]:
+    given = service.settings["serve_env"]
+    if not isinstance(given, dict) or "__ansible_vault" in given:
+        return
+    for name, value in given.items():
+        if refused := environment.refusal(service.engine, str(name), value):
+            reason, hint = refused
+            yield _finding(service, environment.VARIABLE, reason, hint=hint)
+
+
+def _arguments(service: Service) -> Iterator[Finding]:
+    arguments = service.settings["serve_args"]
+    for argument in arguments if isinstance(arguments, list) else ():
+        # vLLM and others take an underscore for a dash. The value stays unsaid: it may be a key.
+        flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
+        if flag in service.engine.reserved_args:
+            reason = f"{flag} is written from the inventory's own words and cannot be given twice"
+            yield _finding(service, "serve_args", reason)
+
+
+def _version(service: Service) -> Iterator[Finding]:
+    floor = service.engine.minimum_safe
+    for name, value in service.settings.items():
+        is_version = name.startswith(f"{service.engine.role}_") and name.endswith("version")
+        if not floor or not is_version or not value or values.is_deferred(value):
+            continue
+        try:
+            if _parsed(value) < _parsed(floor):
+                reason = f"is below {floor}, the oldest safe version: {service.engine.minimum_safe_reason}"
+                yield _finding(service, name, reason, value, hint=f"set it to {floor} or newer")
+        except InvalidVersion:
+            yield _finding(service, name, "must be a version such as " + floor, value)
+
+
+def _parsed(version: object) -> Version:
+    """Read a version that may be a tag with letters before its number, such as b11146."""
+    return Version(re.sub(r"^[A-Za-z]+(?=[0-9])", "", str(version)))
+
+
+def _no_key(service: Service) -> Iterator[Finding]:
+    given = service.settings.get("serve_api_key_file")
+    if given and not service.engine.api_key:
+        reason = f"cannot be given: {service.engine.title} checks no API key"
+        hint = "leave it out, and put a gateway that checks keys in front"
+        yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
+
+
+def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
+    given = service.settings.get("serve_api_key_file")
+    if given and not values.is_deferred(given) and (reason := _unreadable(folder, str(given))):
+        yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
+
+
+def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find the host's words that name a file on this machine which is not there."""
+    for name, value in given.items():
+        if name.endswith(("_token_file", "_netrc_file")) and value and not values.is_deferred(value):
+            if not str(value).startswith(("/", "~")):
+                yield Finding(name, "must be an absolute path on this machine", value, True)
+            elif reason := _unreadable(Path("/"), str(value)):
+                yield Finding(name, reason, value, True, _FILE_HINT)
+
+
+def _unreadable(folder: Path, name: str) -> str | None:
+    """Return why a file on this machine cannot be read, or None; a relative name is one of `folder`."""
+    try:
+        path = folder / Path(name).expanduser()
+        if not path.is_file():
+            return "there is no such file on this machine"
+    except (OSError, RuntimeError) as error:  # no such user, a name too long, a folder that is closed to us
+        return f"cannot be looked for on this machine: {getattr(error, 'strerror', None) or error}"
+    return None if os.access(path, os.R_OK) else "cannot be read on this machine by you"
+
+
+def _pair(first: Service, second: Service) -> Iterator[Finding]:
+    both = f"services {first.name} and {second.name}"
+    if first.unit == second.unit:
+        reason = f"is used by two services of one host, which would both be {first.unit}"
+        yield _finding(second, "serve_name", reason, second.name, hint="give each service its own serve_name")
+    same_address = first.address == second.address or {first.address, second.address} & set(_EVERY_ADDRESS)
+    if first.port is not None and first.port == second.port and same_address:
+        yield _finding(second, "serve_port", f"is used by {both} of one host", second.port)
+    shared = sorted(set(first.gpus) & set(second.gpus))
+    if shared:
+        yield _finding(
+            second, "serve_gpus", f"GPU {', '.join(shared)} is used by {both} of one host", list(second.gpus)
+        )
+
+
+def _finding(service: Service, variable: str, reason: str, value: object = None, hint: str = "") -> Finding:
+    return Finding(variable, reason, value, value is not None, hint, service.item)
+
+
+_SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
+    _name,
+    _port,
+    _source,
+    _format,
+    _model_name,
+    _gpus,
+    _environment,
+    _arguments,
+    _version,
+    _no_key,
+    knobs.limits,
+    knobs.requirements,
+    knobs.profile,
+)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn the words of one host into its services: merged, typed, frozen.
+
+The command line calls this with the inventory's values, where templates are still unresolved, and the
+`provision_services` action plugin with the values that Ansible has resolved, so both apply the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from provisioner.fleet import engines, environment, models, profiles, values, variables
+from provisioner.fleet.engines import Engine
+from provisioner.fleet.environment import Moved
+from provisioner.fleet.findings import Finding
+from provisioner.fleet.models import Model
+from provisioner.fleet.profiles import Profile
+
+LIST_WORD = "serve_services"
+# Words that say nothing unless a model is served, so any of them shows that a service is meant.
+STARTING_WORDS = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
+EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
+
+
+@dataclass(frozen=True)
+class Service:
+    """Describe one served model of a host; `port` is None while only Ansible can know it.
+
+    `own` are the engine's words that the inventory gives, `spelt` the variables by which it gave some.
+    """
+
+    name: str
+    engine: Engine
+    unit: str
+    model: Model
+    served_name: str
+    address: str
+    port: int | None
+    gpus: tuple[str, ...]
+    settings: Mapping[str, Any] = field(repr=False)
+    item: int | None = None
+    profile: Profile | None = None
+    own: frozenset[str] = frozenset()
+    spelt: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Return the base address that a client on the host itself uses."""
+        address = {EVERY_IPV4: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        address = f"[{address}]" if ":" in address else address
+        return f"http://{address}:{self.port}"
+
+    def for_ansible(self) -> dict[str, Any]:
+        """Return the flat mapping that roles read as `service`."""
+        return {
+            **self.settings,
+            "unit": self.unit,
+            "engine": self.engine.name,
+            "title": self.engine.title,
+            "health_path": self.engine.health_path,
+            "model_dir": self.model.directory,
+            "served_name": self.served_name,
+            "url": self.url,
+        }
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Hold the services of one host and everything that is wrong with its words."""
+
+    services: tuple[Service, ...]
+    findings: tuple[Finding, ...]
+
+
+def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Return the services that `host_values` ask for; `engine_defaults` holds each engine role's defaults."""
+    catalog = variables.load()
+    findings: list[Finding] = []
+    common = {name: value for name, value in host_values.items() if name in catalog.words}
+    common, found = _checked(common, None)
+    findings += found
+    items = host_values.get(LIST_WORD)
+    if values.is_deferred(items):
+        return Resolved((), tuple(findings))
+    services: list[Service] = []
+    for number, item in _items(items, common, findings):
+        service, found = _service(number, item, common, engine_defaults)
+        # What the host's own words are wrong in is found with each of its services.
+        findings += [finding for finding in found if finding not in findings]
+        if service is not None:
+            services.append(service)
+    return Resolved(tuple(services), tuple(findings))
+
+
+def _items(
+    items: object, common: Mapping[str, Any], findings: list[Finding]
+) -> list[tuple[int | None, Mapping[str, Any]]]:
+    """Return the entries of `serve_services`, or the single service that the host's own words describe."""
+    if items is None:
+        return [(None, {})] if any(common.get(name) for name in STARTING_WORDS) else []
+    if not isinstance(items, list):
+        return []  # its type has been reported with the host's own words
+    entries: list[tuple[int | None, Mapping[str, Any]]] = []
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, Mapping):
+            entries.append((number, item))
+        else:
+            reason = "every service must be a mapping of words, such as {serve_name: chat, serve_model: …}"
+            findings.append(Finding(LIST_WORD, reason, item, True, item=number))
+    return entries
+
+
+def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the values as their words' types, and a finding for each one that does not fit."""
+    catalog = variables.load()
+    checked: dict[str, Any] = {}
+    findings = []
+    for name, value in given.items():
+        word = catalog.words[name]
+        checked[name], reason = values.check(word, value)
+        if reason:
+            near = catalog.nearest(str(value), map(str, word.choices), 0.7) if word.choices else None
+            hint = f"did you mean {near}?" if near else ""
+            findings.append(Finding(name, reason, value, True, hint, item))
+    return checked, findings
+
+
+def _service(
+    number: int | None,
+    item: Mapping[str, Any],
+    common: Mapping[str, Any],
+    engine_defaults: Mapping[str, Mapping[str, Any]],
+) -> tuple[Service | None, list[Finding]]:
+    findings = [_unknown(name, number) for name in item if not _allowed_in_item(name)]
+    own, found = _checked({name: value for name, value in item.items() if _allowed_in_item(name)}, number)
+    findings += found
+    given = {**common, **own}
+    engine = engines.load().get(str(given.get("serve_engine")))
+    if engine is None:
+        item_of_engine = number if "serve_engine" in own else None
+        return None, [*findings, *_missing_engine(given.get("serve_engine"), item_of_engine)]
+    if not given.get("serve_model"):
+        reason = f"is missing: {engine.title} needs a model to serve"
+        return None, [*findings, Finding("serve_model", reason, item=number, hint="such as Qwen/Qwen3-8B")]
+    if found and not values.is_deferred(dict(given)):
+        return None, findings
+    moved = environment.move(engine, common, own, number)
+    return _build(engine, moved, engine_defaults.get(engine.name, {}), number), [*findings, *moved.findings]
+
+
+def _allowed_in_item(name: str) -> bool:
+    catalog = variables.load()
+    word = catalog.words.get(name)
+    if word is None or name == LIST_WORD:
+        return False
+    return name in catalog.serve_words or (word.owner.startswith("engine_"))
+
+
+def _unknown(name: str, item: int | None) -> Finding:
+    catalog = variables.load()
+    among = [word for word in catalog.words if _allowed_in_item(word)]
+    near = catalog.nearest(name, among) or catalog.nearest(f"serve_{name}", among, 0.8)
+    hint = f"did you mean {near}?" if near else "see the words in roles/engine_common/README.md"
+    return Finding(name, "is not a word that a service can have", hint=hint, item=item)
+
+
+def _missing_engine(value: object, item: int | None) -> list[Finding]:
+    if values.is_deferred(value):
+        return []
+    known = ", ".join(sorted(engines.load()))
+    if value is None:
+        return [Finding("serve_engine", f"is missing: it must be one of {known}", item=item)]
+    near = variables.load().nearest(str(value), engines.load())
+    hint = f"did you mean {near}?" if near else ""
+    return [Finding("serve_engine", f"must be one of {known}", value, True, hint, item)]
+
+
+def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int | None) -> Service:
+    given, catalog = moved.given, variables.load()
+    own = frozenset(catalog.knobs(engine.name).keys() & given.keys())
+    profile = profiles.choose(engine, given)
+    serve = {name: catalog.words[name].default for name in sorted(catalog.serve_words)}
+    serve |= {name: given[name] for name in serve if given.get(name) is not None}
+    settings = {
+        **serve,
+        **defaults,
+        **(profile.sets if profile else {}),
+        **{name: given[name] for name in sorted(own)},
+    }
+    name = str(settings.get("serve_name") or engine.name)
+    port = settings.get("serve_port") or engine.port
+    model = models.identify(engine, settings, given)
+    settings |= {
+        "serve_name": name,
+        "serve_port": port,
+        "serve_model_revision": model.revision,
+        "serve_gpus": settings.get("serve_gpus") or [],
+        "serve_env": settings.get("serve_env") or {},
+        "serve_args": settings.get("serve_args") or [],
+    }
+    settings.pop(LIST_WORD, None)
+    return Service(
+        name=name,
+        engine=engine,
+        unit=_unit(engine.name, name),
+        model=model,
+        served_name=PurePosixPath(model.name).name if model.source == "path" else model.name,
+        address=str(settings["serve_address"]),
+        port=port if isinstance(port, int) else None,
+        gpus=models.texts(settings["serve_gpus"]),
+        settings=settings,
+        item=item,
+        profile=profile,
+        own=own,
+        spelt=moved.spelt,
+    )
+
+
+def _unit(engine: str, name: str) -> str:
+    return f"{engine}.service" if name == engine else f"{engine}@{name}.service"

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""See in a host's words what it is to have: driver, CUDA toolkits, and the CUDA that its engines bring."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from provisioner import content
+from provisioner.fleet import stack_table, values, variables
+from provisioner.fleet.services import Service
+from provisioner.fleet.stack_table import Reason
+
+AUTO, ABSENT, IGNORED = "auto", "absent", "ignored"
+OPEN, PROPRIETARY = "open", "proprietary"
+PACKAGES, RUNFILE = "packages", "runfile"
+RUN_TIME = "decided at run time"
+VERSION = re.compile(r"([1-9][0-9]*\.[0-9]+)(\.[0-9]+)?")
+DRIVER = re.compile(r"(?<![0-9.])([0-9]{3})(\.[0-9]+){0,2}(?![0-9.])")
+_MODULES = {
+    OPEN: "open modules",
+    PROPRIETARY: "proprietary modules",
+}
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Describe the driver that a host is to have; what only Ansible can know is None."""
+
+    state: str | None
+    source: str | None
+    version: str | None
+    modules: str | None
+    hold: bool
+
+    @property
+    def branch(self) -> int | None:
+        """Return the branch that is asked for, where one is and there is to be a driver."""
+        found = DRIVER.fullmatch(self.version or "") if self.state not in (ABSENT, IGNORED) else None
+        return int(found.group(1)) if found else None
+
+    def __str__(self) -> str:
+        if self.state == ABSENT:
+            return "no driver"
+        if self.state == IGNORED:
+            return "driver left as it is"
+        if self.version is None or self.state is None:
+            return f"driver {RUN_TIME}"
+        version = f"driver {self.version or f'that works, else {default_branch()}'}"
+        more = [self._modules()] + ["held"] * self.hold
+        return f"{version} ({', '.join(more)})"
+
+    def _modules(self) -> str:
+        """Return the kind of kernel modules; where it is open, each branch has its own default."""
+        if self.modules != AUTO:
+            return _MODULES.get(self.modules or "", f"modules {RUN_TIME}")
+        table, branch = stack_table.load(), self.branch or int(default_branch())
+        if not table.open_since <= branch <= table.proprietary_until:
+            return _MODULES[OPEN if branch > table.proprietary_until else PROPRIETARY]
+        kind = OPEN if branch >= table.open_default_since else PROPRIETARY
+        return f"{_MODULES[kind]} where the GPU allows"
+
+
+@dataclass(frozen=True)
+class Toolkits:
+    """Describe the CUDA toolkits that a host is to have; None stands for a list only Ansible can know."""
+
+    versions: tuple[str, ...] | None
+    default: str
+    source: str | None
+
+    def __str__(self) -> str:
+        if self.versions is None:
+            return f"CUDA toolkit {RUN_TIME}"
+        return f"CUDA toolkit {', '.join(self.versions)}" if self.versions else "no CUDA toolkit"
+
+
+@dataclass(frozen=True)
+class EngineCuda:
+    """Describe the CUDA of one service; `shipped` is false for builds that only their owner knows."""
+
+    title: str
+    unit: str
+    device: str
+    device_word: str
+    shipped: bool
+    unless: tuple[str, ...]
+    cuda: tuple[str, ...]
+    minimum_driver: str
+    minimum_compute_capability: str
+
+    def __str__(self) -> str:
+        if not self.shipped:
+            return f"{self.title} in another build than the shipped one, not checked"
+        needs = f" (driver ≥ {self.minimum_driver})" if self.minimum_driver else ""
+        return f"{self.title} brings CUDA {' or '.join(self.cuda)}{needs}"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Hold driver, toolkits and engines of a host, what deserves a second look, and the facts behind it."""
+
+    driver: Driver
+    toolkits: Toolkits
+    engines: tuple[EngineCuda, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        engines = dict.fromkeys(map(str, self.engines))
+        return " · ".join([str(self.driver), str(self.toolkits), *engines])
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Return the rows of the table that this chain was compared with."""
+        table = stack_table.load()
+        found: dict[Reason, None] = {}
+        if self.driver.modules == PROPRIETARY:
+            found[table.proprietary_last] = None
+        if self.driver.modules == OPEN:
+            found[table.open_first] = None
+        brought = [version for engine in self.engines if engine.shipped for version in engine.cuda]
+        for version in (*(self.toolkits.versions or ()), *brought):
+            if major := table.major(version):
+                found |= dict.fromkeys(major.reasons)
+        for version in self.toolkits.versions or ():
+            if (release := release_of(version)) in table.releases:
+                found[table.releases[release]] = None
+        for engine in self.engines:
+            if engine.shipped and engine.minimum_driver:
+                statement = f"{engine.title} needs driver {engine.minimum_driver} or newer"
+                found[Reason(statement, f"roles/engine_{_engine(engine)}/engine.yml")] = None
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `plan --json` says of it."""
+        engines = [{**dataclasses.asdict(one), "text": str(one)} for one in self.engines]
+        for one in engines:
+            del one["device_word"]
+        return {
+            "text": str(self),
+            "driver": {**dataclasses.asdict(self.driver), "branch": self.driver.branch},
+            "cuda_toolkit": dataclasses.asdict(self.toolkits),
+            "engines": engines,
+            "notes": list(self.notes),
+            "reasons": [dataclasses.asdict(reason) for reason in self.reasons],
+        }
+
+
+def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
+    """Return what the words of a host ask for."""
+    driver, toolkit = _Words("nvidia_driver", given), _Words("cuda_toolkit", given)
+    versions = toolkit.value("versions")
+    return Chain(
+        Driver(
+            state=driver.text("state"),
+            source=driver.text("source"),
+            version=driver.text("version"),
+            modules=driver.text("modules"),
+            hold=str(driver.value("hold")).lower() not in ("false", "no", "off", "0"),
+        ),
+        Toolkits(
+            versions=None if values.is_deferred(versions) else _texts(versions),
+            default=toolkit.text("default") or "",
+            source=toolkit.text("source"),
+        ),
+        tuple(engine for service in services if (engine := _seen(service))),
+    )
+
+
+@functools.cache
+def default_branch() -> str:
+    """Return the branch that a host gets where no driver is and none is asked for."""
+    document = yaml.safe_load((content.roles() / "nvidia_driver/vars/main.yml").read_text(encoding="utf-8"))
+    return str(document["__nvidia_driver_branch"])
+
+
+def release_of(version: str) -> str:
+    """Return the release that a version is of, such as 13.0 of 13.0.2."""
+    found = VERSION.fullmatch(version)
+    return found.group(1) if found else ""
+
+
+class _Words:
+    """Look up the words of a role: what the inventory says, else the role's default."""
+
+    def __init__(self, role: str, given: Mapping[str, Any]) -> None:
+        self._role, self._given, self._defaults = role, given, variables.defaults(role)
+
+    def value(self, name: str) -> Any:
+        word = f"{self._role}_{name}"
+        value = self._given.get(word)
+        return self._defaults.get(word) if value is None else value
+
+    def text(self, name: str) -> str | None:
+        value = self.value(name)
+        return None if values.is_deferred(value) else str(value or "")
+
+
+def _seen(service: Service) -> EngineCuda | None:
+    engine, settings = service.engine, service.settings
+    word = f"{engine.role}_device"
+    device = str(settings.get(word) or AUTO)
+    if not engine.cuda or device == "cpu":
+        return None
+    others = [
+        name
+        for name, among in engine.cuda_unless.items()
+        if settings.get(name) and (among is None or settings[name] in among)
+    ]
+    return EngineCuda(
+        title=engine.title,
+        unit=service.unit,
+        device=device,
+        device_word=word,
+        shipped=not others,
+        unless=tuple(engine.cuda_unless),
+        cuda=engine.cuda,
+        minimum_driver=engine.minimum_driver,
+        minimum_compute_capability=engine.minimum_compute_capability,
+    )
+
+
+def _engine(engine: EngineCuda) -> str:
+    return engine.device_word.removeprefix("engine_").removesuffix("_device")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

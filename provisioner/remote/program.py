@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a program of ours as root on a host in one round trip: sent over stdin, answered as JSON."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import modulefinder
+import shlex
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from provisioner import bindings, content, unreachable
+from provisioner.errors import HostError
+from provisioner.plain import one_line
+from provisioner.remote.ssh import Remote, Result
+
+PACKAGE = "ansible.module_utils"
+NO_PYTHON = "no_python"
+_SUDO = "sudo:"
+
+# Without Python the shell says so itself, and what little it can say of the host.
+_FIND_PYTHON = """\
+[ "$(id -u)" = 0 ] || sudo -n true || exit 1
+for python in python3 /usr/libexec/platform-python; do
+  if command -v "$python" >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] && exec "$python" -I -
+    exec sudo -n "$python" -I -
+  fi
+done
+. /etc/os-release
+read -r up _ </proc/uptime
+printf '{"no_python": true, "os": "%s", "uptime_s": %s}' "$PRETTY_NAME" "${up%%.*}"
+"""
+
+# The host imports the sent texts under the names that Ansible's packer gives them, and compiles only what it
+# imports: NVIDIA's bindings are ten times as large as a program, and most hosts never read them.
+_START = """\
+import base64, importlib.abc, importlib.util, json, sys, zlib
+
+texts = json.loads(zlib.decompress(base64.b85decode(packed)))
+
+class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    def find_spec(self, name, path=None, target=None):
+        if name in texts or self.is_package(name):
+            return importlib.util.spec_from_loader(name, self)
+
+    def is_package(self, name):
+        return any(other.startswith(name + ".") for other in texts)
+
+    def get_source(self, name):
+        return texts.get(name, "")
+
+sys.meta_path.insert(0, Sent())
+"""
+
+
+class NoPython(HostError):
+    """Say that a host has no Python yet: for all else it may be in order."""
+
+
+def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
+    """Return what the program `name` says of the host; raises HostError."""
+    result = remote.run(f"sh -c {shlex.quote(_FIND_PYTHON)}", source(name, data), seconds)
+    if result.code:
+        raise _failure(result, remote)
+    try:
+        document: dict[str, Any] = json.loads(result.out)
+    except ValueError as error:
+        said = one_line(result.out or result.err)
+        raise HostError(
+            f"an unreadable answer: {said}", "see what its login prints: `ssh HOST true`"
+        ) from error
+    if document.get(NO_PYTHON):
+        reason = f"{one_line(document['os'])} has no Python, so nothing more can be said"
+        raise NoPython(reason, "provision apply installs it; or install python3 by hand")
+    return document
+
+
+def source(name: str, data: Mapping[str, Any]) -> bytes:
+    """Return the text of a program, the modules it imports and its data, for Python to read from stdin."""
+    start = f"from {PACKAGE}.provision.day_two.{name} import main\nprint(main({json.dumps(data)!r}))\n"
+    return f"packed = {_packed(name)!r}\n{_START}{start}".encode()
+
+
+def as_root(words: list[str]) -> str:
+    """Return a shell command that runs `words` as root, without ever asking for a password."""
+    command = shlex.join(words)
+    return f'sh -c {shlex.quote(f"""[ "$(id -u)" = 0 ] && exec {command}; exec sudo -n {command}""")}'
+
+
+def explain_root(said: str, user: str) -> HostError | None:
+    """Return the error that a refused sudo means, or None when the text is about something else."""
+    refused = next(
+        (line for line in said.splitlines() if line.startswith(_SUDO) or "sudo: not found" in line), ""
+    )
+    if not refused:
+        return None
+    if "not found" in refused:
+        return HostError(
+            f"{user} is not root and there is no sudo", "install sudo on the host, or log in as root"
+        )
+    step = f"let {user} use sudo without a password (NOPASSWD), or log in as root; this command asks for none"
+    return HostError(f"{user} cannot become root: {one_line(refused)}", step)
+
+
+def _failure(result: Result, remote: Remote) -> HostError:
+    said = result.err or result.out
+    user = remote.way.hops[-1].user
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), "it gives no reason")
+    return explain_root(said, user) or HostError(
+        f"the check ended with {result.code}: {one_line(last)}", unreachable.hint(said)
+    )
+
+
+def _packed(name: str) -> str:
+    """Return a program and what it imports, as text without a quote in it."""
+    return base64.b85encode(zlib.compress(json.dumps(texts(name)).encode(), 9)).decode()
+
+
+@functools.cache
+def texts(name: str) -> Mapping[str, str]:
+    """Return the text of a program and of every module that it imports, by full name."""
+    folder = content.plugins("module_utils")
+    finder = modulefinder.ModuleFinder([str(folder)])
+    finder.import_hook(f"provision.day_two.{name}")
+    files = {name: getattr(module, "__file__", None) for name, module in finder.modules.items()}
+    found = {f"{PACKAGE}.{name}": Path(file).read_text("utf-8") for name, file in files.items() if file}
+    installed = bindings.file()
+    if installed:
+        found[f"{PACKAGE}.{bindings.MODULE}"] = installed.read_text("utf-8")
+    return found

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know how each host of an inventory is reached, in Ansible's and ssh's own words; no host is contacted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.fleet import services, variables
+from provisioner.fleet.engines import load as load_engines
+from provisioner.fleet.services import Service
+from provisioner.plain import one_line
+from provisioner.runs import run
+from provisioner.runs.run import Request
+
+ACTION = "provision_reach"
+# What `ssh -G` says of keys is a list of paths, of which those with a blank are not quoted.
+_PATHS = re.compile(r" (?=[/~])")
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Describe one machine on the way to a host, the host itself being the last."""
+
+    host: str
+    port: int
+    user: str
+    name: str
+    keys: tuple[Path, ...]
+    known_hosts: tuple[Path, ...]
+    further_known_hosts: tuple[Path, ...]
+    learn_keys: bool
+    use_agent: bool
+    proxy_command: str | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """Hold how a host is reached and what it serves; `trouble` says why it cannot even be tried."""
+
+    host: str
+    hops: tuple[Hop, ...] = ()
+    services: tuple[Service, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    password: str | None = field(default=None, repr=False)
+    trouble: str | None = None
+
+    @property
+    def model_folders(self) -> tuple[str, ...]:
+        """Return the folders with the models of its services, without those that an engine keeps itself."""
+        places = {one.model.directory for one in self.services if one.model.directory}
+        return tuple(sorted({str(Path(place).parent) for place in places}))
+
+
+def load(request: Request, hosts: Sequence[str]) -> tuple[Way, ...]:
+    """Return the way to each of `hosts`, in their order."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = base if base and Path(base).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="provision-", dir=folder) as private:
+        said = run.local(ACTION, request, {"PROVISION_REACH": private})
+        return tuple(_way(host, Path(private), said) for host in hosts)
+
+
+def _way(host: str, folder: Path, said: str) -> Way:
+    path = folder / hashlib.sha256(host.encode()).hexdigest()
+    if not path.exists():
+        return Way(host, trouble=_reason(host, said))
+    document = json.loads(path.read_text())
+    kind = document["connection"]
+    if kind != "ssh":
+        return Way(host, trouble=f"its connection is {kind}; only hosts that are reached by ssh can be asked")
+    given = document["words"]
+    defaults = {name: variables.defaults(engine.role) for name, engine in load_engines().items()}
+    return Way(
+        host,
+        hops=tuple(_hop(entry) for entry in document["hops"]),
+        services=services.resolve(given, defaults).services,
+        variables=given,
+        password=document["password"],
+    )
+
+
+def _reason(host: str, said: str) -> str:
+    """Return why Ansible could not resolve the host, from what it printed."""
+    found = re.search(rf"^{re.escape(host)} \| [^\n]*=> (\{{.*?^\}})", said, re.MULTILINE | re.DOTALL)
+    if found:
+        return one_line(json.loads(found[1]).get("msg", "no reason given"), 300).removeprefix("Task failed: ")
+    errors = [line for line in said.splitlines() if "ERROR" in line or "rror:" in line]
+    return one_line(" ".join(errors) or said or "Ansible said nothing of it", 300)
+
+
+def _hop(entry: Mapping[str, list[str]]) -> Hop:
+    def last(key: str, default: str = "") -> str:
+        return entry.get(key, [default])[0]
+
+    host, user, port = last("hostname"), last("user"), int(last("port", "22"))
+    tokens = {"h": host, "p": str(port), "r": user, "n": last("original"), "d": str(Path.home()), "%": "%"}
+    tokens["u"] = os.environ.get("USER", "")
+    proxy = last("proxycommand", "none")
+    agent = last("identityagent", "SSH_AUTH_SOCK")
+    return Hop(
+        host=host,
+        port=port,
+        user=user,
+        name=last("hostkeyalias"),
+        keys=tuple(_path(text, tokens) for text in entry.get("identityfile", [])),
+        known_hosts=_files(last("userknownhostsfile"), tokens),
+        further_known_hosts=_files(last("globalknownhostsfile"), tokens),
+        learn_keys=last("stricthostkeychecking") in ("accept-new", "false", "no", "off"),
+        use_agent=agent != "none" and last("identitiesonly") != "yes",
+        proxy_command=None if proxy == "none" else _expand(proxy, tokens),
+    )
+
+
+def _files(text: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
+    return tuple(_path(part, tokens) for part in _PATHS.split(text) if part and part != "none")
+
+
+def _path(text: str, tokens: Mapping[str, str]) -> Path:
+    return Path(_expand(text, tokens)).expanduser()
+
+
+def _expand(text: str, tokens: Mapping[str, str]) -> str:
+    return re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), text)

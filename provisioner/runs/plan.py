@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what an apply would do, from the inventory alone: no host is contacted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from provisioner import content
+from provisioner.errors import UsageError
+from provisioner.fleet import models, values
+from provisioner.fleet.services import Service
+from provisioner.fleet.spec import Fleet, Host
+from provisioner.runs import evidence
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Name one part of the site, in the order of `playbooks/site.yml`."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold the phases, the hosts, what would be replaced there, and what deserves a second look."""
+
+    fleet: Fleet
+    phases: tuple[Phase, ...]
+    warnings: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as the document that `plan --json` prints and a run keeps."""
+        return {
+            "schema": SCHEMA,
+            "inventory": self.fleet.source,
+            "phases": [phase.name for phase in self.phases],
+            "hosts": [_host(host) for host in self.fleet.hosts],
+            "changes": list(self.changes),
+            "warnings": list(self.warnings),
+        }
+
+
+def phases() -> tuple[Phase, ...]:
+    """Return every phase of the site in order."""
+    entries = yaml.safe_load(content.playbook("site").read_text())
+    paths = [entry.get("ansible.builtin.import_playbook") for entry in entries]
+    names = [str(path).removesuffix(".yml") for path in paths if path]
+    return tuple(Phase(name, name.capitalize()) for name in names)
+
+
+def make(fleet: Fleet, only: Sequence[str] = ()) -> Plan:
+    """Return the plan for `fleet`, of the phases named in `only` or of all.
+
+    Raises UsageError for a name that is none.
+    """
+    known = phases()
+    names = [phase.name for phase in known]
+    for name in only:
+        if name not in names:
+            raise UsageError(f"there is no phase {name}", f"the phases are {', '.join(names)}")
+    chosen = tuple(phase for phase in known if not only or phase.name in only)
+    return Plan(fleet, chosen, tuple(_warnings(fleet)), tuple(_driver_changes(fleet)))
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return names as a list that does not grow with the fleet."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _driver_changes(fleet: Fleet) -> Iterator[str]:
+    """Name the drivers that an apply would replace, by what the last run saw of each host."""
+    known = evidence.drivers(fleet.source, [host.name for host in fleet.hosts])
+    seen: dict[tuple[str, str], list[str]] = {}
+    for host in fleet.hosts:
+        driver, installed = host.compatibility.driver, known.get(host.name)
+        if installed and driver.version and driver.branch and not _is_of(installed, driver.version):
+            seen.setdefault((installed, driver.version), []).append(host.name)
+    for (installed, wanted), hosts in seen.items():
+        yield (
+            f"{some(hosts)}: driver {installed}, which the last run found, is replaced by {wanted}; apply "
+            "asks before it stops what uses the GPUs"
+        )
+
+
+def _is_of(version: str, wanted: str) -> bool:
+    """Tell whether a version is of a branch, or the very one, number by number."""
+    asked = wanted.split(".")
+    return version.split(".")[: len(asked)] == asked
+
+
+def _warnings(fleet: Fleet) -> Iterator[str]:
+    seen: dict[str, list[str]] = {}
+    for doubt in (_moving, _exposed):
+        for host in fleet.hosts:
+            for service in host.services:
+                if warning := doubt(service):
+                    seen.setdefault(warning, []).append(host.name)
+    for host in fleet.hosts:
+        for note in host.compatibility.notes:
+            seen.setdefault(note, []).append(host.name)
+    for warning, hosts in seen.items():
+        yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
+
+
+def _moving(service: Service) -> str | None:
+    model = service.model
+    if model.is_pinned:
+        return None
+    what = f"{model.name} from {model.source} is not pinned"
+    if model.source == models.ENGINES_OWN:
+        return f"{what} (serve_model_revision takes its digest): the first pull decides what its tag means"
+    return f"{what} (serve_model_revision): the first download decides"
+
+
+def _exposed(service: Service) -> str | None:
+    address, key = service.address, service.settings.get("serve_api_key_file")
+    if key or values.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
+        return None
+    without = "(serve_api_key_file)" if service.engine.api_key else f"({service.engine.title} checks none)"
+    return f"{service.unit} listens on {address} without an API key {without}"
+
+
+def _host(host: Host) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "address": host.address,
+        "port": host.port,
+        "groups": list(host.groups),
+        "services": [_service(service) for service in host.services],
+        "compatibility": host.compatibility.to_json(),
+        "decided_at_run_time": list(host.templated),
+    }
+
+
+def _service(service: Service) -> dict[str, Any]:
+    profile = service.profile
+    return {
+        "name": service.name,
+        "engine": service.engine.name,
+        "unit": service.unit,
+        "model": service.model.name,
+        "source": service.model.source,
+        "revision": service.model.revision,
+        "directory": service.model.directory,
+        "address": service.address,
+        "port": service.port,
+        "gpus": list(service.gpus),
+        "profile": dataclasses.asdict(profile) if profile else None,
+        "environment": dict(service.settings["serve_env"])
+        if isinstance(service.settings["serve_env"], dict)
+        else {},
+        "arguments": list(service.settings["serve_args"])
+        if isinstance(service.settings["serve_args"], list)
+        else [],
+    }

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a private Ollama for the time of a job, and ask it for models over its API."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Callable, Generator, Iterator
+
+from ansible.module_utils.provision.host.fault import JobFault
+
+START_SECONDS = 120
+STOP_SECONDS = 20
+# Reading a file again can take long, and says nothing meanwhile.
+QUIET = ("verifying", "success")
+
+
+class OllamaError(Exception):
+    """Carry what Ollama answered instead of doing what it was asked."""
+
+
+class StalledError(OllamaError):
+    """Say that nothing has moved for too long."""
+
+
+class Api:
+    """Talk to one Ollama on this host."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float = 10) -> int:
+        """Return the status of a small request."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
+        try:
+            connection.request(method, path, body=json.dumps(body) if body else None)
+            answer = connection.getresponse()
+            content = answer.read(1 << 16)
+        except (OSError, http.client.HTTPException) as error:
+            raise OllamaError(f"{path}: {_named(error)}") from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise OllamaError(f"{path} answered {answer.status}: {content.decode(errors='replace')[:300]}")
+        return answer.status
+
+    def stream(
+        self, path: str, body: dict[str, Any], stall: float | None = None
+    ) -> Generator[dict[str, Any], None, None]:
+        """Yield what Ollama says of its progress; raise what it ends with."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=stall)
+        try:
+            connection.connect()
+            line: socket.socket = connection.sock
+            connection.request("POST", path, body=json.dumps(body))
+            with connection.getresponse() as answer:
+                if answer.status >= 400:
+                    raise OllamaError(_said(answer.read(1 << 16)))
+                for event in _events(answer, stall):
+                    line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
+                    yield event
+        except socket.timeout as error:
+            raise StalledError(f"Ollama said nothing for {stall:.0f} s") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise OllamaError(f"{path} broke off: {_named(error)}") from error
+        finally:
+            connection.close()
+
+
+def _events(answer: http.client.HTTPResponse, stall: float | None) -> Iterator[dict[str, Any]]:
+    ended, moved, last = False, time.monotonic(), ""
+    for line in answer:
+        event = json.loads(line)
+        if event.get("error"):
+            raise OllamaError(str(event["error"]))
+        if line.decode(errors="replace") != last:
+            moved, last = time.monotonic(), line.decode(errors="replace")
+        elif stall and time.monotonic() - moved > stall:
+            # Ollama tells the same again and again while no byte comes.
+            raise StalledError(f"no byte came for {stall:.0f} s")
+        ended = ended or event.get("status") == "success"
+        yield event
+    if not ended:
+        raise OllamaError("it ended before it said that it had succeeded")
+
+
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _said(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace")[:300]
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def private_server(binary: str, models: Path, home: Path) -> Iterator[Api]:
+    """Give an Ollama that only this job can find, and end it."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "OLLAMA_HOST": f"127.0.0.1:{port}",
+        "OLLAMA_MODELS": str(models),
+        # A start would otherwise remove what an interrupted pull left, and what is being made elsewhere.
+        "OLLAMA_NOPRUNE": "1",
+        "OLLAMA_NO_CLOUD": "1",
+        # It loads no model, so it needs no GPU; GPUs stay with the services.
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    process = subprocess.Popen([binary, "serve"], env=environment, stdin=subprocess.DEVNULL)
+    try:
+        api = Api("127.0.0.1", port)
+        _await(process, api)
+        yield api
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], api: Api) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise JobFault(
+                f"Ollama ended with status {process.returncode} when it was started to bring models",
+                "read the journal of this job on the host",
+            )
+        with contextlib.suppress(OllamaError):
+            api.ask("GET", "/api/version")
+            return
+        time.sleep(0.1)
+    raise JobFault(
+        f"Ollama did not answer within {START_SECONDS} s of its start",
+        "read the journal of this job on the host",
+    )
+
+
+def settle(
+    folder: Path, since: float, seconds: float = 3, tick: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait, briefly, until an Ollama whose pull was cancelled has noted how far its parts are."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        parts = [path for path in folder.glob("sha256-*-partial-*") if path.is_file()]
+        if not parts or any(path.stat().st_mtime >= since for path in parts):
+            return
+        tick(0.1)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring Ollama's models about, hash them, or take them away; runs as the engine's user, in its own unit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs.progress import Progress
+from ansible.module_utils.provision.models.files import hash_file
+
+from .api import Api, OllamaError, private_server
+from .names import Name, Source
+from .pull import Pull, check_disk
+from .store import PREFIX, Manifest, Store, Wrong
+from .wanted import MODEL, PULL, Wanted, doubt, pinned
+
+# The adapter's identity is the module's note; Ollama gets the blobs.
+NOT_SENT = ("adapter", "adapter_files")
+
+
+class Work:
+    """Bring one service's models about, and remember what was found and done."""
+
+    def __init__(self, spec: dict[str, Any], api: Api, progress: Progress) -> None:
+        self.spec = spec
+        self.api = api
+        self.progress = progress
+        self.store = Store(Path(spec["root"]))
+        self.stamps: dict[str, Any] = dict(spec["stamps"])
+        self.wrong: dict[str, str] = {}
+        self.removed: list[str] = []
+
+    def bring(self, model: Wanted, entry: dict[str, Any]) -> dict[str, Any]:
+        """Make one model be there, doing no more than it takes, and return the record of it."""
+        name = Name.parse(model.name)
+        self.progress.label = f"{model.name}: looking at its files"
+        before = self.store.manifest(name)
+        self._mend(before)
+        registry_digest = entry.get("registry_digest", "")
+        base = self._base(model)
+        if base is not None and self._incomplete(base, model):
+            registry_digest = self._pull(model, base)
+        if base is None or base != name:
+            self._make(model, entry, base)
+        if before is not None:
+            self.removed += self.store.clean(before.blobs)
+        made = self.store.manifest(name)
+        if made is None:
+            raise JobFault(
+                f"Ollama said that {model.name} was made, yet it is not in {self.store.manifests}",
+                "look for the same name in other letter cases with `ollama list`, and remove that one",
+            )
+        self._confirm(model, made)
+        return {
+            "inputs": model.inputs(self.store),
+            "digest": made.digest,
+            "registry_digest": registry_digest,
+            "base": str(base) if base is not None and base != name and model.kind == PULL else "",
+            "made": bool(entry.get("made")),
+            "text": model.text,
+        }
+
+    def _base(self, model: Wanted) -> Name | None:
+        if model.kind == PULL:
+            return model.pulled_as
+        return Name.parse(model.origin) if model.kind == MODEL else None
+
+    def _incomplete(self, base: Name, model: Wanted) -> bool:
+        """Tell whether the model that another is made from has to be pulled, in part or whole."""
+        if model.kind != PULL:
+            return False
+        found = self.store.manifest(base)
+        self._mend(found)
+        if found is None or self.store.missing(found):
+            return True
+        return bool(model.pin) and not pinned(model.pin, [found.digest])
+
+    def _mend(self, manifest: Manifest | None) -> None:
+        """Read the blobs that may have changed, and remove those that are wrong, so that they come again."""
+        if manifest is None:
+            return
+        for digest in self.store.unsure(manifest.blobs, self.stamps):
+            wrong = self.store.wrong(digest)
+            if wrong is None:
+                self.stamps[digest] = self.store.stamp(digest)
+                continue
+            self.wrong.setdefault(digest, str(wrong))
+            if wrong.actual:
+                self.store.blob(digest).unlink()
+
+    def _confirm(self, model: Wanted, manifest: Manifest) -> None:
+        """Read what came and was not read yet: nothing is served whose hash nobody has seen."""
+        for digest in self.store.unsure(manifest.blobs, self.stamps):
+            self.progress.label = f"{model.name}: verifying"
+            wrong: Wrong | None = self.store.wrong(digest)
+            if wrong is not None:
+                raise JobFault(
+                    f"{model.name} was brought, yet {wrong}", "apply again; look at the disk's health"
+                )
+            self.stamps[digest] = self.store.stamp(digest)
+
+    def _pull(self, model: Wanted, target: Name) -> str:
+        self.progress.label = model.origin
+        source = Source(Name.parse(model.origin), self.spec["registry"])
+        work = Pull(self.api, self.store, source, self.spec)
+        return str(work.into(target, model.pin, self.progress))
+
+    def _make(self, model: Wanted, entry: dict[str, Any], base: Name | None) -> None:
+        name = Name.parse(model.name)
+        found = self.store.manifest(name)
+        same = bool(entry) and entry.get("inputs") == model.inputs(self.store)
+        if found and same and entry.get("digest") == found.digest and not self.store.missing(found):
+            return
+        if not model.changes and base is not None:
+            self.api.ask("POST", "/api/copy", {"source": str(base), "destination": model.name})
+            return
+        request = {key: value for key, value in model.changes.items() if key not in NOT_SENT}
+        blobs: dict[str, str] = {}
+        if base is not None:
+            request["from"] = str(base)
+        else:
+            request["files"] = self._blobs(model.files, rewritten=True)
+            blobs.update(request["files"])
+        if model.changes.get("adapter_files"):
+            request["adapters"] = self._blobs(model.changes["adapter_files"], rewritten=False)
+            blobs.update(request["adapters"])
+        self.progress.label, self.progress.total = f"{model.name}: being created", 0
+        try:
+            for event in self.api.stream("/api/create", {"model": model.name, **request}):
+                self.progress.label = f"{model.name}: {event.get('status', 'being created')[:60]}"
+        except OllamaError as error:
+            raise JobFault(
+                f"creating {model.name} failed: {error}",
+                "correct the engine_ollama_ words that it is made with, or choose another GGUF file",
+            ) from error
+        finally:
+            self.removed += self.store.clean(blobs.values())
+
+    def _blobs(self, files: Any, *, rewritten: bool) -> dict[str, str]:
+        """Put GGUF files among Ollama's blobs and return their names with their digests."""
+        found = {}
+        for file in files:
+            path = Path(file["path"])
+            staged = Path(self.spec["staged"][file["path"]]) if file["path"] in self.spec["staged"] else None
+            # Ollama itself writes the model anew beside what it is given.
+            needed = (0 if staged else file["size"]) + (file["size"] if rewritten else 0)
+            check_disk(self.store.root, needed, self.spec["reserve_bytes"], path.name)
+            found[path.name] = self._place(path, staged, file.get("sha256") or "")
+        return found
+
+    def _place(self, path: Path, staged: Path | None, sha256: str) -> str:
+        self.store.blobs.mkdir(parents=True, exist_ok=True)
+        if sha256 and self.store.blob(PREFIX + sha256).exists() and not self.store.wrong(PREFIX + sha256):
+            if staged is not None:
+                staged.unlink()
+            return f"{PREFIX}{sha256}"
+        if staged is None:
+            staged = self.store.blobs / f"provision-{os.getpid()}"
+            self.progress.label = f"{path.name}: copying"
+            self._copy(path, staged)
+        self.progress.label = f"{path.name}: verifying"
+        actual = hash_file(staged).sha256
+        if sha256 and actual != sha256:
+            staged.unlink()
+            raise JobFault(f"{path} has sha256 {actual}, expected {sha256}", "run `provision apply` again")
+        digest = f"{PREFIX}{actual}"
+        if self.store.blob(digest).exists() and not self.store.wrong(digest):
+            staged.unlink()
+        else:
+            staged.replace(self.store.blob(digest))
+        return digest
+
+    def _copy(self, path: Path, target: Path) -> None:
+        try:
+            shutil.copyfile(str(path), str(target))
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise JobFault(
+                f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
+                "let the engine's user read the file, and leave the disk room for it",
+            ) from error
+
+
+def bring(spec: dict[str, Any]) -> None:
+    """Bring about every model in doubt, and say what came of it."""
+    with Progress(Path(spec["result"]), spec["title"]) as progress:
+        home = Path(spec["result"]).parent
+        os.environ.update(spec["environment"])
+        with private_server(spec["binary"], Path(spec["root"]), home) as api:
+            work = Work(spec, api, progress)
+            done: dict[str, Any] = {}
+            models = [Wanted.of(values) for values in spec["models"]]
+            # Twice: making one may put another in doubt, which it was made from or shares a blob with.
+            for model in [*models, *models]:
+                entry = done.get(model.name) or spec["entries"].get(model.name, {})
+                if doubt(work.store, model, entry, work.stamps):
+                    done[model.name] = work.bring(model, entry)
+        # One that was removed may have come again, for another model.
+        gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
+        outcome = {
+            "models": done,
+            "stamps": work.stamps,
+            "repaired": list(work.wrong.values()),
+            "removed": gone,
+        }
+        progress.finish(**outcome)
+
+
+def verify(spec: dict[str, Any]) -> None:
+    """Read every blob of the named models."""
+    store = Store(Path(spec["root"]))
+    with Progress(Path(spec["result"]), spec["title"]) as progress:
+        manifests = {name: store.manifest(Name.parse(name)) for name in spec["names"]}
+        sizes = {
+            digest: size for found in manifests.values() if found for digest, size in found.blobs.items()
+        }
+        done: list[int] = []
+        progress.total, progress.done = sum(sizes.values()), lambda: sum(done)
+        wrong, stamps = {}, {}
+        for digest, size in sizes.items():
+            bad = store.wrong(digest)
+            if bad:
+                wrong[digest] = str(bad)
+            else:
+                stamps[digest] = store.stamp(digest)
+            done.append(size)
+        results = {
+            name: [wrong[digest] for digest in found.blobs if digest in wrong] if found else None
+            for name, found in manifests.items()
+        }
+        progress.finish(results=results, stamps=stamps, sizes=sizes, run=spec["run"])
+
+
+def prune(spec: dict[str, Any]) -> None:
+    """Take names away, and the blobs that nothing else needs."""
+    store = Store(Path(spec["root"]))
+    with Progress(Path(spec["result"]), spec["title"]) as progress:
+        removed: list[str] = []
+        for text in spec["names"]:
+            name = Name.parse(text)
+            found = store.manifest(name)
+            store.drop(name)
+            removed += store.clean(found.blobs) if found else []
+        progress.finish(removed=removed)
+
+
+def stop_orderly(_number: int, _frame: object) -> None:
+    """End on SIGTERM by leaving every `with`, so that what came so far is noted."""
+    sys.exit(1)
+
+
+KINDS = {"bring": bring, "verify": verify, "prune": prune}

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn what a model is made with - typed words or a Modelfile - into Ollama's request, and back into text."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from ansible.module_utils.provision.host.fault import JobFault
+
+INTEGERS = (
+    "num_ctx",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "num_thread",
+    "num_keep",
+    "num_predict",
+    "draft_num_predict",
+    "seed",
+    "top_k",
+    "repeat_last_n",
+)
+NUMBERS = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+SWITCHES = ("use_mmap",)
+LISTS = ("stop",)
+PARAMETERS = (*INTEGERS, *NUMBERS, *SWITCHES, *LISTS)
+TEXTS = ("system", "template", "renderer", "parser", "requires")
+COMMANDS = ("from", "parameter", "message", "license", "adapter", *TEXTS)
+ROLES = ("system", "user", "assistant")
+_LINE = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+", re.ASCII)
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as the types that Ollama wants; refuse what it would ignore."""
+    found = {}
+    for name, value in sorted(given.items()):
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(str(name), PARAMETERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "Ollama knows " + ", ".join(PARAMETERS)
+            raise JobFault(f"{name} is not a parameter of a model", hint)
+        found[name] = _typed(name, value)
+    return found
+
+
+def _typed(name: str, value: Any) -> Any:
+    text = str(value).strip()
+    if name in LISTS:
+        return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+    if name in SWITCHES and text.lower() in (*_TRUE, *_FALSE):
+        return text.lower() in _TRUE
+    try:
+        if name in INTEGERS and not isinstance(value, (bool, float)):
+            return int(text)
+        if name in NUMBERS and not isinstance(value, bool):
+            return float(text)
+    except ValueError:
+        pass
+    kind = "a whole number" if name in INTEGERS else "true or false" if name in SWITCHES else "a number"
+    raise JobFault(f"parameter {name} is {value!r}, which is not {kind}", f"give {name} as {kind}")
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return what a Modelfile asks for, by the names of the typed words."""
+    made: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    rest, number = text.replace("\r\n", "\n"), 1
+    while rest:
+        line = rest.split("\n", 1)[0]
+        if not line.strip() or line.lstrip().startswith("#"):
+            rest, number = rest[len(line) + 1 :], number + 1
+            continue
+        command, value, used = _instruction(rest, number)
+        _take(made, given, command, value, number)
+        number += rest[:used].count("\n")
+        rest = rest[used:]
+    if given:
+        made["parameters"] = parameters(given)
+    return made
+
+
+def _instruction(rest: str, number: int) -> tuple[str, str, int]:
+    """Return the first instruction, its value, and how many characters it took."""
+    match = _LINE.match(rest)
+    command = match.group(1).lower() if match else rest.split(None, 1)[0].lower()
+    if match is None or command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0].upper()}?" if near else "see Ollama's Modelfile reference"
+        raise JobFault(f"line {number} of the Modelfile: {command.upper()} is no instruction", hint)
+    start = match.end()
+    head = ""
+    if command in ("parameter", "message"):
+        word = re.compile(r"[^ \t\n]+[ \t]*").match(rest, start)
+        head, start = (word.group(0).strip() + " ", word.end()) if word else ("", start)
+    value, end = _value(rest, start, number)
+    return command, head + value, end
+
+
+def _value(rest: str, start: int, number: int) -> tuple[str, int]:
+    """Return one value: quoted by three or one quotes, over lines, or bare to the end of its line."""
+    for quote in ('"""', '"'):
+        if not rest.startswith(quote, start):
+            continue
+        begin = start + len(quote)
+        # As Ollama reads it, a closing quote is one at the end of a line.
+        closing = re.compile(re.escape(quote) + r"[ \t]*(?:\n|\Z)").search(rest, begin)
+        if closing is None:
+            raise JobFault(
+                f"line {number} of the Modelfile opens a quote that nothing closes",
+                f"close it with {quote} at the end of a line",
+            )
+        return rest[begin : closing.start()], closing.end()
+    end = rest.find("\n", start)
+    end = len(rest) if end < 0 else end
+    return rest[start:end].strip(), end + 1
+
+
+def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str, number: int) -> None:
+    head, _, tail = value.partition(" ")
+    if command == "from":
+        return  # the service's own words say what the model is made from
+    if command == "parameter" and head in LISTS:
+        given.setdefault(head, []).append(tail)
+    elif command == "parameter":
+        given[head] = tail
+    elif command == "message":
+        if head not in ROLES:
+            raise JobFault(
+                f"line {number} of the Modelfile: {head!r} cannot speak in a MESSAGE",
+                "it must be one of " + ", ".join(ROLES),
+            )
+        made.setdefault("messages", []).append({"role": head, "content": tail})
+    elif command == "license":
+        made.setdefault("license", []).append(value)
+    else:
+        made[command] = value
+
+
+def render(origin: str, changes: dict[str, Any]) -> str:
+    """Return the Modelfile that says the same, for a person to read."""
+    lines = [f"FROM {origin}"]
+    given = [command for command in ("adapter", *TEXTS) if changes.get(command)]
+    lines += [f"{command.upper()} {quoted(changes[command])}" for command in given]
+    for name, value in sorted((changes.get("parameters") or {}).items()):
+        for one in value if isinstance(value, list) else [value]:
+            text = str(one).lower() if isinstance(one, bool) else str(one)
+            lines.append(f"PARAMETER {name} {quoted(text)}")
+    lines += [f"MESSAGE {one['role']} {quoted(one['content'])}" for one in changes.get("messages") or ()]
+    lines += [f"LICENSE {quoted(text)}" for text in changes.get("license") or ()]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(text: str) -> str:
+    """Return a value as a Modelfile writes it, on one line where that is possible."""
+    bare = text and text == text.strip() and "\n" not in text and not text.startswith('"')
+    return text if bare else f'"""{text}"""'

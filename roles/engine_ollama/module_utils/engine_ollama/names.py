@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the names that Ollama gives models, and know where a name's manifest lies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from ansible.module_utils.provision.host.fault import JobFault
+
+REGISTRY = "https://registry.ollama.ai"
+HOST = "registry.ollama.ai"
+# Where what a changed model was made from is kept under its own name. No such host can be pulled from.
+BASE_HOST = "provision.base"
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+EXAMPLE = "write it as Ollama does, such as smollm2:135m or owner/name:tag"
+
+
+@dataclass(frozen=True)
+class Name:
+    """Name a model in full."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        """Read a name, filling in what Ollama does."""
+        path, colon, tag = text.rpartition(":")
+        if not colon or "/" in tag:
+            path, tag = text, "latest"
+        parts = path.split("/")
+        if len(parts) > 3:
+            raise JobFault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
+        host, namespace, model = [HOST, "library"][: 3 - len(parts)] + parts
+        right = all(_PART.fullmatch(part) for part in (namespace, model, tag)) and _HOST.fullmatch(host)
+        if not right or "." in namespace:
+            raise JobFault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
+        return cls(host, namespace, model, tag)
+
+    @property
+    def path(self) -> str:
+        """Return the manifest's place below `manifests`."""
+        return f"{self.host}/{self.namespace}/{self.model}/{self.tag}"
+
+    @property
+    def base(self) -> Name:
+        """Return the name under which this model is kept while a changed one has its own."""
+        return replace(self, host=BASE_HOST)
+
+    def __str__(self) -> str:
+        """Return the name as Ollama lists it."""
+        short = f"{self.model}:{self.tag}"
+        if self.host != HOST:
+            return f"{self.host}/{self.namespace}/{short}"
+        return short if self.namespace == "library" else f"{self.namespace}/{short}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Say where one model is pulled from: its registry and the name that Ollama is given for it."""
+
+    name: Name
+    registry: str
+
+    @property
+    def pulled(self) -> Name:
+        """Return the name under which Ollama stores what it has pulled."""
+        if self.registry == REGISTRY or self.name.host != HOST:
+            return self.name
+        return replace(self.name, host=urlsplit(self.registry).netloc)
+
+    @property
+    def insecure(self) -> bool:
+        """Tell whether the registry speaks HTTP."""
+        return urlsplit(self.url).scheme == "http"
+
+    @property
+    def asked(self) -> str:
+        """Return the name that the pull is asked with."""
+        return f"http://{self.pulled}" if self.insecure else str(self.pulled)
+
+    @property
+    def url(self) -> str:
+        """Return the registry's address."""
+        return self.registry if self.name.host == HOST else f"https://{self.name.host}"
+
+    @property
+    def manifest_url(self) -> str:
+        """Return where the registry has the model's manifest."""
+        name = self.name
+        return f"{self.url}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
+
+
+def plain(text: str) -> str:
+    """Return a hub's name for a model as a name that Ollama accepts; it is the same wherever it can be."""
+    owner, slash, model = text.strip("/").rpartition("/")
+    model = re.sub(r"[^A-Za-z0-9_.:-]", "-", model).lstrip(".-:") or "model"
+    owner = re.sub(r"[^A-Za-z0-9_-]", "-", owner).lstrip("-")
+    return f"{owner}/{model}" if slash and owner else model

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let Ollama pull a model: with what it takes known before the first byte, and with patience."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs.progress import Progress
+
+from .api import Api, OllamaError, settle
+from .names import Name, Source
+from .store import Manifest, Store
+from .wanted import pinned
+
+ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
+LONGEST_PAUSE = 60
+SECONDS = 30
+MANIFEST_BYTES = 1 << 22
+# What no repetition mends, by what Ollama says of it.
+HOPELESS = {
+    "no space left on device": "free space on the disk of the models directory and apply again",
+    "disk quota exceeded": "free space on the disk of the models directory and apply again",
+    "permission denied": "give the models directory to the engine's user",
+    "no Location header": (
+        "the registry hands out files in a way that Ollama cannot take: it must redirect to them"
+    ),
+    "requires a newer version": "set engine_ollama_version to a newer one",
+}
+
+
+class Failures:
+    """Count failures in a row, and pause longer after each."""
+
+    def __init__(self, attempts: int, what: str) -> None:
+        self.attempts = attempts
+        self.what = what
+        self.row = 0
+
+    def add(self, reason: str, *, progressed: bool = False) -> None:
+        """Wait before the next attempt, or give up."""
+        self.row = 1 if progressed else self.row + 1
+        if self.row >= self.attempts:
+            raise JobFault(
+                f"{self.what} failed {self.row} times in a row: {reason}",
+                "see with `provision doctor` whether the host reaches the registry; "
+                "apply again goes on where it ended",
+            )
+        time.sleep(min(2 ** (self.row - 1), LONGEST_PAUSE))
+
+
+def ask_registry(source: Source, attempts: int) -> Manifest:
+    """Return the manifest that the registry has under a name."""
+    failures = Failures(attempts, f"asking {source.url} for {source.name}")
+    while True:
+        try:
+            return Manifest.read(_fetch(source))
+        except (OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203 - a pause follows
+            if isinstance(error, urllib.error.HTTPError):
+                _refuse(source, error.code)
+            failures.add(_reason(source, error))
+
+
+def _reason(source: Source, error: Exception) -> str:
+    """Return what went wrong without urllib's brackets; a certificate that is not trusted ends it."""
+    cause = getattr(error, "reason", "") or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        raise JobFault(
+            f"the certificate of {source.url} is not trusted: {getattr(cause, 'verify_message', cause)}",
+            "name the authority of the registry or proxy in host_base_ca_certificates, "
+            "check the host's clock, and apply again",
+        )
+    if isinstance(error, urllib.error.HTTPError):
+        return str(error)  # with its number
+    return str(getattr(cause, "strerror", "") or cause) or type(error).__name__
+
+
+def _fetch(source: Source) -> bytes:
+    request = urllib.request.Request(source.manifest_url, headers={"Accept": ACCEPT})  # noqa: S310 - a registry's URL
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - as above
+        content: bytes = answer.read(MANIFEST_BYTES)
+        return content
+
+
+def _refuse(source: Source, status: int) -> None:
+    if status == 404:
+        raise JobFault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
+    if status in (401, 403):
+        raise JobFault(
+            f"{source.url} refuses {source.name} ({status})",
+            "Ollama's registry gives private models only to accounts: push it where everybody may read it",
+        )
+
+
+def needed_bytes(store: Store, manifest: Manifest) -> int:
+    """Return how much of a model has yet to come."""
+    here = sum(_partial(store.blob(digest)) for digest in store.missing(manifest))
+    whole: int = sum(manifest.blobs[digest] for digest in store.missing(manifest))
+    return max(0, whole - here)
+
+
+def _partial(blob: Path) -> int:
+    try:
+        return blob.with_name(blob.name + "-partial").stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def check_disk(folder: Path, needed: int, reserve: int, what: str) -> None:
+    """Refuse what would not fit, before its first byte."""
+    free = shutil.disk_usage(str(folder)).free
+    if needed and needed + reserve > free:
+        raise JobFault(
+            f"{what} needs {needed / 1e9:.2f} GB in {folder} beside {reserve / 1e9:.2f} GB to leave free, "
+            f"and {free / 1e9:.2f} GB are free",
+            "free space, or set engine_ollama_models_dir to a larger disk",
+        )
+
+
+class Pull:
+    """Bring one model from its registry."""
+
+    def __init__(self, api: Api, store: Store, source: Source, spec: dict[str, Any]) -> None:
+        self.api = api
+        self.store = store
+        self.source = source
+        self.spec = spec
+
+    def into(self, target: Name, pin: str, progress: Progress) -> str:
+        """Bring the model under the name `target` and return the digest that the registry gave it."""
+        store, source = self.store, self.source
+        manifest = ask_registry(source, self.spec["attempts"])
+        if pin and not pinned(pin, [manifest.digest]):
+            raise JobFault(
+                f"serve_model_revision asks for {pin}; {source.url} has {manifest.digest} as {source.name}",
+                "set serve_model_revision to the model you want, or pull from a registry that has it",
+            )
+        check_disk(store.root, needed_bytes(store, manifest), self.spec["reserve_bytes"], str(source.name))
+        known_before = store.manifest(source.pulled)
+        self._repeat(progress, manifest)
+        if target != source.pulled:
+            self.api.ask("POST", "/api/copy", {"source": str(source.pulled), "destination": str(target)})
+            # The mirror's own name goes again, unless somebody had it before.
+            if known_before is None:
+                store.drop(source.pulled)
+        return str(manifest.digest)
+
+    def _repeat(self, progress: Progress, manifest: Manifest) -> None:
+        source = self.source
+        failures = Failures(self.spec["attempts"], f"pulling {source.name} from {source.url}")
+        done: dict[str, int] = {}
+        progress.total, progress.done = sum(manifest.blobs.values()), lambda: sum(done.values())
+        most = 0
+        while True:
+            try:
+                self._once(done, manifest)
+                return
+            except OllamaError as error:  # noqa: PERF203 - a pause follows
+                for said, step in HOPELESS.items():
+                    if said in str(error):
+                        raise JobFault(f"pulling {source.name} failed: {error}", step) from error
+                failures.add(str(error), progressed=sum(done.values()) > most)
+                most = max(most, sum(done.values()))
+
+    def _once(self, done: dict[str, int], manifest: Manifest) -> None:
+        done.clear()
+        body = {"model": self.source.asked, "insecure": self.source.insecure}
+        try:
+            # Closed before anything else happens: that is what tells Ollama to note how far it came.
+            with contextlib.closing(self.api.stream("/api/pull", body, self.spec["stall_seconds"])) as events:
+                for event in events:
+                    if event.get("digest") in manifest.blobs:
+                        done[event["digest"]] = int(event.get("completed") or 0)
+        except BaseException:
+            # Also when this job is told to end: what came counts the next time only once it is noted.
+            settle(self.store.blobs, time.time())
+            raise

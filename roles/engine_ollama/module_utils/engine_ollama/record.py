@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep root's own record of what provision has made in each models directory of Ollama."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.provision.host.json_files import read_json, write_json
+
+# Out of reach of the engine's user, who owns the models directory itself.
+STATE = Path("/var/lib/provision/ollama")
+
+
+def record_path(root: str) -> Path:
+    """Return root's own record of a models directory, out of reach of the engine's user."""
+    name = root.strip("/").replace("-", "--").replace("/", "-")
+    return STATE / f"{name}.json"
+
+
+def read_record(root: str) -> dict[str, Any]:
+    """Return what provision has made in a models directory."""
+    found = read_json(record_path(root), {})
+    return {"root": root, "models": {}, "stamps": {}, **found}
+
+
+def write_record(record: dict[str, Any]) -> None:
+    """Keep a record, or forget the directory in which nothing is left."""
+    path = record_path(record["root"])
+    if record["models"]:
+        write_json(path, record, 0o600)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        with contextlib.suppress(OSError):  # other directories' records are in it
+            path.parent.rmdir()
+
+
+def records() -> list[dict[str, Any]]:
+    """Return the record of every models directory of this host."""
+    found = []
+    for path in sorted(STATE.glob("*.json")):
+        root = read_json(path, {}).get("root")
+        if root:
+            found.append(read_record(root))
+    return found

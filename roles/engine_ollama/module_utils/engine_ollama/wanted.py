@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read from a service's words which models Ollama must have, and tell when one is not as it must be."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Iterable
+
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.models.files import read_manifest
+
+from .modelfile import TEXTS, parameters, parse, render
+from .names import Name, plain
+from .store import Store
+
+PULL, FILES, MODEL = "pull", "files", "model"
+WORDS = ("system", "template", "adapter", "parameters", "modelfile")
+ITEM_WORDS = ("name", "from", "preload", *WORDS)
+TRUE = ("true", "yes", "on", "1")
+_PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Describe one model that must be there: what it is made from, and with what changes."""
+
+    name: str
+    kind: str
+    origin: str
+    pin: str = ""
+    files: tuple[dict[str, Any], ...] = ()
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Wanted:
+        """Build one from what `asdict` made of it."""
+        return cls(**{**values, "files": tuple(values["files"])})
+
+    @property
+    def pulled_as(self) -> Name:
+        """Return the name under which what is pulled is kept."""
+        own = Name.parse(self.origin)
+        return own.base if self.changes else Name.parse(self.name)
+
+    @property
+    def text(self) -> str:
+        """Return its Modelfile."""
+        return str(render(self.origin, self.changes))
+
+    def inputs(self, store: Store) -> str:
+        """Return a digest of everything that decides what comes out."""
+        document = asdict(self)
+        if self.kind == MODEL:
+            found = store.manifest(Name.parse(self.origin))
+            document["origin_digest"] = found.digest if found else ""
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> list[Wanted]:
+    """Return the models of a service, each after what it is made from."""
+    main = {word: service.get(f"engine_ollama_{word}") for word in WORDS}
+    found = [_main(service, gguf, changes(main, modelfiles))]
+    for item in service.get("engine_ollama_models") or ():
+        found.append(_item(item, found, modelfiles))
+        if sum(one.name == found[-1].name for one in found) > 1:
+            raise JobFault(
+                f"{service['unit']} names the model {found[-1].name} twice",
+                "give each item of engine_ollama_models a name of its own",
+            )
+    return found
+
+
+def names(service: dict[str, Any]) -> list[str]:
+    """Return what a service's models are called."""
+    return [main_name(service), *(_item_name(item) for item in service.get("engine_ollama_models") or ())]
+
+
+def preloaded(service: dict[str, Any]) -> list[str]:
+    """Return the further models that must be in memory before a service counts as up."""
+    items = service.get("engine_ollama_models") or ()
+    return [_item_name(item) for item in items if str(item.get("preload", "")).lower() in TRUE]
+
+
+def _item_name(item: dict[str, Any]) -> str:
+    if not item.get("name"):
+        raise JobFault("an item of engine_ollama_models has no name", "add one, such as name: smollm2:135m")
+    return str(Name.parse(str(item["name"])))
+
+
+def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Refuse services that make different models of one name in one directory: one would undo the other."""
+    own, root = _definitions(service), service["engine_ollama_models_dir"]
+    for other in others:
+        if other["unit"] == service["unit"] or other["engine_ollama_models_dir"] != root:
+            continue
+        for name, definition in _definitions(other).items():
+            if own.get(name, definition) != definition:
+                both = f"{service['unit']} and {other['unit']}"
+                raise JobFault(
+                    f"{both} make different models of the name {name} in {root}",
+                    "rename one in engine_ollama_models, or give it an engine_ollama_models_dir of its own",
+                )
+
+
+def _definitions(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    source = service["serve_model_source"]
+    main = {word: service.get(f"engine_ollama_{word}") for word in WORDS}
+    main["from"] = service["serve_model"] if source == "ollama" else f"{source}:{service['serve_model']}"
+    for name, item in zip(names(service), [main, *(service.get("engine_ollama_models") or ())]):
+        given = {word: item[word] for word in (*WORDS, "from") if item.get(word)}
+        origin = str(given.get("from") or name)
+        found[name] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
+    return found
+
+
+def main_name(service: dict[str, Any]) -> str:
+    """Return the name of the model that a service is for, as Ollama lists it."""
+    if service["serve_model_source"] == "ollama":
+        return str(Name.parse(service["serve_model"]))
+    return str(Name.parse(plain(service["served_name"])))
+
+
+def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
+    name = main_name(service)
+    if service["serve_model_source"] != "ollama":
+        return Wanted(name, FILES, gguf, files=tuple(file_identities(gguf)), changes=made)
+    given = str(service.get("serve_model_revision") or "")
+    pin = _PIN.fullmatch(given)
+    if given and not pin:
+        raise JobFault(
+            f"serve_model_revision is {given!r}, which is not the digest of an Ollama model",
+            "write the tag into serve_model, as in smollm2:135m; a revision is the ID of `ollama list`",
+        )
+    return Wanted(name, PULL, service["serve_model"], pin.group(1) if pin else "", changes=made)
+
+
+def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
+    for word in item:
+        if word not in ITEM_WORDS:
+            near = difflib.get_close_matches(str(word), ITEM_WORDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_WORDS)
+            raise JobFault(f"{word} is not a word of an item of engine_ollama_models", hint)
+    name, made = _item_name(item), changes(item, modelfiles)
+    origin = str(item.get("from") or name)
+    if origin.startswith("/"):
+        return Wanted(name, FILES, origin, files=tuple(file_identities(origin)), changes=made)
+    listed = str(Name.parse(origin))
+    if listed != name and any(one.name == listed for one in before):
+        return Wanted(name, MODEL, listed, changes=made)
+    return Wanted(name, PULL, origin, changes=made)
+
+
+def changes(given: dict[str, Any], modelfiles: dict[str, str]) -> dict[str, Any]:
+    """Return what a model is made with: the Modelfile's instructions, overruled by typed words."""
+    path = given.get("modelfile")
+    made = parse(modelfiles[str(path)]) if path else {}
+    made.update({word: str(given[word]) for word in (*TEXTS, "adapter") if given.get(word)})
+    if given.get("parameters"):
+        made["parameters"] = {**made.get("parameters", {}), **parameters(given["parameters"])}
+    if made.get("adapter"):
+        if not str(made["adapter"]).startswith("/"):
+            raise JobFault(
+                f"the adapter {made['adapter']} is no absolute path", "name a GGUF file on the host"
+            )
+        made["adapter_files"] = file_identities(made["adapter"])
+    return made
+
+
+def file_identities(path: str) -> list[dict[str, Any]]:
+    """Return the GGUF files that belong to one, with what is known of them without reading them."""
+    first = Path(path)
+    manifest = read_manifest(first.parent)
+    known = manifest.files if manifest else {}
+    together = [*_parts(first), *sorted(n for n in known if n.startswith("mmproj") and n.endswith(".gguf"))]
+    return [_identity(first.parent / name, known) for name in together]
+
+
+def _parts(first: Path) -> list[str]:
+    match = _PART.fullmatch(first.name)
+    if match is None:
+        return [first.name]
+    head, _, count = match.groups()
+    return [f"{head}-{number:05}-of-{count}.gguf" for number in range(1, int(count) + 1)]
+
+
+def _identity(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    if path.name in known:
+        record = known[path.name]
+        return {"path": str(path), "size": record.size, "sha256": record.sha256, "stored": True}
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise JobFault(f"{path} cannot be read: {error.strerror}", "put the GGUF file there") from error
+    return {"path": str(path), "size": found.st_size, "changed": found.st_mtime_ns, "stored": False}
+
+
+def doubt(store: Store, model: Wanted, entry: dict[str, Any], stamps: dict[str, Any]) -> str:
+    """Return why a model may not be as it must; nothing when it is. Reads no blob."""
+    found = store.manifest(Name.parse(model.name))
+    if found is None:
+        return "not there"
+    if not entry or entry.get("pending"):
+        return "provision has not looked at it yet"
+    if entry.get("inputs") != model.inputs(store):
+        return "what it is made of or with changed"
+    if entry.get("digest") != found.digest:
+        return "somebody changed it"
+    if (
+        model.pin
+        and not pinned(model.pin, [found.digest, entry.get("registry_digest", "")])
+        and not model.changes
+    ):
+        return f"it is not {model.pin}"
+    unsure = store.unsure(found.blobs, stamps)
+    return f"{store.blob(unsure[0]).name} changed since its hash was right" if unsure else ""
+
+
+def pinned(pin: str, digests: Iterable[str]) -> bool:
+    """Tell whether one of the digests is the one that is asked for."""
+    return any(digest.startswith(pin) for digest in digests)

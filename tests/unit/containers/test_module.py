@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.provision.containers import packages, sources
+from ansible.module_utils.provision.containers.packages import TOOLKIT, ContainerFault
+
+from provisioner.ansible.modules import container_runtime
+from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
+
+GPU_CONTAINER = {
+    "id": "a" * 64,
+    "engine": "docker",
+    "pid": 7,
+    "process": "python3",
+    "devices": ["/dev/nvidia0"],
+    "holds": True,
+}
+RELOAD = "reload systemd, which may take the GPUs from docker container aaaaaaaaaaaa (python3, process 7)"
+
+
+def call(state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    defaults = {name: option.get("default") for name, option in container_runtime.ARGUMENTS.items()}
+    given = {
+        "engine": "docker",
+        "engine_packages": ["docker.io"],
+        "toolkit_version": VERSION,
+        "repository": "https://mirror.example.com/{kind}/{arch}",
+        "gpus": [GPU],
+        "driver": DRIVER,
+        "poll": 0,
+    }
+    module = SimpleNamespace(
+        params={**defaults, **given, "state": state, **params}, check_mode=check, warn=print
+    )
+    run = container_runtime.Run(module)
+    try:
+        result: dict[str, Any] = getattr(run, state)()
+    except container_runtime.ConsentNeeded:
+        return {"needs": run.needs}
+    return result
+
+
+def test_a_converged_host_lacks_nothing(docker: Host) -> None:
+    assert call("asked") == {"changed": False, "diff": [], "pending": [], "engine_packages": ["docker.io"]}
+    assert call("verified")["findings"] == []
+    assert docker.did == []
+
+
+def test_dockers_own_packages_stay_where_the_distributions_were_asked_for(docker: Host) -> None:
+    docker.packages["docker-ce"] = "28.1.1-1~ubuntu.24.04~noble"
+    del docker.packages["docker.io"]
+    result = call("asked")
+    assert (result["pending"], result["engine_packages"]) == ([], ["docker-ce"])
+
+
+def test_a_bare_host_lacks_everything_and_nothing_is_done(host: Host) -> None:
+    result = call("asked")
+    assert result["pending"] == [
+        "docker.io",
+        *TOOLKIT,
+        "packages that apt holds",
+        str(host.rule),
+        str(host.daemon),
+        "CDI specification, no CDI device for GPU-1",
+    ]
+    assert (host.did, host.ledger.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("state", ["pinned", "configured"])
+def test_check_mode_tells_and_does_nothing(host: Host, state: str) -> None:
+    host.apt = False
+    host.install("docker.io", version="1.19.1-1")
+    result = call(state, check=True)
+    assert result["changed"]
+    assert result["diff"]
+    assert (host.did, host.ledger.exists(), host.locks_file.exists(), host.daemon.exists()) == (
+        [],
+        False,
+        False,
+        False,
+    )
+
+
+def test_packages_wait_for_consent_while_containers_hold_gpus(host: Host) -> None:
+    host.gpu_containers = [GPU_CONTAINER]
+    assert call("asked") == {"needs": [RELOAD]}
+    assert call("asked", consent=True)["pending"]
+    dry = call("asked", check=True)
+    assert dry["provision"]["consent"] == [RELOAD]
+
+
+def test_nothing_is_asked_where_nothing_changes(docker: Host) -> None:
+    docker.gpu_containers, docker.runs = [GPU_CONTAINER], ["web"]
+    assert call("asked")["pending"] == []
+
+
+def test_asks_for_all_of_it_at_once(docker: Host) -> None:
+    docker.gpu_containers, docker.runs = [GPU_CONTAINER], ["web"]
+    docker.docker = {"CDISpecDirs": []}
+    docker.units = {"docker.service": True, "nvidia-cdi-refresh.path": False}
+    assert call("asked") == {"needs": ["restart Docker, which stops web", RELOAD]}
+
+
+def test_a_docker_without_its_command_line_is_not_done(docker: Host) -> None:
+    docker.command_line = False
+    assert call("asked")["pending"] == ["the engine's command line"]
+    assert call("configured")["command_line"] is False
+
+
+def test_refuses_a_daemon_json_that_is_broken(docker: Host) -> None:
+    docker.daemon.write_text("{")
+    with pytest.raises(ContainerFault, match="is no JSON"):
+        call("preflight")
+
+
+def test_refuses_other_sources_by_their_name_or_moves_them(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = host.root / "nvidia-docker.list"
+    path.write_text("deb ...\n")
+    monkeypatch.setattr(sources, "stale", lambda _repository: [path] if path.exists() else [])
+    with pytest.raises(ContainerFault, match=r"nvidia-docker\.list names a repository") as caught:
+        call("preflight")
+    assert "container_runtime_replace_repository" in caught.value.next
+    assert f"move {path}" in call("asked", replace_repository=True)["pending"]
+    assert call("pinned", check=True)["diff"][0]["before"] == f"{path}\n"
+    assert path.exists()
+    assert call("pinned")["changed"]
+    assert [one.name for one in host.root.glob("nvidia-docker*")] == [
+        "nvidia-docker.list.provision-disabled-container-toolkit"
+    ]
+
+
+def test_never_moves_the_distributions_own_list(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    del host
+    path = Path("/etc/apt/sources.list")
+    monkeypatch.setattr(sources, "stale", lambda _repository: [path])
+    with pytest.raises(ContainerFault, match=r"sources\.list names") as caught:
+        call("preflight", replace_repository=True)
+    assert caught.value.next == "remove those lines from /etc/apt/sources.list"
+
+
+def test_brings_installed_packages_to_the_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.install("docker.io", version="1.19.1-1")
+    asked: list[Any] = []
+
+    def change(*arguments: Any) -> bool:
+        asked.append(arguments)
+        return len(asked) > 1
+
+    monkeypatch.setattr(packages, "change", change)
+    assert call("pinned")["finished"] is False
+    result = call("pinned")
+    assert (result["finished"], result["changed"]) == (True, True)
+    assert asked[0] == (VERSION, list(TOOLKIT), 0)
+    host.install("docker.io")
+    assert call("pinned") == {"changed": False, "diff": [], "finished": True}
+
+
+def test_brings_the_modules_that_docker_needs_of_the_kernels(
+    docker: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    asked: list[Any] = []
+
+    def add(*arguments: Any) -> bool:
+        asked.append(arguments)
+        docker.modules = []
+        return False
+
+    monkeypatch.setattr(packages, "add_modules", add)
+    missing = f"{docker.modules[0]} is missing"
+    assert call("asked")["pending"] == docker.modules
+    assert call("verified")["findings"] == [missing]
+    with pytest.raises(ContainerFault, match=missing):
+        call("configured")
+    assert call("pinned", check=True)["changed"]
+    assert asked == []
+    assert call("pinned")["finished"] is False
+    assert asked == [(["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"], ("docker.io",), 0)]
+    assert call("pinned") == {"changed": False, "diff": [], "finished": True}
+
+
+@pytest.mark.parametrize("settings", ['{"iptables": false}', '{"firewall-backend": "nftables"}'])
+def test_a_docker_without_iptables_needs_no_module_of_the_kernel(docker: Host, settings: str) -> None:
+    docker.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    assert call("verified")["findings"]
+    docker.daemon.write_text(settings[:-1] + ', "features": {"cdi": true}}')
+    assert call("verified")["findings"] == []
+
+
+@pytest.mark.parametrize("params", [{"engine": "podman"}, {"container": True}])
+def test_podman_and_containers_need_no_module_of_the_kernel(host: Host, params: dict[str, Any]) -> None:
+    host.install("docker.io")
+    host.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
+    assert host.modules[0] not in call("asked", **params)["pending"]
+
+
+def test_remembers_what_was_not_there_before(host: Host) -> None:
+    (host.root / "leftover").mkdir()
+    call("pinned")
+    assert json.loads(host.ledger.read_text())["absent"] == [str(host.root / "shared")]
+    (host.root / "shared").mkdir()
+    call("pinned")
+    assert json.loads(host.ledger.read_text())["absent"] == [str(host.root / "shared")]
+
+
+def test_a_restart_is_not_made_without_consent(docker: Host) -> None:
+    docker.docker, docker.runs = {"CDISpecDirs": []}, ["web"]
+    assert call("configured") == {"needs": ["restart Docker, which stops web"]}
+    assert docker.did == []
+    assert call("configured", consent=True)["changed"]
+    assert docker.did == ["restart docker"]
+
+
+def test_verify_names_what_differs(docker: Host) -> None:
+    docker.packages["nvidia-container-toolkit"] = "1.19.1-1"
+    docker.devices = set()
+    docker.held = set()
+    assert call("verified")["findings"] == [
+        "nvidia-container-toolkit is 1.19.1-1",
+        "to be changed: packages that apt holds",
+        "to be changed: CDI specification, no CDI device for GPU-1",
+    ]
+
+
+def test_takes_back_and_forgets(docker: Host) -> None:
+    docker.ours = {"docker.io", *TOOLKIT}
+    docker.runs = ["web"]
+    assert call("absent") == {"needs": ["remove docker, which stops web"]}
+    assert call("absent", check=True)["provision"]["consent"] == ["remove docker, which stops web"]
+    assert call("absent", consent=True)["changed"]
+    docker.packages = {}
+    assert call("forgotten") == {"changed": False, "diff": []}
+    assert not docker.ledger.exists()

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.provision.fetch import place
+from ansible.module_utils.provision.fetch.main import install
+from ansible.module_utils.provision.fetch.place import Wanted, write_manifest
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs import job
+from ansible.module_utils.provision.jobs.unit import UnitState
+
+from provisioner.ansible.modules import release_archive
+
+GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
+BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
+FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
+DIGEST = "ab" * 32
+
+
+class Host:
+    """A host whose unit does what a test says."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.now = GONE
+        self.after = GONE
+        self.started: list[tuple[list[str], dict[str, object], str | None]] = []
+        self.stopped: list[str] = []
+        self.work: Any = lambda: None
+        monkeypatch.setattr(job, "state", lambda _: self.now)
+        monkeypatch.setattr(job, "wait", lambda *_: self.after)
+        monkeypatch.setattr(job, "start_or_attach", self.start)
+        monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
+        monkeypatch.setattr(release_archive, "wait", lambda *_: self.after)
+        monkeypatch.setattr(release_archive, "stop", self.stopped.append)
+        monkeypatch.setattr(release_archive, "unused", self.unused)
+        (root / "units").mkdir()
+
+    def start(
+        self, name: str, argv: list[str], properties: dict[str, object], environment_file: str | None
+    ) -> bool:
+        self.started.append(([name, *argv], properties, environment_file))
+        self.work()
+        return True
+
+    def unused(self, root: Path, name: str, keep: list[str]) -> list[Path]:
+        return list(place.unused(root, name, keep, self.root / "units"))
+
+    def tell(self, directory: str, **body: Any) -> None:
+        path = self.root / "runtime/provision-job-archive-tool.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"directory": directory, **body}))
+
+    def publish(self, version: str = "1.0", *, name: str = "tool", sha256: str = DIGEST) -> Path:
+        directory = self.root / "archives" / name / f"{version}-{sha256[:12]}"
+        (directory / "bin").mkdir(parents=True)
+        (directory / "bin/tool").write_bytes(b"program")
+        write_manifest(directory, Wanted(name, version, sha256, "bin/tool"), {"bin/tool": 7})
+        return directory
+
+    def call(self, check: bool = False, **params: Any) -> dict[str, Any]:
+        given = {key: option.get("default") for key, option in release_archive.ARGUMENTS.items()}
+        folders = {key: str(self.root / key) for key in ("cache", "runtime", "programs")}
+        asked = {"name": "tool", "version": "1.0", "sha256": DIGEST, "executable": "bin/tool"}
+        own = {"root": str(self.root / "archives"), "environment_file": str(self.root / "tool.env")}
+        module = SimpleNamespace(params={**given, **folders, **asked, **own, **params}, check_mode=check)
+        result: dict[str, Any] = release_archive.outcome(module)
+        return result
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_what_is_there_is_found_with_one_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = host.publish()
+    monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
+    result = host.call(state="observed", known={"other": "/x"})
+    assert (result["changed"], result["present"], result["directory"]) == (False, True, str(directory))
+    assert result["ansible_facts"]["release_archives"] == {"other": "/x", "tool": str(directory)}
+    assert "diff" not in result
+
+
+@pytest.mark.parametrize("damage", ["manifest", "size", "file", "hash"])
+def test_what_is_damaged_is_not_there(host: Host, damage: str) -> None:
+    directory = host.publish()
+    manifest = directory / ".provision-archive.json"
+    if damage == "manifest":
+        manifest.write_text("{")
+    elif damage == "hash":
+        manifest.write_text(manifest.read_text().replace(DIGEST, "cd" * 32))
+    elif damage == "size":
+        (directory / "bin/tool").write_bytes(b"")
+    else:
+        (directory / "bin/tool").unlink()
+    assert host.call(state="observed")["present"] is False
+
+
+def test_a_complete_archive_without_the_program_is_a_mistake(host: Host) -> None:
+    host.publish()
+    with pytest.raises(JobFault, match="holds no bin/other: it has bin/tool"):
+        host.call(state="observed", executable="bin/other")
+
+
+def test_check_mode_says_what_would_come_and_does_nothing(host: Host) -> None:
+    before = sorted(host.root.rglob("*"))
+    result = host.call(check=True)
+    assert (result["changed"], result["finished"], result["present"]) == (True, True, False)
+    assert f"tool 1.0, sha256 {DIGEST}" in result["diff"]["after"]
+    assert result["ansible_facts"]["release_archives"]["tool"] == result["directory"]
+    assert sorted(host.root.rglob("*")) == before
+    assert host.started == []
+
+
+def test_starts_one_fenced_unit_with_orders_for_root_alone(host: Host) -> None:
+    host.after = BUSY
+    result = host.call(needed_bytes=7)
+    assert (result["finished"], result["changed"]) == (False, True)  # the next call may find it all done
+    ((words, properties, environment_file),) = host.started
+    assert words[0] == "provision-job-archive-tool"
+    assert words[3] == "fetch"
+    assert environment_file == str(host.root / "tool.env")
+    orders = Path(words[4])
+    assert orders.stat().st_mode & 0o777 == 0o600
+    told = json.loads(orders.read_text())
+    assert (told["directory"], told["needed_bytes"]) == (result["directory"], 7)
+    assert properties["UMask"] == "0022"
+    assert properties["Description"] == f"Fetch the release archive {result['directory']}"
+    assert properties["NoNewPrivileges"] is True
+    assert f'"{host.root}/archives"' in str(properties["ReadWritePaths"])
+    assert (host.root / "archives").is_dir()
+
+
+def test_labels_what_it_unpacked_where_selinux_rules(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release_archive, "RESTORECON", Path(sys.executable))
+    monkeypatch.setattr(release_archive, "SELINUX", host.root)
+    host.after = BUSY
+    directory = host.call()["directory"]
+    assert host.started[0][1]["ExecStopPost"] == f"-+{sys.executable} -RF {directory}"
+
+
+def test_polls_with_progress_until_it_is_there(host: Host) -> None:
+    host.now = host.after = BUSY
+    directory = host.call(check=True)["directory"]
+    (host.root / "runtime").mkdir()
+    orders = host.root / "runtime/provision-job-archive-tool.spec.json"
+    orders.write_text(json.dumps({"directory": directory}))
+    progress = {"label": "tool 1.0", "done_bytes": 5, "total_bytes": 7}
+    host.tell(directory, state="running", progress=progress)
+    assert host.call()["provision"]["progress"] == progress
+    host.now = host.after = GONE
+    host.publish()
+    assert host.call()["changed"] is False
+    assert host.started == []
+
+
+def test_a_unit_that_ends_in_time_is_a_change_with_its_warnings(host: Host) -> None:
+    def work() -> None:
+        directory = host.publish()
+        host.tell(str(directory), state="done", warnings=["size unknown"])
+
+    host.work = work
+    result = host.call()
+    assert (result["changed"], result["finished"], result["present"]) == (True, True, True)
+    assert result["provision"]["warning"] == ["size unknown"]
+
+
+def test_a_failure_speaks_in_the_words_of_the_unit(host: Host) -> None:
+    host.after = FAILED
+    directory = host.call(check=True)["directory"]
+    host.work = lambda: host.tell(
+        directory, state="failed", message="no disk", next="free some", invocation="1"
+    )
+    with pytest.raises(JobFault, match="no disk") as caught:
+        host.call()
+    assert caught.value.next == "free some"
+
+
+def test_waits_for_another_version_of_the_name(host: Host) -> None:
+    host.now = host.after = BUSY
+    (host.root / "runtime").mkdir()
+    orders = host.root / "runtime/provision-job-archive-tool.spec.json"
+    orders.write_text(json.dumps({"directory": "/other"}))
+    host.tell("/other", state="running", progress={"label": "tool 0.9"})
+    result = host.call()
+    assert (result["changed"], result["provision"]["progress"]["label"]) == (False, "tool 0.9")
+    assert host.started == []
+    assert json.loads(orders.read_text()) == {"directory": "/other"}
+
+
+def test_the_failure_of_another_version_is_not_ours(host: Host) -> None:
+    host.after = FAILED
+    host.tell("/other", state="failed", message="no disk", next="", invocation="1")
+    assert host.call()["finished"] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../x"),
+        ("name", "Tool"),
+        ("version", "1/0"),
+        ("version", ""),
+        ("version", ".partial"),
+        ("sha256", "abc"),
+        ("executable", "/bin/sh"),
+        ("executable", "../sh"),
+        ("executable", ""),
+    ],
+)
+def test_values_that_could_lead_elsewhere_are_refused(host: Host, key: str, value: str) -> None:
+    with pytest.raises(JobFault, match=f"release_archive_{key} is "):
+        host.call(check=False, **{key: value})
+    assert host.started == []
+
+
+def test_a_hash_may_be_in_capitals(host: Host) -> None:
+    host.publish()
+    assert host.call(state="observed", sha256=f" {DIGEST.upper()} ")["present"] is True
+
+
+def test_prunes_what_no_unit_names(host: Host) -> None:
+    used, kept, old = host.publish("0.8"), host.publish("1.0"), host.publish("0.9")
+    foreign = host.root / "archives/tool/notes"
+    foreign.mkdir()
+    partial = host.root / "archives/tool/.2.0-aaaaaaaaaaaa.partial"
+    partial.mkdir()
+    (host.root / "units/tool.service").write_text(f"ExecStart={used}/bin/tool\n")
+    pruned: dict[str, Any] = {"state": "pruned", "keep": [str(kept)]}
+    assert host.call(check=True, **pruned)["removed"] == [str(old), str(partial)]
+    assert old.exists()
+    host.now = BUSY
+    assert host.call(check=True, **pruned)["removed"] == [str(old)]
+    host.now = GONE
+    result = host.call(**pruned)
+    assert result["diff"] == {"before": f"{old}\n{partial}\n", "after": ""}
+    assert (old.exists(), kept.exists(), used.exists(), foreign.exists()) == (False, True, True, True)
+    assert host.call(**pruned)["changed"] is False
+
+
+def test_removal_ends_the_unit_and_leaves_what_is_used(host: Host) -> None:
+    used, old = host.publish("0.8"), host.publish("0.9")
+    (host.root / "units/tool.service").write_text(f"ExecStart={used}/bin/tool\n")
+    host.tell(str(old), state="running")
+    (host.root / "tool.env").write_text("RELEASE_ARCHIVE_URL=x")
+    program = install(host.root / "programs")
+    (host.root / "cache/tool").mkdir(parents=True)
+    (host.root / "archives/other").mkdir()
+    host.now = BUSY
+    before = sorted(host.root.rglob("*"))
+    assert host.call(check=True, state="absent")["changed"] is True
+    assert sorted(host.root.rglob("*")) == before
+    removed = host.call(state="absent")["removed"]
+    assert removed[:2] == ["provision-job-archive-tool", str(old)]
+    assert host.stopped == ["provision-job-archive-tool"]
+    assert (used.exists(), old.exists(), program.exists()) == (True, False, True)
+    host.now = GONE
+    (host.root / "units/tool.service").unlink()
+    (host.root / "archives/other").rmdir()
+    host.call(state="absent")
+    assert not (host.root / "archives").exists()
+    assert not (host.root / "cache").exists()
+    assert not program.exists()
+    assert host.call(state="absent")["changed"] is False
+
+
+def test_the_program_runs_by_itself(host: Host) -> None:
+    program = install(host.root)
+    ran = subprocess.run(
+        [sys.executable, "-I", str(program), "fetch", "/nowhere"], capture_output=True, check=False
+    )
+    assert b"FileNotFoundError" in ran.stderr

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resolve words of the made-up engine as both the command line and the action plugin do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from provisioner.fleet import engines, rules, services, variables
+from provisioner.fleet.findings import Finding
+from provisioner.fleet.services import Service
+
+ABACUS = {"serve_engine": "abacus", "serve_model": "owner/beads"}
+
+
+def resolve(**given: Any) -> tuple[tuple[Service, ...], list[Finding]]:
+    defaults = {name: variables.defaults(engine.role) for name, engine in engines.load().items()}
+    resolved = services.resolve({**ABACUS, **given}, defaults)
+    return resolved.services, [*resolved.findings, *rules.check(resolved.services, Path("/nowhere"))]
+
+
+def service(**given: Any) -> Service:
+    (found,), findings = resolve(**given)
+    assert findings == []
+    return found
+
+
+def reasons(**given: Any) -> list[str]:
+    _, findings = resolve(**given)
+    return [f"{found.variable}: {found.reason}; {found.hint}".removesuffix("; ") for found in findings]

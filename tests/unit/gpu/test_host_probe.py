@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.provision.gpu import nvml as nvidia_nvml
+from ansible.module_utils.provision.gpu import pci, xid
+from ansible.module_utils.provision.gpu import state as nvidia_driver
+
+from provisioner import settings
+from provisioner.ansible.modules import host_probe
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+HOPPER = {"slot": "0000:1b:00.0", "kind": "gpu", "architecture": "Hopper", "driver": None}
+
+
+def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(host_probe, "run", lambda *_: "")
+    monkeypatch.setattr(pci, "devices", lambda: [HOPPER] * 8)
+    monkeypatch.setattr(nvidia_driver, "LOADED", tmp_path / "version")
+    monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
+    facts = host_probe.probe(0.0, None, 60)
+    assert (len(facts["nvidia_pci"]), facts["gpus"]) == (8, [])
+    assert facts["driver"]["state"] == "no driver"
+    assert facts["driver"]["problem"] == "8 NVIDIA GPUs on the PCI bus, but no NVIDIA driver is installed"
+
+
+def test_the_kernels_log_is_read_where_a_driver_writes_it_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str] | None] = []
+
+    def since_boot(slots: list[str] | None) -> dict[str, Any]:
+        asked.append(slots)
+        return {"errors": []}
+
+    def examine(_: object, **_container: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return {"state": state}, [{"pci": "0000:1b:00.0"}]
+
+    monkeypatch.setattr(pci, "devices", list)
+    monkeypatch.setattr(nvidia_driver, "examine", examine)
+    monkeypatch.setattr(xid, "since_boot", since_boot)
+    state = "no driver"
+    assert host_probe.nvidia(container=False)[1]["xid"] is None
+    state = "hung"
+    assert host_probe.nvidia(container=False)[1]["xid"] == {"errors": []}
+    host_probe.nvidia(container=True)
+    assert asked == [None, ["0000:1b:00.0"]]
+
+
+@pytest.mark.parametrize("way", ["checkout", "command"])
+def test_the_bindings_come_along_from_the_controller(way: str, nvml: dict[str, str], tmp_path: Path) -> None:
+    """In a checkout by its ansible.cfg, and from anywhere by the environment that the command sets."""
+    base = {**os.environ, **nvml, "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local")}
+    environment = base if way == "checkout" else settings.environment(tmp_path / "events", base)
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", "host_probe"],
+        cwd=CHECKOUT if way == "checkout" else tmp_path,
+        env={**environment, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "False"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    facts = document["ansible_facts"]["host_probe"]
+    assert facts["os"]["kernel"] == Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert set(facts["driver"]["xid"]) == {"errors", "whole", "problem"}
+    assert (facts["driver"]["cuda"], facts["gpus"][0]["ecc_uncorrected"]) == ("13.0", 0)
+    assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA Simulated"]
+    assert facts["driver"]["library"] == "580.95.05"

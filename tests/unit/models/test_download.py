@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.provision.models import download
+from ansible.module_utils.provision.models.client import describe
+from ansible.module_utils.provision.models.download import Failures
+from ansible.module_utils.provision.models.files import StoreFault
+from ansible.module_utils.provision.models.process import environment
+
+SPEC: dict[str, Any] = {
+    "source": "modelscope",
+    "model": "org/name",
+    "revision": "master",
+    "endpoint": "http://mirror.example:8000",
+    "attempts": 4,
+    "stall_seconds": 60,
+    "streams": 6,
+    "cache": "/cache",
+    "token_file": "",
+}
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", slept.append)
+    return slept
+
+
+def passing(wait: float = 0.0) -> dict[str, Any]:
+    return {"ok": False, "kind": "transient", "status": 503, "error": "busy", "retry_after": wait}
+
+
+def test_pauses_double_until_it_gives_up(pauses: list[float]) -> None:
+    failures = Failures(SPEC)
+    for _ in range(3):
+        failures.add([passing()], progressed=False)
+    with pytest.raises(
+        StoreFault, match=r"ModelScope at http://mirror\.example:8000 failed 4 times in a row"
+    ):
+        failures.add([passing()], progressed=False)
+    assert pauses == [1, 2, 4]
+
+
+def test_progress_starts_the_count_again(pauses: list[float]) -> None:
+    failures = Failures(SPEC)
+    for progressed in (False, False, True, False, False):
+        failures.add([passing()], progressed=progressed)
+    assert pauses == [1, 2, 1, 2, 4]
+
+
+def test_waits_as_long_as_the_hub_asks(pauses: list[float]) -> None:
+    Failures(SPEC).add([passing(wait=17), passing(wait=3)], progressed=False)
+    assert pauses == [17]
+
+
+def test_does_not_sit_through_an_hour(pauses: list[float]) -> None:
+    with pytest.raises(StoreFault, match="the hub asks to wait 3600 s"):
+        Failures(SPEC).add([passing(wait=3600)], progressed=True)
+    assert pauses == []
+
+
+def test_a_full_disk_is_no_reason_to_retry() -> None:
+    answer = describe(OSError(28, "No space left on device"))
+    with pytest.raises(StoreFault, match="the disk became full"):
+        Failures(SPEC).add([answer], progressed=True)
+
+
+class _Response:
+    status_code = 429
+    headers = {"Retry-After": "12"}  # noqa: RUF012 - read only
+
+
+def test_finds_status_and_wait_in_the_cause_of_an_error() -> None:
+    inner = ValueError("busy")
+    inner.response = _Response()  # type: ignore[attr-defined]
+    outer = RuntimeError("download failed\nwith details")
+    outer.__cause__ = inner
+    told = describe(outer)
+    assert (told["status"], told["retry_after"], told["kind"]) == (429, 12.0, "transient")
+    assert told["error"] == "RuntimeError: download failed"
+
+
+def test_a_ring_of_causes_ends() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert describe(one)["kind"] == "transient"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "refused"), (403, "refused"), (404, "missing"), (400, "broken")]
+)
+def test_what_no_repetition_mends(status: int, kind: str) -> None:
+    error = ValueError("no")
+    error.status_code = status  # type: ignore[attr-defined]
+    assert describe(error)["kind"] == kind
+
+
+def test_a_mirror_gets_its_companion_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    made = environment(SPEC)
+    assert made["HF_ENDPOINT"] == made["MODELSCOPE_ENDPOINT"] == "http://mirror.example:8000"
+    assert made["MODELSCOPE_DOMAIN"] == "mirror.example:8000"
+    assert made["HF_HUB_DISABLE_XET"] == "1"
+    assert made["HF_HUB_DISABLE_TELEMETRY"] == made["DO_NOT_TRACK"] == "1"
+    assert made["HF_HUB_DOWNLOAD_TIMEOUT"] == made["MODELSCOPE_DOWNLOAD_TIMEOUT"] == "60"
+    assert made["MODELSCOPE_DOWNLOAD_PARALLEL_WORKERS"] == made["MODELSCOPE_DOWNLOAD_PARALLELS"] == "6"
+    assert made["HTTPS_PROXY"] == "http://proxy.example:3128"
+
+
+def test_the_hub_itself_may_use_xet_until_it_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
+    spec = {**SPEC, "endpoint": "https://huggingface.co/"}
+    assert "HF_HUB_DISABLE_XET" not in environment(spec)
+    assert environment(spec, xet=False)["HF_HUB_DISABLE_XET"] == "1"

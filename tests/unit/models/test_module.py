@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.jobs import job
+from ansible.module_utils.provision.jobs.sandbox import sandbox
+from ansible.module_utils.provision.jobs.unit import UnitState
+from ansible.module_utils.provision.models.fetch import make_root
+from ansible.module_utils.provision.models.files import (
+    KnownFile,
+    Manifest,
+    StoreFault,
+    Wanted,
+    hash_file,
+    write_stamps,
+)
+from ansible.module_utils.provision.models.main import install
+from ansible.module_utils.provision.models.remove import remove
+
+from provisioner.ansible.modules import model_store
+
+GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
+
+
+class Failed(Exception):
+    """Stand for the end of a module."""
+
+
+class Module:
+    """The part of AnsibleModule that is used."""
+
+    def __init__(self, check_mode: bool = False, **params: Any) -> None:
+        self.check_mode = check_mode
+        self.params = params
+
+    def fail_json(self, **result: Any) -> NoReturn:
+        raise Failed(result)
+
+
+class Units:
+    """Units that do what a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = GONE
+        self.after = GONE
+        self.started: list[list[str]] = []
+        self.properties: dict[str, object] = {}
+        self.work: Any = lambda: None
+        monkeypatch.setattr(job, "state", lambda _: self.now)
+        monkeypatch.setattr(job, "wait", lambda *_: self.after)
+        monkeypatch.setattr(job, "start_or_attach", self.start)
+        monkeypatch.setattr(job, "journal_tail", lambda *_: "what the journal says")
+
+    def start(self, name: str, argv: list[str], properties: dict[str, object], **_: Any) -> bool:
+        self.started.append([name, *argv])
+        self.properties = properties
+        self.work()
+        return True
+
+
+@pytest.fixture
+def units(monkeypatch: pytest.MonkeyPatch) -> Units:
+    return Units(monkeypatch)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> dict[str, Any]:
+    directory = tmp_path / "models" / "huggingface" / "org--name" / "main"
+    named = {"source": "huggingface", "model": "org/name", "revision": "main", "services": ["chat"]}
+    return {**named, "include": [], "exclude": [], "allow_unsafe": False, "directory": str(directory)}
+
+
+def publish(model: dict[str, Any]) -> Path:
+    directory = Path(model["directory"])
+    directory.mkdir(parents=True)
+    (directory / "a.gguf").write_bytes(b"weights")
+    found = hash_file(directory / "a.gguf")
+    Manifest(Wanted.of(model), "c0ffee", {"a.gguf": KnownFile(7, found.sha256, "hub")}).write(directory)
+    write_stamps(directory, ["a.gguf"])
+    return directory
+
+
+def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        name: option.get("default") for name, option in model_store.ARGUMENTS.items() if name != "state"
+    }
+    folders = {name: str(tmp_path / name) for name in ("programs", "runtime", "cache", "settings")}
+    root = str(tmp_path / "models")
+    return {**given, **folders, "root": root, "model": model, "models": [model], "run": "1.5", **changes}
+
+
+def test_a_model_that_is_there_is_not_missing(model: dict[str, Any]) -> None:
+    assert [m["reason"] for m in model_store.observe([model])["missing"]] == ["not there"]
+    publish(model)
+    assert model_store.observe([model])["missing"] == []
+
+
+@pytest.mark.parametrize(("names", "fault"), [((), "which holds no"), (("a.safetensors",), "")])
+def test_a_directory_of_the_user_needs_weights(
+    tmp_path: Path, model: dict[str, Any], names: tuple[str, ...], fault: str
+) -> None:
+    own = {**model, "source": "path", "directory": str(tmp_path)}
+    for name in names:
+        (tmp_path / name).touch()
+    if fault:
+        with pytest.raises(StoreFault, match=fault):
+            model_store.observe([own])
+    else:
+        assert model_store.observe([own])["missing"] == []
+    with pytest.raises(StoreFault, match="not a directory"):
+        model_store.observe([{**own, "directory": str(tmp_path / "nowhere")}])
+
+
+def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    own = {**model, "source": "ollama", "model": "smollm2:135m", "directory": ""}
+    assert model_store.observe([own])["missing"] == []
+    result = model_store.verify(Module(**parameters(tmp_path, own)))
+    assert result["provision"]["rungs"] == []
+    assert units.started == []
+
+
+def test_check_mode_says_what_it_would_fetch_and_starts_nothing(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = model_store.fetch(Module(check_mode=True, **parameters(tmp_path, model)))
+    assert result["changed"] is True
+    assert "org/name@main" in result["diff"]["after"]
+    assert units.started == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_starts_one_unit_with_orders_that_only_root_reads(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    result = model_store.fetch(Module(**parameters(tmp_path, model, token_file="/etc/t")))
+    assert result["finished"] is False
+    assert result["changed"] is False
+    ((name, *argv),) = units.started
+    assert name == model_store.unit_of(model["directory"])
+    assert argv[2] == "fetch"
+    spec = Path(argv[3])
+    assert spec.stat().st_mode & 0o777 == 0o600
+    assert json.loads(spec.read_text())["directory"] == model["directory"]
+
+
+def test_the_unit_that_fetches_is_fenced_in_and_its_root_is_there(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    root = tmp_path / "models"
+    units.work = root.rmdir  # it is there, and empty, when the unit starts
+    model_store.fetch(Module(**parameters(tmp_path, model)))
+    written = [f'"{root}"', f'"-{tmp_path}/runtime"', f'"-{tmp_path}/cache"']
+    assert units.properties["ReadWritePaths"] == " ".join(written)
+    assert units.properties["ProtectSystem"] == "full"
+    assert "CAP_SYS_ADMIN" not in str(units.properties["CapabilityBoundingSet"])
+
+
+@pytest.mark.parametrize(
+    ("root", "private"),
+    [("/srv/models", True), ("/tmp", False), ("/tmp/models", False), ("/var/tmp/m", False), ("/tmpfs", True)],
+)
+def test_a_store_among_temporary_files_stays_in_sight(root: str, private: bool) -> None:
+    given = {"root": root, "runtime": "/run/provision", "cache": "/var/cache/provision"}
+    assert sandbox(given)["PrivateTmp"] is private
+
+
+def test_an_odd_path_is_one_word() -> None:
+    given = {"root": '/srv/a "b', "runtime": "/run/provision", "cache": "/var/cache"}
+    assert sandbox(given)["ReadWritePaths"] == r'"/srv/a \"b" "-/run/provision" "-/var/cache"'
+
+
+def test_missing_directories_above_the_root_let_everybody_pass(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        make_root(tmp_path / "data" / "large" / "models")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "data") == mode(tmp_path / "data/large") == 0o755
+    assert mode(tmp_path / "data/large/models") == 0o750
+
+
+def test_a_root_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    root.chmod(0o711)
+    make_root(root)
+    assert mode(root) == 0o711
+
+
+def mode(path: Path) -> int:
+    """Return the permissions of a directory."""
+    return path.stat().st_mode & 0o777
+
+
+def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    units.now = units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    told = {"label": "org/name@main", "done_bytes": 5, "total_bytes": 7, "rate_bytes_s": 1}
+    answer(tmp_path, model, {"state": "running", "progress": told})
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert result["provision"]["progress"] == told
+    assert units.started == []
+
+
+def test_a_finished_unit_is_a_change(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    def work() -> None:
+        publish(model)
+        answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
+
+    units.work = work
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert (result["finished"], result["changed"], result["fetched"]) == (True, True, ["a.gguf"])
+
+
+def test_a_unit_that_ended_between_two_looks_is_not_started_again(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    publish(model)
+    answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
+    result = model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert (result["finished"], result["changed"]) == (True, True)
+    assert units.started == []
+
+
+def test_a_failure_speaks_in_the_words_of_the_unit(
+    tmp_path: Path, model: dict[str, Any], units: Units
+) -> None:
+    units.after = UnitState(active="failed", result="exit-code", exit_status=1, invocation="42")
+    answer(
+        tmp_path, model, {"state": "failed", "message": "no disk", "next": "free some", "invocation": "42"}
+    )
+    with pytest.raises(JobFault, match="no disk") as caught:
+        model_store.fetch(Module(**parameters(tmp_path, model)))
+    assert caught.value.next == "free some"
+
+
+def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
+    answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
+    with pytest.raises(JobFault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
+        model_store.fetch(Module(**parameters(tmp_path, model)))
+
+
+def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    directory = publish(model)
+    found = {"status": "passed", "evidence": "1 files", "next": None}
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {str(directory): found}}))
+    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    assert result["provision"]["rungs"] == [{"service": "chat", "rung": "files", **found}]
+    assert units.started == []
+
+
+def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    directory = publish(model)
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    found = {"status": "passed", "evidence": "1 files", "next": None}
+
+    def hashed(run: str) -> None:
+        path.write_text(json.dumps({"state": "done", "run": run, "results": {str(directory): found}}))
+
+    # A job of another run is at work: this call waits for its end, the next one starts anew.
+    units.now = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    hashed("2.5")
+    assert model_store.verify(Module(**parameters(tmp_path, model)))["finished"] is False
+    assert units.started == []
+    units.now = GONE
+    units.work = lambda: hashed("1.5")
+    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    assert (len(units.started), result["finished"]) == (1, True)
+    assert result["provision"]["rungs"][0]["status"] == "passed"
+
+
+def test_a_model_without_a_result_has_not_passed(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+    publish(model)
+    path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {}}))
+    with pytest.raises(Failed, match="its files were not hashed"):
+        model_store.verify(Module(**parameters(tmp_path, model)))
+    result = model_store.verify(Module(check_mode=True, **parameters(tmp_path, model)))
+    assert result["provision"]["rungs"][0]["status"] == "passed"
+    assert units.started == []
+
+
+def test_a_failed_rung_fails_and_keeps_the_others(tmp_path: Path, model: dict[str, Any]) -> None:
+    own = {**model, "source": "path", "directory": str(tmp_path), "services": ["own"]}
+    with pytest.raises(Failed) as caught:
+        model_store.verify(Module(**parameters(tmp_path, model, models=[model, own])))
+    (result,) = caught.value.args
+    assert [rung["status"] for rung in result["provision"]["rungs"]] == ["failed", "not applicable"]
+    assert "not there" in result["msg"]
+    assert "provision apply" in result["provision"]["next"]
+
+
+def test_removal_leaves_models_unless_asked(tmp_path: Path, model: dict[str, Any]) -> None:
+    directory = publish(model)
+    partial = directory.with_name("v2.partial")
+    partial.mkdir()
+    foreign = directory.parent / "mine"
+    foreign.mkdir()
+    program = install(tmp_path / "programs")
+    token = tmp_path / "settings" / "model_store_huggingface.token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    module = Module(**parameters(tmp_path, model), check_mode=True)
+    assert remove(module)["removed"] == [str(program), str(token)]
+    assert program.exists()
+    module.check_mode = False
+    assert remove(module)["changed"] is True
+    assert not program.exists()
+    assert not token.exists()
+    assert directory.exists()
+    module.params["purge"] = True
+    assert set(remove(module)["removed"]) == {str(directory), str(partial)}
+    assert not directory.exists()
+    assert foreign.exists()
+    assert remove(module)["changed"] is False
+
+
+def test_the_program_is_one_file_and_always_the_same(tmp_path: Path) -> None:
+    program = install(tmp_path)
+    written = program.stat().st_mtime_ns
+    assert install(tmp_path) == program
+    assert program.stat().st_mtime_ns == written
+    assert install(tmp_path / "other").read_bytes() == program.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-I", str(program), "verify", "/nowhere"], capture_output=True, check=False
+    )
+    assert b"FileNotFoundError" in ran.stderr
+
+
+def answer(tmp_path: Path, model: dict[str, Any], body: dict[str, Any]) -> None:
+    """Write what a unit would leave."""
+    path = tmp_path / "runtime" / f"{model_store.unit_of(model['directory'])}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(body))

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from ansible.module_utils.provision.python import environment as venv
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "limits", "candidates", "expected"),
+    [
+        ("", "3.13", ("3.10", ""), [], "3.13"),
+        ("", "3.9", ("3.10", ""), ["3.12", "3.11"], "3.12"),
+        ("", "3.10", ("3.11", ""), ["3.10", "3.11"], "3.11"),
+        ("", "3.14", ("3.10", "3.13"), ["3.13"], "3.13"),
+        ("", "", ("3.10", ""), ["3.11"], "3.11"),
+        ("3.12", "3.13", ("3.10", ""), [], "3.12"),
+    ],
+)
+def test_chooses_the_python(
+    asked: str, own: str, limits: tuple[str, str], candidates: list[str], expected: str
+) -> None:
+    assert venv.choose_version(asked, own, limits, candidates) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "limits", "message"),
+    [
+        ("3.9", "3.13", ("3.10", ""), "no Python 3.10 or newer: found 3.9"),
+        ("", "3.9", ("3.10", ""), "found 3.9"),
+        ("", "", ("3.10", "3.13"), "no Python from 3.10 to 3.13: found none"),
+    ],
+)
+def test_refuses_a_python_out_of_range(asked: str, own: str, limits: tuple[str, str], message: str) -> None:
+    with pytest.raises(venv.EnvironmentFault, match=message) as caught:
+        venv.choose_version(asked, own, limits, [])
+    assert "python_env_python" in caught.value.next
+
+
+def test_reads_the_distributions_version_from_its_link(tmp_path: Path) -> None:
+    (tmp_path / "python3.12").touch()
+    (tmp_path / "python3").symlink_to("python3.12")
+    assert venv.system_version(tmp_path / "python3") == "3.12"
+    assert venv.system_version(tmp_path / "missing") == ""
+
+
+def test_finds_an_interpreter_and_asks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "python9.9").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python9.9").chmod(0o755)
+    monkeypatch.setattr(venv, "INTERPRETERS", (str(tmp_path / "python{}"),))
+    assert venv.find_interpreter("9.9") == venv.Interpreter("9.9", str(tmp_path / "python9.9"), usable=False)
+    assert venv.find_interpreter("9.8") == venv.Interpreter("9.8", "", usable=False)
+    assert venv.makes_environments(sys.executable)
+
+
+def test_every_input_changes_the_directory() -> None:
+    names = {
+        venv.directory_name("vllm", lock, python, installer)
+        for lock in ("a", "b")
+        for python in ("3.11", "3.12")
+        for installer in ("uv", "pip")
+    }
+    assert len(names) == 8
+    assert all(name.startswith("vllm-") and len(name) == len("vllm-") + 12 for name in names)
+
+
+def environment(directory: Path, lock: str = "digest") -> Path:
+    (directory / "bin").mkdir(parents=True)
+    (directory / "bin/python").symlink_to(sys.executable)
+    (directory / venv.MARKER).write_text(lock + "\n")
+    return directory
+
+
+def test_complete_only_with_marker_lock_and_interpreter(tmp_path: Path) -> None:
+    directory = environment(tmp_path / "vllm-1")
+    assert venv.is_complete(directory, "digest")
+    assert not venv.is_complete(directory, "other")
+    (directory / "bin/python").unlink()
+    (directory / "bin/python").symlink_to("/nowhere/python3.1")
+    assert not venv.is_complete(directory, "digest")
+    assert not venv.is_complete(tmp_path / "missing", "digest")
+
+
+def test_refuses_what_does_not_fit_with_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(venv.shutil, "disk_usage", lambda _path: Usage(10**10, 0, 5 * 10**9))
+    venv.check_disk(4 * 10**9, [tmp_path / "not/yet/there"])
+    with pytest.raises(venv.EnvironmentFault, match=r"5\.0 GB free, the environment needs 6\.6 GB") as caught:
+        venv.check_disk(6 * 10**9, [tmp_path])
+    assert "free 1.6 GB" in caught.value.next
+
+
+def test_refuses_another_lock_than_the_one_asked_for(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("a==1\n")
+    venv.check_lock(lock, hashlib.sha256(b"a==1\n").hexdigest())
+    with pytest.raises(venv.EnvironmentFault, match="expected 00"):
+        venv.check_lock(lock, "00")
+    with pytest.raises(venv.EnvironmentFault, match="No such file"):
+        venv.check_lock(tmp_path / "missing", "00")
+
+
+def test_prunes_only_what_nothing_uses(tmp_path: Path) -> None:
+    root, units = tmp_path / "envs", tmp_path / "units"
+    used = environment(root / "vllm-aaaaaaaaaaaa")
+    dropped_in = environment(root / "vllm-bbbbbbbbbbbb")
+    kept = environment(root / "vllm-cccccccccccc")
+    old = environment(root / "vllm-dddddddddddd")
+    environment(root / "vllm-nightly-eeeeeeeeeeee")
+    environment(root / "vllm-notes")
+    (units / "b.service.d").mkdir(parents=True)
+    (units / "a.service").write_text(f"ExecStart={used}/bin/python -m vllm\n")
+    (units / "b.service.d/x.conf").write_text(f"ExecStart={dropped_in}/bin/python\n")
+    (units / "dangling.service").symlink_to("/nowhere")
+    assert venv.unused(root, "vllm", [str(kept)], units) == [old]
+
+
+def test_a_running_process_uses_its_environment(tmp_path: Path) -> None:
+    directory = environment(tmp_path / "vllm-aaaaaaaaaaaa")
+    (tmp_path / "proc/12").mkdir(parents=True)
+    (tmp_path / "proc/12/cmdline").write_bytes(f"{directory}/bin/python\0-m\0vllm".encode())
+    assert venv.in_use(directory, tmp_path / "units", tmp_path / "proc")
+    assert not venv.in_use(tmp_path / "vllm-a", tmp_path / "units", tmp_path / "proc")
+
+
+def test_removes_the_marker_before_the_rest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    directory = environment(tmp_path / "vllm-aaaaaaaaaaaa")
+    seen = []
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path: seen.append((path, (directory / venv.MARKER).exists()))
+    )
+    venv.remove(directory)
+    assert seen == [(str(directory), False)]

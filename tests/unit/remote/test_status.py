@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.errors import HostError
+from provisioner.fleet import services
+from provisioner.remote import status
+from provisioner.remote.reach import Way
+from provisioner.runs import rundir
+from provisioner.runs.fold import Fold
+
+SERVICE = services.resolve({"serve_engine": "vllm", "serve_model": "a/b"}, {}).services[0]
+GOOD: dict[str, Any] = {
+    "name": "vllm",
+    "unit": "vllm.service",
+    "load": "loaded",
+    "active": "active",
+    "sub": "running",
+    "result": "success",
+    "restarts": 0,
+    "uptime_s": 5.0,
+    "health": 200,
+    "models": ["a/b"],
+    "error": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "note"),
+    [
+        ({}, "serving", ""),
+        ({"models": ["a/b:latest"]}, "serving", ""),
+        ({"load": "not-found", "active": "inactive"}, "missing", "provision apply"),
+        ({"active": "activating", "sub": "start-post", "restarts": 3}, "starting", "restarted 3 times"),
+        ({"active": "activating", "sub": "start-post"}, "starting", "waits for its first answer"),
+        (
+            {"active": "activating", "sub": "auto-restart", "result": "signal", "restarts": 1},
+            *("starting", "it ended (signal) and starts again in a moment, restarted 1 time: provision logs"),
+        ),
+        ({"active": "failed", "result": "exit-code"}, "failed", "exit-code: provision logs"),
+        ({"active": "inactive"}, "inactive", "provision apply starts it"),
+        ({"health": 503}, "unhealthy", "answers 503"),
+        ({"error": "refused\nby it"}, "unhealthy", "refused by it"),
+        ({"models": ["other\x1b[2J"]}, "unhealthy", "instead of a/b"),
+    ],
+)
+def test_each_state_is_a_word_and_a_reason(said: dict[str, Any], state: str, note: str) -> None:
+    answer = {"services": [{**GOOD, **said}], "unnamed": []}
+    judged = status.judge(Way("gpu1", services=(SERVICE,)), answer, None)
+    assert judged.services[0].state == state
+    assert note in judged.services[0].note
+    assert "\x1b" not in judged.services[0].note
+    assert judged.is_well is (state == "serving")
+
+
+def test_names_what_the_inventory_no_longer_names() -> None:
+    judged = status.judge(Way("gpu1"), {"services": [], "unnamed": ["vllm@old.service"]}, None)
+    assert judged.is_well
+    assert judged.to_json()["unnamed"] == ("vllm@old.service",)
+
+
+def test_a_host_that_cannot_be_asked_is_not_well() -> None:
+    judged = status.failed(Way("gpu1"), HostError("no way", "mend it"), None)
+    assert (judged.is_well, judged.to_json()["next"]) == (False, "mend it")
+
+
+def test_the_last_run_is_that_of_this_inventory_and_host(tmp_path: Path) -> None:
+    def run(source: str, *hosts: str) -> str:
+        made = rundir.create()
+        rundir.write(made.plan, json.dumps({"inventory": source}))
+        rundir.write(made.report, Fold(hosts, ("Host",)).report(run=made.id, log="").to_json())
+        return made.id
+
+    mine = str(tmp_path / "mine.ini")
+    first = run(mine, "gpu1", "gpu2")
+    second = run(mine, "gpu1")
+    run(str(tmp_path / "other.ini"), "gpu1")
+    rundir.create()
+    found = status.last_runs(mine, ["gpu1", "gpu2", "gpu3"])
+    assert {host: last.id for host, last in found.items()} == {"gpu1": second, "gpu2": first}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import UsageError
+from provisioner.fleet import inventory, spec
+from provisioner.runs import plan
+
+
+def fleet(path: Path, text: str) -> spec.Fleet:
+    path.write_text(text)
+    return spec.load(inventory.load(str(path)))
+
+
+def test_the_phases_are_those_of_the_site_in_its_order() -> None:
+    names = [phase.name for phase in plan.phases()]
+    assert names == ["preflight", "host", "gpu", "models", "serve", "verify"]
+
+
+def test_the_document_says_what_is_served_where(tmp_path: Path) -> None:
+    text = 'gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_env=\'{"A": "1"}\'\n'
+    made = plan.make(fleet(tmp_path / "one.ini", text)).to_json()
+    (host,) = made["hosts"]
+    assert (host["address"], host["port"]) == ("192.0.2.1", 22)
+    assert host["services"][0]["unit"] == "vllm.service"
+    assert host["services"][0]["environment"] == {"A": "1"}
+
+
+def test_a_moving_revision_and_an_open_port_deserve_a_note(tmp_path: Path) -> None:
+    words = "serve_engine=vllm serve_model=a/b serve_address=0.0.0.0"
+    text = f"gpu[1:5] ansible_host='{{{{ inventory_hostname }}}}' {words}\n"
+    moving, exposed = plan.make(fleet(tmp_path / "five.ini", text)).warnings
+    assert moving.endswith("on gpu1, gpu2, gpu3 and 2 more")
+    assert "not pinned" in moving
+    assert "without an API key" in exposed
+
+
+def test_a_pinned_model_on_loopback_needs_no_note(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=vllm serve_model=a/b serve_model_revision=0123456789abcdef\n"
+    assert plan.make(fleet(tmp_path / "pinned.ini", text)).warnings == ()
+
+
+def test_the_document_says_what_a_profile_sets_and_what_wins(tmp_path: Path) -> None:
+    words = (
+        "serve_engine=vllm serve_model=a/b serve_profile=throughput engine_vllm_max_num_batched_tokens=9000"
+    )
+    made = plan.make(fleet(tmp_path / "tuned.ini", f"gpu1 {words}\n")).to_json()
+    assert made["hosts"][0]["services"][0]["profile"] == {
+        "name": "throughput",
+        "sets": {"engine_vllm_performance_mode": "throughput"},
+        "overruled": {"engine_vllm_max_num_batched_tokens": 9000},
+    }
+
+
+@pytest.mark.usefixtures("made_up_engine")
+def test_a_tag_of_ollama_is_not_pinned_but_a_digest_is(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=abacus serve_model_source=ollama serve_model=beads:small\n"
+    (warning,) = plan.make(fleet(tmp_path / "tag.ini", text)).warnings
+    assert warning.startswith("beads:small from ollama is not pinned (serve_model_revision takes its digest)")
+    pinned = text.replace("\n", f" serve_model_revision={'0123456789abcdef' * 4}\n")
+    assert plan.make(fleet(tmp_path / "pinned.ini", pinned)).warnings == ()
+
+
+@pytest.mark.usefixtures("made_up_engine")
+def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> None:
+    words = "serve_engine=abacus serve_model=/a serve_model_source=path serve_address=0.0.0.0"
+    (warning,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings
+    assert warning == "abacus.service listens on 0.0.0.0 without an API key (Abacus checks none), on gpu1"
+
+
+def test_a_phase_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no phase server"):
+        plan.make(fleet(tmp_path / "one.ini", "gpu1\n"), ["server"])
