@@ -72,13 +72,13 @@ def role(tmp_path: Path) -> Path:
 
 
 def test_renders_the_specification(role: Path) -> None:
-    text = tree.reference_generator().readme(role)
+    text = tree.script("reference").readme(role)
     assert text.split("\n\n", 1)[1] == README
 
 
 def test_shows_what_the_command_line_knows_about_an_engine(role: Path) -> None:
     (role / "engine.yml").write_text("title: Paint | er\nformats: [oil, water]\n", encoding="utf-8")
-    text = tree.reference_generator().readme(role)
+    text = tree.script("reference").readme(role)
     assert "| `title` | `Paint \\| er` |\n| `formats` | `[oil, water]` |\n" in text
 
 
@@ -89,7 +89,7 @@ limits: {paint_layers: {minimum: 1, maximum: 3}, paint_color: {pattern: "[a-z]+"
 profiles: {latency: {paint_layers: []}, memory: {paint_color: red}}
 """
     (role / "engine.yml").write_text(engine, encoding="utf-8")
-    text = tree.reference_generator().readme(role)
+    text = tree.script("reference").readme(role)
     assert "One of `red`, `blue`. Must be a color. In `serve_env`: `PAINT_COLOR`. |" in text
     assert "Layers, the lowest first. Limits: minimum 1, maximum 3. |" in text
     assert "| Key | Value |\n| --- | --- |\n| `environment.allowed` | `[OIL_*]` |\n\n" in text
@@ -109,7 +109,7 @@ def test_an_entry_shows_only_variables_that_differ_from_those_of_main(role: Path
     options: {paint_color: *color}
 """
     (role / "meta/argument_specs.yml").write_text(spec + others, encoding="utf-8")
-    _, *blocks = tree.reference_generator().readme(role).split("\n\n## ")[1:]
+    _, *blocks = tree.script("reference").readme(role).split("\n\n## ")[1:]
     assert [block.rstrip().splitlines()[2:] for block in blocks] == [
         ["Look at the paint.", "", "It takes the same variables as the entry `main`."],
         [
@@ -124,14 +124,14 @@ def test_an_entry_shows_only_variables_that_differ_from_those_of_main(role: Path
 
 
 def test_the_inventory_reference_is_up_to_date() -> None:
-    generator = tree.reference_generator()
+    generator = tree.script("reference")
     assert generator.INVENTORY.read_text(encoding="utf-8") == generator.inventory(tree.ROLES), (
         "run scripts/reference"
     )
 
 
 def test_the_inventory_reference_has_every_variable_exactly_once() -> None:
-    text = tree.reference_generator().INVENTORY.read_text(encoding="utf-8")
+    text = tree.script("reference").INVENTORY.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9_]+)` \|", text, re.MULTILINE)
     required = {
         name

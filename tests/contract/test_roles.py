@@ -147,7 +147,7 @@ def test_is_used_by_a_playbook_or_another_role(role: Path) -> None:
 def test_readme_is_up_to_date(role: Path) -> None:
     readme = role / "README.md"
     assert readme.is_file(), "run scripts/reference"
-    assert readme.read_text(encoding="utf-8") == tree.reference_generator().readme(role), (
+    assert readme.read_text(encoding="utf-8") == tree.script("reference").readme(role), (
         "run scripts/reference"
     )
 

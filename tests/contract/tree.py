@@ -8,6 +8,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -126,10 +127,13 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def reference_generator() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("reference", str(ROOT / "scripts/reference"))
+@functools.cache
+def script(name: str) -> ModuleType:
+    """Return a Python script of the contributors' tools as a module."""
+    loader = importlib.machinery.SourceFileLoader(f"scripts_{name}", str(ROOT / "scripts" / name))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module  # where dataclasses look for their module
     loader.exec_module(module)
     return module

@@ -46,7 +46,7 @@ class TestOfAnEngine:
 
     def test_words_that_contradict_each_other_are_refused(self) -> None:
         assert reasons(engine_abacus_frame="brass", engine_abacus_varnish=True) == [
-            "engine_abacus_varnish: does not go with engine_abacus_frame = brass: metal takes no varnish"
+            "engine_abacus_varnish: does not go with engine_abacus_frame = brass: metal cannot be varnished"
         ]
         assert not reasons(engine_abacus_frame="oak", engine_abacus_varnish=True)
         assert not reasons(engine_abacus_frame="brass", engine_abacus_varnish="{{ later }}")
@@ -54,7 +54,7 @@ class TestOfAnEngine:
     def test_the_word_that_the_inventory_holds_is_blamed(self) -> None:
         words: dict[str, Any] = {"engine_abacus_frame": "steel", "serve_env": {"ABACUS_VARNISH": "yes"}}
         expected = (
-            "ABACUS_VARNISH = true does not go with engine_abacus_frame = steel: metal takes no varnish"
+            "ABACUS_VARNISH = true does not go with engine_abacus_frame = steel: metal cannot be varnished"
         )
         assert reasons(**words) == [f"serve_env: {expected}"]
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Answer like Abacus without being it: the engine's own program goes in its place.
+"""Stand in for Abacus until the engine's own program is installed instead.
 
 It speaks as much of the OpenAI API as a new role needs to pass its Molecule scenario before the engine itself
 is installed: a health page, the list of models, and chats and completions, streamed or not. It reads no
