@@ -72,7 +72,8 @@ def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, *
     found = hosts or tuple(
         chosen.ask("hosts", "Hosts (name, or name=address; separated by spaces)", None).split()
     )
-    engine = chosen.ask("engine", "Engine", "vllm", tuple(engines.load()))
+    suggested = next(name for name, engine in engines.load().items() if engine.suggested)
+    engine = chosen.ask("engine", "Engine", suggested, tuple(engines.load()))
     sources = engines.load()[engine].sources
     source = chosen.ask("source", "Model source", sources[0], sources)
     model = chosen.ask("model", "Model", None)

@@ -19,7 +19,7 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class Environment:
-    """Say what `serve_env` may hold: names with their words, allowed ones, and refused ones with a hint."""
+    """What `serve_env` may contain: names with their variables, allowed and refused ones."""
 
     words: Mapping[str, str]
     allowed: tuple[str, ...]
@@ -28,7 +28,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Limit:
-    """Bound the values of one word; `above` is a minimum that is itself too small."""
+    """Bounds for the values of one variable; `above` is a minimum that is itself too small."""
 
     minimum: float | None = None
     above: float | None = None
@@ -38,8 +38,22 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Library:
+    """Describe where an engine fetches and keeps models itself, and what `serve_model` is there."""
+
+    name: str
+    model: Limit
+    model_hint: str = ""
+    revision: Limit = field(default_factory=Limit)
+    revision_hint: str = ""
+    revision_prefix: str = ""
+    unpinned: str = ""
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Requirement:
-    """Say what words `must` or `never` be when others have certain values; None stands for any value."""
+    """What variables `must` or `never` be when others have certain values; None stands for any value."""
 
     when: Mapping[str, tuple[Any, ...] | None]
     must: Mapping[str, tuple[Any, ...] | None]
@@ -64,6 +78,9 @@ class Engine:
     reserved_args: tuple[str, ...] = ()
     reserved_env: tuple[str, ...] = ()
     api_key: bool = True
+    suggested: bool = False
+    default_tag: str = ""
+    library: Library | None = None
     minimum_driver: str = ""
     minimum_compute_capability: str = ""
     cuda: tuple[str, ...] = ()
@@ -77,6 +94,10 @@ class Engine:
     def role(self) -> str:
         """Return the name of the engine's role."""
         return f"engine_{self.name}"
+
+    def keeps_itself(self, source: str) -> bool:
+        """Return whether models of this source are fetched and kept by the engine itself."""
+        return self.library is not None and self.library.name == source
 
 
 @functools.cache
@@ -103,6 +124,9 @@ def read(path: Path) -> Engine:
         reserved_args=tuple(document.get("reserved_args", ())),
         reserved_env=tuple(document.get("reserved_env", ())),
         api_key=document.get("api_key", True),
+        suggested=document.get("suggested", False),
+        default_tag=document.get("default_tag", ""),
+        library=_library(document.get("library")),
         minimum_driver=document.get("minimum_driver", ""),
         minimum_compute_capability=document.get("minimum_compute_capability", ""),
         cuda=tuple(document.get("cuda", {}).get("versions", ())),
@@ -120,11 +144,27 @@ def _environment(given: Mapping[str, Any] | None) -> Environment | None:
     return Environment(given.get("words", {}), tuple(given.get("allowed", ())), given.get("foreign", {}))
 
 
+def _library(given: Mapping[str, Any] | None) -> Library | None:
+    if given is None:
+        return None
+    model, revision = dict(given["model"]), dict(given.get("revision", {}))
+    return Library(
+        name=given["name"],
+        model_hint=model.pop("hint", ""),
+        model=Limit(**model),
+        revision_hint=revision.pop("hint", ""),
+        revision_prefix=revision.pop("prefix", ""),
+        unpinned=revision.pop("unpinned", ""),
+        revision=Limit(**revision),
+        refuses=given.get("refuses", {}),
+    )
+
+
 def _requirement(given: Mapping[str, Any]) -> Requirement:
     conditions = {part: _among(given.get(part, {})) for part in ("when", "must", "never")}
     return Requirement(**conditions, reason=given["reason"])
 
 
 def _among(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...] | None]:
-    """Return which values of words are meant, None for any."""
+    """Return which values of variables are meant, None for any."""
     return {name: None if among == ANY else tuple(among) for name, among in given.items()}

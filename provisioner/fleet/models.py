@@ -13,8 +13,6 @@ from provisioner.fleet import variables
 from provisioner.fleet.engines import Engine
 
 GGUF = "gguf"
-# The engine itself fetches models of this source, and keeps them as it likes.
-ENGINES_OWN = "ollama"
 DEFAULT_REVISIONS = {"huggingface": "main", "modelscope": "master"}
 
 
@@ -30,11 +28,12 @@ class Model:
     format: str
     directory: str
     allow_unsafe: bool
+    kept_by_engine: bool = False
 
     @property
     def is_pinned(self) -> bool:
         """Tell whether every later fetch brings the same bytes, as far as the words can say."""
-        if self.source == ENGINES_OWN:
+        if self.kept_by_engine:
             return bool(self.revision)
         return self.revision != DEFAULT_REVISIONS.get(self.source)
 
@@ -45,8 +44,9 @@ def identify(engine: Engine, settings: Mapping[str, Any], given: Mapping[str, An
     revision = str(settings.get("serve_model_revision") or DEFAULT_REVISIONS.get(source, ""))
     include, exclude = texts(settings.get("serve_model_include")), texts(settings.get("serve_model_exclude"))
     directory = ""
-    if source == ENGINES_OWN:
-        revision = revision.removeprefix("sha256:")
+    kept_by_engine = engine.keeps_itself(source)
+    if engine.library and kept_by_engine:
+        revision = revision.removeprefix(engine.library.revision_prefix)
     elif source != "path":
         root = given.get("model_store_root") or variables.defaults("model_store").get("model_store_root")
         directory = f"{root}/{source}/{_folder(name, revision, include, exclude, engine.formats[0])}"
@@ -63,6 +63,7 @@ def identify(engine: Engine, settings: Mapping[str, Any], given: Mapping[str, An
         format=engine.formats[0],
         directory=directory,
         allow_unsafe=name in texts(given.get("model_store_unsafe_models")),
+        kept_by_engine=kept_by_engine,
     )
 
 

@@ -13,20 +13,18 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from provisioner.fleet import environment, knobs, models, values, variables
+from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import EVERY_IPV4, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# As Ollama reads a name: parts begin with a letter, a digit or an underscore, and a host may have a port.
-_LIBRARY_NAME = re.compile(r"(((\w[\w.:-]*/)?\w[\w-]*)/)?\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
 # An index, the beginning of a UUID of a GPU or of a part of one, or a PCI address.
 _GPU = re.compile(
     r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
     re.IGNORECASE,
 )
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
 
 
@@ -84,29 +82,21 @@ def _model_name(service: Service) -> Iterator[Finding]:
         if name.startswith("/"):
             hint = "set serve_model_source: path for a folder on the host"
         yield _finding(service, "serve_model", f"must be owner/name, as {source} writes it", name, hint=hint)
-    if source == models.ENGINES_OWN:
-        yield from _library_model(service, name)
+    library = service.engine.library
+    if library and service.model.kept_by_engine:
+        yield from _library_model(service, library)
 
 
-def _library_model(service: Service, name: str) -> Iterator[Finding]:
-    if not _LIBRARY_NAME.fullmatch(name):
-        reason = "must be name, name:tag, namespace/name:tag or host/namespace/name:tag, as ollama writes it"
-        yield _finding(service, "serve_model", reason, name, hint="such as qwen3:8b")
-    revision = service.model.revision
-    if revision and not values.is_deferred(revision) and not _DIGEST.fullmatch(revision):
-        reason = "must be the sha256 digest of the model, 64 hex digits"
-        yield _finding(
-            service,
-            "serve_model_revision",
-            reason,
-            revision,
-            hint="a tag belongs to serve_model, as name:tag",
-        )
-    for variable in ("serve_model_include", "serve_model_exclude"):
+def _library_model(service: Service, library: Library) -> Iterator[Finding]:
+    """Check a model that the engine itself fetches, by what its engine.yml says of its library."""
+    name, revision = service.model.name, service.model.revision
+    if reason := knobs.beyond(library.model, name):
+        yield _finding(service, "serve_model", reason, name, hint=library.model_hint)
+    if reason := knobs.beyond(library.revision, revision):
+        yield _finding(service, "serve_model_revision", reason, revision, hint=library.revision_hint)
+    for variable, reason in library.refuses.items():
         if service.settings.get(variable):
-            yield _finding(
-                service, variable, "chooses files of a repository; a model from ollama is one whole"
-            )
+            yield _finding(service, variable, reason)
 
 
 def _gpus(service: Service) -> Iterator[Finding]:
@@ -137,7 +127,7 @@ def _environment(service: Service) -> Iterator[Finding]:
 def _arguments(service: Service) -> Iterator[Finding]:
     arguments = service.settings["serve_args"]
     for argument in arguments if isinstance(arguments, list) else ():
-        # vLLM and others take an underscore for a dash. The value stays unsaid: it may be a key.
+        # Some engines take an underscore for a dash. The value stays unsaid: it may be a key.
         flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
         if flag in service.engine.reserved_args:
             reason = f"{flag} is written from the inventory's own words and cannot be given twice"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import yaml
 
 from provisioner import content
 from provisioner.errors import ProvisionError
+from provisioner.fleet import engines
 
 SERVE_PREFIX = "serve_"
+SOURCE_WORD = "serve_model_source"
 # Set by the command line for the playbooks, so an inventory that sets one would be overruled or lie.
 COMMAND_LINE_WORDS = ("provision_consent", "provision_remove_models")
 
@@ -66,9 +68,16 @@ def load() -> Catalog:
         found = _words(content.roles() / role / "meta/argument_specs.yml", "main", role)
         words |= {name: word for name, word in found.items() if name.startswith(f"{role}_")}
     words |= _words(content.lab_words(), "main", "lab")
+    words[SOURCE_WORD] = _with_libraries(words[SOURCE_WORD])
     words = {name: word for name, word in words.items() if not name.startswith("engine_common_")}
     prefixes = (SERVE_PREFIX, "provision_", "lab_", "engine_", *(f"{name}_" for name in names))
     return Catalog(words, prefixes, frozenset(serve))
+
+
+def _with_libraries(source: Word) -> Word:
+    """Return the variable of a model's source with the libraries of engines among its choices."""
+    libraries = {engine.library.name for engine in engines.load().values() if engine.library}
+    return replace(source, choices=tuple(sorted({*source.choices, *libraries})))
 
 
 def defaults(role: str) -> dict[str, Any]:

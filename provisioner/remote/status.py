@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.errors import HostError
+from provisioner.fleet.services import Service
 from provisioner.plain import one_line
 from provisioner.remote import program
 from provisioner.remote.reach import Way
@@ -85,7 +86,7 @@ def judge(way: Way, said: Mapping[str, Any], last_run: LastRun | None) -> HostSt
     found = {one["unit"]: one for one in said["services"]}
     return HostStatus(
         way.host,
-        services=tuple(_service(found[one.unit], one.served_name) for one in way.services),
+        services=tuple(_service(found[one.unit], one) for one in way.services),
         last_run=last_run,
         unnamed=tuple(said["unnamed"]),
         facts={key: value for key, value in said.items() if key not in ("services", "unnamed")},
@@ -97,8 +98,11 @@ def failed(way: Way, error: HostError, last_run: LastRun | None) -> HostStatus:
     return HostStatus(way.host, trouble=error.message, next=error.next_step, last_run=last_run)
 
 
-def _service(said: Mapping[str, Any], model: str) -> ServiceStatus:
-    state, note = _state(said, model)
+def _service(said: Mapping[str, Any], asked: Service) -> ServiceStatus:
+    model = asked.served_name
+    # What has no tag may be listed under the one that this means.
+    tag = asked.engine.default_tag
+    state, note = _state(said, (model, f"{model}:{tag}") if tag else (model,))
     return ServiceStatus(
         name=said["name"],
         unit=said["unit"],
@@ -110,7 +114,7 @@ def _service(said: Mapping[str, Any], model: str) -> ServiceStatus:
     )
 
 
-def _state(said: Mapping[str, Any], model: str) -> tuple[str, str]:
+def _state(said: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
     """Return one word for the state and, unless it serves, why."""
     active = said["active"]
     if said["load"] == "not-found":
@@ -126,10 +130,9 @@ def _state(said: Mapping[str, Any], model: str) -> tuple[str, str]:
         )
     if said["error"] or said["health"] != 200:
         return "unhealthy", one_line(said["error"] or f"its health page answers {said['health']}")
-    # Ollama's API lists what was made without a tag under the tag that this means.
-    if not {model, f"{model}:latest"} & set(said["models"]):
+    if not set(model) & set(said["models"]):
         names = ", ".join(said["models"]) or "no model"
-        return "unhealthy", f"serves {one_line(names)} instead of {model}"
+        return "unhealthy", f"serves {one_line(names)} instead of {model[0]}"
     return SERVING, ""
 
 

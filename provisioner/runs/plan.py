@@ -12,7 +12,7 @@ import yaml
 
 from provisioner import content
 from provisioner.errors import UsageError
-from provisioner.fleet import models, values
+from provisioner.fleet import values
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
@@ -117,8 +117,9 @@ def _moving(service: Service) -> str | None:
     if model.is_pinned:
         return None
     what = f"{model.name} from {model.source} is not pinned"
-    if model.source == models.ENGINES_OWN:
-        return f"{what} (serve_model_revision takes its digest): the first pull decides what its tag means"
+    library = service.engine.library
+    if model.kept_by_engine and library and library.unpinned:
+        return f"{what} {library.unpinned}"
     return f"{what} (serve_model_revision): the first download decides"
 
 

@@ -28,6 +28,9 @@ OPTIONAL_KEYS = {
     "reserved_args",
     "reserved_env",
     "api_key",
+    "suggested",
+    "default_tag",
+    "library",
     "environment",
     "limits",
     "requires",
@@ -66,6 +69,25 @@ def test_describes_itself(role: Path) -> None:
     assert not set(engine) - KEYS - OPTIONAL_KEYS
     assert 1024 <= engine["port"] <= 65535
     assert engine["health_path"].startswith("/")
+
+
+def test_one_engine_is_suggested_to_those_who_have_not_chosen() -> None:
+    assert len([role for role in tree.ENGINES if tree.mapping(role / "engine.yml").get("suggested")]) == 1
+
+
+@EVERY_ENGINE
+def test_no_code_of_the_package_names_it(role: Path) -> None:
+    """What is special about an engine is in its folder; only the lab knows the shipped ones."""
+    names = (role.name.removeprefix("engine_"), tree.mapping(role / "engine.yml")["title"])
+    name = re.compile(rf"(?<![A-Za-z])(?i:{'|'.join(map(re.escape, names))})(?![a-z])")
+    named = [
+        f"{tree.relative(path)}: {line.strip()}"
+        for path in tree.modules()
+        if "lab" not in path.relative_to(tree.PACKAGE).parts[:1]
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if name.search(line)
+    ]
+    assert not named
 
 
 @EVERY_ENGINE

@@ -13,13 +13,13 @@ import pytest
 from tests.contract import tree
 
 SKELETON = tree.ROOT / "scripts/skeleton"
-NAMES = (("ab", ""), ("sketchofanewengine20", "Sketch of a new engine 4"))
+NAMES = (("zq", ""), ("sketchofanewengine20", "Sketch of a new engine 4"))
 # The contract tests that look at roles and at the data beside them: at the new ones, or at all together.
 CHECKS = [f"tests/contract/test_{name}.py" for name in ("engines", "inventories", "roles", "targets")]
 CHOSEN = " or ".join(
     [f"engine_{name} or /{name}.ini" for name, _ in NAMES] + ["not (engine_ or .py or .ini)"]
 )
-INVENTORY = "box serve_engine=ab serve_model=/models/a serve_model_source=path"
+INVENTORY = "box serve_engine=zq serve_model=/models/a serve_model_source=path"
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +80,17 @@ def test_a_new_engine_is_planned_and_refuses_a_profile(checkout: Path) -> None:
     inventory = checkout / "box.ini"
     inventory.write_text(INVENTORY + "\n", encoding="utf-8")
     done = run(checkout, "-m", "provisioner", "plan", "--json", "box.ini")
-    assert '"ab.service"' in done.stdout, done.stderr
+    assert '"zq.service"' in done.stdout, done.stderr
     inventory.write_text(f"{INVENTORY} serve_profile=latency\n", encoding="utf-8")
     done = run(checkout, "-m", "provisioner", "plan", "box.ini")
     assert done.returncode == 2
-    assert "cannot be set: Ab has no profiles" in " ".join((done.stdout + done.stderr).split())
+    assert "cannot be set: Zq has no profiles" in " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["ab"], "ab is taken: roles/engine_ab exists"),
+        (["zq"], "zq is taken: roles/engine_zq exists"),
         (["common"], "common is taken: the role engine_common serves all engines"),
         (["abacus"], "abacus is the made-up engine"),
         (["root"], "root is taken: "),

@@ -16,11 +16,16 @@ ENTRIES = ("main", "verify", "remove")
 TASK_KEYWORDS = set(Handler.fattributes)  # what Ansible itself says a task may hold
 # What engines install themselves with, whichever of them are there.
 INSTALLERS = {"release_archive"}
-MODULES = sorted((tree.PACKAGE / "ansible/modules").glob("*.py"))
+# Each folder of modules, and the one where their action plugins are.
+FOLDERS = {
+    tree.PACKAGE / "ansible/modules": tree.PACKAGE / "ansible/action",
+    **{role / "library": role / "action_plugins" for role in tree.ROLES},
+}
+MODULES = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
 POLLED = [
     path
     for path in MODULES
-    if (plugin := tree.PACKAGE / "ansible/action" / path.name).is_file()
+    if (plugin := FOLDERS[path.parent] / path.name).is_file()
     and "(PollingAction)" in plugin.read_text(encoding="utf-8")
 ]
 PUBLIC = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -174,15 +179,19 @@ def test_modules_are_builtin_or_ours() -> None:
         for path, task, ours in tasks
         for key in task
         if ("." in key and not key.startswith("ansible.builtin."))
-        or (PUBLIC.match(key) and key not in ours | _modules_of_its_role(path) and key not in TASK_KEYWORDS)
+        or (PUBLIC.match(key) and key not in ours and key not in TASK_KEYWORDS)
     ]
     assert not foreign
 
 
-def _modules_of_its_role(path: Path) -> set[str]:
-    """Return the modules that the role of a file brings itself, which no other role can use."""
-    owners = [role for role in tree.ROLES if role in path.parents]
-    return {module.stem for role in owners for module in (role / "library").glob("*.py")}
+def test_the_type_checker_finds_what_modules_of_roles_import() -> None:
+    """By the name that Ansible gives it: a link there to each package that a role brings."""
+    links = tree.ROOT / "typings/ansible/module_utils"
+    packages = [path.parent for role in tree.ROLES for path in role.glob("module_utils/*/__init__.py")]
+    assert packages
+    missing = [package for package in packages if (links / package.name).resolve() != package]
+    assert not missing, "ln -s ../../../roles/<role>/module_utils/<package> typings/ansible/module_utils/"
+    assert all(package.name == package.parents[1].name for package in packages)
 
 
 def test_no_task_repeats_a_module_that_does_so_itself() -> None:

@@ -38,8 +38,8 @@ options:
 EXAMPLES = r"""
 - name: Remove a service
   engine_service:
-    unit: vllm.service
-    user: vllm
+    unit: abacus.service
+    user: abacus
     state: absent
 """
 

@@ -40,7 +40,7 @@ author: [The provision developers]
 
 EXAMPLES = r"""
 - name: Build the environment
-  python_env: {name: vllm, lock: /var/lib/provision/locks/vllm.txt, lock_sha256: "{{ digest }}"}
+  python_env: {name: abacus, lock: /var/lib/provision/locks/abacus.txt, lock_sha256: "{{ digest }}"}
 """
 
 RETURN = r"""

@@ -41,11 +41,11 @@ author: [The provision developers]
 EXAMPLES = r"""
 - name: Fetch the archive
   release_archive:
-    name: ollama
+    name: abacus
     version: 0.33.0
     sha256: "{{ digest }}"
-    executable: bin/ollama
-    environment_file: /etc/provision/release_archive_ollama.env
+    executable: bin/abacus
+    environment_file: /etc/provision/release_archive_abacus.env
 """
 
 RETURN = r"""

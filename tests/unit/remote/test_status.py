@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ GOOD: dict[str, Any] = {
     ("said", "state", "note"),
     [
         ({}, "serving", ""),
-        ({"models": ["a/b:latest"]}, "serving", ""),
         ({"load": "not-found", "active": "inactive"}, "missing", "provision apply"),
         ({"active": "activating", "sub": "start-post", "restarts": 3}, "starting", "restarted 3 times"),
         ({"active": "activating", "sub": "start-post"}, "starting", "waits for its first answer"),
@@ -56,6 +56,14 @@ def test_each_state_is_a_word_and_a_reason(said: dict[str, Any], state: str, not
     assert note in judged.services[0].note
     assert "\x1b" not in judged.services[0].note
     assert judged.is_well is (state == "serving")
+
+
+@pytest.mark.parametrize(("tag", "state"), [("usual", "serving"), ("", "unhealthy")])
+def test_a_model_without_a_tag_may_be_listed_under_the_usual_one(tag: str, state: str) -> None:
+    engine = dataclasses.replace(SERVICE.engine, default_tag=tag)
+    way = Way("gpu1", services=(dataclasses.replace(SERVICE, engine=engine),))
+    answer = {"services": [{**GOOD, "models": ["a/b:usual"]}], "unnamed": []}
+    assert status.judge(way, answer, None).services[0].state == state
 
 
 def test_names_what_the_inventory_no_longer_names() -> None:

@@ -57,7 +57,7 @@ def test_the_document_says_what_a_profile_sets_and_what_wins(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("made_up_engine")
 def test_a_tag_of_ollama_is_not_pinned_but_a_digest_is(tmp_path: Path) -> None:
-    text = "gpu1 serve_engine=abacus serve_model_source=ollama serve_model=beads:small\n"
+    text = "gpu1 serve_engine=ollama serve_model_source=ollama serve_model=beads:small\n"
     (warning,) = plan.make(fleet(tmp_path / "tag.ini", text)).warnings
     assert warning.startswith("beads:small from ollama is not pinned (serve_model_revision takes its digest)")
     pinned = text.replace("\n", f" serve_model_revision={'0123456789abcdef' * 4}\n")

@@ -40,7 +40,7 @@ class Wanted:
             "name": (NAME.fullmatch(wanted.name), "lower-case letters, digits, - and _"),
             "version": (VERSION.fullmatch(wanted.version), "letters, digits and . + - _"),
             "sha256": (SHA256.fullmatch(wanted.sha256), "the 64 hexadecimal digits of the archive's hash"),
-            "executable": (is_inside(wanted.executable), "a path inside the archive, such as bin/ollama"),
+            "executable": (is_inside(wanted.executable), "a path inside the archive, such as bin/server"),
         }
         for key, (good, meaning) in checks.items():
             if not good:
