@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def fetch(url: str, target: Path, sha256: str) -> None:
                 if time.monotonic() > deadline:
                     raise LabError(f"{url} takes more than {TOTAL_SECONDS} s")
     except (OSError, http.client.HTTPException) as refused:
+        if isinstance(refused, urllib.error.HTTPError):
+            refused.close()
         raise LabError(f"{url} cannot be had: {getattr(refused, 'reason', refused)}") from refused
     if digest.hexdigest() != sha256:
         raise LabError(f"{url} has the sha256 {digest.hexdigest()}, not {sha256}")

@@ -63,9 +63,11 @@ def ask_registry(source: Source, attempts: int) -> Manifest:
     while True:
         try:
             return Manifest.read(_fetch(source))
-        except (OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203 - a pause follows
-            if isinstance(error, urllib.error.HTTPError):
+        except urllib.error.HTTPError as error:  # noqa: PERF203 - a pause follows
+            with error:
                 _refuse(source, error.code)
+                failures.add(_reason(source, error))
+        except (OSError, http.client.HTTPException, ValueError) as error:
             failures.add(_reason(source, error))
 
 

@@ -172,6 +172,8 @@ def _fetch(repository: Repository) -> bytes:
             content: bytes = answer.read(LARGEST_KEY)
             return content
     except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
         raise RepositoryFault(
             f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
