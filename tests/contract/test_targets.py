@@ -22,6 +22,7 @@ SENT = [
     ),
     *(path for kind in ("library", "module_utils") for path in tree.ROOT.glob(f"roles/*/{kind}/**/*.py")),
     *tree.ROOT.glob("roles/*/files/*.py"),
+    *tree.ROOT.glob("scripts/skeleton/roles/*/files/*.py"),
 ]
 MODULES = [*(tree.PACKAGE / "ansible/modules").glob("*.py"), *tree.ROOT.glob("roles/*/library/*.py")]
 EVERY_SENT_FILE = pytest.mark.parametrize("path", sorted(SENT), ids=tree.relative)
