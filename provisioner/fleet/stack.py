@@ -176,8 +176,8 @@ def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
 @functools.cache
 def default_branch() -> str:
     """Return the branch that a host gets where no driver is and none is asked for."""
-    document = yaml.safe_load((content.roles() / "nvidia_driver/vars/main.yml").read_text(encoding="utf-8"))
-    return str(document["__nvidia_driver_branch"])
+    path = content.roles() / "nvidia_driver/files/branches.yml"
+    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["default"])
 
 
 def release_of(version: str) -> str:

@@ -53,6 +53,11 @@ def specs(role: Path) -> dict[str, Any]:
     return found
 
 
+def results(role: Path) -> dict[str, Any]:
+    found: dict[str, Any] = mapping(role / "meta/results.yml").get("results", {})
+    return found
+
+
 def options(role: Path, entry: str) -> dict[str, Any]:
     return specs(role).get(entry, {}).get("options") or {}
 

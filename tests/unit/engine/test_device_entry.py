@@ -27,8 +27,8 @@ PLAY = """
       vars:
         service: "{{ services[number] }}"
     - ansible.builtin.copy:
-        content: "{{ {'using': __engine_common_using | default({}), 'last': __engine_common_chosen,
-                      'failures': __engine_common_failures | default([])} | to_json }}"
+        content: "{{ {'using': __engine_common_using | default({}), 'last': engine_common_device_result,
+                      'failures': engine_common_failures | default([])} | to_json }}"
         dest: "{{ out }}"
         mode: "0600"
       check_mode: false

@@ -71,7 +71,7 @@ class Host:
         known = {
             **loader.load_from_file(str(role / "vars/main.yml"), trusted_as_template=True),
             f"__engine_{engine}_self": loader.load_from_file(str(role / "engine.yml")),
-            "__engine_common_gguf": "/models/org/model.gguf",
+            "engine_common_gguf_result": {"file": "/models/org/model.gguf"},
             "ansible_facts": {
                 "host_probe": probe,
                 "python_envs": dict.fromkeys(("vllm-cpu", "vllm-cuda"), "/opt/env"),
@@ -84,7 +84,7 @@ class Host:
             known[f"__engine_{engine}_{'archives' if engine == 'llamacpp' else 'pins'}"] = pins
         self.engine = engine
         self.chosen = engine_roles.choose(f"engine_{engine}", Templar(loader, known))
-        self._templar = Templar(loader, {**known, "__engine_common_chosen": self.chosen})
+        self._templar = Templar(loader, {**known, "engine_common_device_result": self.chosen})
 
     def value(self, name: str) -> Any:
         return self._templar.template(trust_as_template("{{ __engine_" + self.engine + "_" + name + " }}"))

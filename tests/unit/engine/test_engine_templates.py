@@ -74,13 +74,13 @@ class Role:
             "python_envs": {f"vllm-{kind}": PYTHON[: -len("/bin/python")] for kind in ("cpu", "cuda")},
         }
         variables["__engine_vllm_self"] = loader.load_from_file(str(role / "engine.yml"))
-        variables["__python_env_found"] = {"python": "3.12"}
+        variables["python_env_result"] = {"python": "3.12"}
         common = checkout / "roles/engine_common/defaults/main.yml"
         self.defaults = loader.load_from_file(str(common), trusted_as_template=True)
         self.tasks = role / "tasks"
         known = {**variables, "ansible_facts": facts, "service": asked}
         self.chosen = engine_roles.choose("engine_vllm", Templar(loader, known))
-        self.templar = Templar(loader, {**known, "__engine_common_chosen": self.chosen})
+        self.templar = Templar(loader, {**known, "engine_common_device_result": self.chosen})
         self.templates = checkout / "templates"
 
     def value(self, name: str) -> Any:

@@ -51,7 +51,7 @@ def value(name: str, gpus: list[dict[str, Any]] | None = None, **changes: Any) -
         "nvidia_pci": [],
     }
     given = {**variables, "ansible_facts": {"host_probe": probe}, "service": service, "inventory_dir": "/inv"}
-    given["__engine_common_chosen"] = engine_roles.choose("engine_ollama", Templar(loader, given))
+    given["engine_common_device_result"] = engine_roles.choose("engine_ollama", Templar(loader, given))
     return Templar(loader, given).template(trust_as_template("{{ " + name + " }}"))
 
 
