@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
@@ -26,6 +26,21 @@ def load(cls: type[T], raw: object) -> T:
         elif required:
             raise TypeError(f"{cls.__name__} needs {name}")
     return cls(**values)
+
+
+def only(cls: type, raw: object, keep: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return, as plain values, what `cls` declares of the mapping `raw`; `keep` gets each text and number."""
+    known = raw if isinstance(raw, Mapping) else {}
+    return {name: _declared(hint, known[name], keep) for name, hint, _ in _fields(cls) if name in known}
+
+
+def _declared(hint: Any, raw: Any, keep: Callable[[Any], Any]) -> Any:
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        return [_declared(inner[0], part, keep) for part in raw] if isinstance(raw, list) else []
+    if get_origin(hint) in (Union, types.UnionType):
+        return _declared(inner[0], raw, keep)
+    return only(cast("type", hint), raw, keep) if is_dataclass(hint) else keep(raw)
 
 
 @cache

@@ -3,8 +3,8 @@
 """Append events of a run to the file that PROVISION_EVENTS names, one JSON line each; never a secret.
 
 The callback and the action plugins write to the same file, from different processes: a line is one write at
-the end of the file, so lines never mix. Only the fields listed here leave Ansible: arguments, variables and
-facts do not, at any verbosity.
+the end of the file, so lines never mix. Only the fields that `provisioner.runs.events` declares leave
+Ansible: arguments, variables and facts do not, at any verbosity.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-VERSION = 1
+from provisioner.ansible.module_utils.provision.host.payload import Payload
+from provisioner.runs.events import KINDS, VERSION
+from provisioner.typed import only
+
 VARIABLE = "PROVISION_EVENTS"
 TEXT_LIMIT = 4000
-PAYLOAD = {
-    "progress": dict.fromkeys(("label", "done_bytes", "total_bytes", "rate_bytes_s")),
-    "rungs": [dict.fromkeys(("service", "rung", "status", "evidence", "next"))],
-    "answer": dict.fromkeys(("service", "question", "text", "ttft_s", "tokens", "tokens_per_s")),
-    "consent": [None],
-    "warning": [None],
-    "next": None,
-    "skipped": None,
-    "driver": dict.fromkeys(("installed", "loaded")),
-}
 
 
 class EventFile:
@@ -40,13 +34,16 @@ class EventFile:
     def __bool__(self) -> bool:
         return bool(self._path)
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event; fields that hold nothing are left out."""
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event; fields that hold nothing are left out, and an undeclared one is an error."""
         if not self:
             return
+        undeclared = set(values) - {field.name for field in fields(KINDS[event])}
+        if undeclared:
+            raise TypeError(f"the event {event} does not declare {', '.join(sorted(undeclared))}")
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        known = {name: value for name, value in fields.items() if value not in (None, "", {}, False)}
+        known = {name: value for name, value in values.items() if value not in (None, "", {}, False)}
         line = json.dumps({"v": VERSION, "t": round(time.time(), 3), "event": event, **known})
         os.write(self._fd, line.encode() + b"\n")
 
@@ -68,18 +65,12 @@ def origin(task: Any) -> dict[str, Any]:
     return {"role": task._role.get_name() if task._role else None, "path": task.get_path()}
 
 
-def payload(value: Any) -> Any:
-    """Return what may leave Ansible of the `provision` key of a module's result."""
-    return _keep(PAYLOAD, value)
+def payload(value: Any) -> dict[str, Any]:
+    """Return what may leave Ansible of the `provision` key of a module's result: what Payload declares."""
+    return only(Payload, value, _simple)
 
 
-def _keep(shape: Any, value: Any) -> Any:
-    """Return only what `shape` allows of `value`; None in a shape stands for a single text or number."""
-    if isinstance(shape, dict):
-        known = value if isinstance(value, dict) else {}
-        return {key: _keep(shape[key], known[key]) for key in shape if key in known}
-    if isinstance(shape, list):
-        return [_keep(shape[0], part) for part in value] if isinstance(value, list) else []
+def _simple(value: Any) -> Any:
     if isinstance(value, str):
         return shorten(value, TEXT_LIMIT)
     return value if isinstance(value, bool | int | float) else None

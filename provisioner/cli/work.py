@@ -99,7 +99,7 @@ class Work:
         site = tuple(phase.title for phase in self.plan.phases)
         phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
         folded = fold.Fold(hosts, phases)
-        show = choose.make(self._console, hosts=hosts, phases=phases, diff=request.diff, ladder=self._ladder)
+        show = choose.make(self._console, folded, diff=request.diff, ladder=self._ladder)
 
         def on_event(event: Event) -> None:
             folded.add(event)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the JSON lines that our Ansible callback writes into typed events; forgive a torn or unknown line.
+"""Declare the events of a run, and read the JSON lines that hold them; a torn or unknown line is skipped.
 
-The fields have the names of the lines, and those have the names of the `provision` key of a module's result.
+The fields have the names of the lines. `provision` is the key of a module's result, declared for both sides.
 """
 
 from __future__ import annotations
@@ -12,65 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from provisioner.ansible.module_utils.provision.host.payload import Payload
 from provisioner.typed import load
 
 VERSION = 1
 POLL_S = 0.1
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Tell how far a long step has come; a size that is not known is None."""
-
-    label: str = ""
-    done_bytes: float | None = None
-    total_bytes: float | None = None
-    rate_bytes_s: float | None = None
-
-
-@dataclass(frozen=True)
-class RungResult:
-    """Tell how one rung of the verification ladder ended: passed, failed or not applicable."""
-
-    rung: str
-    status: str
-    service: str | None = None
-    evidence: str = ""
-    next: str | None = None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Hold what a served model replied to the question, and how fast."""
-
-    service: str
-    question: str
-    text: str
-    ttft_s: float | None = None
-    tokens: int | None = None
-    tokens_per_s: float | None = None
-
-
-@dataclass(frozen=True)
-class DriverSeen:
-    """Tell which GPU driver was found on a host, by the versions of what is installed and what is loaded."""
-
-    installed: str | None = None
-    loaded: str | None = None
-
-
-@dataclass(frozen=True)
-class Payload:
-    """Hold the `provision` key of a module's result."""
-
-    progress: Transfer | None = None
-    rungs: tuple[RungResult, ...] = ()
-    consent: tuple[str, ...] = ()
-    next: str | None = None
-    answer: Reply | None = None
-    warning: tuple[str, ...] = ()
-    skipped: str | None = None
-    driver: DriverSeen | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ class Fold:
     """Take events with `add`; tell with `cell`, `now`, `trouble` and `report`."""
 
     def __init__(self, hosts: Iterable[str] = (), phases: Iterable[str] = ()) -> None:
+        # Held while something changes; a screen holds it while it draws, in a thread of its own.
+        self.lock = threading.Lock()
         self._hosts = {name: HostTally() for name in hosts}
         self._course = Course(list(phases))
         self._check = False
@@ -68,7 +71,11 @@ class Fold:
         return self._hosts[host].cell(phase, self._course)
 
     def add(self, event: Event) -> None:
-        """Take in one event; a kind that says nothing to the report is passed over."""
+        """Take in one event; a kind that the report does not use is passed over."""
+        with self.lock:
+            self._add(event)
+
+    def _add(self, event: Event) -> None:
         self._begun = event.t if self._begun is None else self._begun
         self._last = event.t
         if isinstance(event, RunStart):

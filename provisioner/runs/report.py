@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from provisioner.ansible.module_utils.provision.host import payload
 from provisioner.runs.events import Counts
 from provisioner.typed import load
 
@@ -72,28 +73,20 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Tell how one rung of the verification ladder ended for a host, or for one of its services."""
+class OnHost:
+    """Add the host to what a module reported."""
 
     host: str
-    service: str | None
-    rung: str
-    status: str
-    evidence: str = ""
-    next: str | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Hold what a model on a host replied, and how fast."""
+class Rung(payload.Rung, OnHost):
+    """Hold one rung of the verification ladder of a host, or of one of its services."""
 
-    host: str
-    service: str
-    question: str
-    text: str
-    ttft_s: float | None = None
-    tokens: int | None = None
-    tokens_per_s: float | None = None
+
+@dataclass(frozen=True)
+class Answer(payload.Answer, OnHost):
+    """Hold the answer of a model on a host."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from provisioner.ansible.module_utils.provision.host.payload import Transfer
 from provisioner.runs import report as r
-from provisioner.runs.events import Counts, Progress, Result, TaskStart, Transfer
+from provisioner.runs.events import Counts, Progress, Result, TaskStart
 from provisioner.unreachable import explain, hint
 
 RUNNING, WAITING = "running", "waiting"

@@ -16,14 +16,20 @@ CEILING_OF_A_MODULE = 300
 CEILING_OF_A_FUNCTION = 40
 
 GROUND = ("bindings", "content", "errors", "plain", "settings", "typed", "unreachable")
-# Which packages a package may import, itself aside. The ground is the modules beside the packages.
+# Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,
+# and imports nothing but the standard library and its own package.
+SHARED = {"host.payload"}
+# Which packages a package may import, itself aside. The ground is the modules beside the packages. What stands for
+# `ansible` are the plugins that run on the controller: they write the events that `runs` declares and reads.
 CONTROLLER = {
     "": set(),
+    "shared": set(),
     "fleet": {""},
-    "runs": {"", "fleet"},
+    "runs": {"", "shared", "fleet"},
     "remote": {"", "fleet", "runs"},
     "lab": {"", "fleet"},
-    "cli": {"", "fleet", "runs", "remote", "lab"},
+    "ansible": {"", "shared", "fleet", "runs"},
+    "cli": {"", "shared", "fleet", "runs", "remote", "lab"},
     "__main__": {"cli"},
 }
 HOST = {
@@ -49,10 +55,16 @@ PROGRAMS = {"provisioner/lab/hub.py", "provisioner/lab/model.py", "provisioner/l
 
 OURS = [path for path in tree.modules() if "ansible" not in path.relative_to(tree.PACKAGE).parts]
 EVERY_MODULE = pytest.mark.parametrize("path", tree.modules(), ids=tree.relative)
+PLUGINS = [
+    path
+    for path in tree.modules()
+    if path.relative_to(tree.PACKAGE).parts[0] == "ansible"
+    and not {"module_utils", "modules"} & set(path.relative_to(tree.PACKAGE).parts)
+]
 EVERY_MODULE_OF_OURS = pytest.mark.parametrize("path", OURS, ids=tree.relative)
 
 
-@EVERY_MODULE_OF_OURS
+@pytest.mark.parametrize("path", OURS + PLUGINS, ids=tree.relative)
 def test_imports_keep_to_the_table(path: Path) -> None:
     unit = _unit(path)
     assert unit in CONTROLLER, "give the new package its row in CONTROLLER, or the module its place in GROUND"
@@ -66,6 +78,12 @@ def test_imports_on_hosts_keep_to_the_table(path: Path) -> None:
         return
     assert package in HOST, "give the new package its row in HOST"
     assert {name for name in _packages_of_hosts(path) if name} <= HOST[package] | {package}
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_a_shared_module_stands_alone(name: str) -> None:
+    path = SENT / f"{name.replace('.', '/')}.py"
+    assert not set(_packages_of_hosts(path))
 
 
 @pytest.mark.parametrize("package", HOST)
@@ -162,7 +180,8 @@ def _imports(path: Path) -> Iterator[str]:
 def _imported_units(path: Path) -> Iterator[str]:
     for name in _imports(path):
         _, _, rest = name.partition(".")
-        yield _unit_of(rest.split(".")[0])
+        shared = rest.removeprefix("ansible.module_utils.provision.") in SHARED
+        yield "shared" if shared else _unit_of(rest.split(".")[0])
 
 
 def _all_imports(path: Path) -> Iterator[str]:

@@ -55,7 +55,7 @@ from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder
 from ansible.module_utils.provision.engine.unit import UnitError
 from ansible.module_utils.provision.gpu.rungs import host_rungs
-from ansible.module_utils.provision.host.rung import FAILED, Rung
+from ansible.module_utils.provision.host.payload import FAILED, Rung
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "scope": {"type": "str", "choices": ["host", "service"], "required": True},

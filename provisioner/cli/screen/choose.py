@@ -41,17 +41,13 @@ class Screen(Protocol):
         """Show what came of the run."""
 
 
-def make(
-    console: Console,
-    *,
-    hosts: Iterable[str] = (),
-    phases: Iterable[str] = (),
-    diff: bool = False,
-    ladder: bool = False,
-) -> Screen:
-    """Return the screen that suits the console; diffs are lines, so they go with plain lines only."""
+def make(console: Console, fold: Fold, *, diff: bool = False, ladder: bool = False) -> Screen:
+    """Return the screen that suits the console; diffs are lines, so they go with plain lines only.
+
+    The caller adds each event to `fold`, which the live table draws, before it gives it to the screen.
+    """
     if console.is_terminal and not console.is_dumb_terminal and not diff:
-        return LiveScreen(console, Fold(hosts, phases), ladder=ladder)
+        return LiveScreen(console, fold, ladder=ladder)
     return PlainScreen(console, diff=diff, ladder=ladder)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -33,12 +32,11 @@ class LiveTable:
 
     def __init__(self, fold: Fold, clock: Callable[[], float]) -> None:
         self.fold = fold
-        self.lock = threading.Lock()
         self._clock = clock
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw what is known now; the refreshing thread calls this while events come in."""
-        with self.lock:
+        with self.fold.lock:
             drawn = self._draw(console, options.max_width, options.height or console.size.height)
         yield drawn
 
@@ -141,9 +139,7 @@ class LiveScreen:
         self._live.stop()
 
     def event(self, event: Event) -> None:
-        """Take in one event; the table shows it at its next refresh."""
-        with self._table.lock:
-            self._table.fold.add(event)
+        """Do nothing: the table draws the fold at its next refresh."""
 
     def finish(self, report: r.Report) -> None:
         """Replace the table by the report."""

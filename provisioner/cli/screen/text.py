@@ -9,9 +9,9 @@ import json
 from rich.console import Console
 from rich.text import Text
 
+from provisioner.ansible.module_utils.provision.host.payload import Transfer
 from provisioner.plain import one_line
 from provisioner.runs import report as r
-from provisioner.runs.events import Transfer
 from provisioner.runs.tally import RUNNING, WAITING
 
 STYLES = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from provisioner.ansible.module_utils.provision.host.payload import Payload, Transfer
 from provisioner.cli.screen import choose
 from provisioner.cli.screen.live import LiveScreen, LiveTable
 from provisioner.cli.screen.plain import PlainScreen
@@ -48,7 +49,7 @@ def downloading(hosts: int = 3) -> Fold:
     told.append(events.Result(START, names[1], "Preflight", "Probe", "ok"))
     told.append(events.PhaseStart(START + 1, "Models", tuple(names)))
     told.append(events.TaskStart(START + 2, names[1], "Models", "Fetch the model"))
-    weights = events.Payload(progress=events.Transfer("model.safetensors", 1.2e9, 2.7e9, 1.1e8))
+    weights = Payload(progress=Transfer("model.safetensors", 1.2e9, 2.7e9, 1.1e8))
     told.append(events.Progress(START + 3, names[1], "Models", "Fetch the model", provision=weights))
     for event in told:
         folding.add(event)
@@ -76,9 +77,11 @@ def test_a_pipe_gets_the_expected_lines(case: str) -> None:
 @pytest.mark.parametrize("width", [120, 80, 40])
 def test_nothing_of_a_hostile_host_controls_the_terminal(width: int) -> None:
     console, file = pipe(width)
-    for kind in (PlainScreen(console), LiveScreen(console, Fold())):
+    folding = Fold()
+    for kind in (PlainScreen(console), LiveScreen(console, folding)):
         with kind as shown:
             for event in recorded("hostile"):
+                folding.add(event)
                 shown.event(event)
         shown.finish(fold(recorded("hostile")))
     assert "[bold red]not markup[/]" in file.getvalue()
@@ -155,12 +158,14 @@ def test_names_that_differ_at_their_ends_stay_apart() -> None:
 
 def test_a_terminal_gets_the_table_then_the_report() -> None:
     console, file = terminal()
-    shown = choose.make(console, hosts=("alpha", "beta", "gamma"), phases=PHASES)
+    folding = Fold(("alpha", "beta", "gamma"), PHASES)
+    shown = choose.make(console, folding)
     assert isinstance(shown, LiveScreen)
     with shown:
         for event in recorded("one_down"):
+            folding.add(event)
             shown.event(event)
-    shown.finish(fold(recorded("one_down")))
+    shown.finish(folding.report())
     assert "\x1b[?25l" in file.getvalue()
     assert file.getvalue().count("\x1b[?25h") == 1
     assert "failed: 3 hosts, 6 changed, 1 stopped" in file.getvalue()
@@ -168,7 +173,7 @@ def test_a_terminal_gets_the_table_then_the_report() -> None:
 
 def test_the_terminal_is_given_back_after_an_interrupt() -> None:
     console, file = terminal()
-    shown = choose.make(console)
+    shown = choose.make(console, Fold())
     with pytest.raises(KeyboardInterrupt), shown:
         raise KeyboardInterrupt
     assert "\x1b[?25h" in file.getvalue()
@@ -180,8 +185,8 @@ def test_the_terminal_is_given_back_after_an_interrupt() -> None:
 )
 def test_plain_lines_where_a_table_does_not_suit(environment: dict[str, str], *, diff: bool) -> None:
     console, _ = terminal(_environ=environment)
-    assert isinstance(choose.make(console, diff=diff), PlainScreen)
-    assert isinstance(choose.make(pipe()[0]), PlainScreen)
+    assert isinstance(choose.make(console, Fold(), diff=diff), PlainScreen)
+    assert isinstance(choose.make(pipe()[0], Fold()), PlainScreen)
 
 
 def test_no_color_is_respected() -> None:
@@ -257,14 +262,14 @@ def test_durations(seconds: float, shown: str) -> None:
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        (events.Transfer(), ""),
-        (events.Transfer("weights"), "weights"),
-        (events.Transfer("", 5e6, None, 1e6), "5 MB, 1 MB/s"),
-        (events.Transfer("", 5e6, 1e7), "50%, 5 MB of 10 MB"),
-        (events.Transfer("w", 2e7, 1e7, 1e6), "100% 1 MB/s 0.0 s left, 20 MB of 10 MB, w"),
+        (Transfer(), ""),
+        (Transfer("weights"), "weights"),
+        (Transfer("", 5e6, None, 1e6), "5 MB, 1 MB/s"),
+        (Transfer("", 5e6, 1e7), "50%, 5 MB of 10 MB"),
+        (Transfer("w", 2e7, 1e7, 1e6), "100% 1 MB/s 0.0 s left, 20 MB of 10 MB, w"),
     ],
 )
-def test_transfers(told: events.Transfer, shown: str) -> None:
+def test_transfers(told: Transfer, shown: str) -> None:
     assert transfer(told) == shown
 
 

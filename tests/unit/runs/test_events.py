@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from provisioner.ansible import event_file
+from provisioner.ansible.module_utils.provision.host.payload import Answer, Payload, Rung, Transfer
 from provisioner.runs import events
 
 PLACE = {"v": 1, "t": 2.5, "host": "alpha", "phase": "Models", "task": "Fetch"}
@@ -48,12 +52,12 @@ def test_a_full_result_is_read_with_all_its_parts() -> None:
         duration_s=3.0,
         item="",
         diff="+a",
-        provision=events.Payload(
-            progress=events.Transfer("weights", 5.0, 10.0, 2.0),
-            rungs=(events.RungResult("gpus", "not applicable", None, "no GPU"),),
+        provision=Payload(
+            progress=Transfer("weights", 5.0, 10.0, 2.0),
+            rungs=(Rung("gpus", "not applicable", "no GPU"),),
             consent=("restart it",),
             next="do this",
-            answer=events.Reply("vllm", "q", "Paris", 1.0, 3),
+            answer=Answer("vllm", "q", "Paris", 1.0, 3),
             warning=("hm",),
         ),
     )
@@ -102,7 +106,7 @@ def test_a_wrong_part_of_a_payload_does_not_lose_the_result() -> None:
     told = {"progress": {"done_bytes": "many"}, "rungs": ["x", {"rung": "api"}], "answer": 3, "consent": "a"}
     event = events.parse(line(**PLACE, event="result", status="ok", provision=told))
     assert isinstance(event, events.Result)
-    assert event.provision == events.Payload(progress=events.Transfer(), consent=("a",))
+    assert event.provision == Payload(progress=Transfer(), consent=("a",))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "true", '"nan"', "[1]"])
@@ -113,7 +117,7 @@ def test_what_is_no_number_is_unknown(number: str) -> None:
     )
     event = events.parse(text)
     assert isinstance(event, events.Progress)
-    assert event.provision.progress == events.Transfer()
+    assert event.provision.progress == Transfer()
 
 
 def steps(*actions: Callable[[], object]) -> Callable[[], bool]:
@@ -161,3 +165,37 @@ def test_follow_takes_what_was_written_just_before_the_end(tmp_path: Path) -> No
 
 def test_read_of_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert list(events.read(tmp_path / "none.jsonl")) == []
+
+
+def test_what_leaves_ansible_is_what_is_declared_and_nothing_else() -> None:
+    declared: dict[str, Any] = {
+        "progress": {"label": "weights", "done_bytes": 5, "total_bytes": None, "rate_bytes_s": 2.5},
+        "rungs": [asdict(Rung("token", "passed", "3 tokens", "vllm"))],
+        "answer": asdict(Answer("vllm", "q", "Paris")),
+        "consent": ["restart it"],
+        "next": "do this",
+        "driver": {"installed": "580", "loaded": "580"},
+    }
+    secret = {
+        "canary": "x",
+        "rungs": [{**declared["rungs"][0], "canary": "x"}, "canary"],
+        "consent": "canary",
+    }
+    assert event_file.payload(declared) == declared
+    assert event_file.payload({**declared, "canary": "x"}) == declared
+    assert event_file.payload(secret) == {"rungs": [*declared["rungs"], {}], "consent": []}
+    assert event_file.payload("canary") == {}
+
+
+def test_a_field_that_no_event_declares_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    monkeypatch.setenv(event_file.VARIABLE, str(path))
+    with pytest.raises(TypeError, match="the event run_start does not declare colour"):
+        event_file.EventFile().write("run_start", playbook="site.yml", colour="red")
+    assert not path.exists()
+    event_file.EventFile().write("run_start", playbook="site.yml")
+    assert [event.playbook for event in events.read(path) if isinstance(event, events.RunStart)] == [
+        "site.yml"
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.ansible.module_utils.provision.host.payload import DriverSeen, Payload
 from provisioner.fleet import inventory, spec
 from provisioner.runs import events, evidence, plan, rundir
 from provisioner.runs.fold import fold
@@ -27,7 +28,7 @@ def leave(source: str, **installed: str | None) -> None:
             phase="Preflight",
             task="Plan the driver change",
             status="ok",
-            provision=events.Payload(driver=events.DriverSeen(version)),
+            provision=Payload(driver=DriverSeen(version)),
         )
         for host, version in installed.items()
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.ansible.module_utils.provision.host.payload import Payload, Rung
 from provisioner.runs import events
 from provisioner.runs import report as r
 from provisioner.runs.fold import Fold, fold
@@ -108,8 +109,8 @@ def test_a_missing_consent_beside_a_real_failure_is_a_failure() -> None:
 
 
 def test_a_rung_that_failed_is_unhealthy_even_when_no_task_failed() -> None:
-    rung = events.RungResult("token", r.FAILED, "vllm")
-    told = events.Payload(rungs=(rung,))
+    rung = Rung("token", r.FAILED, service="vllm")
+    told = Payload(rungs=(rung,))
     result = events.Result(1.0, "alpha", "Verify", "Climb", r.OK, provision=told)
     assert fold([result, events.RunEnd(2.0, {"alpha": events.Counts(ok=1)})]).exit_code == 1
 

@@ -12,7 +12,7 @@ from ..host.commands import call
 from ..host.fault import JobFault
 from ..host.packages import manager
 from ..host.paths import in_use
-from ..host.rung import FAILED, PASSED, Rung
+from ..host.payload import FAILED, PASSED, Rung
 from ..host.settings import write_file
 from . import packages as cuda_packages
 from .place import Layout, file_doubt, link_doubt, nvcc, packages_doubt, runfile_doubt, set_link

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..host.rung import FAILED, NOT_APPLICABLE, PASSED, Rung, plural
+from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung, plural
 from . import files, settings
 from . import memory as engine_memory
 from . import unit as engine_unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..host.rung import FAILED, NOT_APPLICABLE, PASSED, Rung
+from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from .health import Fault, gpu_faults, gpu_notes, wrong_boot, xid_faults
 
 
