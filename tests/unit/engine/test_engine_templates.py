@@ -73,7 +73,7 @@ class Role:
             },
             "python_envs": {f"vllm-{kind}": PYTHON[: -len("/bin/python")] for kind in ("cpu", "cuda")},
         }
-        variables["__engine_vllm_self"] = loader.load_from_file(str(role / "engine.yml"))
+        variables["__engine_vllm_metadata"] = loader.load_from_file(str(role / "engine.yml"))
         variables["python_env_result"] = {"python": "3.12"}
         common = checkout / "roles/engine_common/defaults/main.yml"
         self.defaults = loader.load_from_file(str(common), trusted_as_template=True)

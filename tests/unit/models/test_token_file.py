@@ -19,7 +19,7 @@ def test_a_wrong_token_file_is_named_by_its_word_alone(tmp_path: Path, given: st
     tasks = yaml.safe_load(FETCH.read_text(encoding="utf-8"))
     copied = next(number for number, task in enumerate(tasks) if "ansible.builtin.copy" in task)
     words = {
-        "__model_store_look": {"missing": [{"source": "huggingface"}]},
+        "__model_store_state": {"missing": [{"source": "huggingface"}]},
         "__model_store_hubs": {"huggingface": {"token": given.format(here=tmp_path)}},
     }
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": words}

@@ -30,7 +30,7 @@ def value(name: str, gpus: list[dict[str, Any]] | None = None, **changes: Any) -
     """Return a variable of the role for a service with these words."""
     loader = DataLoader()
     variables = loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True)
-    variables["__engine_ollama_self"] = loader.load_from_file(str(ROLE / "engine.yml"))
+    variables["__engine_ollama_metadata"] = loader.load_from_file(str(ROLE / "engine.yml"))
     variables["__engine_ollama_pins"] = loader.load_from_file(str(ROLE / "files/archives.yml"))
     service = {
         **words.defaults("engine_ollama"),
