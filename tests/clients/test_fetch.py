@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.fetch import fetch
-from ansible.module_utils.provision.models.files import StoreFault, read_manifest
+from ansible.module_utils.provision.models.files import read_manifest
 
 from tests.clients.served import ONE, TWO, Orders, assert_nothing_served, assert_served_whole, outcome, sums
 
@@ -51,7 +52,7 @@ def test_a_later_run_resumes_what_an_earlier_one_left(hub: Any, orders: Orders, 
         {"path": f"*/{ONE}", **down(500)},
     )
     spec = orders(source, attempts=1)
-    with pytest.raises(StoreFault):
+    with pytest.raises(Fault):
         fetch(spec)
     assert_nothing_served(spec)
     hub.plant()
@@ -107,7 +108,7 @@ def test_a_hub_that_keeps_sending_wrong_bytes_is_named(hub: Any, orders: Orders,
     hub.plant({"path": f"*/{ONE}", "kind": "wrong", "after": 4096})
     spec = orders(source)
     with pytest.raises(
-        StoreFault, match=r"model-00001.* (has sha256|Hash mismatch).* expected [0-9a-f]{16}"
+        Fault, match=r"model-00001.* (has sha256|Hash mismatch).* expected [0-9a-f]{16}"
     ) as caught:
         fetch(spec)
     assert hub.url in str(caught.value)
@@ -118,7 +119,7 @@ def test_a_hub_that_keeps_sending_wrong_bytes_is_named(hub: Any, orders: Orders,
 def test_a_wrong_small_file_is_noticed_by_its_git_hash(hub: Any, orders: Orders) -> None:
     hub.plant({"path": "*/config.json", "kind": "wrong", "after": 3})
     spec = orders()
-    with pytest.raises(StoreFault, match=r"config.json .* has git hash"):
+    with pytest.raises(Fault, match=r"config.json .* has git hash"):
         fetch(spec)
     assert_nothing_served(spec)
 
@@ -133,7 +134,7 @@ def test_a_truncated_answer_is_completed(hub: Any, orders: Orders, source: str) 
 def test_a_hub_that_always_truncates_is_given_up(hub: Any, orders: Orders, source: str) -> None:
     hub.plant({"path": f"*/{ONE}", "kind": "truncate", "after": 1000})
     spec = orders(source, attempts=2)
-    with pytest.raises(StoreFault, match="failed 2 times in a row"):
+    with pytest.raises(Fault, match="failed 2 times in a row"):
         fetch(spec)
     assert_nothing_served(spec)
 
@@ -154,9 +155,9 @@ def test_a_passing_error_is_retried(hub: Any, orders: Orders, source: str, statu
 def test_a_lasting_error_says_what_where_and_what_next(hub: Any, orders: Orders, source: str) -> None:
     hub.plant({"path": f"*/{ONE}", **down(500)})
     spec = orders(source, attempts=2)
-    with pytest.raises(StoreFault, match=f"{hub.url} failed 2 times in a row.*500") as caught:
+    with pytest.raises(Fault, match=f"{hub.url} failed 2 times in a row.*500") as caught:
         fetch(spec)
-    assert "apply again" in caught.value.next
+    assert "apply again" in caught.value.next_step
     assert_nothing_served(spec)
 
 
@@ -171,11 +172,9 @@ def test_a_hub_that_falls_silent_is_left_and_asked_again(hub: Any, orders: Order
 
 def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orders, source: str) -> None:
     spec = orders(source, reserve_bytes=10**18)
-    with pytest.raises(
-        StoreFault, match=r"not enough disk .* GB still to fetch .* GB are free at "
-    ) as caught:
+    with pytest.raises(Fault, match=r"not enough disk .* GB still to fetch .* GB are free at ") as caught:
         fetch(spec)
-    assert "model_store_root" in caught.value.next
+    assert "model_store_root" in caught.value.next_step
     assert not hub.stats(ONE)
     assert not hub.stats("config.json")
     assert_nothing_served(spec)
@@ -183,17 +182,17 @@ def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orde
 
 def test_a_model_the_hub_does_not_have_is_no_reason_to_retry(orders: Orders, source: str) -> None:
     spec = orders(source, model="stand-in/nowhere")
-    with pytest.raises(StoreFault, match="has no stand-in/nowhere") as caught:
+    with pytest.raises(Fault, match="has no stand-in/nowhere") as caught:
         fetch(spec)
-    assert "serve_model" in caught.value.next
+    assert "serve_model" in caught.value.next_step
     assert_nothing_served(spec)
 
 
 def test_a_missing_token_is_asked_for_by_its_word(hub: Any, orders: Orders, source: str) -> None:
     hub.plant({"kind": "token", "token": "canary-7c1d"})
-    with pytest.raises(StoreFault, match="HTTP 401: no token was given") as caught:
+    with pytest.raises(Fault, match="HTTP 401: no token was given") as caught:
         fetch(orders(source))
-    assert f"model_store_{source}_token_file" in caught.value.next
+    assert f"model_store_{source}_token_file" in caught.value.next_step
 
 
 def test_the_token_reaches_the_hub_and_nothing_else(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.fetch import fetch
-from ansible.module_utils.provision.models.files import StoreFault, Wanted, doubt
+from ansible.module_utils.provision.models.files import Wanted, doubt
 from ansible.module_utils.provision.models.path import loaded
 
 from tests.clients.served import Orders, assert_nothing_served, flip, sums
@@ -50,11 +51,11 @@ def test_several_models_are_refused_before_the_first_byte(
     hub: Any, order: Callable[..., dict[str, Any]]
 ) -> None:
     spec = order(SMALL, LARGE, *PARTS)
-    with pytest.raises(StoreFault, match="offers 3 GGUF models") as caught:
+    with pytest.raises(Fault, match="offers 3 GGUF models") as caught:
         fetch(spec)
     for said in (f"{SMALL} (1.0 MB)", f"{LARGE} (2.0 MB)", "noise-F16-*-of-00002.gguf (2 parts, 7.0 MB)"):
         assert said in str(caught.value)
-    assert "serve_model_include" in caught.value.next
+    assert "serve_model_include" in caught.value.next_step
     assert not hub.sent(REPO)
     assert_nothing_served(spec)
 
@@ -74,7 +75,7 @@ def test_a_choice_brings_that_model_and_no_other(
 
 def test_a_split_model_without_a_part_is_refused(hub: Any, order: Callable[..., dict[str, Any]]) -> None:
     spec = order(PARTS[1])
-    with pytest.raises(StoreFault, match="without its part 1 of 2"):
+    with pytest.raises(Fault, match="without its part 1 of 2"):
         fetch(spec)
     assert not hub.sent(REPO)
     assert_nothing_served(spec)
@@ -83,10 +84,10 @@ def test_a_split_model_without_a_part_is_refused(hub: Any, order: Callable[..., 
 def test_the_other_format_is_refused_by_name(
     hub: Any, orders: Orders, order: Callable[..., dict[str, Any]], source: str
 ) -> None:
-    with pytest.raises(StoreFault, match="offers safetensors and no GGUF file"):
+    with pytest.raises(Fault, match="offers safetensors and no GGUF file"):
         fetch(orders(source, format="gguf"))
     spec = order(SMALL)
-    with pytest.raises(StoreFault, match="offers GGUF and no safetensors file"):
+    with pytest.raises(Fault, match="offers GGUF and no safetensors file"):
         fetch({**spec, "format": "safetensors"})
     assert not hub.sent(REPO)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.fetch import fetch
-from ansible.module_utils.provision.models.files import MANIFEST, StoreFault, Wanted, doubt
+from ansible.module_utils.provision.models.files import MANIFEST, Wanted, doubt
 
 from tests.clients.served import ONE, TWO, Orders, assert_served_whole, flip, outcome, sums
 
@@ -65,5 +66,5 @@ def test_a_repair_stays_with_the_commit_that_was_fetched(hub: Any, orders: Order
     fetch(spec)
     flip(Path(spec["directory"]) / ONE)
     flip(hub.model / ONE)  # the branch moves on
-    with pytest.raises(StoreFault, match="has no"):
+    with pytest.raises(Fault, match="has no"):
         fetch(spec)

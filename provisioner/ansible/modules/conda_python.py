@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: conda_python
@@ -81,10 +83,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.fault import JobFault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import TransientUnitError, wait
+from ansible.module_utils.provision.jobs.unit import wait
 from ansible.module_utils.provision.python.conda_main import install
 from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
@@ -124,7 +125,7 @@ def bring(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
         return dict(job.progress())
     try:
         told = advance(job, params, wanted)
-    except JobFault:
+    except Fault:
         if job.told().get("interpreter") != interpreter:
             return dict(job.progress())  # the other one's failure has been read now
         raise
@@ -132,9 +133,7 @@ def bring(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
         return dict(job.progress(changed=told is None))
     why = doubt(wanted)
     if why:
-        raise JobFault(
-            f"{interpreter} was brought about, yet {why}", "something else writes there: apply again"
-        )
+        raise Fault(f"{interpreter} was brought about, yet {why}", "something else writes there: apply again")
     return {"changed": True, "finished": True, "present": True}
 
 
@@ -232,8 +231,8 @@ def main() -> None:
     os.umask(0o022)
     try:
         result = outcome(module)
-    except (JobFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

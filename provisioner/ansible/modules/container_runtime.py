@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: container_runtime
@@ -63,21 +65,21 @@ from ansible.module_utils.provision.containers import modules as container_modul
 from ansible.module_utils.provision.containers import packages as container_packages
 from ansible.module_utils.provision.containers import sources
 from ansible.module_utils.provision.containers.docker import DAEMON, load
-from ansible.module_utils.provision.containers.packages import ContainerFault
 from ansible.module_utils.provision.containers.removal import ANY, Removal
 from ansible.module_utils.provision.containers.settings import Settings
 from ansible.module_utils.provision.containers.steps import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
-from ansible.module_utils.provision.host.commands import CommandFault
-from ansible.module_utils.provision.host.packages import PackageFault
 from ansible.module_utils.provision.host.settings import read_file
-from ansible.module_utils.provision.jobs.unit import TransientUnitError
 
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 
 
-class ConsentNeeded(Exception):
-    """Say that something is about to happen that nobody has allowed."""
+class ConsentNeeded(Fault):
+    """Report what is about to happen and was not allowed."""
+
+    def __init__(self, needs: list[str]) -> None:
+        super().__init__(f"needs consent: {'; '.join(needs)}", NO_CONSENT)
+        self.needs = needs
 
 
 class Run:
@@ -114,7 +116,7 @@ class Run:
                 return
             self.needs.append(what)
             if not dry:
-                raise ConsentNeeded
+                raise ConsentNeeded(self.needs)
 
         return ask
 
@@ -147,7 +149,7 @@ class Run:
             step = (
                 "set container_runtime_replace_repository to true, which moves it out of sight, or remove it"
             )
-            raise ContainerFault(
+            raise Fault(
                 f"{names} names a repository of NVIDIA's container toolkit already; dnf mixes two sources of "
                 "one, and apt refuses them (Conflicting values set for option Signed-By)",
                 f"remove those lines from {names}" if fixed else step,
@@ -177,7 +179,7 @@ class Run:
     def require_consent(self) -> None:
         """Go no further where something waits for consent; a check only names it."""
         if self.needs and not self.module.check_mode:
-            raise ConsentNeeded
+            raise ConsentNeeded(self.needs)
 
     def pinned(self) -> dict[str, Any]:
         """Move other sources away, lock the version, and bring what is installed to it."""
@@ -271,11 +273,10 @@ def main() -> None:
     run = Run(module)
     try:
         result = getattr(run, module.params["state"])()
-    except ConsentNeeded:
-        provision = {"consent": run.needs, "next": NO_CONSENT}
-        module.fail_json(msg=f"needs consent: {'; '.join(run.needs)}", provision=provision)
-    except (ContainerFault, PackageFault, TransientUnitError, CommandFault) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except ConsentNeeded as fault:
+        module.fail_json(msg=str(fault), provision={"consent": fault.needs, "next": fault.next_step})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     except OSError as error:
         module.fail_json(msg=f"container runtime: {error}", finished=True)
     module.exit_json(**result)

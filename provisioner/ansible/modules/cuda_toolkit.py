@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: cuda_toolkit
@@ -82,10 +84,8 @@ from ansible.module_utils.provision.cuda.state import State, check_toolkits, for
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
 from ansible.module_utils.provision.driver.decision import matches
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
-from ansible.module_utils.provision.host.fault import JobFault
-from ansible.module_utils.provision.host.packages import PackageFault
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.unit import TransientUnitError, wait
+from ansible.module_utils.provision.jobs.unit import wait
 
 UNIT = "provision-job-cuda"
 PASSED_ON = ("cache", "reserve_bytes", "attempts", "stall_seconds", "lock_timeout")
@@ -120,7 +120,7 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
     try:
         told = job.advance(partial(install, Path(params["programs"])), "bring", spec, limits)
-    except JobFault:
+    except Fault:
         if job.told().get("order") not in (None, order):
             return None  # the other order's failure has been read now
         raise
@@ -136,7 +136,7 @@ def bring(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[
             return dict(job_of(params).progress(changed=True))
         left = look(params, toolkits)
         if left.install:
-            raise JobFault(
+            raise Fault(
                 f"{', '.join(left.work)} is still to be done after it was done",
                 "something else works there: apply again",
             )
@@ -239,8 +239,8 @@ def main() -> None:
     os.umask(0o022)
     try:
         result = outcome(module)
-    except (JobFault, PackageFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 module: engine_service
 short_description: Manage the systemd service of an inference engine
@@ -58,7 +60,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine import causes, files
 from ansible.module_utils.provision.engine import unit as engine_unit
 from ansible.module_utils.provision.engine.look import Look, look, owning_unit
-from ansible.module_utils.provision.engine.unit import UnitError, UnitStatus
+from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed
 
@@ -258,7 +260,7 @@ def main() -> None:
     )
     try:
         STATES[module.params["state"]](module)
-    except UnitError as error:
+    except Fault as error:
         refuse(module, str(error), error.next_step)
     except OSError as error:
         refuse(module, f"{module.params['unit']}: {error}", "see the message above; then run again")

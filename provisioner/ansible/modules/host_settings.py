@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: host_settings
@@ -41,7 +43,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.json_files import write_json
-from ansible.module_utils.provision.host.settings import KINDS, NotHere, SettingFault, must, read_file
+from ansible.module_utils.provision.host.settings import KINDS, NotHere, must, read_file
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
 
 LEDGER = Path("/var/lib/provision/host_base.json")
@@ -231,8 +233,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result = Settings(module).run()
-    except SettingFault as fault:
-        module.fail_json(msg=str(fault), provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

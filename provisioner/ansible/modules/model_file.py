@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: model_file
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.models.files import StoreFault, Wanted
+from ansible.module_utils.provision.models.files import Wanted
 from ansible.module_utils.provision.models.path import loaded
 
 # In check mode nothing has been fetched yet, and what it would be is only known to the hub.
@@ -43,7 +45,7 @@ def find(model: dict[str, Any], check_mode: bool) -> Path:
         return Path(loaded(Wanted.of(model), directory))
     if check_mode:
         return directory / LIKELY
-    raise StoreFault(
+    raise Fault(
         f"the model of {', '.join(model['services'])} is to be loaded from {directory}, which is not there",
         "apply without --phase, or with --phase models, which brings it there",
     )
@@ -56,8 +58,8 @@ def main() -> None:
     )
     try:
         found = find(module.params["model"], module.check_mode)
-    except StoreFault as fault:
-        module.fail_json(msg=str(fault), provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), provision={"next": fault.next_step})
     module.exit_json(changed=False, file=str(found))
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: model_store
@@ -59,12 +61,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.fault import JobFault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import TransientUnitError
 from ansible.module_utils.provision.models.fetch import make_root
-from ansible.module_utils.provision.models.files import StoreFault, Wanted, doubt, read_manifest
+from ansible.module_utils.provision.models.files import Wanted, doubt, read_manifest
 from ansible.module_utils.provision.models.main import install
 from ansible.module_utils.provision.models.path import check_path
 from ansible.module_utils.provision.models.remove import remove
@@ -124,9 +124,7 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
             return dict(job.progress())
     why = doubt(Path(directory), wanted)
     if why:
-        raise StoreFault(
-            f"{directory} was brought about, yet {why}", "something else writes there: apply again"
-        )
+        raise Fault(f"{directory} was brought about, yet {why}", "something else writes there: apply again")
     return dict(result, changed=bool(told.get("changed")), fetched=told.get("fetched", []))
 
 
@@ -204,8 +202,8 @@ def main() -> None:
     try:
         asked = module.params["state"]
         result = observe(module.params["models"]) if asked == "observed" else verbs[asked](module)
-    except (JobFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: nvidia_driver
@@ -72,11 +74,8 @@ from ansible.module_utils.provision.driver.outcome import INSTALL, REMOVE, job_o
 from ansible.module_utils.provision.driver.packages import RUNFILE
 from ansible.module_utils.provision.driver.record import RECORD
 from ansible.module_utils.provision.gpu.pci import own_gpus
-from ansible.module_utils.provision.host.fault import JobFault
 from ansible.module_utils.provision.host.json_files import read_json
-from ansible.module_utils.provision.host.packages import PackageFault
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.unit import TransientUnitError
 
 PROGRAMS = Path("/usr/local/lib/provision")
 SECONDS = 7200
@@ -130,7 +129,7 @@ def plan(module: AnsibleModule) -> None:
         # What is seen in the middle of a change means nothing; whoever asks next joins it.
         orders_of_it = job.orders()
         if orders_of_it.get("verb") == REMOVE:
-            raise JobFault(
+            raise Fault(
                 "an earlier run is removing the driver of this host",
                 f"wait until it has ended (`systemctl status {job.unit}` on the host), then apply again",
             )
@@ -279,8 +278,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         STATES[module.params["state"]](module)
-    except (JobFault, PackageFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: nvidia_repository
@@ -47,7 +49,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.repository import (
     Repository,
-    RepositoryFault,
     disabled,
     key_for,
     key_is_right,
@@ -88,7 +89,7 @@ def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
     others = rivals(repository)
     # A file of many sources is nobody's to move away.
     if others and not (replace and all(path.parent == repository.source.parent for path in others)):
-        raise RepositoryFault(
+        raise Fault(
             f"{', '.join(map(str, others))} names {repository.url} already, and two sources of one "
             "repository contradict each other",
             "remove that file, or have it moved out of sight by the role's word that ends in "
@@ -142,8 +143,8 @@ def main() -> None:
             replaced = add(repository, change, replace=replace)
         else:
             take_away(repository, change)
-    except (RepositoryFault, OSError) as fault:
-        step = getattr(fault, "next", "see the message above; then apply again")
+    except (Fault, OSError) as fault:
+        step = getattr(fault, "next_step", "see the message above; then apply again")
         module.fail_json(msg=str(fault), provision={"next": step})
     module.exit_json(changed=bool(change.diff), diff=change.diff, replaced=replaced)
 

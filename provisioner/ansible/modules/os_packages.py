@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: os_packages
@@ -45,14 +47,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.json_files import read_json, write_json
-from ansible.module_utils.provision.host.packages import RECORDING, PackageFault, lock_owner, manager
-from ansible.module_utils.provision.jobs.unit import (
-    TransientUnitError,
-    journal_tail,
-    start_or_attach,
-    state,
-    wait,
-)
+from ansible.module_utils.provision.host.packages import RECORDING, lock_owner, manager
+from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
 
 UNIT = "provision-job-packages"
 STATE = Path("/var/lib/provision")
@@ -103,9 +99,7 @@ class Transaction:
         self.remove = module.params["state"] != "present"
         strange = [name for name in self.asked if not NAME.fullmatch(name)]
         if strange:
-            raise PackageFault(
-                f"{', '.join(strange)} is not the name of a package", "give plain names of packages"
-            )
+            raise Fault(f"{', '.join(strange)} is not the name of a package", "give plain names of packages")
 
     def open(self) -> list[str]:
         """List the packages that are still to be installed or removed."""
@@ -180,7 +174,7 @@ class Transaction:
             owner = str(lock_owner(self.packages))
         if owner and time.monotonic() - since > self.module.params["lock_timeout"]:
             WAITING.unlink(missing_ok=True)
-            raise PackageFault(
+            raise Fault(
                 f"{owner} has held the package manager's lock for {time.monotonic() - since:.0f} s",
                 "wait for it to end or stop it, then apply again",
             )
@@ -219,7 +213,7 @@ class Transaction:
             tail = journal_tail(UNIT, 20, now.invocation)
             self.found = self.packages.installed()
             self.settle()
-            raise PackageFault(
+            raise Fault(
                 f"{'removing' if self.remove else 'installing'} {', '.join(names)} failed:\n{tail}",
                 advice(tail),
             )
@@ -233,7 +227,7 @@ class Transaction:
         self.found = self.packages.installed()
         left = self.open()
         if left and mine:
-            raise PackageFault(
+            raise Fault(
                 f"the package manager ended well, but {', '.join(left)} "
                 + ("stayed" if self.remove else "did not come"),
                 f"read 'journalctl -u {UNIT}' on the host",
@@ -274,8 +268,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result = Transaction(module).result()
-    except (PackageFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

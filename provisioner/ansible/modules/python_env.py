@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: python_env
@@ -61,15 +63,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.paths import existing_parent, free_bytes
-from ansible.module_utils.provision.jobs.unit import (
-    TransientUnitError,
-    journal_tail,
-    start_or_attach,
-    state,
-    wait,
-)
+from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
 from ansible.module_utils.provision.python.environment import (
-    EnvironmentFault,
     Interpreter,
     check_disk,
     check_lock,
@@ -143,7 +138,7 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
     if state(wanted.unit).running:
         return
     if not wanted.interpreter.usable:
-        raise EnvironmentFault(
+        raise Fault(
             f"Python {wanted.interpreter.version} with venv and ensurepip is not on this host",
             "install its packages, or name another version in python_env_python",
         )
@@ -191,7 +186,7 @@ def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
     start(module.params, wanted)
     now = wait(wanted.unit, module.params["poll"])
     if now.failed:
-        raise EnvironmentFault(
+        raise Fault(
             f"building {wanted.directory} failed ({now.result}, exit {now.exit_status}):\n"
             + journal_tail(wanted.unit, 20, now.invocation),
             f"read 'journalctl -u {wanted.unit}' on the host; apply again to resume",
@@ -278,8 +273,8 @@ def main() -> None:
     os.umask(0o022)
     try:
         result = outcome(module)
-    except (EnvironmentFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: release_archive
@@ -70,10 +72,9 @@ from ansible.module_utils.provision.fetch.place import (
     unfinished,
     unused,
 )
-from ansible.module_utils.provision.host.fault import JobFault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import TransientUnitError, stop, wait
+from ansible.module_utils.provision.jobs.unit import stop, wait
 
 PASSED_ON = ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
 RESTORECON = Path("/usr/sbin/restorecon")
@@ -105,7 +106,7 @@ def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, A
         return dict(job.progress())
     try:
         told = advance(job, params, wanted, directory)
-    except JobFault:
+    except Fault:
         if job.told().get("directory") != str(directory):
             return dict(job.progress())  # the other version's failure has been read now
         raise
@@ -113,9 +114,7 @@ def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, A
         return dict(job.progress(changed=told is None))
     why = doubt(directory, wanted)
     if why:
-        raise JobFault(
-            f"{directory} was brought about, yet {why}", "something else writes there: apply again"
-        )
+        raise Fault(f"{directory} was brought about, yet {why}", "something else writes there: apply again")
     done: dict[str, Any] = {"changed": True, "finished": True, "present": True}
     return {**done, "provision": {"warning": told["warnings"]}} if told.get("warnings") else done
 
@@ -235,8 +234,8 @@ def main() -> None:
     os.umask(0o022)
     try:
         result = outcome(module)
-    except (JobFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

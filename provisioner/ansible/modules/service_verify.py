@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 module: service_verify
 short_description: Climb the verification ladder of a host or of a service
@@ -53,7 +55,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder
-from ansible.module_utils.provision.engine.unit import UnitError
 from ansible.module_utils.provision.gpu.rungs import host_rungs
 from ansible.module_utils.provision.host.payload import FAILED, Rung
 
@@ -113,7 +114,7 @@ def main() -> None:
             )
         else:
             rungs, more = verify_service(given)
-    except UnitError as error:
+    except Fault as error:
         module.fail_json(msg=str(error), provision={"next": error.next_step})
     provision = {"rungs": [rung.to_dict() for rung in rungs], **more}
     failures = [rung for rung in rungs if rung.status == FAILED]

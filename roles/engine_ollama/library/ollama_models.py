@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.provision.host.fault import Fault
+
 DOCUMENTATION = r"""
 ---
 module: ollama_models
@@ -68,10 +70,7 @@ from ansible.module_utils.engine_ollama.wanted import (
     wanted,
 )
 from ansible.module_utils.provision.engine import files
-from ansible.module_utils.provision.engine.unit import UnitError
 from ansible.module_utils.provision.host import managed
-from ansible.module_utils.provision.host.fault import JobFault
-from ansible.module_utils.provision.jobs.unit import TransientUnitError
 
 GROUPS = ["provision"]
 PRUNE_UNIT = "provision-job-ollama-prune"
@@ -113,9 +112,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     left = doubted(models, after)
     if left:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
-        raise JobFault(
-            f"what was brought did not last: {reasons}", "something else writes there: apply again"
-        )
+        raise Fault(f"what was brought did not last: {reasons}", "something else writes there: apply again")
     moved = [name for name, made in told["models"].items() if differs(record["models"].get(name, {}), made)]
     return dict(
         result, changed=bool(moved or told["repaired"]), models=sorted(moved), repaired=told["repaired"]
@@ -256,10 +253,8 @@ def main() -> None:
     verbs = {"present": present, "verified": verified, "pruned": pruned}
     try:
         result = verbs[module.params["state"]](module)
-    except (JobFault, TransientUnitError) as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next})
-    except UnitError as error:
-        module.fail_json(msg=str(error), finished=True, provision={"next": error.next_step})
+    except Fault as fault:
+        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
     module.exit_json(**result)
 
 

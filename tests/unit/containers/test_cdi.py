@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import cdi
-from ansible.module_utils.provision.containers.packages import ContainerFault
+from ansible.module_utils.provision.host.fault import Fault
 
 LISTED = """\
 INFO[0000] Found 3 CDI devices
@@ -86,7 +86,7 @@ def test_replaces_a_specification_that_would_hide_it(tool: Tool) -> None:
 
 def test_a_gpu_that_stays_unknown_is_a_fault(tool: Tool) -> None:
     tool.service = False
-    with pytest.raises(ContainerFault, match="no CDI device for GPU-2"):
+    with pytest.raises(Fault, match="no CDI device for GPU-2"):
         cdi.generate([{"uuid": "GPU-2"}], "580.159.04")
 
 

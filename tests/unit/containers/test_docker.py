@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.containers import docker
 from ansible.module_utils.provision.containers.docker import CDI, RUNTIME
-from ansible.module_utils.provision.containers.packages import ContainerFault
+from ansible.module_utils.provision.host.fault import Fault
 
 THEIRS = '{\n  "log-driver": "journald",\n  "features": {\n    "buildkit": true\n  },\n  "größe": 1\n}\n'
 
@@ -73,13 +73,13 @@ def test_tells_whether_the_value_is_there(text: str | None, keys: tuple[str, ...
     ],
 )
 def test_refuses_a_file_that_docker_could_not_read(text: str, message: str) -> None:
-    with pytest.raises(ContainerFault, match=message) as caught:
+    with pytest.raises(Fault, match=message) as caught:
         docker.load(text)
-    assert "apply again" in caught.value.next
+    assert "apply again" in caught.value.next_step
 
 
 def test_refuses_to_overwrite_a_value_of_another_kind() -> None:
-    with pytest.raises(ContainerFault, match=r"'features' in /etc/docker/daemon.json is no object"):
+    with pytest.raises(Fault, match=r"'features' in /etc/docker/daemon.json is no object"):
         docker.with_value({"features": "all"}, CDI, value=True)
 
 
@@ -104,7 +104,7 @@ def test_a_new_file_is_validated_before_it_takes_its_name(
     docker.write('{"debug": true}\n', path)
     assert seen == [(0o600, '{"debug": true}\n')]
     assert (path.read_text(), path.stat().st_mode & 0o777) == ('{"debug": true}\n', 0o640)
-    with pytest.raises(ContainerFault, match=r"Docker refuses the new .*unknown option bogus"):
+    with pytest.raises(Fault, match=r"Docker refuses the new .*unknown option bogus"):
         docker.write('{"bogus": 1}\n', path)
     assert path.read_text() == '{"debug": true}\n'
     assert list(path.parent.iterdir()) == [path]
@@ -176,5 +176,5 @@ def test_a_start_that_fails_shows_the_daemons_own_words(monkeypatch: pytest.Monk
         return CompletedProcess(argv, int(failed), "" if failed else "no iptables here\n", "Job failed.")
 
     monkeypatch.setattr(docker, "call", call)
-    with pytest.raises(ContainerFault, match=r"Docker does not restart: Job failed\.\nno iptables here"):
+    with pytest.raises(Fault, match=r"Docker does not restart: Job failed\.\nno iptables here"):
         docker.control("restart")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import packages, sources
-from ansible.module_utils.provision.containers.packages import TOOLKIT, ContainerFault
+from ansible.module_utils.provision.containers.packages import TOOLKIT
+from ansible.module_utils.provision.host.fault import Fault
 
 from provisioner.ansible.modules import container_runtime
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
@@ -115,7 +116,7 @@ def test_a_docker_without_its_command_line_is_not_done(docker: Host) -> None:
 
 def test_refuses_a_daemon_json_that_is_broken(docker: Host) -> None:
     docker.daemon.write_text("{")
-    with pytest.raises(ContainerFault, match="is no JSON"):
+    with pytest.raises(Fault, match="is no JSON"):
         call("preflight")
 
 
@@ -125,9 +126,9 @@ def test_refuses_other_sources_by_their_name_or_moves_them(
     path = host.root / "nvidia-docker.list"
     path.write_text("deb ...\n")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path] if path.exists() else [])
-    with pytest.raises(ContainerFault, match=r"nvidia-docker\.list names a repository") as caught:
+    with pytest.raises(Fault, match=r"nvidia-docker\.list names a repository") as caught:
         call("preflight")
-    assert "container_runtime_replace_repository" in caught.value.next
+    assert "container_runtime_replace_repository" in caught.value.next_step
     assert f"move {path}" in call("asked", replace_repository=True)["pending"]
     assert call("pinned", check=True)["diff"][0]["before"] == f"{path}\n"
     assert path.exists()
@@ -141,9 +142,9 @@ def test_never_moves_the_distributions_own_list(host: Host, monkeypatch: pytest.
     del host
     path = Path("/etc/apt/sources.list")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path])
-    with pytest.raises(ContainerFault, match=r"sources\.list names") as caught:
+    with pytest.raises(Fault, match=r"sources\.list names") as caught:
         call("preflight", replace_repository=True)
-    assert caught.value.next == "remove those lines from /etc/apt/sources.list"
+    assert caught.value.next_step == "remove those lines from /etc/apt/sources.list"
 
 
 def test_brings_installed_packages_to_the_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_brings_the_modules_that_docker_needs_of_the_kernels(
     missing = f"{docker.modules[0]} is missing"
     assert call("asked")["pending"] == docker.modules
     assert call("verified")["findings"] == [missing]
-    with pytest.raises(ContainerFault, match=missing):
+    with pytest.raises(Fault, match=missing):
         call("configured")
     assert call("pinned", check=True)["changed"]
     assert asked == []

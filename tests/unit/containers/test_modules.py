@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.provision.containers import modules
-from ansible.module_utils.provision.containers.packages import ContainerFault
 from ansible.module_utils.provision.driver import hold as holds
 from ansible.module_utils.provision.gpu import kernel as kernels
+from ansible.module_utils.provision.host.fault import Fault
 
 OLD, NEW = "6.12.0-124.8.1.el10_1.x86_64", "6.12.0-124.20.1.el10_1.x86_64"
 
@@ -50,12 +50,12 @@ def test_kernels_of_apt_have_it_all(having: set[str], monkeypatch: pytest.Monkey
 
 def test_refuses_a_kernel_whose_package_is_gone(having: set[str]) -> None:
     name = f"kernel-modules-extra-{OLD}"
-    with pytest.raises(ContainerFault, match=rf"{name}, and dnf finds that in no .*\(No match\)") as caught:
+    with pytest.raises(Fault, match=rf"{name}, and dnf finds that in no .*\(No match\)") as caught:
         modules.refuse_missing([name])
-    assert "upgrade kernel`" in caught.value.next
-    with pytest.raises(ContainerFault) as caught:
+    assert "upgrade kernel`" in caught.value.next_step
+    with pytest.raises(Fault) as caught:
         modules.refuse_missing(["kernel-64k-modules-extra-6.12.0-1.el10.aarch64"])
-    assert "upgrade kernel-64k`" in caught.value.next
+    assert "upgrade kernel-64k`" in caught.value.next_step
     having.add(name)
     modules.refuse_missing([name])
 

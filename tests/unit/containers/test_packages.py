@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.containers import packages as container_packages
 from ansible.module_utils.provision.containers.packages import TOOLKIT
-from ansible.module_utils.provision.host.packages import Apt, Dnf, PackageFault
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.packages import Apt, Dnf
 from ansible.module_utils.provision.jobs.unit import UnitState
 
 DONE = UnitState("inactive", "success", 0, "")
@@ -130,9 +131,9 @@ def test_a_transaction_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(container_packages, "start_or_attach", lambda *_argv, **_more: True)
     monkeypatch.setattr(container_packages, "wait", lambda *_argv: FAILED)
     monkeypatch.setattr(container_packages, "journal_tail", lambda *_argv: "E: Version '9' was not found")
-    with pytest.raises(PackageFault, match="Version '9' was not found") as caught:
+    with pytest.raises(Fault, match="Version '9' was not found") as caught:
         container_packages.change("9", ["libnvidia-container1"], 0)
-    assert "container_runtime_toolkit_version" in caught.value.next
+    assert "container_runtime_toolkit_version" in caught.value.next_step
 
 
 def test_knows_what_transactions_of_ours_have_brought(

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.provision.containers import selinux
-from ansible.module_utils.provision.containers.packages import ContainerFault
 from ansible.module_utils.provision.containers.selinux import NARROW, WIDE
+from ansible.module_utils.provision.host.fault import Fault
 
 
 @pytest.fixture
@@ -80,5 +80,5 @@ def test_a_permission_is_given_for_good(monkeypatch: pytest.MonkeyPatch) -> None
     selinux.put(NARROW, on=False)
     assert ran == [("setsebool", "-P", NARROW, "on"), ("setsebool", "-P", NARROW, "off")]
     outcome.returncode, outcome.stderr = 1, "Could not change boolean"
-    with pytest.raises(ContainerFault, match="Could not change boolean"):
+    with pytest.raises(Fault, match="Could not change boolean"):
         selinux.put(NARROW, on=True)

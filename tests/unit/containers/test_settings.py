@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import cdi
-from ansible.module_utils.provision.containers.packages import TOOLKIT, ContainerFault
+from ansible.module_utils.provision.containers.packages import TOOLKIT
 from ansible.module_utils.provision.containers.settings import PERMISSION, WITHOUT_PERMISSION, Settings
 from ansible.module_utils.provision.containers.steps import Wanted, too_old
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
 
@@ -154,7 +155,7 @@ def test_a_docker_that_ignores_its_daemon_json_is_a_fault(
 ) -> None:
     docker.docker = {"CDISpecDirs": []}
     monkeypatch.setattr("ansible.module_utils.provision.containers.docker.control", docker.did.append)
-    with pytest.raises(ContainerFault, match=r"restarted and still does not work with features\.cdi"):
+    with pytest.raises(Fault, match=r"restarted and still does not work with features\.cdi"):
         settle()
 
 
@@ -256,7 +257,7 @@ def test_refuses_packages_of_another_version(host: Host) -> None:
     steps = Settings(PODMAN, dry=False, allow=refuse, warn=print)
     assert steps.missing_packages() == ["libnvidia-container1"]
     assert steps.wrong_versions() == list(TOOLKIT[:3])
-    with pytest.raises(ContainerFault, match=r"nvidia-container-toolkit is 1\.19\.1-1.*1 is missing, and"):
+    with pytest.raises(Fault, match=r"nvidia-container-toolkit is 1\.19\.1-1.*1 is missing, and"):
         steps.require_packages()
 
 
@@ -287,7 +288,7 @@ def test_refuses_an_engine_that_would_come_and_knows_no_cdi(
     monkeypatch.setattr(
         "ansible.module_utils.provision.containers.packages.candidate", lambda _name: "3.4.4+ds1-1"
     )
-    with pytest.raises(ContainerFault, match=r"podman 3\.4\.4\+ds1-1 of this host knows nothing of CDI"):
+    with pytest.raises(Fault, match=r"podman 3\.4\.4\+ds1-1 of this host knows nothing of CDI"):
         Settings(PODMAN, dry=True, allow=refuse, warn=print).refuse_old_engine()
     docker = dataclasses.replace(WANTED, cdi=False)
     Settings(docker, dry=True, allow=refuse, warn=print).refuse_old_engine()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.module_utils.provision.cuda import install
 from ansible.module_utils.provision.host import packages
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
@@ -99,7 +99,7 @@ class Host:
         if self.works:
             try:
                 install.bring(json.loads(Path(argv[-1]).read_text()))
-            except JobFault:
+            except Fault:
                 self.after = FAILED
         return True
 

@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils.provision.cuda import install, main, packages, state
 from ansible.module_utils.provision.cuda import place as cuda_place
 from ansible.module_utils.provision.host import packages as package_managers
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 
 from provisioner.ansible.modules import cuda_toolkit
@@ -81,7 +81,7 @@ def test_a_transaction_that_brings_a_driver_is_refused_with_its_name(host: Host,
     repository = host.known["repository"]
     repository["cuda-nvcc-13-0"]["depends"].append("nvidia-driver")
     host.change(repository=repository)
-    with pytest.raises(JobFault, match="would change nvidia-driver, and a toolkit never touches a driver"):
+    with pytest.raises(Fault, match="would change nvidia-driver, and a toolkit never touches a driver"):
         host.call("13.0", check=check)
     assert host.known["installed"] == {}
     assert host.ledger == {}
@@ -138,7 +138,7 @@ def test_a_version_stays_while_a_unit_names_it(host: Host, monkeypatch: pytest.M
     monkeypatch.setattr(state, "in_use", lambda place: place.name == "cuda-12.9")
     assert host.call("13.0")["changed"] is False
     assert host.warnings == [f"{host.local}/cuda-12.9 stays: a unit or a process uses it"]
-    with pytest.raises(JobFault, match="is to make room for CUDA toolkit 12"):
+    with pytest.raises(Fault, match="is to make room for CUDA toolkit 12"):
         host.call("12.9", source="runfile", runfiles={"cuda_12.9.1_575.57.08_linux.run": "ab" * 32})
 
 
@@ -166,7 +166,7 @@ def test_an_exact_version_is_held_and_the_hold_moves_along(host: Host) -> None:
 def test_a_version_that_cannot_be_had_leaves_the_old_one_held(host: Host) -> None:
     host.call("13.0.1")
     held = sorted(host.known["held"])
-    with pytest.raises(JobFault, match="cannot be installed"):
+    with pytest.raises(Fault, match="cannot be installed"):
         host.call("13.0.7")
     assert sorted(host.known["held"]) == held
     assert host.call("13.0.1")["changed"] is False
@@ -194,15 +194,18 @@ def test_an_order_that_was_carried_out_between_two_looks_does_no_harm(host: Host
 
 @pytest.mark.parametrize("version", ["13.5", "13.0.7"])
 def test_what_the_repository_lacks_is_said_with_the_way_out(host: Host, version: str) -> None:
-    with pytest.raises(JobFault, match="cannot be installed") as caught:
+    with pytest.raises(Fault, match="cannot be installed") as caught:
         host.call(version)
-    assert "cuda_toolkit_source: runfile" in caught.value.next or "in place of 13.0.2" in caught.value.next
+    assert (
+        "cuda_toolkit_source: runfile" in caught.value.next_step
+        or "in place of 13.0.2" in caught.value.next_step
+    )
     assert host.ledger == {}
 
 
 def test_a_broken_transaction_is_finished_by_the_next_run(host: Host) -> None:
     host.change(**{"break": True})
-    with pytest.raises(JobFault, match=r"installing CUDA toolkit 13\.0 failed"):
+    with pytest.raises(Fault, match=r"installing CUDA toolkit 13\.0 failed"):
         host.call("13.0")
     assert host.ledger["13.0"]["unfinished"] is True
     # What came before it broke counts as brought.
@@ -216,7 +219,7 @@ def test_a_broken_transaction_is_finished_by_the_next_run(host: Host) -> None:
 def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, what: str) -> None:
     (host.local / what).mkdir()
     (host.local / what / "file").touch()
-    with pytest.raises(JobFault, match=rf"{what} is there already and was not made by this tool"):
+    with pytest.raises(Fault, match=rf"{what} is there already and was not made by this tool"):
         host.call("13.0", state="observed")
     assert (host.local / what / "file").exists()
     host.call(state="absent")
@@ -225,12 +228,12 @@ def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, w
 
 def test_a_foreign_link_and_a_foreign_profile_are_refused(host: Host) -> None:
     (host.local / "cuda").symlink_to("/opt/own")
-    with pytest.raises(JobFault, match="leads to /opt/own, which is no place of CUDA"):
+    with pytest.raises(Fault, match="leads to /opt/own, which is no place of CUDA"):
         host.call("13.0", state="observed")
     (host.local / "cuda").unlink()
     (host.root / "etc").mkdir()
     (host.root / "etc/profile").write_text("export PATH=/opt/cuda/bin:$PATH\n")
-    with pytest.raises(JobFault, match="profile is there already"):
+    with pytest.raises(Fault, match="profile is there already"):
         host.call("13.0", state="observed")
 
 
@@ -296,11 +299,11 @@ def test_verify_asks_each_compiler(host: Host) -> None:
 def test_gpus_and_driver_are_asked_before_anything(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     pascal: list[dict[str, Any]] = [{"kind": "gpu", "driver": None, "architecture": "Pascal"}]
     monkeypatch.setattr(cuda_toolkit, "devices", lambda: pascal)
-    with pytest.raises(JobFault, match=r"CUDA toolkit 13\.0 compiles nothing for Pascal"):
+    with pytest.raises(Fault, match=r"CUDA toolkit 13\.0 compiles nothing for Pascal"):
         host.call("13.0", state="checked")
     assert host.call("13.0", state="checked", container=True)["changed"] is False
     monkeypatch.setattr(cuda_toolkit, "loaded_driver", lambda: "470.256.02")
-    with pytest.raises(JobFault, match=r"CUDA toolkit 12\.9 needs driver 525 or newer"):
+    with pytest.raises(Fault, match=r"CUDA toolkit 12\.9 needs driver 525 or newer"):
         host.call("12.9", state="observed")
     # The driver that is loaded now may be replaced before the toolkits come.
     assert host.call("12.9", state="checked")["finished"] is True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.cuda import install, runfile
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.cuda.conftest import Host
 from tests.unit.cuda.standin import installer
@@ -54,7 +54,7 @@ def test_the_address_stands_in_no_order_and_no_ledger(host: Host, site: Site) ->
 
 
 def test_another_hash_is_not_run(host: Host, site: Site) -> None:
-    with pytest.raises(JobFault, match=f"asked for was {'ab' * 32}"):
+    with pytest.raises(Fault, match=f"asked for was {'ab' * 32}"):
         bring(host, site, sha256="ab" * 32)
     assert (list(host.local.iterdir()), host.ledger) == ([], {})
     assert list((host.root / "cache").iterdir()) == []
@@ -67,10 +67,10 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     log = host.root / "installer.log"
     monkeypatch.setattr(runfile, "LOG", log)
     midway = f"echo '[ERROR]: unsupported gcc version 14' | tee {log} >&2; exit 1"
-    with pytest.raises(JobFault, match=r"installer of CUDA toolkit 13\.0\.2 failed \(exit 1\)") as caught:
+    with pytest.raises(Fault, match=r"installer of CUDA toolkit 13\.0\.2 failed \(exit 1\)") as caught:
         bring(host, site, midway=midway)
     assert f"{log}:\n[ERROR]: unsupported gcc version 14" in str(caught.value)
-    assert caught.value.next.startswith("set cuda_toolkit_override: true")
+    assert caught.value.next_step.startswith("set cuda_toolkit_override: true")
     assert (list(host.local.iterdir()), host.ledger) == ([], {})
     assert bring(host, site)["changed"] is True
 
@@ -99,9 +99,9 @@ def test_an_installer_whose_library_no_package_brings_is_not_fetched(
     there = SimpleNamespace(stdout="\tlibxml2.so.16 (libc6,x86-64) => /usr/lib/libxml2.so.16\n")
     monkeypatch.setattr(runfile, "call", lambda *_argv, **_more: there)
     for state in ("checked", "observed"):
-        with pytest.raises(JobFault, match=r"need libxml2\.so\.2") as caught:
+        with pytest.raises(Fault, match=r"need libxml2\.so\.2") as caught:
             bring(host, site, runfile_packages=["gcc"], state=state)
-        assert caught.value.next.startswith("set cuda_toolkit_source to packages")
+        assert caught.value.next_step.startswith("set cuda_toolkit_source to packages")
     assert site.paths == []
     there.stdout += "\tlibxml2.so.2 (libc6,x86-64) => /opt/libxml2.so.2\n"
     assert bring(host, site, runfile_packages=["gcc"], state="observed")["needs_runfile"] is True
@@ -109,21 +109,21 @@ def test_an_installer_whose_library_no_package_brings_is_not_fetched(
 
 def test_the_compiler_is_overridden_only_when_asked(host: Host, site: Site) -> None:
     midway = "echo override=$override; test $override = yes"
-    with pytest.raises(JobFault, match="override=no"):
+    with pytest.raises(Fault, match="override=no"):
         bring(host, site, midway=midway)
     assert bring(host, site, midway=midway, override=True)["changed"] is True
 
 
 def test_an_installer_without_a_compiler_is_a_failure(host: Host, site: Site) -> None:
-    with pytest.raises(JobFault, match=r"it left no .*/cuda-13\.0/bin/nvcc"):
+    with pytest.raises(Fault, match=r"it left no .*/cuda-13\.0/bin/nvcc"):
         bring(host, site, midway="exit 0")
     assert list(host.local.iterdir()) == []
 
 
 def test_what_does_not_fit_is_refused_before_the_first_byte_is_kept(host: Host, site: Site) -> None:
-    with pytest.raises(JobFault, match="not enough disk for CUDA toolkit") as caught:
+    with pytest.raises(Fault, match="not enough disk for CUDA toolkit") as caught:
         bring(host, site, needed_bytes=10**18)
-    assert "cuda_toolkit_tmpdir" in caught.value.next
+    assert "cuda_toolkit_tmpdir" in caught.value.next_step
     assert list(host.local.iterdir()) == []
 
 
@@ -147,7 +147,7 @@ def test_an_interrupted_installation_is_made_anew(host: Host, site: Site) -> Non
 def test_a_toolkit_of_somebody_else_is_refused(host: Host, site: Site) -> None:
     (host.local / "cuda-13.0/bin").mkdir(parents=True)
     (host.local / "cuda-13.0/bin/nvcc").touch()
-    with pytest.raises(JobFault, match="was not made by this tool"):
+    with pytest.raises(Fault, match="was not made by this tool"):
         bring(host, site)
     assert host.started == []
 
@@ -174,7 +174,7 @@ def test_an_order_that_was_carried_out_between_two_looks_fetches_nothing(host: H
 
 def test_what_works_stays_until_what_replaces_it_is_here(host: Host, site: Site) -> None:
     host.call("13.0")
-    with pytest.raises(JobFault, match="asked for was"):
+    with pytest.raises(Fault, match="asked for was"):
         bring(host, site, sha256="ab" * 32)
     assert "cuda-toolkit-13-0" in host.known["installed"]
     assert host.call("13.0")["changed"] is False

@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.provision.cuda import packages
 from ansible.module_utils.provision.cuda.judge import judge
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, installer, read
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.cuda.conftest import TABLE
 
@@ -58,10 +58,10 @@ def test_a_release_is_its_newest_known_installer(version: str, arch: str, name: 
     ],
 )
 def test_what_cannot_be_is_refused_by_its_word(asked: dict[str, Any], text: str) -> None:
-    with pytest.raises(JobFault) as caught:
+    with pytest.raises(Fault) as caught:
         read(asked)
     assert text in str(caught.value)
-    assert caught.value.next
+    assert caught.value.next_step
 
 
 def test_the_default_is_the_first_or_one_of_the_list() -> None:
@@ -70,7 +70,7 @@ def test_the_default_is_the_first_or_one_of_the_list() -> None:
     for name in ("12.9", "12.9.1"):
         assert default(wanted("13.0", "12.9.1", default=name), toolkits) == toolkits[1]
     assert default(wanted(), []) is None
-    with pytest.raises(JobFault, match=r"cuda_toolkit_default is '11\.8', which is not among"):
+    with pytest.raises(Fault, match=r"cuda_toolkit_default is '11\.8', which is not among"):
         default(wanted("13.0", default="11.8"), toolkits)
 
 
@@ -94,10 +94,10 @@ def judged(version: str, architectures: list[str], driver: str = "", libc: str =
 def test_a_host_that_cannot_use_a_version_is_told_so(
     version: str, architectures: list[str], driver: str, text: str, step: str
 ) -> None:
-    with pytest.raises(JobFault) as caught:
+    with pytest.raises(Fault) as caught:
         judged(version, architectures, driver)
     assert text in str(caught.value)
-    assert step in caught.value.next
+    assert step in caught.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_reads_what_dnf_would_do() -> None:
     ],
 )
 def test_a_driver_or_kernel_is_refused(name: str) -> None:
-    with pytest.raises(JobFault, match=f"would change {name}, and"):
+    with pytest.raises(Fault, match=f"would change {name}, and"):
         packages.refuse_drivers(["cuda-toolkit-13-0", name], Toolkit("13.0", "", "packages"))
 
 

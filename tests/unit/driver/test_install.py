@@ -21,7 +21,7 @@ from ansible.module_utils.provision.driver import install as nvidia_install
 from ansible.module_utils.provision.driver.install import Install
 from ansible.module_utils.provision.gpu import kernel
 from ansible.module_utils.provision.gpu.kernel import KernelModule
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import write_json
 from ansible.module_utils.provision.jobs import progress
 
@@ -44,7 +44,7 @@ class Host:
         self.done: list[str] = []
         self.loaded: str | None = OLD
         self.ready: KernelModule | None = KernelModule(NEW, "open", KERNEL, "")
-        self.fault: JobFault | None = None
+        self.fault: Fault | None = None
         self.holders: list[dict[str, Any]] = []
         self.unload = ""
         note = self.done.append
@@ -192,9 +192,9 @@ def test_what_is_not_in_the_repository_is_left_out_with_a_warning(host: Host) ->
 
 def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> None:
     before = dict(host.packages)
-    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.fault = Fault("DKMS cannot build its modules", "choose another version")
     host.ready = KernelModule(OLD, "open", KERNEL, "")
-    with pytest.raises(JobFault, match="DKMS cannot build"):
+    with pytest.raises(Fault, match="DKMS cannot build"):
         host.change().run()
     assert host.packages == before
     assert host.done.index("prove") < host.done.index("hold")
@@ -206,9 +206,9 @@ def test_a_module_that_does_not_build_takes_the_packages_back(host: Host) -> Non
 
 def test_a_driver_of_another_hand_is_neither_pinned_nor_held_by_an_attempt_that_failed(host: Host) -> None:
     record.RECORD.unlink()
-    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.fault = Fault("DKMS cannot build its modules", "choose another version")
     host.ready = KernelModule(OLD, "open", KERNEL, "")
-    with pytest.raises(JobFault, match="DKMS cannot build"):
+    with pytest.raises(Fault, match="DKMS cannot build"):
         host.change().run()
     assert f"pin {OLD}" not in host.done
     assert "hold" not in host.done
@@ -219,14 +219,14 @@ def test_a_driver_of_another_hand_is_neither_pinned_nor_held_by_an_attempt_that_
 def test_a_first_driver_that_fails_leaves_no_package_behind(host: Host) -> None:
     host.packages = {"bash": "5.2"}
     host.loaded = None
-    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
-    with pytest.raises(JobFault):
+    host.fault = Fault("DKMS cannot build its modules", "choose another version")
+    with pytest.raises(Fault):
         host.change(action="install", installed_version=None).run()
     assert host.packages == {"bash": "5.2"}
 
 
 def test_a_version_that_nobody_has_is_refused_before_anything_stops(host: Host) -> None:
-    with pytest.raises(JobFault, match=f"driver 610 is in no repository.*{OLD}, {NEW}"):
+    with pytest.raises(Fault, match=f"driver 610 is in no repository.*{OLD}, {NEW}"):
         host.change(version="610").run()
     assert "stop vllm.service" not in host.done
 
@@ -242,7 +242,7 @@ def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) ->
             "devices": ["/dev/nvidia0"],
         }
     ]
-    with pytest.raises(JobFault, match=r"python3 \(process 7 of ada\) holds /dev/nvidia0"):
+    with pytest.raises(Fault, match=r"python3 \(process 7 of ada\) holds /dev/nvidia0"):
         host.change(may_reboot=False).run()
     assert "install" not in host.done
     assert host.done[-4:-1] == [f"pin {OLD}", "hold", "start nvidia-persistenced.service"]
@@ -258,15 +258,15 @@ def test_a_driver_that_cannot_be_unloaded_asks_for_a_reboot(host: Host) -> None:
 
 def test_where_no_reboot_may_follow_the_engine_goes_on_and_the_reason_is_told(host: Host) -> None:
     host.unload = "nvidia stay loaded: in use"
-    with pytest.raises(JobFault, match=r"only a reboot can bring it to work: driver .* cannot be unloaded"):
+    with pytest.raises(Fault, match=r"only a reboot can bring it to work: driver .* cannot be unloaded"):
         host.change(may_reboot=False).run()
     assert host.done[-1] == "start vllm.service"
 
 
 def test_packages_that_do_not_come_back_are_told_beside_the_first_fault(host: Host) -> None:
-    host.fault = JobFault("DKMS cannot build its modules", "choose another version")
+    host.fault = Fault("DKMS cannot build its modules", "choose another version")
     host.ready = None
-    with pytest.raises(JobFault, match=rf"driver {OLD} is back, but kernel {KERNEL} has no module of it"):
+    with pytest.raises(Fault, match=rf"driver {OLD} is back, but kernel {KERNEL} has no module of it"):
         host.change().run()
 
 
@@ -297,14 +297,14 @@ def test_a_run_installer_that_is_not_proven_is_taken_away_and_no_other(
     monkeypatch.setattr(runfile, "install", lambda *_: there.append(arrived))
     monkeypatch.setattr(runfile, "uninstall", lambda: there.append(None))
     monkeypatch.setattr(host, "refresh", lambda **_: None)
-    host.packages, host.fault = {"bash": "5.2"}, JobFault("no module", "choose another version")
+    host.packages, host.fault = {"bash": "5.2"}, Fault("no module", "choose another version")
     host.ready = KernelModule(OLD, "open", KERNEL, "") if left else None
     words = {
         "source": "runfile",
         "installed_version": before,
         "installed_source": "runfile" if before else "none",
     }
-    with pytest.raises(JobFault, match="no module") as failed:
+    with pytest.raises(Fault, match="no module") as failed:
         host.change(action="change" if before else "install", version=NEW, **words).run()
     assert there[-1] == left
     assert ("of the .run installer is gone" in str(failed.value)) is bool(before and not left)

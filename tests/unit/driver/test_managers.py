@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.provision.driver import hold, managers, process
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_pins_keep_a_whole_driver_together() -> None:
     ],
 )
 def test_a_transaction_leaves_kernels_and_strangers_alone(gone: set[str], come: set[str], words: str) -> None:
-    with pytest.raises(JobFault, match=words):
+    with pytest.raises(Fault, match=words):
         managers.refuse_strangers(gone, come)
 
 

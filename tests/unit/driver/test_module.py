@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.driver import hold, outcome
 from ansible.module_utils.provision.gpu.kernel import KernelModule
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
 from ansible.module_utils.provision.jobs.job import Job
 
@@ -115,7 +115,7 @@ def test_a_removal_that_ended_between_two_looks_is_told(host: Host) -> None:
 def test_nothing_is_planned_while_the_driver_is_being_removed(host: Host) -> None:
     host.running = True
     write_json(host.orders, {"verb": "remove"}, 0o600)
-    with pytest.raises(JobFault, match="an earlier run is removing the driver"):
+    with pytest.raises(Fault, match="an earlier run is removing the driver"):
         host.call("planned")
 
 

@@ -13,8 +13,9 @@ import pytest
 from ansible.module_utils.provision.engine import files as engine_files
 from ansible.module_utils.provision.engine import look as engine_look
 from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.unit import UnitError, UnitStatus
+from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.fault import Fault
 
 from provisioner.ansible.modules import engine_service
 
@@ -304,7 +305,7 @@ def test_finds_the_unit_of_a_process(
 
 def test_a_gate_that_hangs_is_reported_with_a_next_step(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_look, "GATE_SECONDS", 0.01)
-    with pytest.raises(UnitError, match=r"did not end within 0\.01 s") as refusal:
+    with pytest.raises(Fault, match=r"did not end within 0\.01 s") as refusal:
         engine_look._ask_gate({**host.given, "gate_text": "import time; time.sleep(60)"})
     assert host.given["model_dir"] in refusal.value.next_step
 
@@ -333,7 +334,7 @@ def test_a_key_that_is_no_longer_asked_for_is_removed(host: Host) -> None:
 
 @pytest.mark.parametrize("key", ["", "two words", "two\nlines", "schlüssel"])
 def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
-    with pytest.raises(UnitError, match="API key") as refusal:
+    with pytest.raises(Fault, match="API key") as refusal:
         engine_files.key_line("KEY", key)
     assert "serve_api_key_file" in refusal.value.next_step
 

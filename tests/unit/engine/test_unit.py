@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from ansible.module_utils.provision.engine import unit
-from ansible.module_utils.provision.engine.unit import UnitError
+from ansible.module_utils.provision.host.fault import Fault
 
 SHOWN = {
     "LoadState": "loaded",
@@ -55,12 +55,12 @@ def test_a_unit_between_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_refusal_of_systemd_says_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     _systemctl(monkeypatch, code=1)
-    with pytest.raises(UnitError, match=r"systemctl enable vllm\.service failed: Access denied"):
+    with pytest.raises(Fault, match=r"systemctl enable vllm\.service failed: Access denied"):
         unit.systemctl("enable", "vllm.service")
 
 
 def test_a_program_that_is_missing_or_hangs_is_named() -> None:
-    with pytest.raises(UnitError, match="no-such-program is not installed"):
+    with pytest.raises(Fault, match="no-such-program is not installed"):
         unit.call("no-such-program")
-    with pytest.raises(UnitError, match="sleep 60 did not end within"):
+    with pytest.raises(Fault, match="sleep 60 did not end within"):
         unit.call("sleep", "60", seconds=0.01)

@@ -12,7 +12,7 @@ from ansible.module_utils.provision.fetch import archive
 from ansible.module_utils.provision.fetch.main import main
 from ansible.module_utils.provision.fetch.place import Wanted, doubt
 from ansible.module_utils.provision.host import paths
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.fetch.served import BIG, Site, packed
 
@@ -43,8 +43,8 @@ def assert_nothing_there(spec: dict[str, Any]) -> None:
     assert list(Path(spec["root"], "tool").iterdir()) == []
 
 
-def failure(spec: dict[str, Any]) -> JobFault:
-    with pytest.raises(JobFault) as caught:
+def failure(spec: dict[str, Any]) -> Fault:
+    with pytest.raises(Fault) as caught:
         archive.fetch(spec)
     assert told(spec)["state"] == "failed"
     assert told(spec)["directory"] == spec["directory"]
@@ -80,7 +80,7 @@ def test_another_run_goes_on_with_what_has_arrived(site: Site, orders: Orders, p
     fault = failure(orders())
     assert "the last time with: the connection ended after" in str(fault)
     assert f"{HALF} of {len(site.content)} bytes have arrived" in str(fault)
-    assert "what has arrived is kept" in fault.next
+    assert "what has arrived is kept" in fault.next_step
     assert len(pauses) == 2
     spec = orders()
     archive.fetch(spec)
@@ -170,7 +170,7 @@ def test_what_no_repetition_mends(
     site.faults = [{"status": status}]
     fault = failure(orders())
     assert f"cannot be fetched: HTTP {status}" in str(fault)
-    assert remedy in fault.next
+    assert remedy in fault.next_step
     assert (len(site.asked), pauses) == (1, [])
 
 
@@ -224,7 +224,7 @@ def test_what_cannot_fit_is_refused_before_it_is_fetched(site: Site, orders: Ord
     spec = orders(needed_bytes=10**18)
     fault = failure(spec)
     assert f"{len(site.content)} bytes still to fetch, unpacked {10**18} bytes" in str(fault)
-    assert "free 999999" in fault.next
+    assert "free 999999" in fault.next_step
     assert_nothing_there(spec)
     assert list((Path(spec["cache"]) / "tool").iterdir()) == []
 
@@ -336,7 +336,7 @@ def test_zstd_is_missed_before_the_first_byte(
     monkeypatch.setattr(archive.shutil, "which", lambda _name: None)
     fault = failure(orders())
     assert "zstd" in str(fault)
-    assert "install the package zstd" in fault.next
+    assert "install the package zstd" in fault.next_step
     assert site.asked == []
 
 

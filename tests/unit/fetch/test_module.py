@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.provision.fetch import place
 from ansible.module_utils.provision.fetch.main import install
 from ansible.module_utils.provision.fetch.place import Wanted, write_manifest
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
@@ -106,7 +106,7 @@ def test_what_is_damaged_is_not_there(host: Host, damage: str) -> None:
 
 def test_a_complete_archive_without_the_program_is_a_mistake(host: Host) -> None:
     host.publish()
-    with pytest.raises(JobFault, match="holds no bin/other: it has bin/tool"):
+    with pytest.raises(Fault, match="holds no bin/other: it has bin/tool"):
         host.call(state="observed", executable="bin/other")
 
 
@@ -179,9 +179,9 @@ def test_a_failure_speaks_in_the_words_of_the_unit(host: Host) -> None:
     host.work = lambda: host.tell(
         directory, state="failed", message="no disk", next="free some", invocation="1"
     )
-    with pytest.raises(JobFault, match="no disk") as caught:
+    with pytest.raises(Fault, match="no disk") as caught:
         host.call()
-    assert caught.value.next == "free some"
+    assert caught.value.next_step == "free some"
 
 
 def test_waits_for_another_version_of_the_name(host: Host) -> None:
@@ -217,7 +217,7 @@ def test_the_failure_of_another_version_is_not_ours(host: Host) -> None:
     ],
 )
 def test_values_that_could_lead_elsewhere_are_refused(host: Host, key: str, value: str) -> None:
-    with pytest.raises(JobFault, match=f"release_archive_{key} is "):
+    with pytest.raises(Fault, match=f"release_archive_{key} is "):
         host.call(check=False, **{key: value})
     assert host.started == []
 

@@ -17,7 +17,7 @@ from ansible.module_utils.provision.fetch.source import (
     seconds_of,
     status_fault,
 )
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 SOURCE = Source("https://me:secret@h.example:8443/a/tool.zip?sig=secret#part")
 
@@ -49,17 +49,17 @@ def test_a_certificate_does_not_mend_itself() -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "self-signed certificate"
     fault = network_fault(URLError(error), SOURCE, 60)
-    assert isinstance(fault, JobFault)
+    assert isinstance(fault, Fault)
     assert "cannot be trusted: self-signed certificate" in str(fault)
-    assert "release_archive_ca_bundle" in fault.next
+    assert "release_archive_ca_bundle" in fault.next_step
 
 
 def test_a_proxy_that_wants_a_password_says_so() -> None:
     error = URLError(OSError("Tunnel connection failed: 407 Proxy Authentication Required"))
     fault = network_fault(error, SOURCE, 60)
-    assert isinstance(fault, JobFault)
+    assert isinstance(fault, Fault)
     assert "HTTP 407 Proxy Authentication Required" in str(fault)
-    assert "the proxy's URL" in fault.next
+    assert "the proxy's URL" in fault.next_step
 
 
 def test_the_wait_is_taken_from_the_answer() -> None:

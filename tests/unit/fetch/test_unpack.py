@@ -15,7 +15,7 @@ from ansible.module_utils.provision.fetch import stream
 from ansible.module_utils.provision.fetch.place import MANIFEST
 from ansible.module_utils.provision.fetch.stream import Archive
 from ansible.module_utils.provision.fetch.unpack import Unpack
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.fetch.served import packed
 
@@ -66,20 +66,20 @@ def test_zstandard_through_its_program(tmp_path: Path) -> None:
     out = unpack(tmp_path, made.stdout)
     assert (out / "bin/tool").read_bytes() == TOOL[1]
     (tmp_path / "cut").mkdir()
-    with pytest.raises(JobFault, match="the archive cannot be read"):
+    with pytest.raises(Fault, match="the archive cannot be read"):
         unpack(tmp_path / "cut", made.stdout[:-20])
     (tmp_path / "evil").mkdir()
     evil = packed(TOOL, special("../x", tarfile.SYMTYPE, "bin"), mode="w")
     made = subprocess.run(["zstd", "-q", "-c"], input=evil, capture_output=True, check=True)
-    with pytest.raises(JobFault, match="would lie outside"):
+    with pytest.raises(Fault, match="would lie outside"):
         unpack(tmp_path / "evil", made.stdout)
 
 
 def test_zstandard_without_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "ZSTD", ("no-such-program",))
-    with pytest.raises(JobFault, match="the program zstd") as caught:
+    with pytest.raises(Fault, match="the program zstd") as caught:
         unpack(tmp_path, stream.ZSTANDARD + b"rest")
-    assert "install the package zstd" in caught.value.next
+    assert "install the package zstd" in caught.value.next_step
 
 
 def test_zip_archives(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_hostile_members_are_refused(
 ) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
-    with pytest.raises(JobFault, match="the archive is refused: its member"):
+    with pytest.raises(Fault, match="the archive is refused: its member"):
         unpack(inside, packed(*members))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inside"]
     assert sorted(path.name for path in inside.iterdir()) == ["file", "out"]
@@ -191,7 +191,7 @@ def test_hostile_members_of_zip_archives_are_refused(
 ) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
-    with pytest.raises(JobFault, match="the archive is refused"):
+    with pytest.raises(Fault, match="the archive is refused"):
         unpack(inside, zipped((name, content, mode)))
     assert not list(tmp_path.rglob("evil"))
     assert not Path("/evil").exists()
@@ -203,5 +203,5 @@ def test_hostile_members_of_zip_archives_are_refused(
     ids=["empty", "page", "cut", "cut zip"],
 )
 def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(JobFault, match="the archive cannot be read"):
+    with pytest.raises(Fault, match="the archive cannot be read"):
         unpack(tmp_path, content)

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.provision.host import commands
 from ansible.module_utils.provision.host.commands import CommandFault
-
-
-class OwnFault(Exception):
-    """Stand for the fault of a module."""
+from ansible.module_utils.provision.host.fault import Fault
 
 
 def test_a_program_that_fails_is_an_answer() -> None:
@@ -31,7 +28,7 @@ def test_bytes_of_no_alphabet_are_replaced() -> None:
 def test_a_missing_program_is_named() -> None:
     with pytest.raises(CommandFault, match="no-such-program is not installed on this host") as raised:
         commands.call("no-such-program")
-    assert raised.value.next == "install no-such-program"
+    assert raised.value.next_step == "install no-such-program"
 
 
 def test_a_file_that_is_no_program_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -42,7 +39,7 @@ def test_a_file_that_is_no_program_is_named_with_the_reason(tmp_path: Path) -> N
 def test_a_program_that_hangs_is_ended_and_named() -> None:
     with pytest.raises(CommandFault, match=r"sleep 60 did not end within 0\.01 s") as raised:
         commands.call("sleep", "60", seconds=0.01)
-    assert "run 'sleep 60' on the host" in raised.value.next
+    assert "run 'sleep 60' on the host" in raised.value.next_step
 
 
 def test_a_program_that_cannot_be_killed_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,9 +61,10 @@ def test_a_program_that_cannot_be_killed_is_left_behind(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("argv", [("no-such-program",), ("sleep", "60")])
-def test_a_caller_gets_its_own_fault(argv: tuple[str, ...]) -> None:
-    with pytest.raises(OwnFault):
-        commands.call(*argv, seconds=0.01, fault=OwnFault)
+def test_every_entry_can_report_it(argv: tuple[str, ...]) -> None:
+    with pytest.raises(Fault) as raised:
+        commands.call(*argv, seconds=0.01)
+    assert raised.value.next_step
 
 
 def test_reads_what_systemctl_shows() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.packages import PackageFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.unit import UnitState
 
 from provisioner.ansible.modules import os_packages
@@ -197,7 +197,7 @@ def test_waits_for_a_lock_and_names_its_owner(host: Host) -> None:
     assert result["finished"] is False
     assert result["provision"]["progress"]["label"] == "waiting for unattended-upgr (process 812)"
     assert not host.started
-    with pytest.raises(PackageFault, match=r"unattended-upgr \(process 812\) has held"):
+    with pytest.raises(Fault, match=r"unattended-upgr \(process 812\) has held"):
         call(["chrony"], lock_timeout=-1)
     host.owner = ""
     assert call(["chrony"])["changed"] is True
@@ -206,14 +206,14 @@ def test_waits_for_a_lock_and_names_its_owner(host: Host) -> None:
 
 def test_a_failed_transaction_shows_its_end_and_the_way_on(host: Host) -> None:
     host.now = FAILED
-    with pytest.raises(PackageFault, match="installing chrony failed:\nE: Unable to locate") as caught:
+    with pytest.raises(Fault, match="installing chrony failed:\nE: Unable to locate") as caught:
         call(["chrony"])
-    assert "mirror" in caught.value.next
+    assert "mirror" in caught.value.next_step
 
 
 def test_a_package_that_did_not_come_is_an_error(host: Host) -> None:
     host.comes = {}
-    with pytest.raises(PackageFault, match="chrony did not come"):
+    with pytest.raises(Fault, match="chrony did not come"):
         call(["chrony"])
 
 
@@ -243,7 +243,7 @@ def test_removes_by_name(host: Host) -> None:
 
 @pytest.mark.parametrize("name", ["foo*", "-y", "foo-", "./local.rpm", "a b", "^group", ""])
 def test_refuses_names_that_are_patterns(host: Host, name: str) -> None:
-    with pytest.raises(PackageFault, match="is not the name of a package"):
+    with pytest.raises(Fault, match="is not the name of a package"):
         call([name])
     assert not host.started
 

@@ -37,7 +37,7 @@ def test_says_that_the_package_database_is_broken(
     monkeypatch: pytest.MonkeyPatch, packages: package_managers.Apt | package_managers.Dnf
 ) -> None:
     monkeypatch.setattr(package_managers, "query", lambda _argv: (2, "database is damaged\n"))
-    with pytest.raises(package_managers.PackageFault, match="database is damaged"):
+    with pytest.raises(package_managers.Fault, match="database is damaged"):
         packages.installed()
 
 
@@ -213,14 +213,14 @@ def test_rpm_is_asked_about_every_version_and_an_answer_it_does_not_give_is_no_l
         return 1, 'error: "kernel-modules-extra" specifies multiple packages'
 
     monkeypatch.setattr(package_managers, "query", query)
-    with pytest.raises(package_managers.PackageFault, match="specifies multiple packages"):
+    with pytest.raises(package_managers.Fault, match="specifies multiple packages"):
         package_managers.Dnf().would_remove(["kernel-modules-extra", "docker-ce"])
     assert "--allmatches" in asked[0]
 
 
 def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_managers, "QUERY_SECONDS", 0.01)
-    with pytest.raises(package_managers.PackageFault, match="sleep 5 did not end"):
+    with pytest.raises(package_managers.Fault, match="sleep 5 did not end"):
         package_managers.query(["sleep", "5"])
 
 

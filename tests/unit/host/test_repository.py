@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.host import openpgp
 from ansible.module_utils.provision.host import repository as nvidia_repository
-from ansible.module_utils.provision.host.repository import Repository, RepositoryFault
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.repository import Repository
 
 from provisioner.ansible.modules.nvidia_repository import Change, add, take_away
 
@@ -62,7 +63,7 @@ def test_armour_is_taken_off_again() -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>login first</html>", KEY[:20]])
 def test_what_is_no_key_is_said_to_be_none(root: Path, content: bytes) -> None:
     text = content.decode("latin-1") or " "
-    with pytest.raises(RepositoryFault, match="is no OpenPGP key"):
+    with pytest.raises(Fault, match="is no OpenPGP key"):
         add(repository(root, key_text=text), Change(dry=False), replace=False)
 
 
@@ -87,11 +88,11 @@ def test_a_dry_run_writes_nothing_and_fetches_nothing(root: Path) -> None:
 
 def test_another_key_is_refused_with_both_fingerprints(root: Path) -> None:
     wanted = repository(root, fingerprints=("AB" * 20,), key_word="nvidia_driver_repository_keys")
-    with pytest.raises(RepositoryFault) as raised:
+    with pytest.raises(Fault) as raised:
         add(wanted, Change(dry=False), replace=False)
     assert fingerprint() in str(raised.value)
     assert "AB" * 20 in str(raised.value)
-    assert "nvidia_driver_repository_keys" in raised.value.next
+    assert "nvidia_driver_repository_keys" in raised.value.next_step
     assert not wanted.source.exists()
 
 
@@ -108,9 +109,9 @@ def test_a_key_may_be_pinned_by_the_hash_of_its_file(root: Path) -> None:
 def test_a_password_never_gets_into_a_file_that_everybody_may_read(root: Path, word: str) -> None:
     changed: dict[str, Any] = {word: "https://me:secret@mirror.example/here"}
     known = replace(repository(root), **changed)
-    with pytest.raises(RepositoryFault, match=r"https://mirror\.example/here was given with user") as refused:
+    with pytest.raises(Fault, match=r"https://mirror\.example/here was given with user") as refused:
         add(known, Change(dry=False), replace=False)
-    assert "secret" not in f"{refused.value} {refused.value.next}"
+    assert "secret" not in f"{refused.value} {refused.value.next_step}"
     assert not known.source.exists()
 
 
@@ -118,7 +119,7 @@ def test_another_source_of_the_same_repository_is_refused_or_moved(root: Path) -
     wanted = repository(root)
     rival = wanted.source.with_name(f"cuda{'.list' if wanted.is_apt else '.repo'}")
     rival.write_text(f"deb {URL}/ /\n" if wanted.is_apt else f"[cuda]\nbaseurl={URL}/\nenabled = 1\n")
-    with pytest.raises(RepositoryFault, match=rival.name):
+    with pytest.raises(Fault, match=rival.name):
         add(wanted, Change(dry=False), replace=False)
     add(wanted, Change(dry=False), replace=True)
     assert not rival.exists()
@@ -133,7 +134,7 @@ def test_a_file_of_many_sources_is_never_moved_away(root: Path) -> None:
     if not wanted.is_apt:
         pytest.skip("only apt has one")
     (root / "etc/apt/sources.list").write_text(f"deb {URL}/ /\n")
-    with pytest.raises(RepositoryFault, match=r"sources\.list"):
+    with pytest.raises(Fault, match=r"sources\.list"):
         add(wanted, Change(dry=False), replace=True)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host import settings as host_kinds
-from ansible.module_utils.provision.host.settings import Kind, NotHere, SettingFault
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.settings import Kind, NotHere
 
 from provisioner.ansible.modules import host_settings
 
@@ -140,10 +141,10 @@ def test_closes_what_is_no_longer_exposed_within_its_scope(host: Host) -> None:
 
 def test_the_first_value_is_on_disk_before_the_change(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str, _value: str | None) -> None:
-        raise SettingFault("groupadd failed", "repair it")
+        raise Fault("groupadd failed", "repair it")
 
     monkeypatch.setitem(host_kinds.KINDS, "group", Kind(lambda _name: None, fail))
-    with pytest.raises(SettingFault):
+    with pytest.raises(Fault):
         call(setting("group", "provision", "present"))
     assert host == {}
     assert json.loads(host_settings.LEDGER.read_text()) == {
@@ -269,7 +270,7 @@ def test_the_time_zone_is_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (zones / "UTC").symlink_to("Etc/UTC")
     host_kinds.write_timezone("system", "UTC")
     assert host_kinds.read_timezone("system") == "UTC"
-    with pytest.raises(SettingFault, match="no time zone Europe/Atlantis"):
+    with pytest.raises(Fault, match="no time zone Europe/Atlantis"):
         host_kinds.write_timezone("system", "Europe/Atlantis")
     host_kinds.write_timezone("system", None)
     assert host_kinds.read_timezone("system") is None
@@ -304,7 +305,7 @@ def test_firewalld_is_told_now_and_for_the_next_boot(monkeypatch: pytest.MonkeyP
 
 
 def test_a_failing_program_is_named_with_what_it_said() -> None:
-    with pytest.raises(SettingFault, match="ls /nowhere failed: ls: cannot access"):
+    with pytest.raises(Fault, match="ls /nowhere failed: ls: cannot access"):
         host_kinds.must("ls", "/nowhere")
     assert host_kinds.command("no-such-program")[0] == 127
 

@@ -96,9 +96,9 @@ def test_tries_again_while_systemd_still_holds_the_last_run(systemd: Systemd) ->
 
 def test_says_what_systemd_refused(systemd: Systemd) -> None:
     systemd.refusals = ["Unknown assignment: Colour=red"]
-    with pytest.raises(unit.TransientUnitError, match="Colour=red") as caught:
+    with pytest.raises(unit.Fault, match="Colour=red") as caught:
         start(Colour="red")
-    assert "systemctl status provision-job-x" in caught.value.next
+    assert "systemctl status provision-job-x" in caught.value.next_step
 
 
 def test_a_failure_between_two_polls_is_read_once_and_then_started_over(systemd: Systemd) -> None:
@@ -175,14 +175,14 @@ def test_refuses_a_host_without_systemd(
     systemd: Systemd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(unit, "SYSTEMD_MARKER", tmp_path / "missing")
-    with pytest.raises(unit.TransientUnitError, match="as PID 1, not systemd") as caught:
+    with pytest.raises(unit.Fault, match="as PID 1, not systemd") as caught:
         start()
-    assert "boots systemd" in caught.value.next
+    assert "boots systemd" in caught.value.next_step
     assert not systemd.calls
 
 
 def test_names_a_missing_program_and_a_hung_one() -> None:
-    with pytest.raises(unit.TransientUnitError, match="no-such-program is not installed"):
+    with pytest.raises(unit.Fault, match="no-such-program is not installed"):
         unit._command("no-such-program")
-    with pytest.raises(unit.TransientUnitError, match=r"did not end within 0\.01 s"):
+    with pytest.raises(unit.Fault, match=r"did not end within 0\.01 s"):
         unit._command("sleep", "5", seconds=0.01)

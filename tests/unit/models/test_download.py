@@ -4,10 +4,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models import download
 from ansible.module_utils.provision.models.client import describe
 from ansible.module_utils.provision.models.download import Failures
-from ansible.module_utils.provision.models.files import StoreFault
 from ansible.module_utils.provision.models.process import environment
 
 SPEC: dict[str, Any] = {
@@ -38,9 +38,7 @@ def test_pauses_double_until_it_gives_up(pauses: list[float]) -> None:
     failures = Failures(SPEC)
     for _ in range(3):
         failures.add([passing()], progressed=False)
-    with pytest.raises(
-        StoreFault, match=r"ModelScope at http://mirror\.example:8000 failed 4 times in a row"
-    ):
+    with pytest.raises(Fault, match=r"ModelScope at http://mirror\.example:8000 failed 4 times in a row"):
         failures.add([passing()], progressed=False)
     assert pauses == [1, 2, 4]
 
@@ -58,14 +56,14 @@ def test_waits_as_long_as_the_hub_asks(pauses: list[float]) -> None:
 
 
 def test_does_not_sit_through_an_hour(pauses: list[float]) -> None:
-    with pytest.raises(StoreFault, match="the hub asks to wait 3600 s"):
+    with pytest.raises(Fault, match="the hub asks to wait 3600 s"):
         Failures(SPEC).add([passing(wait=3600)], progressed=True)
     assert pauses == []
 
 
 def test_a_full_disk_is_no_reason_to_retry() -> None:
     answer = describe(OSError(28, "No space left on device"))
-    with pytest.raises(StoreFault, match="the disk became full"):
+    with pytest.raises(Fault, match="the disk became full"):
         Failures(SPEC).add([answer], progressed=True)
 
 

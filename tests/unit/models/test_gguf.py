@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.models.files import KnownFile, Manifest, RemoteFile, StoreFault, Wanted
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.models.files import KnownFile, Manifest, RemoteFile, Wanted
 from ansible.module_utils.provision.models.gguf import models
 from ansible.module_utils.provision.models.path import check_path, loaded
 from ansible.module_utils.provision.models.select import select
@@ -27,10 +28,10 @@ def chosen(*names: str, **changes: Any) -> list[str]:
 
 
 def test_refuses_several_models_with_their_sizes_and_a_choice_that_works() -> None:
-    with pytest.raises(StoreFault, match="org/name@main offers 2 GGUF models") as caught:
+    with pytest.raises(Fault, match="org/name@main offers 2 GGUF models") as caught:
         chosen()
     assert "a-Q4.gguf (105.5 MB), big/b-Q8-*-of-00003.gguf (3 parts, 6.00 GB)" in str(caught.value)
-    assert "serve_model_include: ['a-Q4.gguf', 'mmproj-F16.gguf']" in caught.value.next
+    assert "serve_model_include: ['a-Q4.gguf', 'mmproj-F16.gguf']" in caught.value.next_step
     assert chosen(include=["a-Q4.gguf", "mmproj-F16.gguf"]) == ["a-Q4.gguf", "mmproj-F16.gguf"]
 
 
@@ -42,17 +43,17 @@ def test_a_split_model_is_one_and_comes_whole(include: str) -> None:
 def test_a_companion_is_kept_and_is_no_model() -> None:
     names = ["a-Q4.gguf", "config.json", "mmproj-F16.gguf"]
     assert chosen(*names) == names
-    with pytest.raises(StoreFault, match="no GGUF model among the 2 files"):
+    with pytest.raises(Fault, match="no GGUF model among the 2 files"):
         chosen("config.json", "mmproj-F16.gguf")
 
 
 def test_refuses_a_split_model_without_a_part() -> None:
-    with pytest.raises(StoreFault, match=r"big/b-Q8-\*-of-00003.gguf without its part 1, 3 of 3") as caught:
+    with pytest.raises(Fault, match=r"big/b-Q8-\*-of-00003.gguf without its part 1, 3 of 3") as caught:
         chosen(PARTS[1])
-    assert "serve_model_include" in caught.value.next
-    with pytest.raises(StoreFault, match="without its part 3 of 3"):
+    assert "serve_model_include" in caught.value.next_step
+    with pytest.raises(Fault, match="without its part 3 of 3"):
         chosen(exclude=["a-*", "*-00003-of-*"])
-    with pytest.raises(StoreFault, match=r"offers 2 .*\(2 of 3 parts, 4\.00 GB\)"):
+    with pytest.raises(Fault, match=r"offers 2 .*\(2 of 3 parts, 4\.00 GB\)"):
         chosen(exclude=["*-00003-of-*"])
 
 
@@ -77,7 +78,7 @@ def test_an_engine_is_given_the_first_part_and_never_a_companion(tmp_path: Path)
 
 def test_a_directory_with_several_needs_a_choice(tmp_path: Path) -> None:
     model = own(tmp_path, *PARTS, "a-Q4.gguf")
-    with pytest.raises(StoreFault, match=f"{tmp_path} holds 2 GGUF models"):
+    with pytest.raises(Fault, match=f"{tmp_path} holds 2 GGUF models"):
         check_path(model)
     check_path({**model, "include": ["*Q8*"], "exclude": ["a*"]})
 
@@ -89,7 +90,7 @@ def test_a_file_stands_for_itself_and_the_parts_beside_it(tmp_path: Path) -> Non
     named = {**model, "model": str(first), "directory": str(path), "include": [first.name]}
     check_path(named)
     assert loaded(Wanted.of(named), path) == first
-    with pytest.raises(StoreFault, match=r"none\.gguf, which is not a file on this host"):
+    with pytest.raises(Fault, match=r"none\.gguf, which is not a file on this host"):
         check_path({**named, "model": str(path / "none.gguf"), "include": ["none.gguf"]})
 
 
@@ -102,7 +103,7 @@ def test_a_file_may_have_an_odd_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sub/model.safetensors", "a.gguf"])
 def test_safetensors_lie_in_the_directory_itself(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreFault, match="holds no safetensors file"):
+    with pytest.raises(Fault, match="holds no safetensors file"):
         check_path(own(tmp_path, name, format="safetensors"))
 
 
@@ -115,6 +116,6 @@ def test_a_directory_of_the_store_is_what_its_manifest_says(tmp_path: Path) -> N
 def test_check_mode_names_a_likely_file_where_nothing_has_been_fetched(tmp_path: Path) -> None:
     model = {**own(tmp_path), "directory": str(tmp_path / "later")}
     assert model_file.find(model, check_mode=True) == tmp_path / "later" / "model.gguf"
-    with pytest.raises(StoreFault, match=r"the model of chat .*later, which is not there") as caught:
+    with pytest.raises(Fault, match=r"the model of chat .*later, which is not there") as caught:
         model_file.find(model, check_mode=False)
-    assert "--phase models" in caught.value.next
+    assert "--phase models" in caught.value.next_step

@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.jobs.unit import UnitState
 from ansible.module_utils.provision.models.fetch import make_root
-from ansible.module_utils.provision.models.files import (
-    KnownFile,
-    Manifest,
-    StoreFault,
-    Wanted,
-    hash_file,
-    write_stamps,
-)
+from ansible.module_utils.provision.models.files import KnownFile, Manifest, Wanted, hash_file, write_stamps
 from ansible.module_utils.provision.models.main import install
 from ansible.module_utils.provision.models.remove import remove
 
@@ -111,11 +104,11 @@ def test_a_directory_of_the_user_needs_weights(
     for name in names:
         (tmp_path / name).touch()
     if fault:
-        with pytest.raises(StoreFault, match=fault):
+        with pytest.raises(Fault, match=fault):
             model_store.observe([own])
     else:
         assert model_store.observe([own])["missing"] == []
-    with pytest.raises(StoreFault, match="not a directory"):
+    with pytest.raises(Fault, match="not a directory"):
         model_store.observe([{**own, "directory": str(tmp_path / "nowhere")}])
 
 
@@ -239,15 +232,15 @@ def test_a_failure_speaks_in_the_words_of_the_unit(
     answer(
         tmp_path, model, {"state": "failed", "message": "no disk", "next": "free some", "invocation": "42"}
     )
-    with pytest.raises(JobFault, match="no disk") as caught:
+    with pytest.raises(Fault, match="no disk") as caught:
         model_store.fetch(Module(**parameters(tmp_path, model)))
-    assert caught.value.next == "free some"
+    assert caught.value.next_step == "free some"
 
 
 def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
     units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
     answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
-    with pytest.raises(JobFault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
+    with pytest.raises(Fault, match=r"broke off \(signal, exit 9\):\nwhat the journal says"):
         model_store.fetch(Module(**parameters(tmp_path, model)))
 
 

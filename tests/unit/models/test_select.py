@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.models.files import RemoteFile, StoreFault, Wanted
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.models.files import RemoteFile, Wanted
 from ansible.module_utils.provision.models.select import select
 
 
@@ -63,21 +64,21 @@ def test_takes_the_weights_of_one_format_only() -> None:
     ],
 )
 def test_refuses_the_other_format(names: list[str], format_: str, fault: str) -> None:
-    with pytest.raises(StoreFault, match=fault) as caught:
+    with pytest.raises(Fault, match=fault) as caught:
         chosen(names, format=format_)
-    assert "unsafe" not in caught.value.next
+    assert "unsafe" not in caught.value.next_step
 
 
 def test_refuses_a_model_of_pickles_and_names_the_word_that_accepts_it() -> None:
-    with pytest.raises(StoreFault, match=r"only formats that can run code .*: pytorch_model\.bin") as caught:
+    with pytest.raises(Fault, match=r"only formats that can run code .*: pytorch_model\.bin") as caught:
         chosen(["config.json", "pytorch_model.bin"])
-    assert "org/name to model_store_unsafe_models" in caught.value.next
+    assert "org/name to model_store_unsafe_models" in caught.value.next_step
 
 
 def test_refuses_a_choice_without_weights() -> None:
-    with pytest.raises(StoreFault, match="no safetensors file among the 1 of 2") as caught:
+    with pytest.raises(Fault, match="no safetensors file among the 1 of 2") as caught:
         chosen(["config.json", "model.safetensors"], include=["*.json"])
-    assert "serve_model_include" in caught.value.next
+    assert "serve_model_include" in caught.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -94,5 +95,5 @@ def test_refuses_a_choice_without_weights() -> None:
     ],
 )
 def test_refuses_names_that_lead_elsewhere(name: str) -> None:
-    with pytest.raises(StoreFault, match="lists a file named"):
+    with pytest.raises(Fault, match="lists a file named"):
         chosen(["model.safetensors", name])

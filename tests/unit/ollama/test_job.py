@@ -21,7 +21,7 @@ from ansible.module_utils.engine_ollama.wanted import (
     refuse_contradictions,
     wanted,
 )
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.ollama.conftest import FakeOllama, sha256
 from tests.unit.ollama.registry import Registry
@@ -109,7 +109,7 @@ def test_does_nothing_twice(site: Site) -> None:
 def test_takes_the_model_that_is_pinned_and_no_other(site: Site) -> None:
     (content,) = site.registry.manifests.values()
     site.bring(service(serve_model_revision=sha256(content)))
-    with pytest.raises(JobFault, match="serve_model_revision asks for ffff"):
+    with pytest.raises(Fault, match="serve_model_revision asks for ffff"):
         site.bring(service(serve_model="small:1", serve_model_revision="f" * 64))
     assert not [path for path in site.ollama.paths() if path == "/api/pull"]
 
@@ -204,15 +204,15 @@ def test_a_passing_fault_costs_an_attempt_and_a_lasting_one_ends_the_pull(site: 
     assert site.ollama.paths().count("/api/pull") == 3
     site.registry.add("library/other:1", b"else")
     site.ollama.failures = ["max retries exceeded: EOF"] * 9
-    with pytest.raises(JobFault, match=r"pulling other:1 from .* failed 3 times in a row: max") as caught:
+    with pytest.raises(Fault, match=r"pulling other:1 from .* failed 3 times in a row: max") as caught:
         site.bring(service(serve_model="other:1"))
-    assert "apply again" in caught.value.next
+    assert "apply again" in caught.value.next_step
 
 
 @pytest.mark.parametrize("said", sorted(pull.HOPELESS))
 def test_what_no_repetition_mends_is_not_repeated(site: Site, said: str) -> None:
     site.ollama.failures = [f"write: {said}"] * 2
-    with pytest.raises(JobFault, match="pulling small:1 failed"):
+    with pytest.raises(Fault, match="pulling small:1 failed"):
         site.bring(service())
     assert site.ollama.paths() == ["/api/pull"]
 
@@ -220,7 +220,7 @@ def test_what_no_repetition_mends_is_not_repeated(site: Site, said: str) -> None
 @pytest.mark.parametrize(("status", "reason"), [(404, "has no model small:1"), (403, "refuses small:1")])
 def test_says_why_the_registry_does_not_have_it(site: Site, status: int, reason: str) -> None:
     site.registry.faults["/manifests/1"] = [status] * 9
-    with pytest.raises(JobFault, match=reason):
+    with pytest.raises(Fault, match=reason):
         site.bring(service())
 
 
@@ -244,21 +244,21 @@ def test_a_registry_out_of_reach_is_told_without_python_around_it(
         raise fault
 
     monkeypatch.setattr(pull.urllib.request, "urlopen", unreachable)
-    with pytest.raises(JobFault, match=says):
+    with pytest.raises(Fault, match=says):
         site.bring(service())
 
 
 def test_a_full_disk_is_refused_before_the_first_byte(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
-    with pytest.raises(JobFault, match=r"small:1 needs .* GB are free"):
+    with pytest.raises(Fault, match=r"small:1 needs .* GB are free"):
         site.bring(service())
     assert site.ollama.paths() == []
 
 
 def test_a_failed_creation_names_the_words_that_made_it(site: Site) -> None:
-    with pytest.raises(JobFault, match="creating small:1 failed: bad template") as caught:
+    with pytest.raises(Fault, match="creating small:1 failed: bad template") as caught:
         site.bring(service(engine_ollama_system="refuse this"))
-    assert "engine_ollama_" in caught.value.next
+    assert "engine_ollama_" in caught.value.next_step
 
 
 def test_hashes_name_the_file_and_both_sums(site: Site, tmp_path: Path) -> None:
@@ -296,10 +296,10 @@ def test_removes_what_nothing_else_needs(site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_says_what_is_wrong_with_the_words(words: dict[str, Any], reason: str, hint: str) -> None:
-    with pytest.raises(JobFault) as caught:
+    with pytest.raises(Fault) as caught:
         wanted(service(**words), "", {})
     assert reason in str(caught.value)
-    assert hint in caught.value.next
+    assert hint in caught.value.next_step
 
 
 def test_typed_words_overrule_the_modelfile() -> None:
@@ -322,9 +322,7 @@ def test_knows_names_and_what_to_preload() -> None:
 
 def test_services_that_would_undo_each_other_are_refused() -> None:
     one, two = service(unit="a.service"), service(unit="b.service", engine_ollama_system="else")
-    with pytest.raises(
-        JobFault, match=r"a\.service and b\.service make different models of the name small:1"
-    ):
+    with pytest.raises(Fault, match=r"a\.service and b\.service make different models of the name small:1"):
         refuse_contradictions(one, [one, two])
     refuse_contradictions(one, [one, {**two, "engine_ollama_models_dir": "/other"}])
     refuse_contradictions(one, [service(unit="c.service", engine_ollama_models=[{"name": "x"}])])

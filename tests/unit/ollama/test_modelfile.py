@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.engine_ollama.modelfile import parameters, parse, render
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_reads_a_modelfile_as_people_write_it() -> None:
     ],
 )
 def test_says_what_is_wrong_with_a_modelfile(text: str, reason: str, hint: str) -> None:
-    with pytest.raises(JobFault) as caught:
+    with pytest.raises(Fault) as caught:
         parse(text)
     assert reason in str(caught.value)
-    assert hint in caught.value.next
+    assert hint in caught.value.next_step
 
 
 def test_parameters_become_what_ollama_wants() -> None:
@@ -86,5 +86,5 @@ def test_parameters_become_what_ollama_wants() -> None:
     "given", [{"num_ctx": 1.5}, {"num_ctx": True}, {"top_p": True}, {"use_mmap": "maybe"}]
 )
 def test_refuses_parameters_of_another_type(given: dict[str, Any]) -> None:
-    with pytest.raises(JobFault, match="which is not"):
+    with pytest.raises(Fault, match="which is not"):
         parameters(given)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.engine_ollama.names import REGISTRY, Name, Source, plain
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_reads_names_as_ollama_does(text: str, path: str, listed: str) -> None:
     "text", ["", "a/b/c/d", "../x", "a b", "m:", "a..b/m", "http://host/m", "m:t/../../x"]
 )
 def test_refuses_what_is_no_name(text: str) -> None:
-    with pytest.raises(JobFault, match="is not the name of an Ollama model"):
+    with pytest.raises(Fault, match="is not the name of an Ollama model"):
         Name.parse(text)
 
 

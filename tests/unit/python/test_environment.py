@@ -43,9 +43,9 @@ def test_chooses_the_python(
     ],
 )
 def test_refuses_a_python_out_of_range(asked: str, own: str, limits: tuple[str, str], message: str) -> None:
-    with pytest.raises(venv.EnvironmentFault, match=message) as caught:
+    with pytest.raises(venv.Fault, match=message) as caught:
         venv.choose_version(asked, own, limits, [])
-    assert "python_env_python" in caught.value.next
+    assert "python_env_python" in caught.value.next_step
 
 
 def test_reads_the_distributions_version_from_its_link(tmp_path: Path) -> None:
@@ -95,18 +95,18 @@ def test_complete_only_with_marker_lock_and_interpreter(tmp_path: Path) -> None:
 def test_refuses_what_does_not_fit_with_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(venv.shutil, "disk_usage", lambda _path: Usage(10**10, 0, 5 * 10**9))
     venv.check_disk(4 * 10**9, [tmp_path / "not/yet/there"])
-    with pytest.raises(venv.EnvironmentFault, match=r"5\.0 GB free, the environment needs 6\.6 GB") as caught:
+    with pytest.raises(venv.Fault, match=r"5\.0 GB free, the environment needs 6\.6 GB") as caught:
         venv.check_disk(6 * 10**9, [tmp_path])
-    assert "free 1.6 GB" in caught.value.next
+    assert "free 1.6 GB" in caught.value.next_step
 
 
 def test_refuses_another_lock_than_the_one_asked_for(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text("a==1\n")
     venv.check_lock(lock, hashlib.sha256(b"a==1\n").hexdigest())
-    with pytest.raises(venv.EnvironmentFault, match="expected 00"):
+    with pytest.raises(venv.Fault, match="expected 00"):
         venv.check_lock(lock, "00")
-    with pytest.raises(venv.EnvironmentFault, match="No such file"):
+    with pytest.raises(venv.Fault, match="No such file"):
         venv.check_lock(tmp_path / "missing", "00")
 
 

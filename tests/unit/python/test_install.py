@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.python import conda_install
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted, doubt
 
@@ -76,7 +76,7 @@ def test_a_version_moves_up_and_down_beside_the_other(orders: Orders) -> None:
 
 def test_an_installer_with_another_hash_is_not_run(orders: Orders, tmp_path: Path) -> None:
     spec = orders(sha256="ab" * 32)
-    with pytest.raises(JobFault, match=rf"asked for was {'ab' * 32}: it was not run"):
+    with pytest.raises(Fault, match=rf"asked for was {'ab' * 32}: it was not run"):
         install(spec)
     assert list((tmp_path / "cache").iterdir()) == []
     assert list((tmp_path / "conda").iterdir()) == []
@@ -88,7 +88,7 @@ def test_a_downloaded_installer_with_another_hash_is_not_run(
     spec = orders()
     site.content = b"something else"
     monkeypatch.setenv("PYTHON_ENV_CONDA_URL", site.url)
-    with pytest.raises(JobFault, match="has sha256") as caught:
+    with pytest.raises(Fault, match="has sha256") as caught:
         install(spec)
     assert spec["sha256"] in str(caught.value)
     assert list((tmp_path / "conda").iterdir()) == []
@@ -117,7 +117,7 @@ def test_a_netrc_file_that_is_none_is_not_quoted(
     spec = orders()
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("PYTHON_ENV_CONDA_URL", "http://127.0.0.1:9/x.sh")
-    with pytest.raises(JobFault, match="cannot be read as netrc") as caught:
+    with pytest.raises(Fault, match="cannot be read as netrc") as caught:
         install(spec)
     assert "hunter2" not in str(caught.value)
 
@@ -125,13 +125,13 @@ def test_a_netrc_file_that_is_none_is_not_quoted(
 def test_a_web_server_is_refused_in_words_of_conda(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = orders()
     monkeypatch.setenv("PYTHON_ENV_CONDA_URL", "ftp://127.0.0.1/x.sh")
-    with pytest.raises(JobFault, match="python_env_conda_url is not the address"):
+    with pytest.raises(Fault, match="python_env_conda_url is not the address"):
         install(spec)
 
 
 def test_an_installer_that_fails_midway_leaves_nothing(orders: Orders, tmp_path: Path) -> None:
     spec = orders(installer(midway="echo 'tar: no space' >&2; exit 3"))
-    with pytest.raises(JobFault, match=r"installer of miniforge 26\.1\.1-3 failed \(exit 3\)") as caught:
+    with pytest.raises(Fault, match=r"installer of miniforge 26\.1\.1-3 failed \(exit 3\)") as caught:
         install(spec)
     assert "tar: no space" in str(caught.value)
     assert list((tmp_path / "conda").iterdir()) == []
@@ -158,9 +158,9 @@ def test_an_interrupted_python_is_made_anew(orders: Orders) -> None:
 
 
 def test_what_conda_cannot_find_is_said_without_passwords(orders: Orders) -> None:
-    with pytest.raises(JobFault, match=r"could not bring Python 3\.99\.0") as caught:
+    with pytest.raises(Fault, match=r"could not bring Python 3\.99\.0") as caught:
         install(orders(python="3.99.0"))
-    assert "python_env_conda_python" in caught.value.next
+    assert "python_env_conda_python" in caught.value.next_step
     assert "secret" not in str(caught.value)
     assert "https://…mirror.example/conda" in str(caught.value)
 
@@ -168,20 +168,20 @@ def test_what_conda_cannot_find_is_said_without_passwords(orders: Orders) -> Non
 def test_a_python_of_another_version_is_no_use(orders: Orders) -> None:
     wanted = Wanted.of(orders())
     content = installer(create="python=3.11.0")
-    with pytest.raises(JobFault, match=r"no usable Python 3\.12\.11"):
+    with pytest.raises(Fault, match=r"no usable Python 3\.12\.11"):
         install(orders(content))
     assert not wanted.python_directory.exists()
 
 
 def test_a_conda_that_cannot_run_is_not_kept(orders: Orders, tmp_path: Path) -> None:
     content = installer().replace(b"exit 0; fi", b"exit 1; fi")
-    with pytest.raises(JobFault, match=r"conda that the installer of .* cannot be run"):
+    with pytest.raises(Fault, match=r"conda that the installer of .* cannot be run"):
         install(orders(content))
     assert list((tmp_path / "conda").iterdir()) == []
 
 
 def test_refuses_what_does_not_fit_before_the_first_byte(orders: Orders, site: Site) -> None:
-    with pytest.raises(JobFault, match="not enough disk for miniforge"):
+    with pytest.raises(Fault, match="not enough disk for miniforge"):
         install(orders(needed_bytes=10**18))
     assert site.asked == []
 

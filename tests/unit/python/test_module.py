@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 from ansible.module_utils.provision.python import conda_install, conda_main, conda_place
@@ -45,7 +45,7 @@ class Host:
         if self.works:
             try:
                 conda_install.install(json.loads(Path(argv[-1]).read_text()))
-            except JobFault:
+            except Fault:
                 self.after = FAILED
         return True
 
@@ -123,9 +123,9 @@ def test_polls_with_progress_and_waits_for_another(host: Host) -> None:
 
 
 def test_a_failure_is_told_in_the_jobs_own_words(host: Host) -> None:
-    with pytest.raises(JobFault, match=r"could not bring Python 3\.99\.0") as caught:
+    with pytest.raises(Fault, match=r"could not bring Python 3\.99\.0") as caught:
         host.call(python="3.99.0")
-    assert "python_env_conda_python" in caught.value.next
+    assert "python_env_conda_python" in caught.value.next_step
     host.after = GONE
     assert host.call()["changed"] is True
 
@@ -133,7 +133,7 @@ def test_a_failure_is_told_in_the_jobs_own_words(host: Host) -> None:
 def test_a_foreign_prefix_is_refused_before_anything_is_started(host: Host) -> None:
     (host.root / "theirs").mkdir()
     (host.root / "theirs/file").touch()
-    with pytest.raises(JobFault, match="was not made by this tool"):
+    with pytest.raises(Fault, match="was not made by this tool"):
         host.call(prefix=str(host.root / "theirs"), state="observed")
     assert host.started == []
     assert not (host.root / "registry").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.python import conda_install, conda_place
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted
 
@@ -40,7 +40,7 @@ def contents(folder: Path) -> list[Path]:
 def test_refuses_words_that_are_no_pins_or_lead_elsewhere(
     orders: Orders, word: str, value: Any, message: str
 ) -> None:
-    with pytest.raises(JobFault, match=message):
+    with pytest.raises(Fault, match=message):
         Wanted.of(orders(**{word: value}))
 
 
@@ -56,7 +56,7 @@ def test_a_foreign_prefix_is_refused_and_left_as_it_is(orders: Orders, tmp_path:
     (place / "bin").mkdir(parents=True)
     (place / "bin/conda").write_text("theirs")
     before = contents(place)
-    with pytest.raises(JobFault, match="was not made by this tool: it is left as it is"):
+    with pytest.raises(Fault, match="was not made by this tool: it is left as it is"):
         made(orders, prefix=str(place))
     assert contents(place) == before
     assert (place / "bin/conda").read_text() == "theirs"
@@ -67,7 +67,7 @@ def test_a_file_and_a_link_are_no_prefix(orders: Orders, tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "file").touch()
     for name in ("link", "file"):
-        with pytest.raises(JobFault, match=r"is not a directory|not made by this tool"):
+        with pytest.raises(Fault, match=r"is not a directory|not made by this tool"):
             made(orders, prefix=str(tmp_path / name))
     assert contents(tmp_path / "elsewhere") == []
 
@@ -85,16 +85,16 @@ def test_a_broken_prefix_is_refused_and_left_as_it_is(
     wanted = made(orders, **words)
     (wanted.prefix / "bin/conda").unlink()
     before = contents(wanted.prefix)
-    with pytest.raises(JobFault, match="is broken: its bin/conda cannot be run") as caught:
+    with pytest.raises(Fault, match="is broken: its bin/conda cannot be run") as caught:
         made(orders, **words)
-    assert f"mv {wanted.prefix}" in caught.value.next
+    assert f"mv {wanted.prefix}" in caught.value.next_step
     assert contents(wanted.prefix) == before
 
 
 def test_a_chosen_prefix_keeps_its_version(orders: Orders, tmp_path: Path) -> None:
     place = str(tmp_path / "chosen")
     wanted = made(orders, version="25.3.1-0", prefix=place)
-    with pytest.raises(JobFault, match=r"holds miniforge 25\.3\.1-0, asked for is miniforge 26\.1\.1-3"):
+    with pytest.raises(Fault, match=r"holds miniforge 25\.3\.1-0, asked for is miniforge 26\.1\.1-3"):
         made(orders, prefix=place)
     assert not conda_place.doubt(wanted)
 

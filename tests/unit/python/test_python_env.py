@@ -131,9 +131,7 @@ def test_polls_with_progress_until_it_is_there(builder: Builder) -> None:
 def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
     builder.completes = False
     builder.now = UnitState("failed", "exit-code", 1, "one")
-    with pytest.raises(
-        virtual_environment.EnvironmentFault, match=r"failed \(exit-code, exit 1\):\nDownloading"
-    ):
+    with pytest.raises(virtual_environment.Fault, match=r"failed \(exit-code, exit 1\):\nDownloading"):
         call(builder)
 
 
@@ -146,7 +144,7 @@ def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
     ],
 )
 def test_refuses_before_it_starts(builder: Builder, params: dict[str, Any], message: str) -> None:
-    with pytest.raises(virtual_environment.EnvironmentFault, match=message):
+    with pytest.raises(virtual_environment.Fault, match=message):
         call(builder, **params)
     assert not builder.started
 
@@ -154,9 +152,7 @@ def test_refuses_before_it_starts(builder: Builder, params: dict[str, Any], mess
 def test_refuses_without_a_usable_python(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = virtual_environment.Interpreter(VERSION, "", usable=False)
     monkeypatch.setattr(python_env, "find_interpreter", lambda _version: missing)
-    with pytest.raises(
-        virtual_environment.EnvironmentFault, match="with venv and ensurepip is not on this host"
-    ):
+    with pytest.raises(virtual_environment.Fault, match="with venv and ensurepip is not on this host"):
         call(builder)
 
 
@@ -169,7 +165,7 @@ def test_builds_with_the_python_that_something_else_brought(builder: Builder) ->
     moved = call(builder, interpreter="/opt/provision/conda/a/bin/python3.12", python="3.12", check=True)
     assert moved["directory"] not in (brought["directory"], system["directory"])
     assert moved["python_usable"] is False
-    with pytest.raises(virtual_environment.EnvironmentFault, match=r"no Python from 3\.10 to 3\.11"):
+    with pytest.raises(virtual_environment.Fault, match=r"no Python from 3\.10 to 3\.11"):
         call(builder, interpreter=sys.executable, python="3.12", maximum_python="3.11")
 
 

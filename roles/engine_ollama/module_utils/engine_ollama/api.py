@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Generator, Iterator
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 START_SECONDS = 120
 STOP_SECONDS = 20
@@ -22,8 +22,11 @@ STOP_SECONDS = 20
 QUIET = ("verifying", "success")
 
 
-class OllamaError(Exception):
+class OllamaError(Fault):
     """Carry what Ollama answered instead of doing what it was asked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "read the job's log on the host, then apply again")
 
 
 class StalledError(OllamaError):
@@ -143,7 +146,7 @@ def _await(process: subprocess.Popen[bytes], api: Api) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise JobFault(
+            raise Fault(
                 f"Ollama ended with status {process.returncode} when it was started to bring models",
                 "read the journal of this job on the host",
             )
@@ -151,7 +154,7 @@ def _await(process: subprocess.Popen[bytes], api: Api) -> None:
             api.ask("GET", "/api/version")
             return
         time.sleep(0.1)
-    raise JobFault(
+    raise Fault(
         f"Ollama did not answer within {START_SECONDS} s of its start",
         "read the journal of this job on the host",
     )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.progress import Progress
 from ansible.module_utils.provision.models.files import hash_file
 
@@ -51,7 +51,7 @@ class Work:
             self.removed += self.store.clean(before.blobs)
         made = self.store.manifest(name)
         if made is None:
-            raise JobFault(
+            raise Fault(
                 f"Ollama said that {model.name} was made, yet it is not in {self.store.manifests}",
                 "look for the same name in other letter cases with `ollama list`, and remove that one",
             )
@@ -99,7 +99,7 @@ class Work:
             self.progress.label = f"{model.name}: verifying"
             wrong: Wrong | None = self.store.wrong(digest)
             if wrong is not None:
-                raise JobFault(
+                raise Fault(
                     f"{model.name} was brought, yet {wrong}", "apply again; look at the disk's health"
                 )
             self.stamps[digest] = self.store.stamp(digest)
@@ -134,7 +134,7 @@ class Work:
             for event in self.api.stream("/api/create", {"model": model.name, **request}):
                 self.progress.label = f"{model.name}: {event.get('status', 'being created')[:60]}"
         except OllamaError as error:
-            raise JobFault(
+            raise Fault(
                 f"creating {model.name} failed: {error}",
                 "correct the engine_ollama_ words that it is made with, or choose another GGUF file",
             ) from error
@@ -167,7 +167,7 @@ class Work:
         actual = hash_file(staged).sha256
         if sha256 and actual != sha256:
             staged.unlink()
-            raise JobFault(f"{path} has sha256 {actual}, expected {sha256}", "run `provision apply` again")
+            raise Fault(f"{path} has sha256 {actual}, expected {sha256}", "run `provision apply` again")
         digest = f"{PREFIX}{actual}"
         if self.store.blob(digest).exists() and not self.store.wrong(digest):
             staged.unlink()
@@ -180,7 +180,7 @@ class Work:
             shutil.copyfile(str(path), str(target))
         except OSError as error:
             target.unlink(missing_ok=True)
-            raise JobFault(
+            raise Fault(
                 f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
                 "let the engine's user read the file, and leave the disk room for it",
             ) from error

@@ -7,7 +7,7 @@ import difflib
 import re
 from typing import Any
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 INTEGERS = (
     "num_ctx",
@@ -48,7 +48,7 @@ def parameters(given: dict[str, Any]) -> dict[str, Any]:
         if name not in PARAMETERS:
             near = difflib.get_close_matches(str(name), PARAMETERS, n=1)
             hint = f"did you mean {near[0]}?" if near else "Ollama knows " + ", ".join(PARAMETERS)
-            raise JobFault(f"{name} is not a parameter of a model", hint)
+            raise Fault(f"{name} is not a parameter of a model", hint)
         found[name] = _typed(name, value)
     return found
 
@@ -67,7 +67,7 @@ def _typed(name: str, value: Any) -> Any:
     except ValueError:
         pass
     kind = "a whole number" if name in INTEGERS else "true or false" if name in SWITCHES else "a number"
-    raise JobFault(f"parameter {name} is {value!r}, which is not {kind}", f"give {name} as {kind}")
+    raise Fault(f"parameter {name} is {value!r}, which is not {kind}", f"give {name} as {kind}")
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _instruction(rest: str, number: int) -> tuple[str, str, int]:
     if match is None or command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0].upper()}?" if near else "see Ollama's Modelfile reference"
-        raise JobFault(f"line {number} of the Modelfile: {command.upper()} is no instruction", hint)
+        raise Fault(f"line {number} of the Modelfile: {command.upper()} is no instruction", hint)
     start = match.end()
     head = ""
     if command in ("parameter", "message"):
@@ -115,7 +115,7 @@ def _value(rest: str, start: int, number: int) -> tuple[str, int]:
         # As Ollama reads it, a closing quote is one at the end of a line.
         closing = re.compile(re.escape(quote) + r"[ \t]*(?:\n|\Z)").search(rest, begin)
         if closing is None:
-            raise JobFault(
+            raise Fault(
                 f"line {number} of the Modelfile opens a quote that nothing closes",
                 f"close it with {quote} at the end of a line",
             )
@@ -135,7 +135,7 @@ def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str,
         given[head] = tail
     elif command == "message":
         if head not in ROLES:
-            raise JobFault(
+            raise Fault(
                 f"line {number} of the Modelfile: {head!r} cannot speak in a MESSAGE",
                 "it must be one of " + ", ".join(ROLES),
             )

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 
 REGISTRY = "https://registry.ollama.ai"
 HOST = "registry.ollama.ai"
@@ -35,11 +35,11 @@ class Name:
             path, tag = text, "latest"
         parts = path.split("/")
         if len(parts) > 3:
-            raise JobFault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
+            raise Fault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
         host, namespace, model = [HOST, "library"][: 3 - len(parts)] + parts
         right = all(_PART.fullmatch(part) for part in (namespace, model, tag)) and _HOST.fullmatch(host)
         if not right or "." in namespace:
-            raise JobFault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
+            raise Fault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
         return cls(host, namespace, model, tag)
 
     @property

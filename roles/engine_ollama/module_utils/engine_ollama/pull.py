@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.progress import Progress
 
 from .api import Api, OllamaError, settle
@@ -49,7 +49,7 @@ class Failures:
         """Wait before the next attempt, or give up."""
         self.row = 1 if progressed else self.row + 1
         if self.row >= self.attempts:
-            raise JobFault(
+            raise Fault(
                 f"{self.what} failed {self.row} times in a row: {reason}",
                 "see with `provision doctor` whether the host reaches the registry; "
                 "apply again goes on where it ended",
@@ -75,7 +75,7 @@ def _reason(source: Source, error: Exception) -> str:
     """Return what went wrong without urllib's brackets; a certificate that is not trusted ends it."""
     cause = getattr(error, "reason", "") or error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        raise JobFault(
+        raise Fault(
             f"the certificate of {source.url} is not trusted: {getattr(cause, 'verify_message', cause)}",
             "name the authority of the registry or proxy in host_base_ca_certificates, "
             "check the host's clock, and apply again",
@@ -94,9 +94,9 @@ def _fetch(source: Source) -> bytes:
 
 def _refuse(source: Source, status: int) -> None:
     if status == 404:
-        raise JobFault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
+        raise Fault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
     if status in (401, 403):
-        raise JobFault(
+        raise Fault(
             f"{source.url} refuses {source.name} ({status})",
             "Ollama's registry gives private models only to accounts: push it where everybody may read it",
         )
@@ -120,7 +120,7 @@ def check_disk(folder: Path, needed: int, reserve: int, what: str) -> None:
     """Refuse what would not fit, before its first byte."""
     free = shutil.disk_usage(str(folder)).free
     if needed and needed + reserve > free:
-        raise JobFault(
+        raise Fault(
             f"{what} needs {needed / 1e9:.2f} GB in {folder} beside {reserve / 1e9:.2f} GB to leave free, "
             f"and {free / 1e9:.2f} GB are free",
             "free space, or set engine_ollama_models_dir to a larger disk",
@@ -141,7 +141,7 @@ class Pull:
         store, source = self.store, self.source
         manifest = ask_registry(source, self.spec["attempts"])
         if pin and not pinned(pin, [manifest.digest]):
-            raise JobFault(
+            raise Fault(
                 f"serve_model_revision asks for {pin}; {source.url} has {manifest.digest} as {source.name}",
                 "set serve_model_revision to the model you want, or pull from a registry that has it",
             )
@@ -168,7 +168,7 @@ class Pull:
             except OllamaError as error:  # noqa: PERF203 - a pause follows
                 for said, step in HOPELESS.items():
                     if said in str(error):
-                        raise JobFault(f"pulling {source.name} failed: {error}", step) from error
+                        raise Fault(f"pulling {source.name} failed: {error}", step) from error
                 failures.add(str(error), progressed=sum(done.values()) > most)
                 most = max(most, sum(done.values()))
 

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import quoted
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
@@ -77,7 +77,7 @@ def make_root(root: Path, user: str) -> None:
         found = root.stat()
         owner = _user_name(found.st_uid)
         if owner != user:
-            raise JobFault(
+            raise Fault(
                 f"{root} belongs to {owner}, and Ollama runs as {user}",
                 f"run `chown -R {user}: {root}` on the host, or set engine_ollama_models_dir to another one",
             )

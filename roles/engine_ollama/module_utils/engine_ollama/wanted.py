@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Iterable
 
-from ansible.module_utils.provision.host.fault import JobFault
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import read_manifest
 
 from .modelfile import TEXTS, parameters, parse, render
@@ -69,7 +69,7 @@ def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> li
     for item in service.get("engine_ollama_models") or ():
         found.append(_item(item, found, modelfiles))
         if sum(one.name == found[-1].name for one in found) > 1:
-            raise JobFault(
+            raise Fault(
                 f"{service['unit']} names the model {found[-1].name} twice",
                 "give each item of engine_ollama_models a name of its own",
             )
@@ -89,7 +89,7 @@ def preloaded(service: dict[str, Any]) -> list[str]:
 
 def _item_name(item: dict[str, Any]) -> str:
     if not item.get("name"):
-        raise JobFault("an item of engine_ollama_models has no name", "add one, such as name: smollm2:135m")
+        raise Fault("an item of engine_ollama_models has no name", "add one, such as name: smollm2:135m")
     return str(Name.parse(str(item["name"])))
 
 
@@ -102,7 +102,7 @@ def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]])
         for name, definition in _definitions(other).items():
             if own.get(name, definition) != definition:
                 both = f"{service['unit']} and {other['unit']}"
-                raise JobFault(
+                raise Fault(
                     f"{both} make different models of the name {name} in {root}",
                     "rename one in engine_ollama_models, or give it an engine_ollama_models_dir of its own",
                 )
@@ -134,7 +134,7 @@ def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
     given = str(service.get("serve_model_revision") or "")
     pin = _PIN.fullmatch(given)
     if given and not pin:
-        raise JobFault(
+        raise Fault(
             f"serve_model_revision is {given!r}, which is not the digest of an Ollama model",
             "write the tag into serve_model, as in smollm2:135m; a revision is the ID of `ollama list`",
         )
@@ -146,7 +146,7 @@ def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]
         if word not in ITEM_WORDS:
             near = difflib.get_close_matches(str(word), ITEM_WORDS, n=1)
             hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_WORDS)
-            raise JobFault(f"{word} is not a word of an item of engine_ollama_models", hint)
+            raise Fault(f"{word} is not a word of an item of engine_ollama_models", hint)
     name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
@@ -166,9 +166,7 @@ def changes(given: dict[str, Any], modelfiles: dict[str, str]) -> dict[str, Any]
         made["parameters"] = {**made.get("parameters", {}), **parameters(given["parameters"])}
     if made.get("adapter"):
         if not str(made["adapter"]).startswith("/"):
-            raise JobFault(
-                f"the adapter {made['adapter']} is no absolute path", "name a GGUF file on the host"
-            )
+            raise Fault(f"the adapter {made['adapter']} is no absolute path", "name a GGUF file on the host")
         made["adapter_files"] = file_identities(made["adapter"])
     return made
 
@@ -197,7 +195,7 @@ def _identity(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     try:
         found = path.stat()
     except OSError as error:
-        raise JobFault(f"{path} cannot be read: {error.strerror}", "put the GGUF file there") from error
+        raise Fault(f"{path} cannot be read: {error.strerror}", "put the GGUF file there") from error
     return {"path": str(path), "size": found.st_size, "changed": found.st_mtime_ns, "stored": False}
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..host.commands import call, unit_values
+from ..host.fault import Fault
 from ..host.settings import read_file
-from .packages import ContainerFault
 
 TOOL = "nvidia-ctk"
 KIND = "nvidia.com/gpu"
@@ -37,7 +37,7 @@ def listed() -> set[str]:
     """Return the names of the GPUs that a container can be given, without their kind."""
     if not shutil.which(TOOL):
         return set()
-    done = call(TOOL, "cdi", "list", seconds=LIST_SECONDS, fault=ContainerFault)
+    done = call(TOOL, "cdi", "list", seconds=LIST_SECONDS)
     return parse_list(done.stdout)
 
 
@@ -74,7 +74,7 @@ def units() -> list[str]:
     """Return the units with which the toolkit keeps the specification right, where it has them."""
     found = []
     for unit in (WATCHER, SERVICE):
-        shown = call("systemctl", "show", "--property=LoadState", unit, fault=ContainerFault).stdout
+        shown = call("systemctl", "show", "--property=LoadState", unit).stdout
         if unit_values(shown).get("LoadState") == "loaded":
             found.append(unit)
     return found
@@ -82,22 +82,22 @@ def units() -> list[str]:
 
 def is_on(unit: str) -> bool:
     """Tell whether a unit starts at boot."""
-    return bool(call("systemctl", "is-enabled", unit, fault=ContainerFault).returncode == 0)
+    return bool(call("systemctl", "is-enabled", unit).returncode == 0)
 
 
 def generate(gpus: list[dict[str, Any]], driver: str | None) -> Path | None:
     """Make the specification, by the toolkit's own unit where that works; return a file that we have made."""
     if SERVICE in units():
-        call("systemctl", "restart", SERVICE, seconds=GENERATE_SECONDS, fault=ContainerFault)
+        call("systemctl", "restart", SERVICE, seconds=GENERATE_SECONDS)
         if not fault_of(gpus, driver):
             return None
     path = PASSING if PASSING.exists() else KEPT
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     argv = (TOOL, "cdi", "generate", f"--output={path}")
-    done = call(*argv, seconds=GENERATE_SECONDS, fault=ContainerFault)
+    done = call(*argv, seconds=GENERATE_SECONDS)
     wrong = done.stderr.strip() if done.returncode else fault_of(gpus, driver)
     if wrong:
-        raise ContainerFault(
+        raise Fault(
             f"{' '.join(argv)} did not make the GPUs known to containers: {wrong}",
             "run it on the host: it needs a driver that works, as 'nvidia-smi -L' shows",
         )
@@ -118,7 +118,7 @@ def unlinked(dev: Path = DEV) -> list[str]:
 
 def link() -> str:
     """Make the links, and return what went wrong; containers work without them until systemd reloads."""
-    done = call(*LINK, seconds=LIST_SECONDS, fault=ContainerFault)
+    done = call(*LINK, seconds=LIST_SECONDS)
     left = unlinked()
     if done.returncode:
         return f"{' '.join(LINK)} failed: {done.stderr.strip()}"
@@ -128,4 +128,4 @@ def link() -> str:
 def tell_udev() -> None:
     """Have udev read its rules again, where one runs."""
     if shutil.which("udevadm") and Path("/run/udev/control").exists():
-        call("udevadm", "control", "--reload", fault=ContainerFault)
+        call("udevadm", "control", "--reload")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from ..host.commands import call
+from ..host.fault import Fault
 from ..host.settings import read_file
-from .packages import ContainerFault
 
 DAEMON = Path("/etc/docker/daemon.json")
 SOCKET = "/run/docker.sock"
@@ -35,10 +35,10 @@ def load(text: str | None) -> dict[str, Any]:
         found = json.loads(text) if text and text.strip() else {}
     except ValueError as error:
         step = f"repair {DAEMON} on the host, then apply again"
-        raise ContainerFault(f"{DAEMON} is no JSON: {error}", step) from error
+        raise Fault(f"{DAEMON} is no JSON: {error}", step) from error
     if not isinstance(found, dict):
         step = f"make {DAEMON} one JSON object, then apply again"
-        raise ContainerFault(f"{DAEMON} holds a {type(found).__name__} in place of an object", step)
+        raise Fault(f"{DAEMON} holds a {type(found).__name__} in place of an object", step)
     return found
 
 
@@ -59,7 +59,7 @@ def with_value(config: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]
     for key in keys[:-1]:
         if not isinstance(place.setdefault(key, {}), dict):
             step = f"make '{key}' in {DAEMON} an object, then apply again"
-            raise ContainerFault(f"'{key}' in {DAEMON} is no object", step)
+            raise Fault(f"'{key}' in {DAEMON} is no object", step)
         place = place[key]
     if value is None:
         place.pop(keys[-1], None)
@@ -115,10 +115,10 @@ def _validate(path: Path) -> None:
     if not shutil.which("dockerd"):
         return
     argv = ("dockerd", "--validate", "--config-file", str(path))
-    done = call(*argv, seconds=VALIDATE_SECONDS, fault=ContainerFault)
+    done = call(*argv, seconds=VALIDATE_SECONDS)
     # Docker 20 and older cannot validate; such a daemon says at its start what it does not like.
     if done.returncode and "unknown flag" not in done.stderr:
-        raise ContainerFault(
+        raise Fault(
             f"Docker refuses the new {DAEMON}: {done.stderr.strip() or done.stdout.strip()}",
             f"repair what it says in {DAEMON}, then apply again",
         )
@@ -178,10 +178,10 @@ def is_confined(said: dict[str, Any] | None) -> bool:
 
 def control(verb: str) -> None:
     """Start or restart the daemon; where that fails, the daemon's own words say why."""
-    done = call("systemctl", verb, UNIT, seconds=START_SECONDS, fault=ContainerFault)
+    done = call("systemctl", verb, UNIT, seconds=START_SECONDS)
     if done.returncode:
         tail = call("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "12", "-u", UNIT).stdout.strip()
-        raise ContainerFault(
+        raise Fault(
             f"Docker does not {verb}: {done.stderr.strip()}\n{tail}",
             f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
         )

@@ -6,7 +6,8 @@ from __future__ import annotations
 from ..driver import hold as holds
 from ..gpu import kernel as kernels
 from ..host.commands import call
-from .packages import ContainerFault, is_apt
+from ..host.fault import Fault
+from .packages import is_apt
 
 # Without it iptables has no rule by the type of an address, and the daemon does not start. Red Hat 10 has
 # it in a package of its own: docker/docker-ce-packaging, issue 1340.
@@ -25,18 +26,18 @@ def missing_packages() -> list[str]:
 
 def lacks(kernel: str) -> bool:
     """Tell whether a kernel has the module neither in a file nor built in."""
-    return bool(call("modinfo", "-k", kernel, "-n", MODULE, fault=ContainerFault).returncode)
+    return bool(call("modinfo", "-k", kernel, "-n", MODULE).returncode)
 
 
 def refuse_missing(packages: list[str]) -> None:
     """Refuse kernels whose package is in no repository any more, before Docker is brought."""
     for name in packages:
         argv = ("dnf", "-q", holds.UNLOCKED, "list", "--showduplicates", name)
-        done = call(*argv, seconds=LIST_SECONDS, fault=ContainerFault)
+        done = call(*argv, seconds=LIST_SECONDS)
         if done.returncode:
             kernel = name.partition(f"-{PART}-")[0]
             said = (done.stderr.strip() or "it says nothing").splitlines()[-1]
-            raise ContainerFault(
+            raise Fault(
                 f"Docker does not start without the kernel module {MODULE}, which is in {name}, and dnf "
                 f"finds that in no repository ({said}); nothing of Docker was changed",
                 f"bring the kernel up to date and reboot (`dnf {holds.UNLOCKED} upgrade {kernel}`), then "

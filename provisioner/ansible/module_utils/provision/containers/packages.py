@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ..driver.hold import UNLOCKED
 from ..host.commands import call
-from ..host.packages import RECORDING, REPAIR, Apt, Dnf, PackageFault, manager
+from ..host.fault import Fault
+from ..host.packages import RECORDING, REPAIR, Apt, Dnf, manager
 from ..host.settings import read_file, write_file
 from ..jobs.unit import journal_tail, start_or_attach, wait
 
@@ -42,14 +43,6 @@ class Purpose(NamedTuple):
     step: str
 
 
-class ContainerFault(Exception):
-    """Say why the container runtime cannot be brought about; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
-
-
 def is_apt() -> bool:
     """Tell whether this host takes packages with apt."""
     return isinstance(manager(), Apt)
@@ -63,7 +56,7 @@ def versions(*names: str) -> dict[str, str]:
     else:
         argv = ("rpm", "-q", "--qf", "ii |%{NAME}|%{VERSION}-%{RELEASE}\\n", *names)
     # Both fail when one of the packages is not there, and name the others nevertheless.
-    return parse_versions(call(*argv, seconds=QUERY_SECONDS, fault=ContainerFault).stdout)
+    return parse_versions(call(*argv, seconds=QUERY_SECONDS).stdout)
 
 
 def serving(engine: tuple[str, ...]) -> tuple[str, ...]:
@@ -81,24 +74,22 @@ def candidate(name: str) -> str:
     """Return the version that apt would install, empty where nobody knows without asking the network."""
     if not is_apt():
         return ""
-    shown = call("apt-cache", "policy", name, seconds=QUERY_SECONDS, fault=ContainerFault).stdout
+    shown = call("apt-cache", "policy", name, seconds=QUERY_SECONDS).stdout
     found = re.search(r"^ *Candidate: *([0-9]\S*)", shown, re.MULTILINE)
     return found.group(1).rpartition(":")[2] if found else ""
 
 
 def held() -> set[str]:
     """Return the toolkit's packages that apt holds."""
-    done = call("apt-mark", "showhold", seconds=QUERY_SECONDS, fault=ContainerFault)
+    done = call("apt-mark", "showhold", seconds=QUERY_SECONDS)
     return {line.partition(":")[0] for line in done.stdout.split()} & set(TOOLKIT)
 
 
 def mark(verb: str, names: list[str]) -> None:
     """Hold packages, or let go of them."""
-    done = call("apt-mark", verb, *names, seconds=QUERY_SECONDS, fault=ContainerFault)
+    done = call("apt-mark", verb, *names, seconds=QUERY_SECONDS)
     if done.returncode:
-        raise ContainerFault(
-            f"apt-mark {verb} failed: {(done.stderr or done.stdout).strip()}", "run it on the host"
-        )
+        raise Fault(f"apt-mark {verb} failed: {(done.stderr or done.stdout).strip()}", "run it on the host")
 
 
 def locks() -> str:
@@ -142,7 +133,7 @@ def podman_running() -> list[str]:
     if not shutil.which("podman"):
         return []
     argv = ("podman", "ps", "--format", "{{.Names}}")
-    names: list[str] = call(*argv, seconds=QUERY_SECONDS, fault=ContainerFault).stdout.split()
+    names: list[str] = call(*argv, seconds=QUERY_SECONDS).stdout.split()
     return names
 
 
@@ -178,7 +169,7 @@ def _transact(text: str, asked: tuple[str, ...], names: list[str], purpose: Purp
     now = wait(UNIT, poll)
     if now.failed:
         tail = journal_tail(UNIT, 20, now.invocation)
-        raise PackageFault(f"the attempt to {purpose.what} failed:\n{tail}", purpose.step)
+        raise Fault(f"the attempt to {purpose.what} failed:\n{tail}", purpose.step)
     return not now.running
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..host.commands import call
-from .packages import ContainerFault
+from ..host.fault import Fault
 
 SELINUX, DEVICES = Path("/sys/fs/selinux"), Path("/dev")
 # What NVIDIA's devices are labelled as, and the permission for that alone; older policies have only the one
@@ -58,9 +58,9 @@ def _label(path: Path) -> str:
 def put(name: str, *, on: bool) -> None:
     """Give or take a permission, now and at every boot."""
     value = "on" if on else "off"
-    done = call("setsebool", "-P", name, value, seconds=SET_SECONDS, fault=ContainerFault)
+    done = call("setsebool", "-P", name, value, seconds=SET_SECONDS)
     if done.returncode:
-        raise ContainerFault(
+        raise Fault(
             f"setsebool -P {name} {value} failed: {(done.stderr or done.stdout).strip()}",
             "run it on the host",
         )

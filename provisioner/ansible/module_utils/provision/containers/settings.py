@@ -9,13 +9,13 @@ from typing import Any
 
 from ..driver import hold as holds
 from ..host.commands import call
+from ..host.fault import Fault
 from ..host.settings import read_file, write_file
 from . import cdi as container_cdi
 from . import docker as container_docker
 from . import modules
 from . import selinux as container_selinux
 from .docker import CDI, DAEMON, RUNTIME, Keys
-from .packages import ContainerFault
 from .steps import DOCKER, Steps, listed
 
 PERMISSION = "SELinux's permission for containers to use GPUs"
@@ -190,7 +190,7 @@ class Settings(Steps):
             self.save()
             now = container_docker.info()
             if keys and (now is None or not container_docker.works_with(now, keys)):
-                raise ContainerFault(
+                raise Fault(
                     f"Docker was restarted and still does not work with {'.'.join(keys)} of {DAEMON}",
                     f"read 'journalctl -u {container_docker.UNIT}' on the host",
                 )
@@ -202,7 +202,7 @@ class Settings(Steps):
         if wrong:
             version = self.wanted.toolkit_version
             pinned = f", and container_runtime_toolkit_version is {version}" if version else ""
-            raise ContainerFault(
+            raise Fault(
                 f"{', '.join(wrong)}{pinned}",
                 "apply again; where the repository lacks that version, name one that it has",
             )
@@ -210,9 +210,9 @@ class Settings(Steps):
 
 def systemctl(verb: str, unit: str) -> None:
     """Have systemd do one thing with a unit."""
-    done = call("systemctl", verb, unit, seconds=container_docker.START_SECONDS, fault=ContainerFault)
+    done = call("systemctl", verb, unit, seconds=container_docker.START_SECONDS)
     if done.returncode:
-        raise ContainerFault(
+        raise Fault(
             f"systemctl {verb} {unit} failed: {done.stderr.strip()}",
             f"read 'journalctl -u {unit}' on the host",
         )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from . import docker, modules, packages
 from .docker import CDI, RUNTIME, Keys
-from .packages import TOOLKIT, ContainerFault, versions
+from .packages import TOOLKIT, versions
 
 LEDGER = Path("/var/lib/provision/container_runtime.json")
 DOCKER, PODMAN = "docker", "podman"
@@ -116,7 +117,7 @@ class Steps:
         package = wanted.engine_packages[0]
         version = self.found.get(package) or packages.candidate(package)
         if too_old(version, wanted.engine):
-            raise ContainerFault(*without_cdi(wanted.engine, version))
+            raise Fault(*without_cdi(wanted.engine, version))
 
     def lock(self) -> None:
         """Have dnf take no other version of the toolkit than this one."""

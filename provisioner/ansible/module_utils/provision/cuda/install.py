@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import JobFault
-from ..host.packages import REPAIR, STAMP, Apt, Dnf, PackageFault, lock_owner, manager
+from ..host.fault import Fault
+from ..host.packages import REPAIR, STAMP, Apt, Dnf, lock_owner, manager
 from ..jobs.progress import Progress
 from . import packages as cuda_packages
 from .place import MARKER, Layout, forget_alternative, is_bare
@@ -98,12 +98,12 @@ class Install:
         cuda_packages.hold(self.packages, held, self.layout.versionlock, on=False)
         try:
             note = self.transact(toolkit, held)
-        except JobFault:
+        except Fault:
             cuda_packages.hold(self.packages, held, self.layout.versionlock, on=True)
             raise
         found = cuda_packages.listed(self.packages)
         if toolkit.package not in found:
-            raise JobFault(
+            raise Fault(
                 f"the package manager ended well, but {toolkit.package} did not come",
                 "read 'journalctl -u provision-job-cuda' on the host",
             )
@@ -151,7 +151,7 @@ class Install:
         self.progress.label = what
         done = command(words, cuda_packages.environment(self.packages))
         if done.code:
-            raise JobFault(f"{what} failed:\n{done.tail}", cuda_packages.advice(done.tail))
+            raise Fault(f"{what} failed:\n{done.tail}", cuda_packages.advice(done.tail))
 
     def wait_for_lock(self) -> None:
         """Wait for whoever holds the package manager's lock."""
@@ -160,7 +160,7 @@ class Install:
         while owner:
             self.progress.label = f"waiting for {owner}"
             if time.monotonic() > deadline:
-                raise JobFault(
+                raise Fault(
                     f"{owner} has held the package manager's lock for {self.spec['lock_timeout']} s",
                     "wait for it to end or stop it, then apply again",
                 )
@@ -173,10 +173,8 @@ def bring(spec: dict[str, Any]) -> None:
     with Progress(Path(spec["result"]), spec["title"], {"order": spec["order"]}) as progress:
         try:
             outcome = Install(spec, progress).run()
-        except PackageFault as fault:
-            raise JobFault(str(fault), fault.next) from fault
         except OSError as error:
-            raise JobFault(
+            raise Fault(
                 f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
             ) from error
         progress.finish(**outcome)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Mapping
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from .versions import LIST, Toolkit, number
 
 LOADED = Path("/proc/driver/nvidia/version")
@@ -32,14 +32,14 @@ def c_library() -> str:
 def judge(
     toolkits: list[Toolkit], architectures: list[str], driver: str, libc: str, table: Mapping[str, Any]
 ) -> list[str]:
-    """Return what deserves a second look; raises JobFault for what cannot work."""
+    """Return what deserves a second look; raises Fault for what cannot work."""
     warnings: list[str] = []
     for toolkit in toolkits:
         row = table["majors"].get(toolkit.release.partition(".")[0])
         if row is None:
             known = sorted(table["majors"], key=number)
             if number(toolkit.release) < number(known[0]):
-                raise JobFault(
+                raise Fault(
                     f"{toolkit} is older than anything that a driver of today is made for",
                     f"take CUDA {known[0]} or newer in {LIST}",
                 )
@@ -58,7 +58,7 @@ def _gpus(
     if dropped and len(dropped) == len(set(architectures)):
         older = [major for major, other in table["majors"].items() if not set(dropped) & set(other["drops"])]
         instead = f"take a version of CUDA {max(older, key=number)}" if older else "leave it out"
-        raise JobFault(
+        raise Fault(
             f"{toolkit} compiles nothing for {' and '.join(dropped)}, and this host has no other GPU "
             f"({row['drops_source']})",
             f"{instead} in {LIST} for this host",
@@ -84,7 +84,7 @@ def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
 
 def _driver(toolkit: Toolkit, driver: str, row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
     if number(driver) < number(row["driver"]):
-        raise JobFault(
+        raise Fault(
             f"{toolkit} needs driver {row['driver']} or newer, and {driver} is loaded "
             f"({row['driver_source']})",
             f"set nvidia_driver_version to {row['driver']} or newer, or take an older CUDA in {LIST}",

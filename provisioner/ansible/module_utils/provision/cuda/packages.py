@@ -10,7 +10,7 @@ from typing import Any
 
 from ..driver.packages import is_family
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.packages import Apt, Dnf
 from .versions import Toolkit, suffix
 
@@ -58,9 +58,9 @@ def listed(packages: Apt | Dnf) -> dict[str, str]:
         argv = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}|${Version}\\n"]
     else:
         argv = ["rpm", "-qa", "--qf", "ii |%{NAME}|%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n"]
-    done = call(*argv, fault=JobFault)
+    done = call(*argv)
     if done.returncode:
-        raise JobFault(f"{argv[0]} failed: {done.stderr.strip()}", "repair the package manager first")
+        raise Fault(f"{argv[0]} failed: {done.stderr.strip()}", "repair the package manager first")
     rows = [line.split("|") for line in done.stdout.splitlines()]
     return {row[1]: row[2] for row in rows if len(row) == 3 and row[0][1:2] == "i"}
 
@@ -82,20 +82,20 @@ def install_words(packages: Apt | Dnf, wanted: list[str], *, exact: bool) -> lis
 
 
 def simulate(packages: Apt | Dnf, wanted: list[str], *, exact: bool, offline: bool = False) -> list[str]:
-    """Return the packages that installing would change; raises JobFault where it cannot be done."""
+    """Return the packages that installing would change; raises Fault where it cannot be done."""
     words = install_words(packages, wanted, exact=exact)
     if isinstance(packages, Apt):
         words.insert(1, "-s")
     else:
         words[1:2] = ["--assumeno", *(["-C"] if offline else [])]
-    done = call(*words, seconds=QUERY_SECONDS, fault=JobFault)
+    done = call(*words, seconds=QUERY_SECONDS)
     said = done.stdout + done.stderr
     changes = _of_apt(said) if isinstance(packages, Apt) else of_dnf(said)
     # dnf says no to itself, so it always ends as if it had failed.
     failed = done.returncode and (isinstance(packages, Apt) or "Error:" in said)
     if failed:
         tail = "\n".join(said.strip().splitlines()[-6:])
-        raise JobFault(f"{' '.join(wanted)} cannot be installed:\n{tail}", advice(said))
+        raise Fault(f"{' '.join(wanted)} cannot be installed:\n{tail}", advice(said))
     return changes
 
 
@@ -103,7 +103,7 @@ def refuse_drivers(changes: list[str], toolkit: Toolkit) -> None:
     """Refuse a transaction that would touch a driver or a kernel."""
     wrong = sorted({name for name in changes if NEVER.fullmatch(name) or is_family(name)})
     if wrong:
-        raise JobFault(
+        raise Fault(
             f"installing {toolkit} would change {', '.join(wrong)}, and a toolkit never touches a driver or "
             "a kernel: nothing was installed",
             "see what needs it with `apt-get -s install` or `dnf --assumeno install` on the host; "
@@ -150,13 +150,13 @@ def held_words(packages: Apt | Dnf, brought: list[str]) -> list[str]:
     if isinstance(packages, Apt):
         return sorted(brought)
     form = "%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.*\\n"
-    return sorted(call("rpm", "-q", "--qf", form, *brought, fault=JobFault).stdout.split())
+    return sorted(call("rpm", "-q", "--qf", form, *brought).stdout.split())
 
 
 def are_held(packages: Apt | Dnf, words: list[str], versionlock: Path) -> bool:
     """Tell whether packages are still held."""
     if isinstance(packages, Apt):
-        now = call("apt-mark", "showhold", fault=JobFault).stdout.split()
+        now = call("apt-mark", "showhold").stdout.split()
     else:
         now = versionlock.read_text(encoding="utf-8").splitlines() if versionlock.exists() else []
     return set(words) <= set(now)
@@ -167,7 +167,7 @@ def hold(packages: Apt | Dnf, words: list[str], versionlock: Path, *, on: bool) 
     if not words:
         return
     if isinstance(packages, Apt):
-        call("apt-mark", "hold" if on else "unhold", *words, fault=JobFault)
+        call("apt-mark", "hold" if on else "unhold", *words)
         return
     now = versionlock.read_text(encoding="utf-8").splitlines() if versionlock.exists() else []
     # At its beginning: the locks of the driver are a part of the file that reaches to its end.

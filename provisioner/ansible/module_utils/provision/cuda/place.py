@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..host.paths import text_of
 from .versions import RUNFILE, Toolkit, directory, suffix
@@ -132,9 +132,9 @@ def same(package_version: str, version: str) -> bool:
     return package_version.rpartition(":")[2].partition("-")[0] == version
 
 
-def foreign(place: Path) -> JobFault:
+def foreign(place: Path) -> Fault:
     """Return the refusal of what somebody else has made."""
-    return JobFault(f"{place} is there already and was not made by this tool: it is left as it is", ANOTHER)
+    return Fault(f"{place} is there already and was not made by this tool: it is left as it is", ANOTHER)
 
 
 def link_doubt(layout: Layout, wanted: Path | None) -> str:
@@ -150,7 +150,7 @@ def link_doubt(layout: Layout, wanted: Path | None) -> str:
     target = Path(os.path.normpath(str(link.parent / os.readlink(str(link)))))
     ours = target.parent in (layout.root, layout.alternatives) and target.name.startswith(LINK_NAME)
     if not ours:
-        raise JobFault(f"{link} leads to {target}, which is no place of CUDA: it is left as it is", ANOTHER)
+        raise Fault(f"{link} leads to {target}, which is no place of CUDA: it is left as it is", ANOTHER)
     return "" if end == os.path.realpath(str(wanted)) else f"leads to {end}"
 
 
@@ -163,7 +163,7 @@ def set_link(layout: Layout, wanted: Path | None) -> None:
         if not _alternatives("--set", LINK_NAME, str(wanted)):
             _alternatives("--install", str(layout.link), LINK_NAME, str(wanted), "1")
             if not _alternatives("--set", LINK_NAME, str(wanted)):
-                raise JobFault(
+                raise Fault(
                     f"update-alternatives does not let {layout.link} lead to {wanted}",
                     "see `update-alternatives --display cuda` on the host",
                 )
@@ -193,4 +193,4 @@ def file_doubt(path: Path, text: str) -> bool:
 
 
 def _alternatives(*words: str) -> bool:
-    return bool(call("update-alternatives", *words, fault=JobFault).returncode == 0)
+    return bool(call("update-alternatives", *words).returncode == 0)

@@ -13,7 +13,7 @@ from typing import Any
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes
 from ..jobs.command import Done, run
@@ -80,7 +80,7 @@ class Runfiles:
         self.layout.note(toolkit.release, dict(note, unfinished=True))
         try:
             self.unpack(toolkit, self.part(toolkit), place)
-        except JobFault:
+        except Fault:
             shutil.rmtree(str(place), ignore_errors=True)
             self.layout.note(toolkit.release, None)
             raise
@@ -129,7 +129,7 @@ class Runfiles:
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
         how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
         step = advice(said, override=self.spec["override"])
-        raise JobFault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
+        raise Fault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
@@ -142,7 +142,7 @@ class Runfiles:
         for place, size in places.values():
             free, asked = free_bytes(place), size + self.spec["reserve_bytes"]
             if free < asked:
-                raise JobFault(
+                raise Fault(
                     f"not enough disk for {toolkit}: {place} has {free / GB:.2f} GB free, and its installer, "
                     f"unpacked, with what it installs there needs {asked / GB:.2f} GB with the reserve",
                     f"free {(asked - free) / GB:.2f} GB there, name another place in cuda_toolkit_tmpdir, or "
@@ -158,9 +158,9 @@ def advice(said: str, *, override: bool) -> str:
 
 def require_library(packages: list[str]) -> None:
     """Refuse a host that lacks what an installer is linked with, where none of these packages brings it."""
-    if LIBRARY_PACKAGE in packages or f"{LIBRARY} " in call("ldconfig", "-p", fault=JobFault).stdout:
+    if LIBRARY_PACKAGE in packages or f"{LIBRARY} " in call("ldconfig", "-p").stdout:
         return
-    raise JobFault(
+    raise Fault(
         f"NVIDIA's installers of CUDA need {LIBRARY}, and this distribution has no package with it any more",
         f"{PACKAGED}, or put that library where the linker finds it",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.packages import manager
 from ..host.paths import in_use
 from ..host.payload import FAILED, PASSED, Rung
@@ -82,7 +82,7 @@ class State:
         for path, text in self.files:
             write_file(str(path), text or None)
         # Where the link leads decides which libraries are found.
-        call("ldconfig", fault=JobFault)
+        call("ldconfig")
 
 
 def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
@@ -125,7 +125,7 @@ def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -
         return False
     place = toolkit.directory(layout.root)
     if in_use(place):
-        raise JobFault(
+        raise Fault(
             f"{place} is to make room for {toolkit}, and a unit or a process uses it: nothing was changed",
             f"stop what names {place} (see `grep -rl {place} /etc/systemd/system`), then apply again",
         )
@@ -141,13 +141,13 @@ def foreseen(state: State) -> Iterator[tuple[Toolkit, list[str]]]:
         wanted = cuda_packages.names(packages, toolkit)
         try:
             yield toolkit, cuda_packages.simulate(packages, wanted, exact=bool(toolkit.exact), offline=True)
-        except JobFault:
+        except Fault:
             # The repository, or its list, comes only with a real run, which looks again.
             continue
 
 
 def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None) -> dict[str, Any]:
-    """Return what every toolkit says of itself; raises JobFault where one is not what it should be."""
+    """Return what every toolkit says of itself; raises Fault where one is not what it should be."""
     said, wrong = [], []
     for toolkit in toolkits:
         program = nvcc(layout.root, toolkit.release)
@@ -172,8 +172,8 @@ def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | No
 def release_of(program: Path) -> str:
     """Return the release that a compiler says it is of."""
     try:
-        said = call(str(program), "--version", fault=JobFault).stdout
-    except JobFault:
+        said = call(str(program), "--version").stdout
+    except Fault:
         return ""
     found = re.search(r"release ([0-9]+\.[0-9]+)", said)
     return found.group(1) if found else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 
 PACKAGES, RUNFILE = "packages", "runfile"
 VERSION = re.compile(r"([1-9][0-9]*\.[0-9]+)(\.[0-9]+)?")
@@ -57,17 +57,17 @@ def number(text: str) -> tuple[int, ...]:
 
 
 def read(wanted: Mapping[str, Any]) -> list[Toolkit]:
-    """Return the toolkits that are asked for; raises JobFault with the word that is wrong."""
+    """Return the toolkits that are asked for; raises Fault with the word that is wrong."""
     found: dict[str, Toolkit] = {}
     for text in wanted["versions"]:
         match = VERSION.fullmatch(text)
         if not match:
-            raise JobFault(
+            raise Fault(
                 f"{LIST} holds {text!r}, which is no version of CUDA", "give each as 13.0 or as 13.0.2"
             )
         release, exact = match.group(1), text if match.group(2) else ""
         if release in found:
-            raise JobFault(
+            raise Fault(
                 f"{LIST} holds CUDA {release} twice, and both would lie in one directory",
                 f"leave {found[release].exact or release} or {text} out",
             )
@@ -83,7 +83,7 @@ def default(wanted: Mapping[str, Any], toolkits: list[Toolkit]) -> Toolkit | Non
     for toolkit in toolkits:
         if asked in (toolkit.release, toolkit.exact):
             return toolkit
-    raise JobFault(
+    raise Fault(
         f"{DEFAULT} is {asked!r}, which is not among {LIST}: {', '.join(wanted['versions']) or 'none'}",
         f"name one of them, or leave {DEFAULT} out for the first",
     )
@@ -103,7 +103,7 @@ def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str
     for name, sha256 in runfiles.items():
         found = INSTALLER.fullmatch(name)
         if not found or not SHA256.fullmatch(str(sha256).strip().lower()):
-            raise JobFault(
+            raise Fault(
                 f"{HASHES} holds {name!r}: {sha256!r}, which is no installer of CUDA with its sha256",
                 "write the name as NVIDIA does, such as cuda_13.0.2_580.95.05_linux.run, and 64 hex digits",
             )
@@ -112,7 +112,7 @@ def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str
     fitting = [one for one in known if one == version or one.startswith(f"{version}.")]
     if not fitting:
         ending = "linux_sbsa.run" if arch == "aarch64" else "linux.run"
-        raise JobFault(
+        raise Fault(
             f"the sha256 of no installer of CUDA {version} for {arch} is known; those of "
             f"{', '.join(sorted(known, key=number))} are",
             f"name one in {HASHES}, as cuda_{version}…_{ending} with its sha256, or take one of these",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..jobs.command import note
 from ..jobs.progress import Progress
@@ -148,7 +148,7 @@ class Install:
             names = self.manager.branches(named.telling)
             every = (driver_version(version) for name in names for version in self._offered(name))
             some = sorted({found for found in every if found})
-            raise JobFault(
+            raise Fault(
                 f"driver {self.spec['version']} is in no repository of this host "
                 f"(there is {', '.join(some) or 'no driver at all'})",
                 "choose one of these in nvidia_driver_version, or a repository that has it in "
@@ -173,7 +173,7 @@ class Install:
             elif offered and not any(driver_version(one) for one in offered):
                 found.append(name)
             elif name in (*named.driver[:2], *named.fabric[:1]):
-                raise JobFault(
+                raise Fault(
                     f"the repository has {named.telling} {version}, but not {name} of that version",
                     "its mirror is incomplete: choose another nvidia_driver_version, or wait for the mirror",
                 )
@@ -190,7 +190,7 @@ class Install:
         try:
             self._transaction(version)
             if kernels.booting() != self.spec["booting"]:
-                raise JobFault(
+                raise Fault(
                     f"kernel {kernels.booting()} boots next since the driver was installed, and not "
                     f"{self.spec['booting']}",
                     "apply again: the driver is then built for that kernel",
@@ -204,7 +204,7 @@ class Install:
                     secure_boot=self.spec["secure_boot"],
                     dkms=self.spec["source"] == RUNFILE or self._named().dkms,
                 )
-        except JobFault as fault:
+        except Fault as fault:
             self._say("taking the driver back")
             rollback.take_back(fault)
             raise
@@ -256,7 +256,7 @@ class Install:
         elif module != version:
             reason = self._switch(module)
         if reason and not self.spec["may_reboot"]:
-            raise JobFault(
+            raise Fault(
                 f"driver {version} is installed, and only a reboot can bring it to work: {reason}",
                 "reboot the host by hand, or set nvidia_driver_reboot: consent and apply again",
             )

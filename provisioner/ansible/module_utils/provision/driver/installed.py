@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..host.commands import call
-from ..host.packages import PackageFault
+from ..host.fault import Fault
 from .packages import DISTRIBUTION, NVIDIA, RUNFILE, System, driver_version, is_core, is_family
 
 UNINSTALLER = Path("/usr/bin/nvidia-uninstall")
@@ -49,7 +49,7 @@ class Installed:
 
 
 def installed(system: System, root: Path = Path("/")) -> Installed:
-    """Return the driver that is installed; raises PackageFault when nobody can say."""
+    """Return the driver that is installed; raises Fault when nobody can say."""
     return judge(system, listed(), runfile_version(root))
 
 
@@ -134,13 +134,13 @@ def _origin(system: System, family: dict[str, str]) -> str:
 def _owned(path: Path) -> bool:
     """Tell whether a package brought a file."""
     query = ("dpkg-query", "-S") if shutil.which("dpkg-query") else ("rpm", "-qf")
-    return bool(call(*query, str(path), seconds=QUERY_SECONDS, fault=PackageFault).returncode == 0)
+    return bool(call(*query, str(path), seconds=QUERY_SECONDS).returncode == 0)
 
 
 def _query(*argv: str) -> str:
-    done = call(*argv, seconds=QUERY_SECONDS, fault=PackageFault)
+    done = call(*argv, seconds=QUERY_SECONDS)
     if done.returncode:
-        raise PackageFault(f"{argv[0]} failed: {done.stderr.strip()}", f"run '{argv[0]}' on the host")
+        raise Fault(f"{argv[0]} failed: {done.stderr.strip()}", f"run '{argv[0]}' on the host")
     return str(done.stdout)
 
 

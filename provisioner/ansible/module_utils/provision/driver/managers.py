@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, Iterable
 
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.packages import REPAIR, Apt, Dnf, lock_owner
 from .installed import listed
 from .packages import STREAM_MODULE, driver_version, is_family
@@ -164,7 +164,7 @@ class DnfDriver:
         offered = set(_said("dnf", "-q", "module", "list", STREAM_MODULE).split())
         chosen = next((stream for stream in streams if stream in offered), "")
         if not chosen:
-            raise JobFault(
+            raise Fault(
                 f"NVIDIA's repository has none of the module streams {', '.join(streams)}",
                 "see `dnf module list nvidia-driver` on the host, and choose a branch that it lists",
             )
@@ -224,7 +224,7 @@ def driver_manager() -> AptDriver | DnfDriver:
 
 
 def wait_for_lock(manager: AptDriver | DnfDriver, seconds: float, say: Callable[[str], None]) -> None:
-    """Wait until nobody else changes packages; raises JobFault when that takes too long."""
+    """Wait until nobody else changes packages; raises Fault when that takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         owner = lock_owner(manager.packages)
@@ -232,7 +232,7 @@ def wait_for_lock(manager: AptDriver | DnfDriver, seconds: float, say: Callable[
             return
         say(f"waiting for {owner}")
         if time.monotonic() > deadline:
-            raise JobFault(
+            raise Fault(
                 f"{owner} has held the package manager's lock for {seconds:.0f} s",
                 "wait for it to end or stop it, then apply again",
             )
@@ -253,12 +253,12 @@ def refuse_strangers(gone: set[str], come: set[str], doing: str = "installing th
     strangers = sorted(name for name in gone if not is_family(name))
     kernels = sorted(name for name in come if re.match(r"linux-image-|linux-generic|kernel(-core)?$", name))
     if strangers:
-        raise JobFault(
+        raise Fault(
             f"{doing} would remove {', '.join(strangers)}",
             "these packages need another driver or kernel: remove them by hand if they are not needed",
         )
     if kernels:
-        raise JobFault(
+        raise Fault(
             f"{doing} would bring another kernel: {', '.join(kernels)}",
             "bring the host's kernel up to date first, reboot, then apply again",
         )
@@ -296,4 +296,4 @@ def choose_version(versions: list[str], wanted: list[str]) -> str | None:
 
 
 def _said(*argv: str) -> str:
-    return str(call(*argv, seconds=QUERY_SECONDS, fault=JobFault).stdout)
+    return str(call(*argv, seconds=QUERY_SECONDS).stdout)

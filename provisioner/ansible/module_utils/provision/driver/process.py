@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..jobs import command
 from ..jobs.command import note
 
@@ -37,10 +37,10 @@ CAUSES = (
 
 
 def run(argv: list[str], what: str, *, environment: dict[str, str] | None = None) -> str:
-    """Run a program to its end and return what it said; raises JobFault that begins with `what`."""
+    """Run a program to its end and return what it said; raises Fault that begins with `what`."""
     code, said = attempt(argv, environment=environment)
     if code:
-        raise JobFault(f"{what} failed (exit {code}):\n{said}", advice(said))
+        raise Fault(f"{what} failed (exit {code}):\n{said}", advice(said))
     return said
 
 

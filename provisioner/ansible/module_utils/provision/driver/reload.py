@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..gpu.kernel import loaded
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.paths import text_of
 
 # In the order in which they let go of each other.
@@ -69,7 +69,7 @@ def unload() -> str:
         if not there:
             return ""
         for name in there:
-            done = call("modprobe", "-r", name, seconds=UNLOAD_SECONDS, fault=JobFault)
+            done = call("modprobe", "-r", name, seconds=UNLOAD_SECONDS)
             said = done.stderr.strip() or said
             if done.returncode:
                 break
@@ -81,16 +81,16 @@ def unload() -> str:
 def drop_nouveau() -> bool:
     """Unload nouveau where nothing shows a picture with it; tell whether it is gone."""
     if "nouveau" in loaded():
-        call("modprobe", "-r", "nouveau", seconds=UNLOAD_SECONDS, fault=JobFault)
+        call("modprobe", "-r", "nouveau", seconds=UNLOAD_SECONDS)
     return "nouveau" not in loaded()
 
 
 def load() -> None:
-    """Load the driver's modules; raises JobFault with the kernel's words."""
+    """Load the driver's modules; raises Fault with the kernel's words."""
     for name in NEEDED:
-        done = call("modprobe", name, seconds=LONGEST_COMMAND, fault=JobFault)
+        done = call("modprobe", name, seconds=LONGEST_COMMAND)
         if done.returncode:
-            raise JobFault(
+            raise Fault(
                 f"modprobe {name} failed: {done.stderr.strip()}\n{kernel_log()}",
                 "see `dmesg | grep -iE 'nvrm|nvidia'` on the host",
             )
@@ -98,7 +98,7 @@ def load() -> None:
 
 def kernel_log(lines: int = 6) -> str:
     """Return the last that the kernel said of the driver."""
-    said = call("dmesg", seconds=LONGEST_COMMAND, fault=JobFault).stdout.splitlines()
+    said = call("dmesg", seconds=LONGEST_COMMAND).stdout.splitlines()
     words = ("nvrm", "nvidia", "nouveau", "module verification", "unsigned module")
     return "\n".join([line for line in said if any(word in line.lower() for word in words)][-lines:])
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..gpu import kernel as kernels
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..jobs.command import note
 from . import hold as holds
 from . import runfile
@@ -45,8 +45,8 @@ class Rollback:
         elif STREAM.exists():
             STREAM.unlink()
 
-    def take_back(self, fault: JobFault) -> None:
-        """Bring back what was there; raises JobFault, which begins with `fault`, when it is not all back."""
+    def take_back(self, fault: Fault) -> None:
+        """Bring back what was there; raises Fault, which begins with `fault`, when it is not all back."""
         try:
             if runfile_version() not in (None, self.before_by_runfile):
                 runfile.uninstall()
@@ -62,24 +62,24 @@ class Rollback:
                 specs = [self.manager.spec(name, found) for name, found in changed.items()]
                 self.manager.install(specs, "bringing the driver of before back", erase=True)
         except Exception as second:
-            step = getattr(second, "next", fault.next)
-            raise JobFault(
+            step = getattr(second, "next_step", fault.next_step)
+            raise Fault(
                 f"{fault}\nand the driver of before could not be brought back: {second}", step
             ) from second
         self._prove(fault)
         note("the packages are what they were before")
 
-    def _prove(self, fault: JobFault) -> None:
+    def _prove(self, fault: Fault) -> None:
         version, kernel = self.spec["installed_version"], self.spec["booting"]
         if self.before_by_runfile and runfile_version() != self.before_by_runfile:
             gone = f"driver {version} of the .run installer is gone"
-            raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
+            raise Fault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next_step)
         if family() != self.packages:
-            raise JobFault(f"{fault}\nand the packages of before are not all back", fault.next)
+            raise Fault(f"{fault}\nand the packages of before are not all back", fault.next_step)
         module = kernels.module(kernel)
         if version and (module is None or module.version != version):
             gone = f"driver {version} is back, but kernel {kernel} has no module of it any more"
-            raise JobFault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next)
+            raise Fault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next_step)
 
 
 def family() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from ..fetch.download import Download
 from ..fetch.source import Source, Words
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.paths import free_bytes
 from ..jobs.progress import Progress
 from .installed import UNINSTALLER
@@ -52,12 +52,12 @@ def fetch(spec: dict[str, Any], progress: Progress) -> Path:
 
 def install(installer: Path, spec: dict[str, Any]) -> None:
     """Run the installer without a question; it replaces another of its kind itself."""
-    known = call("/bin/sh", str(installer), "--advanced-options", fault=JobFault).stdout
+    known = call("/bin/sh", str(installer), "--advanced-options").stdout
     options = [*OPTIONS, *(option for option in WHILE_LOADED if option in known)]
     kernel = (f"--kernel-module-type={spec['modules']}", f"--kernel-name={spec['booting']}")
     code, said = attempt(["/bin/sh", str(installer), *options, *kernel])
     if code:
-        raise JobFault(
+        raise Fault(
             f"NVIDIA's installer of driver {spec['version']} failed (exit {code}):\n{_log() or said}",
             f"read {INSTALLER_LOG} on the host; the installer has taken back what it had done",
         )
@@ -71,7 +71,7 @@ def uninstall() -> None:
 def _check_room(rest: int | None) -> None:
     needed, free = (rest or 0) + UNPACKED_BYTES, free_bytes(CACHE)
     if free < needed:
-        raise JobFault(
+        raise Fault(
             f"{CACHE} has {free / 1e9:.1f} GB free, and the installer takes {needed / 1e9:.1f} GB unpacked",
             "free space, then apply again: nothing was changed",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.commands import call, unit_values
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from . import reload
 
@@ -46,7 +46,7 @@ class Services:
         self.warnings = warnings
 
     def stop(self) -> None:
-        """Stop what uses the GPUs by our doing; raises JobFault when somebody else uses them."""
+        """Stop what uses the GPUs by our doing; raises Fault when somebody else uses them."""
         units = [*self.spec["serving"], *reload.SERVICES]
         active = [unit for unit in units if self._at_work(unit)]
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
@@ -54,7 +54,7 @@ class Services:
             self._ask("stop", unit)
         others = reload.strangers(reload.holders(), units)
         if others and not self.spec["may_reboot"]:
-            raise JobFault(
+            raise Fault(
                 f"{'; '.join(others)}: the driver cannot be changed under it, and nothing was",
                 "end these processes, or set nvidia_driver_reboot: consent; then apply again",
             )
@@ -79,9 +79,9 @@ class Services:
 
     def _at_work(self, unit: str) -> bool:
         """Tell whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
-        shown = call("systemctl", "show", "--property=ActiveState", "--value", unit, fault=JobFault).stdout
+        shown = call("systemctl", "show", "--property=ActiveState", "--value", unit).stdout
         return str(shown).strip() in ("active", "activating", "reloading")
 
     def _ask(self, *words: str) -> bool:
-        done = call("systemctl", *words, seconds=self.spec["stop_seconds"], fault=JobFault)
+        done = call("systemctl", *words, seconds=self.spec["stop_seconds"])
         return bool(done.returncode == 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.commands import call
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.settings import write_file
 from ..jobs.command import note
 from .hold import UNLOCKED
@@ -51,7 +51,7 @@ def room(kernel: str) -> None:
     for place, size, what in needs:
         free = shutil.disk_usage(str(place)).free
         if free < size:
-            raise JobFault(
+            raise Fault(
                 f"{place} has {free / 1e6:.0f} MB free, and {what} takes {size / 1e6:.0f} MB",
                 f"free space in {place} (old kernels: `apt-get autoremove`, `dnf remove --oldinstallonly`), "
                 "then apply again: nothing was changed",
@@ -84,7 +84,7 @@ def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> Non
         if not (_listed(name) and attempt(["dnf", "-y", UNLOCKED, "install", name])[0] == 0):
             _from_vault(name, spec)
     if not kernels.has_headers(kernel):
-        raise JobFault(
+        raise Fault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
             f"bring the kernel up to date and reboot (`{_upgrade(kernel)}`), or "
@@ -147,7 +147,7 @@ def rebuild_initramfs(kernel: str) -> None:
     else:
         run(["dracut", "--force", str(image), kernel], what)
     if kernels.boots_nouveau(kernel, BLACKLIST):
-        raise JobFault(
+        raise Fault(
             f"the initramfs {image} still loads nouveau after it was made again",
             "look for nouveau in /etc/initramfs-tools or /etc/dracut.conf.d, and for "
             f"{BLACKLIST} in `lsinitramfs {image}` or `lsinitrd {image}`",
@@ -160,7 +160,7 @@ def prove(kernel: str, version: str, flavour: str, *, secure_boot: bool, dkms: b
     if dkms and (module is None or module.vermagic != kernel):
         module = _build(kernel, version)
     if module is None:
-        raise JobFault(
+        raise Fault(
             f"the packages of driver {version} installed well, but kernel {kernel} has no module of it",
             f"see `dkms status` and `modinfo -k {kernel} nvidia` on the host",
         )
@@ -174,12 +174,12 @@ def prove(kernel: str, version: str, flavour: str, *, secure_boot: bool, dkms: b
         if found != asked
     ]
     if wrong:
-        raise JobFault(
+        raise Fault(
             f"kernel {kernel} would load a module with {'; '.join(wrong)}",
             f"see `modinfo -k {kernel} nvidia`: an older module may lie in its folder extra or updates",
         )
     if secure_boot and not module.signer:
-        raise JobFault(
+        raise Fault(
             f"the module of driver {version} for kernel {kernel} is not signed, and Secure Boot refuses it",
             "enrol DKMS's key: `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm on the console",
         )
@@ -191,7 +191,7 @@ def _build(kernel: str, version: str) -> kernels.KernelModule | None:
     for name in known:
         code, said = attempt(["dkms", "install", f"{name}/{version}", "-k", kernel, "--force"])
         if code:
-            raise JobFault(
+            raise Fault(
                 f"the packages of driver {version} installed well, but DKMS cannot build its modules for "
                 f"kernel {kernel}:\n{_make_log(name, version, kernel) or said}",
                 "choose a version of the driver that knows this kernel in nvidia_driver_version, or an older "

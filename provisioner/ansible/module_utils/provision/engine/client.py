@@ -11,13 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..host.fault import Fault
+
 ANSWER_TOKENS = 64
 PAGE_SECONDS = 10
 PAGE_BYTES = 8 << 20
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(Fault):
     """Say why the engine gave no usable answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "read the engine's log: `journalctl --unit UNIT` on the host")
 
 
 @dataclass(frozen=True)

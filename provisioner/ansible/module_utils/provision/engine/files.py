@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import managed
-from .unit import UnitError, call
+from ..host.fault import Fault
+from .unit import call
 
 SETTINGS = Path("/etc/provision")
 LIBRARY = Path("/usr/local/lib/provision")
@@ -106,7 +107,7 @@ def secret_path(unit: str) -> Path:
 def key_line(variable: str, key: str) -> str:
     """Return the key file's content: an assignment that systemd reads."""
     if not _KEY.fullmatch(key):
-        raise UnitError(
+        raise Fault(
             "the API key is empty, or holds a blank, a line break or a character outside ASCII",
             "write one line of visible ASCII characters into serve_api_key_file",
         )
@@ -174,7 +175,7 @@ def remove_user(user: str) -> None:
 def _account(*argv: str) -> None:
     done = call(*argv)
     if done.returncode != 0:
-        raise UnitError(
+        raise Fault(
             f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "look at /etc/passwd and /etc/group"
         )
 

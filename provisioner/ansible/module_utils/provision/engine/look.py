@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..host import managed
+from ..host.fault import Fault
 from . import files as engine_files
 from . import unit as engine_unit
 from .files import ManagedFile
-from .unit import UnitError, UnitStatus
+from .unit import UnitStatus
 
 GATE_SECONDS = 60
 
@@ -65,12 +66,12 @@ def _ask_gate(given: dict[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         place = given["model_dir"] or str(engine_files.SETTINGS)
-        raise UnitError(
+        raise Fault(
             f"looking at {place} and at the port did not end within {GATE_SECONDS} s",
             f"see whether the file system of {place} answers, then run again",
         ) from error
     if done.returncode != 0:
-        raise UnitError(f"the gate failed: {done.stderr.strip()[-400:]}", "see the message above")
+        raise Fault(f"the gate failed: {done.stderr.strip()[-400:]}", "see the message above")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

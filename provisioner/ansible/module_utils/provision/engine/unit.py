@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..host.commands import COMMAND_SECONDS, active_state, unit_values
 from ..host.commands import call as bounded_call
+from ..host.fault import Fault
 
 # Longer than TimeoutStopSec, after which systemd kills what is left.
 STOP_SECONDS = 120
@@ -26,14 +27,6 @@ PROPERTIES = (
     "ControlGroup",
     "Job",
 )
-
-
-class UnitError(Exception):
-    """Say what went wrong with a unit; `next_step` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next_step = next_step
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class UnitStatus:
 
 def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
     """Run a command of the host."""
-    done: subprocess.CompletedProcess[str] = bounded_call(*argv, seconds=seconds, fault=UnitError)
+    done: subprocess.CompletedProcess[str] = bounded_call(*argv, seconds=seconds)
     return done
 
 
@@ -78,7 +71,7 @@ def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     """Run systemctl and return what it printed."""
     done = call("systemctl", *words, seconds=seconds)
     if done.returncode != 0:
-        raise UnitError(
+        raise Fault(
             "systemctl {} failed: {}".format(" ".join(words), done.stderr.strip() or done.stdout.strip()),
             "look at 'systemctl status' and 'journalctl -b' on the host",
         )

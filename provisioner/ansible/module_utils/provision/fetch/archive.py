@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.paths import free_bytes, sync
 from ..jobs.progress import Progress
 from .download import Download, say
@@ -83,7 +83,7 @@ class Fetch:
         for place, needed in needs.values():
             free = free_bytes(place)
             if free < needed + reserve:
-                raise JobFault(
+                raise Fault(
                     f"not enough disk for {self.wanted}: {place} has {free / GB:.2f} GB free and needs "
                     f"{needed / GB:.2f} GB plus {reserve / GB:.2f} GB in reserve ({rest or 0} bytes still "
                     f"to fetch, unpacked {unpacked or 'an unknown number of'} bytes)",
@@ -101,7 +101,7 @@ class Fetch:
                 files = Unpack(self.staging).run(archive)
                 write_manifest(self.staging, self.wanted, files)
                 check_executable(self.staging, self.wanted)
-            except JobFault:
+            except Fault:
                 download.drop()
                 raise
             finally:
@@ -134,7 +134,7 @@ def fetch(spec: dict[str, Any]) -> None:
         try:
             outcome = Fetch(spec, progress).run()
         except OSError as error:
-            raise JobFault(
+            raise Fault(
                 f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
             ) from error
         progress.finish(**outcome)

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Callable
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..jobs.patience import LONGEST_WAIT, Patience
 from ..jobs.progress import Progress
@@ -138,12 +138,12 @@ class Download:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise JobFault(
+            raise Fault(
                 f"the disk became full at {self.part.parent} after {self.arrived()} bytes of {self.source}",
                 "free space and apply again: what has arrived is kept",
             ) from error
 
-    def _wrong(self) -> JobFault | None:
+    def _wrong(self) -> Fault | None:
         self.progress.label = f"{self.spec['title']}: checking its hash"
         digest = hashlib.sha256()
         with self.part.open("rb") as stream:
@@ -151,7 +151,7 @@ class Download:
                 digest.update(block)
         if digest.hexdigest() == self.spec["sha256"]:
             return None
-        return JobFault(
+        return Fault(
             f"{self.source} has sha256 {digest.hexdigest()} ({self.arrived()} bytes), asked for was "
             f"{self.spec['sha256']}: it was deleted and nothing was unpacked",
             "compare the hash with the one that the project publishes; a mirror or proxy may alter the file, "
@@ -165,7 +165,7 @@ class Download:
             of = f" of {total}" if total is not None else ""
             wait = passing.retry_after
             asked = f"; the server asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
-            raise JobFault(
+            raise Fault(
                 f"{self.source} failed {patience.in_a_row} times in a row, the last time with: {passing}"
                 f"{asked}; {self.arrived()}{of} bytes have arrived",
                 "check that this host reaches it (DNS, proxy, firewall), then apply again: "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..host.paths import UNITS, in_use
 
@@ -44,7 +44,7 @@ class Wanted:
         }
         for key, (good, meaning) in checks.items():
             if not good:
-                raise JobFault(
+                raise Fault(
                     f"release_archive_{key} is {getattr(wanted, key)!r}, which it cannot be",
                     f"give {meaning}",
                 )
@@ -95,7 +95,7 @@ def check_executable(directory: Path, wanted: Wanted) -> None:
         return
     files = sorted(read_json(directory / MANIFEST, {}).get("files", ()))
     alike = [name for name in files if Path(name).name == Path(wanted.executable).name]
-    raise JobFault(
+    raise Fault(
         f"the archive of {wanted} holds no {wanted.executable}: it has {', '.join((alike or files)[:5])}",
         "check release_archive_executable, and that URL and sha256 are those of the right build",
     )

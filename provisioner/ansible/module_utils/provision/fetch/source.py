@@ -16,7 +16,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 
 # Neither files nor FTP: a redirection may not lead there.
 HANDLERS = (
@@ -51,11 +51,11 @@ class Words:
 ARCHIVE = Words()
 
 
-class Passing(Exception):
+class Passing(Fault):
     """Say what failed and may work the next time; `retry_after` holds the wait that the server asked for."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message)
+        super().__init__(message, "apply again: what has arrived is kept")
         self.retry_after = retry_after
 
 
@@ -71,7 +71,7 @@ class Source:
         except (UnicodeError, ValueError):
             parts, host, port = urlsplit(""), "", None
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
-            raise JobFault(
+            raise Fault(
                 f"{words.url} is not the address of a file on a web server",
                 "give it as https://host/path; it is not shown here because it may hold a password",
             )
@@ -117,13 +117,13 @@ def check_proxies(words: Words) -> None:
     """Refuse a proxy that speaks another protocol."""
     for scheme, proxy in request.getproxies().items():
         if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
-            raise JobFault(
+            raise Fault(
                 f"the proxy for {scheme} addresses is none that speaks HTTP",
                 f"set {scheme}_proxy in {words.environment} to http://host:port",
             )
 
 
-def status_fault(status: int, headers: Any, source: Source) -> Passing | JobFault:
+def status_fault(status: int, headers: Any, source: Source) -> Passing | Fault:
     """Return the failure that an HTTP status means; words of the server itself may hold anything."""
     named = f"HTTP {status} {responses.get(status, '')}".strip()
     if status in PASSING or status >= 500:
@@ -131,14 +131,14 @@ def status_fault(status: int, headers: Any, source: Source) -> Passing | JobFaul
     remedy = REMEDIES.get(status, "check the URL and what answers there")
     if status == 401:
         remedy = source.words.login
-    return JobFault(f"{source} cannot be fetched: {named}", remedy)
+    return Fault(f"{source} cannot be fetched: {named}", remedy)
 
 
-def network_fault(error: BaseException, source: Source, seconds: float) -> Passing | JobFault:
+def network_fault(error: BaseException, source: Source, seconds: float) -> Passing | Fault:
     """Return the failure that an exception means."""
     cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return JobFault(
+        return Fault(
             f"the certificate of {source} cannot be trusted: {cause.verify_message}",
             f"set {source.words.ca_bundle} to a file on the host that holds the authority of the server or "
             "proxy, and check the host's clock",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generator, Iterator
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 
 ZIP = b"PK\x03\x04"
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
@@ -80,7 +80,7 @@ class Archive:
         except (*DAMAGE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise JobFault(
+            raise Fault(
                 f"the archive cannot be read: {str(error) or type(error).__name__}",
                 "its hash is the one that was asked for, so the archive itself is at fault: use another "
                 "version, as .tar.gz, .tar.xz, .tar.zst or .zip",
@@ -122,9 +122,9 @@ def zstandard(packed: IO[bytes]) -> Iterator[IO[bytes]]:
         process.communicate()
 
 
-def missing_zstd() -> JobFault:
+def missing_zstd() -> Fault:
     """Return the failure that a host without zstd means."""
-    return JobFault(
+    return Fault(
         "the program zstd, which unpacks .tar.zst archives, is not on this host",
         "install the package zstd, or name a .tar.gz, .tar.xz or .zip archive",
     )

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.paths import sync
 from .place import MANIFEST
 from .stream import Archive, Member
@@ -125,6 +125,6 @@ class Unpack:
         return path.relative_to(self.directory).as_posix()
 
 
-def refusal(name: str, why: str) -> JobFault:
+def refusal(name: str, why: str) -> Fault:
     """Return why an archive is not unpacked."""
-    return JobFault(f"the archive is refused: its member {name!r} {why}", ADVICE)
+    return Fault(f"the archive is refused: its member {name!r} {why}", ADVICE)

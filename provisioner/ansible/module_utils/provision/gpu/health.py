@@ -13,36 +13,36 @@ APPLY = "run `provision apply` again, which builds it, before the host boots"
 
 
 @dataclass(frozen=True)
-class Fault:
+class GpuFault:
     """Say what is wrong and what to do about it."""
 
     says: str
     fix: str
 
 
-def wrong_boot(driver: dict[str, Any]) -> Fault | None:
+def wrong_boot(driver: dict[str, Any]) -> GpuFault | None:
     """Return what another driver the next boot would load, None where it is the same or nobody knows."""
     booting, loaded = driver.get("booting"), driver.get("module") or driver.get("version")
     if not booting or booting["module"] == loaded:
         return None
     has = f"module {booting['module']}" if booting["module"] else "no module"
-    return Fault(f"kernel {booting['kernel']}, which boots next, has {has}", APPLY)
+    return GpuFault(f"kernel {booting['kernel']}, which boots next, has {has}", APPLY)
 
 
-def gpu_faults(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[Fault]:
+def gpu_faults(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[GpuFault]:
     """Return what is wrong with the GPUs, the worst first."""
     lost = driver["lost"]
-    faults = [Fault(one, BUS) for one in lost]
+    faults = [GpuFault(one, BUS) for one in lost]
     seen = len(gpus) + len(lost)
     if seen < driver["expected"]:
-        faults.append(Fault(f"{seen} of the {driver['expected']} on the PCI bus", BUS))
+        faults.append(GpuFault(f"{seen} of the {driver['expected']} on the PCI bus", BUS))
     faults += xid_faults(driver)
     for gpu in gpus:
         count = gpu.get("ecc_uncorrected") or 0
         if count:
             errors = "1 uncorrected error" if count == 1 else f"{count} uncorrected errors"
             says = f"{errors} of memory (ECC) on GPU {gpu['index']} since the driver was loaded"
-            faults.append(Fault(says, RESET.format(slot=gpu["pci"])))
+            faults.append(GpuFault(says, RESET.format(slot=gpu["pci"])))
     return faults
 
 
@@ -67,12 +67,12 @@ def gpu_notes(gpus: list[dict[str, Any]], driver: dict[str, Any]) -> list[str]:
     return [*notes, *harmless]
 
 
-def xid_faults(driver: dict[str, Any]) -> list[Fault]:
+def xid_faults(driver: dict[str, Any]) -> list[GpuFault]:
     """Return the Xids after which a GPU is no longer to be trusted."""
     return [_xid(one) for one in _errors(driver) if not _is_note(one)]
 
 
-def xid_notes(driver: dict[str, Any]) -> list[Fault]:
+def xid_notes(driver: dict[str, Any]) -> list[GpuFault]:
     """Return the Xids that are no fault of a GPU, with what to do."""
     return [_xid(one) for one in _errors(driver) if _is_note(one)]
 
@@ -86,10 +86,10 @@ def _errors(driver: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _xid(error: dict[str, Any]) -> Fault:
+def _xid(error: dict[str, Any]) -> GpuFault:
     what = meaning(error["xid"])
     times = f", {error['count']} times" if error["count"] > 1 else ""
     past = ", before the driver was loaded anew" if error["past"] else ""
     text = f": {error['text']}" if error["text"] else ""
     says = f"Xid {error['xid']} of {error['slot']}{times}{past} ({what.text}{text})"
-    return Fault(says, what.next_step.format(slot=error["slot"]))
+    return GpuFault(says, what.next_step.format(slot=error["slot"]))

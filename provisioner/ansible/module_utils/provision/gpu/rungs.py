@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
-from .health import Fault, gpu_faults, gpu_notes, wrong_boot, xid_faults
+from .health import GpuFault, gpu_faults, gpu_notes, wrong_boot, xid_faults
 
 
 def host_rungs(
@@ -42,7 +42,7 @@ def _driver(driver: dict[str, Any]) -> Rung:
     return Rung("driver", PASSED, f"{_versions(driver)}{ready}")
 
 
-def _gpus(gpus: list[dict[str, Any]], driver: dict[str, Any], faults: list[Fault]) -> Rung:
+def _gpus(gpus: list[dict[str, Any]], driver: dict[str, Any], faults: list[GpuFault]) -> Rung:
     """Return whether every GPU is there and well; what programs did to themselves is only named."""
     names = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
     said = [*(fault.says for fault in faults), *([names] if names else []), *gpu_notes(gpus, driver)]

@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from typing import Callable
+
+from .fault import Fault
 
 COMMAND_SECONDS = 30
 # What a program that was killed gets for ending.
@@ -15,18 +16,12 @@ END_SECONDS = 1
 ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
 
 
-class CommandFault(Exception):
-    """Say why a program gave no answer; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
+class CommandFault(Fault):
+    """Report a program that is missing, cannot be run or hangs."""
 
 
-def call(
-    *argv: str, seconds: float = COMMAND_SECONDS, fault: Callable[[str, str], Exception] = CommandFault
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, whatever its exit status; one that is missing or hangs raises `fault`."""
+def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit status; raises CommandFault when it is missing or hangs."""
     try:
         process = subprocess.Popen(
             argv,
@@ -38,16 +33,16 @@ def call(
             env=dict(os.environ, **ENVIRONMENT),
         )
     except FileNotFoundError as error:
-        raise fault(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
+        raise CommandFault(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
     except OSError as error:
         step = f"see whether {argv[0]} is a program that root may run"
-        raise fault(f"{argv[0]} cannot be run: {error.strerror}", step) from error
+        raise CommandFault(f"{argv[0]} cannot be run: {error.strerror}", step) from error
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
         _leave(process)
         command = " ".join(argv[:3])
-        raise fault(
+        raise CommandFault(
             f"{command} did not end within {seconds:g} s",
             f"run '{command}' on the host; if systemd hangs, look at 'systemctl list-jobs'",
         ) from error

@@ -13,14 +13,19 @@ import hashlib
 import re
 from typing import Iterator
 
+from .fault import Fault
+
 PUBLIC_KEY = 6
 ARMOUR = re.compile(
     rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL
 )
 
 
-class KeyFault(Exception):
-    """Say why something is no OpenPGP public key."""
+class KeyFault(Fault):
+    """Say why something is not an OpenPGP public key."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "compare the key with the one that its owner publishes")
 
 
 def fingerprints(content: bytes) -> list[str]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from .commands import call
+from .fault import Fault
 
 QUERY_SECONDS = 60
 STAMP = Path("/run/provision/apt-refreshed")
@@ -41,17 +42,9 @@ trap 'exit 143' TERM
 """
 
 
-class PackageFault(Exception):
-    """Say why packages cannot be handled; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
-
-
 def query(argv: list[str]) -> tuple[int, str]:
     """Run a query that changes nothing and return its exit status and output."""
-    done = call(*argv, seconds=QUERY_SECONDS, fault=PackageFault)
+    done = call(*argv, seconds=QUERY_SECONDS)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -95,7 +88,7 @@ class Apt:
         text = "${db:Status-Abbrev}|${Package}|${Provides}\\n"
         status, output = query(["dpkg-query", "-W", "-f", text])
         if status != 0:
-            raise PackageFault(f"dpkg-query failed: {output.strip()}", "run 'dpkg --audit' on the host")
+            raise Fault(f"dpkg-query failed: {output.strip()}", "run 'dpkg --audit' on the host")
         return parse_dpkg(output)
 
     def names(self, listed: str) -> set[str]:
@@ -161,7 +154,7 @@ class Dnf:
         """Map each installed package, and what it provides, to its name."""
         status, output = query(["rpm", "-qa", "--qf", "%{NAME}|[%{PROVIDENAME} ]\\n"])
         if status != 0:
-            raise PackageFault(f"rpm failed: {output.strip()}", "run 'rpm --rebuilddb' on the host")
+            raise Fault(f"rpm failed: {output.strip()}", "run 'rpm --rebuilddb' on the host")
         found = {}
         for line in output.splitlines():
             name, _, provides = line.partition("|")
@@ -194,7 +187,7 @@ class Dnf:
         status, said = query(["rpm", "-e", "--test", "--allmatches", *names])
         missed = [line for line in said.splitlines() if "is needed by (installed)" in line]
         if status and not missed:
-            raise PackageFault(
+            raise Fault(
                 f"rpm cannot tell what needs {', '.join(names)}: {said.strip()}",
                 "repair what it says on the host, then run the same command again",
             )
@@ -220,7 +213,7 @@ def manager() -> Apt | Dnf:
         return Apt()
     if shutil.which("dnf"):
         return Dnf()
-    raise PackageFault("this host has neither apt-get nor dnf", "use a distribution of the support matrix")
+    raise Fault("this host has neither apt-get nor dnf", "use a distribution of the support matrix")
 
 
 def lock_owner(packages: Apt | Dnf) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from .fault import Fault
 from .openpgp import KeyFault, armoured, fingerprints, normal
 from .paths import text_of
 
@@ -31,14 +32,6 @@ NEXT_ROTATED = (
     "see whether its owner has announced a new key; then give its fingerprint in {word}, after comparing it "
     "with what the owner publishes"
 )
-
-
-class RepositoryFault(Exception):
-    """Say why a repository cannot be used; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ def refuse_login(repository: Repository) -> None:
     """Refuse an address with a password: it would stand in a file, or in a log, that everybody may read."""
     for url in (repository.url, repository.key_url):
         if LOGIN.search(url):
-            raise RepositoryFault(
+            raise Fault(
                 f"the address {LOGIN.sub('://', url)} was given with user and password, and everybody on the "
                 f"host may read {repository.source}",
                 NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
@@ -130,18 +123,18 @@ def key_is_right(repository: Repository) -> bool:
 
 
 def key_for(repository: Repository) -> str:
-    """Return the repository's key as text once its fingerprint is a pinned one; raises RepositoryFault."""
+    """Return the repository's key as text once its fingerprint is a pinned one; raises Fault."""
     where = "the key that was given" if repository.key_text else repository.key_url
     content = repository.key_text.encode() if repository.key_text else _fetch(repository)
     try:
         strange = _strange(repository, content)
     except KeyFault as fault:
-        raise RepositoryFault(
+        raise Fault(
             f"{where} is no OpenPGP key: {fault}",
             "a proxy or a mirror may answer in its place: look at that address from the host",
         ) from fault
     if strange:
-        raise RepositoryFault(
+        raise Fault(
             f"{where} has the fingerprint {', '.join(strange)}, and the pinned one is "
             f"{', '.join(repository.fingerprints)}: its owner has rotated it, or somebody else answers there",
             NEXT_ROTATED.format(word=repository.key_word),
@@ -175,7 +168,7 @@ def _fetch(repository: Repository) -> bytes:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
-        raise RepositoryFault(
+        raise Fault(
             f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
             f"open the way to it, name a proxy in {repository.role}_environment, or take a mirror",
         ) from error

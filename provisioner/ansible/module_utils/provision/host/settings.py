@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from .commands import CommandFault, call, unit_values
+from .fault import Fault
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
@@ -27,16 +28,11 @@ OWN_TREES = (
 )
 
 
-class SettingFault(Exception):
-    """Say why a setting cannot be made; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
-
-
-class NotHere(Exception):
+class NotHere(Fault):
     """Say why a setting does not apply to this host."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "leave this setting as it is on this host")
 
 
 def command(*argv: str) -> tuple[int, str]:
@@ -52,7 +48,7 @@ def must(*argv: str) -> None:
     """Run a program that has to succeed."""
     status, output = command(*argv)
     if status:
-        raise SettingFault(f"{' '.join(argv)} failed: {output}", "run it on the host and repair what it says")
+        raise Fault(f"{' '.join(argv)} failed: {output}", "run it on the host and repair what it says")
 
 
 def read_file(name: str) -> str | None:
@@ -179,9 +175,7 @@ def write_timezone(_name: str, value: str | None) -> None:
         return
     zone = ZONES / value
     if not zone.is_file():
-        raise SettingFault(
-            f"there is no time zone {value}", "name one that 'timedatectl list-timezones' lists"
-        )
+        raise Fault(f"there is no time zone {value}", "name one that 'timedatectl list-timezones' lists")
     fresh = LOCALTIME.with_name(".localtime.provision")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(zone)

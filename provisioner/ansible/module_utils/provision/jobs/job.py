@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from .unit import UnitState, journal_tail, start_or_attach, state, wait
 
@@ -48,7 +48,7 @@ class Job:
         if now.failed:
             raise self.failure(now, told)
         if told.get("state") != "done":
-            raise JobFault(
+            raise Fault(
                 f"{self.unit} ended without a result",
                 f"read 'journalctl -u {self.unit}' on the host and apply again",
             )
@@ -73,12 +73,12 @@ class Job:
         """Write the orders of the next start, for root alone."""
         write_json(self.spec, spec, 0o600)
 
-    def failure(self, now: UnitState, told: dict[str, Any]) -> JobFault:
+    def failure(self, now: UnitState, told: dict[str, Any]) -> Fault:
         """Return why the unit failed, in its own words where it left some."""
         if told.get("state") == "failed" and told.get("invocation") in ("", now.invocation):
-            return JobFault(told["message"], told["next"])
+            return Fault(told["message"], told["next"])
         tail = journal_tail(self.unit, 20, now.invocation)
-        return JobFault(
+        return Fault(
             f"{self.unit} broke off ({now.result}, exit {now.exit_status}):\n{tail}",
             f"read 'journalctl -u {self.unit}' on the host; apply again goes on where it ended",
         )

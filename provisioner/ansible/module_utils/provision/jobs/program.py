@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 
 # Where this project's modules are on a host: the packages of its layers, and those that roles add.
 SIBLINGS = "ansible.module_utils."
@@ -49,8 +49,8 @@ class Program:
         verb, spec = arguments
         try:
             self.jobs[verb](json.loads(Path(spec).read_text(encoding="utf-8")))
-        except JobFault as fault:
-            sys.stderr.write(f"error: {fault}\nnext: {fault.next}\n")
+        except Fault as fault:
+            sys.stderr.write(f"error: {fault}\nnext: {fault.next_step}\n")
             return 1
         return 0
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import write_json
 
 INTERVAL = 1.0
@@ -38,8 +38,8 @@ class Progress:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._ended.set()
         self._thread.join()
-        if isinstance(error, JobFault):
-            self._write({"state": "failed", "message": str(error), "next": error.next})
+        if isinstance(error, Fault):
+            self._write({"state": "failed", "message": str(error), "next": error.next_step})
 
     def finish(self, **outcome: Any) -> None:
         """Write that the job ended well and with what."""

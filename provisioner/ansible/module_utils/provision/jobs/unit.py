@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..host.commands import COMMAND_SECONDS, active_state, call, unit_values
+from ..host.commands import COMMAND_SECONDS, CommandFault, active_state, call, unit_values
+from ..host.fault import Fault
 
 SYSTEMD_MARKER = Path("/run/systemd/system")
 REPORTED = Path("/run/provision/reported")
@@ -18,14 +19,6 @@ FRESH_FAILURE_SECONDS = 60
 START_ATTEMPTS = 25
 RUNNING = ("active", "activating", "deactivating", "reloading")
 PROPERTIES = "ActiveState,Result,ExecMainStatus,InvocationID,Job,InactiveEnterTimestampMonotonic"
-
-
-class TransientUnitError(Exception):
-    """Say why a transient unit could not be run; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class UnitState:
 
 
 def _command(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-    done: subprocess.CompletedProcess[str] = call(*argv, seconds=seconds, fault=TransientUnitError)
+    done: subprocess.CompletedProcess[str] = call(*argv, seconds=seconds)
     return done
 
 
@@ -61,7 +54,7 @@ def require_systemd() -> None:
         init = Path("/proc/1/comm").read_text(encoding="utf-8").strip()
     except OSError:
         init = "unknown"
-    raise TransientUnitError(
+    raise Fault(
         f"this host runs {init} as PID 1, not systemd",
         "use a virtual machine, a physical host or a container that boots systemd",
     )
@@ -75,7 +68,7 @@ def _show(name: str) -> dict[str, str]:
     require_systemd()
     shown = _command("systemctl", "show", "--property=" + PROPERTIES, _service(name))
     if shown.returncode != 0:
-        raise TransientUnitError(
+        raise Fault(
             f"systemctl show {name} failed: {shown.stderr.strip()}",
             "look at 'systemctl status' on the host",
         )
@@ -165,7 +158,7 @@ def start_or_attach(
             break
         # Another caller was first, or systemd has not yet let go of the last run.
         time.sleep(0.2)
-    raise TransientUnitError(
+    raise Fault(
         "systemd refused to start {}: {}".format(name, refusal or "unit name is taken"),
         f"run 'systemctl status {name}' on the host; 'systemctl reset-failed {name}' clears an old run",
     )
@@ -191,7 +184,7 @@ def journal_tail(name: str, lines: int = 20, invocation: str = "") -> str:
     argv += ["_SYSTEMD_INVOCATION_ID=" + invocation] if invocation else ["--unit=" + _service(name)]
     try:
         return _command(*argv).stdout.strip()
-    except TransientUnitError as error:
+    except CommandFault as error:
         return f"(no journal: {error})"
 
 

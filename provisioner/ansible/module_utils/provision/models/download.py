@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
+from ..host.fault import Fault
 from ..jobs.patience import LONGEST_WAIT, Patience
-from .files import CLIENT_NOTES, Hashes, RemoteFile, StoreFault, Wanted, hash_files, mismatch
+from .files import CLIENT_NOTES, Hashes, RemoteFile, Wanted, hash_files, mismatch
 from .process import Client
 
 HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
@@ -61,7 +62,7 @@ class Failures:
         if pause is None:
             asked = f"; the hub asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
             times = self.patience.in_a_row
-            raise StoreFault(
+            raise Fault(
                 f"{where} failed {times} times in a row, the last time with: {reason}{asked}",
                 "check that this host reaches it (endpoint, proxy, DNS), then apply again: "
                 "what has arrived is kept and the rest is fetched",
@@ -69,29 +70,29 @@ class Failures:
         sys.stderr.write(f"{where}: {reason}; again in {pause:.0f} s\n")
         time.sleep(pause)
 
-    def final(self, answer: dict[str, Any], where: str) -> StoreFault:
+    def final(self, answer: dict[str, Any], where: str) -> Fault:
         """Return the failure that no repetition mends."""
         wanted = Wanted.of(self.spec)
         word = f"model_store_{self.spec['source']}_token_file"
         if answer["kind"] == "refused":
             given = "the token given has no access" if self.spec["token_file"] else "no token was given"
-            return StoreFault(
+            return Fault(
                 f"{where} refused {wanted} with HTTP {answer['status']}: {given} ({answer['error']})",
                 f"accept the model's terms on the hub if it has some, and name a file with a token in {word}",
             )
         if answer["kind"] == "full":
-            return StoreFault(
+            return Fault(
                 f"the disk became full while {wanted} was fetched ({answer['error']})",
                 "free space and apply again: what has arrived is kept",
             )
         if answer["kind"] == "wrong":
-            return StoreFault(f"{where} keeps sending {answer['name']} wrong: {answer['error']}", ALTERED)
+            return Fault(f"{where} keeps sending {answer['name']} wrong: {answer['error']}", ALTERED)
         if answer["kind"] == "missing":
-            return StoreFault(
+            return Fault(
                 f"{where} has no {wanted}, or hides it from who asks ({answer['error']})",
                 f"check serve_model and serve_model_revision; a private model needs {word}",
             )
-        return StoreFault(
+        return Fault(
             f"{where} cannot give {wanted}: HTTP {answer['status']} {answer['error']}",
             "check the endpoint and the model's page on the hub",
         )
@@ -191,7 +192,7 @@ class Download:
             self._wrong[name] = self._wrong.get(name, 0) + 1
             sys.stderr.write(f"{name} {reason}: dropped\n")
             if self._wrong[name] > REFETCHES:
-                raise StoreFault(
+                raise Fault(
                     f"{name} of {Wanted.of(self.spec)} {reason}; {self.spec['endpoint']} sent it wrong "
                     f"{self._wrong[name]} times",
                     ALTERED,

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..host.fault import Fault
 from ..host.paths import sync
 from ..jobs.progress import Progress
 from .download import Download, ask
@@ -22,7 +23,6 @@ from .files import (
     KnownFile,
     Manifest,
     RemoteFile,
-    StoreFault,
     Wanted,
     hash_files,
     known,
@@ -134,7 +134,7 @@ class Fetch:
         free = shutil.disk_usage(str(self.staging)).free
         if free < needed + reserve:
             short = (needed + reserve - free) / GB
-            raise StoreFault(
+            raise Fault(
                 f"not enough disk for {self.wanted}: {needed / GB:.2f} GB still to fetch plus "
                 f"{reserve / GB:.2f} GB in reserve are needed, {free / GB:.2f} GB are free at "
                 f"{self.directory.parent}",

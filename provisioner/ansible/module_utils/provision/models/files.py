@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
-from ..host.fault import JobFault
 from ..host.json_files import read_json, write_json
 
 MANIFEST = ".provision-manifest.json"
@@ -23,7 +22,6 @@ CLIENT_NOTES = ".cache"
 SAFETENSORS = "safetensors"
 BLOCK = 4 * 1024**2
 # Almost all the store does is a job; its faults are those of one.
-StoreFault = JobFault
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Iterable
 
-from .files import RemoteFile, StoreFault
+from ..host.fault import Fault
+from .files import RemoteFile
 
 SUFFIX = ".gguf"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
@@ -67,21 +68,21 @@ def the_one(files: list[RemoteFile], there: str) -> Gguf:
     """Return the only model among files, or refuse; `there` says who has them, as in "/srv/model holds"."""
     found = models(files)
     if not found:
-        raise StoreFault(
+        raise Fault(
             f"{there} no GGUF model among the {len(files)} files asked for",
             "check serve_model, serve_model_include and serve_model_exclude",
         )
     if len(found) > 1:
         companions = [remote.name for remote in files if is_companion(remote.name)][:1]
         example = ", ".join(f"'{_glob(name)}'" for name in (found[0].name, *companions))
-        raise StoreFault(
+        raise Fault(
             f"{there} {len(found)} GGUF models, and a service takes one: " + ", ".join(map(str, found)),
             f"choose one with serve_model_include, such as serve_model_include: [{example}]",
         )
     (one,) = found
     if one.missing:
         lacking = ", ".join(map(str, one.missing[:5])) + (", …" if len(one.missing) > 5 else "")
-        raise StoreFault(
+        raise Fault(
             f"{there} {one.name} without its part {lacking} of {one.count}: a split model needs all of them",
             "let serve_model_include and serve_model_exclude leave every part in, or choose a whole model",
         )

@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .files import SAFETENSORS, RemoteFile, StoreFault, Wanted, read_manifest
+from ..host.fault import Fault
+from .files import SAFETENSORS, RemoteFile, Wanted, read_manifest
 from .gguf import SUFFIX, the_one
 from .select import GGUF, TITLES, asked_for
 
@@ -18,12 +19,12 @@ def check_path(model: dict[str, Any]) -> None:
     who = f"the model of {', '.join(model['services'])} is to be served from"
     own = Path(wanted.model)
     if own.suffix.lower() == SUFFIX and not own.is_file():
-        raise StoreFault(
+        raise Fault(
             f"{who} {own}, which is not a file on this host",
             "put the model there, or let provision fetch it with serve_model_source: huggingface",
         )
     if not directory.is_dir():
-        raise StoreFault(
+        raise Fault(
             f"{who} {directory}, which is not a directory on this host",
             "put the model there, or let provision fetch it with serve_model_source: huggingface",
         )
@@ -32,7 +33,7 @@ def check_path(model: dict[str, Any]) -> None:
         # Engines look for these in the directory itself.
         names = [name for name in names if "/" not in name]
     if not any(name.lower().endswith(f".{wanted.format}") for name in names):
-        raise StoreFault(
+        raise Fault(
             f"{who} {directory}, which holds no {title} file",
             f"convert the model to {title}, or name the directory that holds the files",
         )

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any, Iterator
 
-from .files import StoreFault
+from ..host.fault import Fault
 
 HUGGING_FACE = "https://huggingface.co"
 LOOK_SECONDS = 0.5
@@ -106,4 +106,4 @@ def _token(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise StoreFault(f"cannot read the hub's token: {error}", "apply again: it is copied anew") from error
+        raise Fault(f"cannot read the hub's token: {error}", "apply again: it is copied anew") from error

@@ -6,7 +6,8 @@ from __future__ import annotations
 import fnmatch
 from typing import Iterable
 
-from .files import CLIENT_NOTES, SAFETENSORS, RemoteFile, StoreFault, Wanted
+from ..host.fault import Fault
+from .files import CLIENT_NOTES, SAFETENSORS, RemoteFile, Wanted
 from .gguf import the_one, whole
 
 GGUF = "gguf"
@@ -34,7 +35,7 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
     for remote in files:
         reason = _unsafe_name(remote.name)
         if reason:
-            raise StoreFault(
+            raise Fault(
                 f"{wanted} lists a file named {remote.name!r}, which {reason}",
                 "do not use this model: the name would be written outside of its directory",
             )
@@ -57,22 +58,22 @@ def asked_for(files: list[RemoteFile], include: Iterable[str], exclude: Iterable
     return [r for r in files if whole(r.name) in taken and not _matches(r.name, exclude)]
 
 
-def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> StoreFault:
+def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> Fault:
     title = TITLES[wanted.format]
     other = SAFETENSORS if wanted.format == GGUF else GGUF
     pickles = [remote.name for remote in asked if remote.name.endswith(PICKLES)]
     if any(remote.name.lower().endswith(f".{other}") for remote in asked):
-        return StoreFault(
+        return Fault(
             f"{wanted} offers {TITLES[other]} and no {title} file, and this service's engine reads {title}",
             f"choose a model in {title}, or another engine: `provision engines` lists what each one reads",
         )
     if pickles and wanted.format == SAFETENSORS:
-        return StoreFault(
+        return Fault(
             f"{wanted} has no {title} file, only formats that can run code when they are loaded: "
             + ", ".join(pickles[:3]),
             f"choose another model, or accept the risk by adding {wanted.model} to model_store_unsafe_models",
         )
-    return StoreFault(
+    return Fault(
         f"{wanted} offers no {title} file among the {len(asked)} of {listed} files asked for",
         "check serve_model, serve_model_include and serve_model_exclude",
     )

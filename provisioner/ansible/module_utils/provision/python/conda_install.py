@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
 from ..jobs.command import run
@@ -85,17 +85,17 @@ class Install:
         try:
             done = run(argv, self.environment(), self.scratch)
             if done.code:
-                raise JobFault(
+                raise Fault(
                     f"the installer of {wanted} failed (exit {done.code}):\n{done.tail}",
                     "read what it says; what it left was removed, so apply again once that is mended",
                 )
             version = run([str(wanted.prefix / "bin/conda"), "--version"], self.environment(), self.scratch)
             if version.code:
-                raise JobFault(
+                raise Fault(
                     f"the conda that the installer of {wanted} has made cannot be run:\n{version.tail}",
                     f"check that {wanted.prefix} may hold programs (noexec), and the host's architecture",
                 )
-        except JobFault:
+        except Fault:
             remove(wanted.prefix)
             raise
         settled(wanted.prefix)
@@ -125,14 +125,14 @@ class Install:
             self.check_download(place.stat().st_size)
             shutil.copyfile(str(place), str(self.installer))
         except OSError as error:
-            raise JobFault(
+            raise Fault(
                 f"the installer {place} cannot be read on the host: {error.strerror}",
                 "put it there, or name another address in python_env_conda_url",
             ) from error
         found = hashlib.sha256(self.installer.read_bytes()).hexdigest()
         if found != self.wanted.sha256:
             self.installer.unlink()
-            raise JobFault(
+            raise Fault(
                 f"{place} has sha256 {found}, asked for was {self.wanted.sha256}: it was not run",
                 "compare the hash with the one that the project publishes for this version and architecture",
             )
@@ -150,7 +150,7 @@ class Install:
         place, needed = existing_parent(place), needed + self.spec["reserve_bytes"]
         free = free_bytes(place)
         if free < needed:
-            raise JobFault(
+            raise Fault(
                 f"not enough disk for {self.wanted}: {place} has {free / GB:.2f} GB free, {what} needs "
                 f"{needed / GB:.2f} GB with the reserve",
                 f"free {(needed - free) / GB:.2f} GB on the file system of {place}, then apply again",
@@ -182,12 +182,12 @@ class Install:
                 raise conda_fault(wanted, done)
             asked = run([str(wanted.interpreter), "-I", "-c", PROBE], self.environment(), self.scratch)
             if asked.code or asked.tail.split()[-1:] != [wanted.python]:
-                raise JobFault(
+                raise Fault(
                     f"conda brought no usable Python {wanted.python}: asked for its version and for venv, "
                     f"{wanted.interpreter} says:\n{asked.tail}",
                     "check python_env_conda_channels and python_env_conda_packages",
                 )
-        except JobFault:
+        except Fault:
             if directory.exists():
                 remove(directory)
             raise
@@ -222,7 +222,7 @@ def login_for(host: str | None) -> tuple[str, str] | None:
         found = netrc.netrc(path).authenticators(host)
     except (OSError, ValueError, netrc.NetrcParseError):
         # What the error says may quote a password.
-        raise JobFault(
+        raise Fault(
             "the file of python_env_conda_netrc_file cannot be read as netrc",
             "write lines such as: machine mirror.example login USER password PASSWORD",
         ) from None
@@ -241,7 +241,7 @@ def install(spec: dict[str, Any]) -> None:
         try:
             outcome = Install(spec, progress).run()
         except OSError as error:
-            raise JobFault(
+            raise Fault(
                 f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
             ) from error
         progress.finish(**outcome)

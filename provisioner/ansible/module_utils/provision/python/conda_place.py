@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..host.paths import UNITS, in_use
 
@@ -57,17 +57,17 @@ class Wanted:
         given["prefix"] = str(values["prefix"] or own)
         for key, (pattern, meaning) in PATTERNS.items():
             if not re.fullmatch(pattern, given[key]) or ".." in given[key]:
-                raise JobFault(
+                raise Fault(
                     f"python_env_conda_{key} is {given[key]!r}, which it cannot be", f"give {meaning}"
                 )
         if len(given["prefix"]) > LONGEST_PREFIX:
-            raise JobFault(
+            raise Fault(
                 f"the prefix {given['prefix']} is longer than the {LONGEST_PREFIX} letters that conda takes",
                 "name a shorter one in python_env_conda_prefix",
             )
         loose = [package for package in values["packages"] if not PACKAGE.fullmatch(package)]
         if loose:
-            raise JobFault(
+            raise Fault(
                 f"python_env_conda_packages holds {loose[0]!r}, which pins no version",
                 "write each as name=version or name=version=build",
             )
@@ -135,26 +135,26 @@ def prefix_doubt(wanted: Wanted) -> str:
     if not os.path.lexists(str(prefix)):
         return "not there"
     if prefix.is_symlink() or not prefix.is_dir():
-        raise JobFault(f"{prefix} is not a directory", "name another place in python_env_conda_prefix")
+        raise Fault(f"{prefix} is not a directory", "name another place in python_env_conda_prefix")
     if not any(prefix.iterdir()):
         return "not there"
     if not (prefix / MARKER).exists():
         if (prefix / UNFINISHED).exists():
             return "not finished"
-        raise JobFault(
+        raise Fault(
             f"{prefix} is there already and was not made by this tool: it is left as it is",
             "name another place in python_env_conda_prefix, or move this one away",
         )
     marker = read_json(prefix / MARKER, {})
     if marker != wanted.prefix_marker:
         held = f"{marker.get('provider', 'another conda')} {marker.get('version', '')}".strip()
-        raise JobFault(
+        raise Fault(
             f"{prefix} holds {held}, asked for is {wanted} ({wanted.sha256[:12]}…): it is never changed",
             "leave python_env_conda_prefix out, so that each version has its own place, or name a new one",
         )
     broken = [name for name in ("bin/conda", "bin/python") if not os.access(str(prefix / name), os.X_OK)]
     if broken:
-        raise JobFault(
+        raise Fault(
             f"{prefix} is broken: its {broken[0]} cannot be run; it is left as it is",
             f"move it away, as with 'mv {prefix} {prefix}.broken', then apply again",
         )

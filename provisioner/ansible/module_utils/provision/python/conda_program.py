@@ -8,7 +8,7 @@ import re
 import stat
 from pathlib import Path
 
-from ..host.fault import JobFault
+from ..host.fault import Fault
 from ..jobs.command import Done
 from .conda_place import CONDARC, Wanted
 
@@ -30,10 +30,10 @@ CAUSES = {
 }
 
 
-def conda_fault(wanted: Wanted, done: Done) -> JobFault:
+def conda_fault(wanted: Wanted, done: Done) -> Fault:
     """Return why conda brought no Python, with a remedy where its words name a known cause."""
     remedy = next((remedy for pattern, remedy in CAUSES.items() if re.search(pattern, done.tail)), "")
-    return JobFault(
+    return Fault(
         f"conda of {wanted} could not bring Python {wanted.python} (exit {done.code}):\n{done.tail}",
         remedy or f"read what conda says; its settings are in {wanted.prefix / CONDARC}",
     )

@@ -11,20 +11,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..host.fault import Fault
 from ..host.paths import UNITS, existing_parent, free_bytes, in_use
 
 MARKER = ".provision-complete"
 INTERPRETERS = ("/usr/bin/python{}", "/usr/local/bin/python{}")
 # Unpacking needs room beside the result.
 DISK_MARGIN = 1.1
-
-
-class EnvironmentFault(Exception):
-    """Say why an environment cannot be made; `next` holds what to do about it."""
-
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.next = next_step
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: li
         if not maximum or version_key(version) <= version_key(maximum):
             return version
     wanted = f"from {minimum} to {maximum}" if maximum else f"{minimum} or newer"
-    raise EnvironmentFault(
+    raise Fault(
         f"this host has no Python {wanted}: found {asked or own or 'none'}",
         f"install a Python {wanted} on the host and name its version in python_env_python",
     )
@@ -103,7 +96,7 @@ def check_disk(needed: int, places: list[Path]) -> None:
     for place in {existing_parent(place).stat().st_dev: existing_parent(place) for place in places}.values():
         free = free_bytes(place)
         if free < wanted:
-            raise EnvironmentFault(
+            raise Fault(
                 f"{place} has {free / 1e9:.1f} GB free, the environment needs {wanted / 1e9:.1f} GB",
                 f"free {(wanted - free) / 1e9:.1f} GB on the file system of {place}, then apply again",
             )
@@ -114,9 +107,9 @@ def check_lock(lock: Path, expected: str) -> None:
     try:
         actual = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
-        raise EnvironmentFault(f"cannot read {lock}: {error.strerror}", "apply again") from error
+        raise Fault(f"cannot read {lock}: {error.strerror}", "apply again") from error
     if actual != expected:
-        raise EnvironmentFault(f"{lock} has sha256 {actual}, expected {expected}", "apply again")
+        raise Fault(f"{lock} has sha256 {actual}, expected {expected}", "apply again")
 
 
 def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[Path]:
