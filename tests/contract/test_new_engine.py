@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,10 @@ from tests.contract import tree
 SKELETON = tree.ROOT / "scripts/skeleton"
 NAMES = (("zq", ""), ("sketchofanewengine20", "Sketch of a new engine 4"))
 # The contract tests that look at roles and at the data beside them: at the new ones, or at all together.
-CHECKS = [f"tests/contract/test_{name}.py" for name in ("engines", "inventories", "roles", "targets")]
+KINDS = ("engines", "inventories", "reference", "results", "roles", "targets")
+CHECKS = [f"tests/contract/test_{name}.py" for name in KINDS]
 CHOSEN = " or ".join(
-    [f"engine_{name} or /{name}.ini" for name, _ in NAMES] + ["not (engine_ or .py or .ini)"]
+    [f"engine_{name} or /{name}.ini" for name, _ in NAMES] + ["not (engine_ or provisioner)"]
 )
 INVENTORY = "box serve_engine=zq serve_model=/models/a serve_model_source=path"
 
@@ -25,11 +25,7 @@ INVENTORY = "box serve_engine=zq serve_model=/models/a serve_model_source=path"
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the repository, with two new engines."""
-    copy = tmp_path_factory.mktemp("checkout")
-    for path in tree.tracked():
-        target = copy / path.relative_to(tree.ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+    copy = tree.copy(tmp_path_factory.mktemp("checkout"))
     for name, title in NAMES:
         done = run(copy, "scripts/new-engine", name, *filter(None, [title]))
         assert done.returncode == 0, done.stderr

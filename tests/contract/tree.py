@@ -7,6 +7,7 @@ import ast
 import functools
 import importlib.machinery
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,10 @@ def parsed(path: Path) -> ast.Module:
 
 def tracked() -> list[Path]:
     """Return every file that git knows or would take."""
+    return [path for path in _listed() if path.is_file()]
+
+
+def _listed() -> list[Path]:
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -125,7 +130,16 @@ def tracked() -> list[Path]:
         text=True,
         check=True,
     ).stdout
-    return [path for path in (ROOT / name for name in listing.split("\0") if name) if path.is_file()]
+    return [ROOT / name for name in listing.split("\0") if name]
+
+
+def copy(target: Path) -> Path:
+    """Make a copy of the repository, without what git ignores."""
+    for path in (path for path in _listed() if path.is_file() or path.is_symlink()):
+        place = target / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place, follow_symlinks=False)
+    return target
 
 
 def relative(path: Path) -> str:

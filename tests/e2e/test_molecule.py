@@ -10,18 +10,32 @@ from pathlib import Path
 import pytest
 
 from provisioner.fleet import engines
+from tests.contract import tree
 
 # Those have whole files of tests, which take the scenario's steps and more.
 TESTED_ELSEWHERE = ("ollama", "vllm")
+# Its scenario is part of every run. Those of the others, some with gigabytes of packages, are exhaustive.
+IN_EVERY_RUN = "llamacpp"
+OTHERS = sorted(set(engines.load()) - {*TESTED_ELSEWHERE, IN_EVERY_RUN})
 
 
 # One of each package manager's ways: apt, dnf with module streams, dnf without.
 PLATFORMS = "ubuntu2404,rocky9,rocky10"
 
 
-@pytest.mark.parametrize("engine", sorted(set(engines.load()) - set(TESTED_ELSEWHERE)))
+@pytest.mark.parametrize(
+    "engine", [IN_EVERY_RUN, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in OTHERS)]
+)
 def test_the_engine_scenario_passes_from_create_to_destroy(checkout: Path, engine: str) -> None:
     play(checkout, "engine", ENGINE=engine)
+
+
+@pytest.mark.exhaustive
+def test_a_new_engine_passes_its_scenario_before_it_is_changed(checkout: Path, tmp_path: Path) -> None:
+    copy = tree.copy(tmp_path / "checkout")
+    (copy / ".venv").symlink_to(checkout / ".venv")
+    subprocess.run([copy / "scripts/new-engine", "sketch"], cwd=copy, check=True, capture_output=True)
+    play(copy, "engine", ENGINE="sketch", PYTHONPATH=str(copy))
 
 
 def test_the_whole_site_passes_on_hosts_with_simulated_gpus(checkout: Path) -> None:
