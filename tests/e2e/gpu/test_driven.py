@@ -197,7 +197,7 @@ def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) 
 def test_a_reboot_that_did_not_happen(held: Boxes, host: str) -> None:
     with held.broken(host, boot=False, reboot="ignored"):
         failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=15)
-    assert "answers, and has not rebooted" in failure["message"]
+    assert "answers but has not rebooted" in failure["message"]
     # A real one afterwards is all that is missing.
     lab.reboot(host, lab=LAB)
     held.apply(host, nvidia_driver_version="595")
