@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: container_runtime
@@ -69,17 +67,9 @@ from ansible.module_utils.provision.containers.removal import ANY, Removal
 from ansible.module_utils.provision.containers.settings import Settings
 from ansible.module_utils.provision.containers.steps import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 from ansible.module_utils.provision.host.settings import read_file
-
-NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
-
-
-class ConsentNeeded(Fault):
-    """Report what is about to happen and was not allowed."""
-
-    def __init__(self, needs: list[str]) -> None:
-        super().__init__(f"needs consent: {'; '.join(needs)}", NO_CONSENT)
-        self.needs = needs
 
 
 class Run:
@@ -124,7 +114,7 @@ class Run:
         """Return the module's result."""
         found: dict[str, Any] = {"changed": bool(steps.changes), "diff": steps.diff, **more}
         if self.needs:
-            found["provision"] = {"consent": self.needs, "next": NO_CONSENT}
+            found["provision"] = ConsentNeeded(self.needs).provision
         return found
 
     def preflight(self) -> dict[str, Any]:
@@ -270,16 +260,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run = Run(module)
-    try:
-        result = getattr(run, module.params["state"])()
-    except ConsentNeeded as fault:
-        module.fail_json(msg=str(fault), provision={"consent": fault.needs, "next": fault.next_step})
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    except OSError as error:
-        module.fail_json(msg=f"container runtime: {error}", finished=True)
-    module.exit_json(**result)
+    run_module(module, getattr(Run(module), module.params["state"]))
 
 
 if __name__ == "__main__":

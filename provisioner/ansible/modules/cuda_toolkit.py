@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: cuda_toolkit
@@ -84,6 +82,8 @@ from ansible.module_utils.provision.cuda.state import State, check_toolkits, for
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
 from ansible.module_utils.provision.driver.decision import matches
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.unit import wait
 
@@ -237,13 +237,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     os.umask(0o022)
-    try:
-        result = outcome(module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    if result.pop("failed", False):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    run_module(module, lambda: outcome(module))
 
 
 if __name__ == "__main__":

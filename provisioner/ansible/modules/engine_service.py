@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 module: engine_service
 short_description: Manage the systemd service of an inference engine
@@ -63,10 +61,11 @@ from ansible.module_utils.provision.engine.look import Look, look, owning_unit
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 
 JOURNAL_LINES = 600
 NEEDED_TO_START = ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port")
-NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 
 
 def start(module: AnsibleModule) -> None:
@@ -77,7 +76,7 @@ def start(module: AnsibleModule) -> None:
     status = found.status
     if found.owner and not (module.check_mode and will_go(module, found.owner)):
         step = "stop that process, or set serve_port to a free port"
-        refuse(module, f"port {given['port']} is taken by {found.owner}", step)
+        raise Fault(f"port {given['port']} is taken by {found.owner}", step)
     result: dict[str, Any] = {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
@@ -103,11 +102,11 @@ def refuse_foreign(module: AnsibleModule) -> None:
     if files.is_foreign_unit(unit):
         path = managed.UNITS / unit
         step = f"move {path} away on the host, or set serve_name to another name"
-        refuse(module, f"{path} exists and was not made by provision", step)
+        raise Fault(f"{path} exists and was not made by provision", step)
     if files.is_foreign_user(user):
         adopt = f"usermod --comment {files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as it, run `{adopt}`"
-        refuse(module, f"user {user} exists and was not made by provision", step)
+        raise Fault(f"user {user} exists and was not made by provision", step)
 
 
 def will_go(module: AnsibleModule, owner: str) -> bool:
@@ -163,7 +162,7 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
         engine_unit.stop(unit)
     meaning, step = causes.explain(journal, status.result, module.params["causes"], unit)
     head = f"{unit} did not start: {meaning or status.result}"
-    refuse(module, "\n".join([head, *(f"  {line}" for line in causes.excerpt(journal))]), step)
+    raise Fault("\n".join([head, *(f"  {line}" for line in causes.excerpt(journal))]), step)
 
 
 def ask(module: AnsibleModule) -> None:
@@ -211,15 +210,10 @@ def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
     allowed: bool = module.params["consent"]
     if allowed:
         return {}
-    provision = {"consent": [what], "next": NO_CONSENT}
+    fault = ConsentNeeded([what])
     if not module.check_mode:
-        module.fail_json(msg=f"needs consent: {what}", provision=provision)
-    return {"provision": provision}
-
-
-def refuse(module: AnsibleModule, message: str, step: str) -> None:
-    """Fail with what happened and what to do next."""
-    module.fail_json(msg=message, provision={"next": step})
+        raise fault
+    return {"provision": fault.provision}
 
 
 STATES = {"started": start, "ready": wait, "unnamed": ask, "absent": remove}
@@ -258,12 +252,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    try:
-        STATES[module.params["state"]](module)
-    except Fault as error:
-        refuse(module, str(error), error.next_step)
-    except OSError as error:
-        refuse(module, f"{module.params['unit']}: {error}", "see the message above; then run again")
+    run_module(module, lambda: STATES[module.params["state"]](module))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.gpu import pci, state, xid
 from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, parse_os_release, run
 
 MOUNT_SECONDS = 5
@@ -176,8 +177,12 @@ def main() -> None:
         "driver_seconds": {"type": "float", "default": state.SECONDS},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    facts = probe(started, module.params["controller_clock"], module.params["driver_seconds"])
-    module.exit_json(changed=False, ansible_facts={"host_probe": facts})
+
+    def work() -> dict[str, Any]:
+        facts = probe(started, module.params["controller_clock"], module.params["driver_seconds"])
+        return {"changed": False, "ansible_facts": {"host_probe": facts}}
+
+    run_module(module, work)
 
 
 if __name__ == "__main__":

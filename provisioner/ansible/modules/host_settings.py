@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: host_settings
@@ -42,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.json_files import write_json
 from ansible.module_utils.provision.host.settings import KINDS, NotHere, must, read_file
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
@@ -231,11 +230,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        result = Settings(module).run()
-    except Fault as fault:
-        module.fail_json(msg=str(fault), provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: Settings(module).run())
 
 
 if __name__ == "__main__":

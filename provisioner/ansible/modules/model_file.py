@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: model_file
@@ -31,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import Wanted
 from ansible.module_utils.provision.models.path import loaded
 
@@ -56,11 +56,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={"model": {"type": "dict", "required": True}}, supports_check_mode=True
     )
-    try:
-        found = find(module.params["model"], module.check_mode)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), provision={"next": fault.next_step})
-    module.exit_json(changed=False, file=str(found))
+
+    def work() -> dict[str, Any]:
+        return {"changed": False, "file": str(find(module.params["model"], module.check_mode))}
+
+    run_module(module, work)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: model_store
@@ -58,9 +56,11 @@ fetched: {type: list, returned: when present and finished, description: Files th
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.models.fetch import make_root
@@ -168,8 +168,14 @@ def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mod
     return {"service": service, "rung": "files", **found}
 
 
+STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "observed": lambda module: observe(module.params["models"]),
+    "present": fetch,
+    "verified": verify,
+    "absent": remove,
+}
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"choices": ["observed", "present", "verified", "absent"], "required": True},
+    "state": {"choices": list(STATES), "required": True},
     "models": {"type": "list", "elements": "dict", "default": []},
     "model": {"type": "dict"},
     "root": {"type": "path", "default": "/var/lib/provision/models"},
@@ -198,13 +204,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS, required_if=[("state", "present", ["model"])], supports_check_mode=True
     )
-    verbs = {"present": fetch, "verified": verify, "absent": remove}
-    try:
-        asked = module.params["state"]
-        result = observe(module.params["models"]) if asked == "observed" else verbs[asked](module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: STATES[module.params["state"]](module))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: nvidia_driver
@@ -74,12 +72,13 @@ from ansible.module_utils.provision.driver.outcome import INSTALL, REMOVE, job_o
 from ansible.module_utils.provision.driver.packages import RUNFILE
 from ansible.module_utils.provision.driver.record import RECORD
 from ansible.module_utils.provision.gpu.pci import own_gpus
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import NO_CONSENT, Fault
 from ansible.module_utils.provision.host.json_files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
 PROGRAMS = Path("/usr/local/lib/provision")
 SECONDS = 7200
-NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
 
 
@@ -276,10 +275,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        STATES[module.params["state"]](module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
+    run_module(module, lambda: STATES[module.params["state"]](module))
 
 
 if __name__ == "__main__":

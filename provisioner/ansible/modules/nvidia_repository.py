@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: nvidia_repository
@@ -47,6 +45,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.repository import (
     Repository,
     disabled,
@@ -137,16 +137,16 @@ def main() -> None:
     replace, state = given.pop("replace"), given.pop("state")
     given["fingerprints"] = tuple(given["fingerprints"])
     repository, change = Repository(**given), Change(dry=module.check_mode)
-    replaced: list[str] = []
-    try:
+
+    def work() -> dict[str, Any]:
+        replaced: list[str] = []
         if state == "present":
             replaced = add(repository, change, replace=replace)
         else:
             take_away(repository, change)
-    except (Fault, OSError) as fault:
-        step = getattr(fault, "next_step", "see the message above; then apply again")
-        module.fail_json(msg=str(fault), provision={"next": step})
-    module.exit_json(changed=bool(change.diff), diff=change.diff, replaced=replaced)
+        return {"changed": bool(change.diff), "diff": change.diff, "replaced": replaced}
+
+    run_module(module, work)
 
 
 if __name__ == "__main__":

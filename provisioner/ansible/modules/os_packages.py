@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: os_packages
@@ -46,6 +44,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
 from ansible.module_utils.provision.host.packages import RECORDING, lock_owner, manager
 from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
@@ -266,11 +266,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        result = Transaction(module).result()
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: Transaction(module).result())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: python_env
@@ -62,6 +60,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.paths import existing_parent, free_bytes
 from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
 from ansible.module_utils.provision.python.environment import (
@@ -271,11 +271,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     os.umask(0o022)
-    try:
-        result = outcome(module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: outcome(module))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: release_archive
@@ -72,6 +70,8 @@ from ansible.module_utils.provision.fetch.place import (
     unfinished,
     unused,
 )
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.jobs.unit import stop, wait
@@ -232,11 +232,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     os.umask(0o022)
-    try:
-        result = outcome(module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: outcome(module))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 module: service_verify
 short_description: Climb the verification ladder of a host or of a service
@@ -56,6 +54,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder
 from ansible.module_utils.provision.gpu.rungs import host_rungs
+from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.payload import FAILED, Rung
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -98,6 +97,24 @@ def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any]]:
     return rungs, more
 
 
+def verify(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the rungs as the result; one that has failed makes it a failure."""
+    more: dict[str, Any] = {}
+    if given["scope"] == "host":
+        rungs = host_rungs(
+            given["gpus"], given["driver"], given["systemd"], gpus_expected=given["gpus_expected"]
+        )
+    else:
+        rungs, more = verify_service(given)
+    provision = {"rungs": [rung.to_dict() for rung in rungs], **more}
+    failed = next((rung for rung in rungs if rung.status == FAILED), None)
+    if failed is None:
+        return {"changed": False, "provision": provision}
+    of = f"{given['unit']}: " if given["unit"] else ""
+    message = f"{of}{failed.rung}: {failed.evidence}"
+    return {"failed": True, "msg": message, "provision": {**provision, "next": failed.next}}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -105,26 +122,7 @@ def main() -> None:
         required_if=[("scope", "service", SERVICE_ARGUMENTS), ("scope", "host", ["driver"])],
         supports_check_mode=True,
     )
-    given = module.params
-    more: dict[str, Any] = {}
-    try:
-        if given["scope"] == "host":
-            rungs = host_rungs(
-                given["gpus"], given["driver"], given["systemd"], gpus_expected=given["gpus_expected"]
-            )
-        else:
-            rungs, more = verify_service(given)
-    except Fault as error:
-        module.fail_json(msg=str(error), provision={"next": error.next_step})
-    provision = {"rungs": [rung.to_dict() for rung in rungs], **more}
-    failures = [rung for rung in rungs if rung.status == FAILED]
-    if not failures:
-        module.exit_json(changed=False, provision=provision)
-    failed = failures[0]
-    of = f"{given['unit']}: " if given["unit"] else ""
-    module.fail_json(
-        msg=f"{of}{failed.rung}: {failed.evidence}", provision={**provision, "next": failed.next}
-    )
+    run_module(module, lambda: verify(module.params))
 
 
 if __name__ == "__main__":

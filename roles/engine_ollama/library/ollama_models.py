@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.provision.host.fault import Fault
-
 DOCUMENTATION = r"""
 ---
 module: ollama_models
@@ -71,6 +69,8 @@ from ansible.module_utils.engine_ollama.wanted import (
 )
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 
 GROUPS = ["provision"]
 PRUNE_UNIT = "provision-job-ollama-prune"
@@ -192,10 +192,10 @@ def pruned(module: AnsibleModule) -> dict[str, Any]:
     result: dict[str, Any] = {"changed": bool(listed), "finished": True}
     result["removed"] = [name for found in ours.values() for name in found]
     if listed and not module.params["consent"]:
-        provision = {"consent": listed, "next": NO_CONSENT}
+        fault = ConsentNeeded(listed, NO_CONSENT)
         if not module.check_mode:
-            module.fail_json(msg=f"needs consent: {'; '.join(listed)}", finished=True, provision=provision)
-        return dict(result, provision=provision)
+            raise fault
+        return dict(result, provision=fault.provision)
     if not module.check_mode:
         for root, found in gone.items():
             take_away(module.params, root, found, ours[root])
@@ -251,11 +251,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     verbs = {"present": present, "verified": verified, "pruned": pruned}
-    try:
-        result = verbs[module.params["state"]](module)
-    except Fault as fault:
-        module.fail_json(msg=str(fault), finished=True, provision={"next": fault.next_step})
-    module.exit_json(**result)
+    run_module(module, lambda: verbs[module.params["state"]](module))
 
 
 if __name__ == "__main__":

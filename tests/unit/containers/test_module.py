@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.containers import packages, sources
 from ansible.module_utils.provision.containers.packages import TOOLKIT
-from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 
 from provisioner.ansible.modules import container_runtime
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
@@ -42,7 +42,7 @@ def call(state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
     run = container_runtime.Run(module)
     try:
         result: dict[str, Any] = getattr(run, state)()
-    except container_runtime.ConsentNeeded:
+    except ConsentNeeded:
         return {"needs": run.needs}
     return result
 

@@ -15,6 +15,7 @@ from ansible.module_utils.provision.engine import look as engine_look
 from ansible.module_utils.provision.engine import unit as engine_unit
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 
 from provisioner.ansible.modules import engine_service
@@ -121,7 +122,8 @@ class Host:
             "absent": engine_service.remove,
         }
         with pytest.raises(Done) as end:
-            states[state](Module(check_mode, **self.given))
+            module = Module(check_mode, **self.given)
+            run_module(module, lambda: states[state](module))
         return end.value
 
     def files(self) -> dict[str, str]:

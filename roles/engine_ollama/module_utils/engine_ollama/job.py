@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,11 +246,6 @@ def prune(spec: dict[str, Any]) -> None:
             store.drop(name)
             removed += store.clean(found.blobs) if found else []
         progress.finish(removed=removed)
-
-
-def stop_orderly(_number: int, _frame: object) -> None:
-    """End on SIGTERM by leaving every `with`, so that what came so far is noted."""
-    sys.exit(1)
 
 
 KINDS = {"bring": bring, "verify": verify, "prune": prune}

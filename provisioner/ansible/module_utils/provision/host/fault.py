@@ -3,6 +3,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import Any
+
+NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
+AGAIN = "run the same command again: it continues where this one ended"
+DEFECT = (
+    "this is a defect of provision: run the same command again, and report it with the host's log if it "
+    "happens again"
+)
+# What helps where the kernel refuses a file operation.
+REMEDIES = {
+    errno.ENOSPC: "free space on that file system (see `df -h`, and `df -i` for inodes)",
+    errno.EDQUOT: "free space there, or raise the quota",
+    errno.EROFS: "see `dmesg` for errors of that disk, and mount it writable",
+    errno.EIO: "see `dmesg` for errors of that disk",
+    errno.EACCES: "see with `ls -ldZ` and `ausearch -m avc -ts recent` what denies it to root",
+    errno.EPERM: "see with `lsattr` whether the file is immutable",
+    errno.EMFILE: "raise the limit of open files",
+    errno.ENOMEM: "free memory on the host",
+}
+REPAIR = "repair what the message says on the host"
+RETRY = "then run the same command again"
+
 
 class Fault(Exception):
     """Say what went wrong; `next_step` holds what to do about it."""
@@ -10,3 +34,45 @@ class Fault(Exception):
     def __init__(self, message: str, next_step: str) -> None:
         super().__init__(message)
         self.next_step = next_step
+
+    @property
+    def provision(self) -> dict[str, Any]:
+        """Return the `provision` key of a module's result that reports this fault."""
+        return {"next": self.next_step}
+
+
+class ConsentNeeded(Fault):
+    """Report changes that need consent and have none."""
+
+    def __init__(self, changes: list[str], next_step: str = NO_CONSENT) -> None:
+        super().__init__(f"needs consent: {'; '.join(changes)}", next_step)
+        self.changes = changes
+
+    @property
+    def provision(self) -> dict[str, Any]:
+        """Return the `provision` key of a module's result that asks for consent."""
+        return {"consent": self.changes, "next": self.next_step}
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Return what any exception means to the user: a message with a next step."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, OSError):
+        return Fault(described(error), f"{REMEDIES.get(error.errno or 0, REPAIR)}, {RETRY}")
+    if isinstance(error, MemoryError):
+        return Fault("the host ran out of memory", f"{REMEDIES[errno.ENOMEM]}, {RETRY}")
+    if isinstance(error, Exception):
+        text = str(error)
+        return Fault(f"unexpected {type(error).__name__}{': ' if text else ''}{text}", DEFECT)
+    return Fault("it was stopped before it had finished", AGAIN)
+
+
+def described(error: OSError) -> str:
+    """Return an error of the kernel with the files it is about, without Python's number and quotes."""
+    if not error.strerror:
+        return str(error) or type(error).__name__
+    files = " -> ".join(
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
+    )
+    return f"{files}: {error.strerror}" if files else str(error.strerror)

@@ -7,17 +7,24 @@ import hashlib
 import importlib
 import io
 import json
+import os
+import signal
 import sys
+import traceback
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
-from ..host.fault import Fault
+from ..host.fault import Fault, described, fault_of
+from ..host.json_files import read_json
+from .progress import failed, write_state
 
 # Where this project's modules are on a host: the packages of its layers, and those that roles add.
 SIBLINGS = "ansible.module_utils."
 # A zip file records times; a fixed one makes the same content the same file.
 EPOCH = (1980, 1, 1, 0, 0, 0)
+# The exit status of a job that was told to stop, as a shell gives it.
+STOPPED = 128 + signal.SIGTERM
 Job = Callable[[Dict[str, Any]], None]
 
 
@@ -45,14 +52,48 @@ class Program:
         return path
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Do the job that the first argument names by the orders in a file, and return the exit status."""
+        """Do the job that the first argument names by the orders in a file, and return the exit status.
+
+        Whatever ends the job, its state file says so, with what to do next.
+        """
         verb, spec = arguments
+        before = signal.signal(signal.SIGTERM, _stop)
+        orders: dict[str, Any] = {}
         try:
-            self.jobs[verb](json.loads(Path(spec).read_text(encoding="utf-8")))
-        except Fault as fault:
-            sys.stderr.write(f"error: {fault}\nnext: {fault.next_step}\n")
-            return 1
+            orders = json.loads(Path(spec).read_text(encoding="utf-8"))
+            self.jobs[verb](orders)
+        except BaseException as error:  # noqa: BLE001 - it is reported, and ends the process
+            return _report(error, orders.get("result"))
+        finally:
+            signal.signal(signal.SIGTERM, before)
         return 0
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """End on SIGTERM by leaving every `with` and `try`, so that what is half done is undone or noted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(STOPPED)
+
+
+def _report(error: BaseException, result: str | None) -> int:
+    """Write what has ended the job to its journal and its state file, and return the exit status."""
+    fault = fault_of(error)
+    if isinstance(error, Exception) and not isinstance(error, (Fault, OSError)):
+        traceback.print_exception(type(error), error, error.__traceback__)
+    sys.stderr.write(f"error: {fault}\nnext: {fault.next_step}\n")
+    if result and not _is_written(Path(result)):
+        try:
+            write_state(Path(result), failed(error))
+        except OSError as second:
+            sys.stderr.write(f"error: {described(second)}\n")
+    return STOPPED if isinstance(error, SystemExit) else 1
+
+
+def _is_written(result: Path) -> bool:
+    """Tell whether the state file reports the failure of this very run."""
+    state = read_json(result, {})
+    invocation = os.environ.get("INVOCATION_ID", "")
+    return (state.get("state"), state.get("invocation")) == ("failed", invocation)
 
 
 def pack(entry: str) -> bytes:

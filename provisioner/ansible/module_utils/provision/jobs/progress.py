@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any, Callable
 
-from ..host.fault import Fault
+from ..host.fault import fault_of
 from ..host.json_files import write_json
 
 INTERVAL = 1.0
@@ -38,8 +39,8 @@ class Progress:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._ended.set()
         self._thread.join()
-        if isinstance(error, Fault):
-            self._write({"state": "failed", "message": str(error), "next": error.next_step})
+        if error is not None:
+            self._write(failed(error))
 
     def finish(self, **outcome: Any) -> None:
         """Write that the job ended well and with what."""
@@ -58,10 +59,21 @@ class Progress:
 
     def _write_often(self) -> None:
         while not self._ended.wait(INTERVAL):
-            self._write(self.body())
+            # A disk that is full now may have room for the outcome.
+            with contextlib.suppress(OSError):
+                self._write(self.body())
 
     def _write(self, body: dict[str, Any]) -> None:
-        # systemd gives each start of a unit its own number; a reader can tell this run from an earlier one.
-        write_json(
-            self.path, {**self.about, **body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644
-        )
+        write_state(self.path, {**self.about, **body})
+
+
+def failed(error: BaseException) -> dict[str, Any]:
+    """Return the state of a job that an exception has ended, whatever its kind."""
+    fault = fault_of(error)
+    return {"state": "failed", "message": str(fault), "next": fault.next_step}
+
+
+def write_state(path: Path, body: dict[str, Any]) -> None:
+    """Replace a job's state file."""
+    # systemd gives each start of a unit its own number; a reader can tell this run from an earlier one.
+    write_json(path, {**body, "invocation": os.environ.get("INVOCATION_ID", "")}, 0o644)
