@@ -19,8 +19,8 @@ GROUND = ("bindings", "content", "errors", "plain", "settings", "typed", "unreac
 # Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,
 # and imports nothing but the standard library and its own package.
 SHARED = {"host.payload"}
-# Which packages a package may import, itself aside. The ground is the modules beside the packages. What stands for
-# `ansible` are the plugins that run on the controller: they write the events that `runs` declares and reads.
+# Which packages a package may import, itself aside. The ground is the modules beside the packages. `ansible` are
+# the plugins that run on the controller: they write the events that `runs` declares and reads.
 CONTROLLER = {
     "": set(),
     "shared": set(),
@@ -45,6 +45,8 @@ HOST = {
     "engine": {"host", "gpu"},
     "day_two": {"host", "gpu", "engine"},
 }
+# What the modules of an engine's role may import: layers that serve engines, and never another role's.
+ENGINES_MAY = {"host", "jobs", "fetch", "gpu", "python", "models", "engine"}
 SENT = tree.PACKAGE / "ansible/module_utils/provision"
 
 STARTERS = {"asyncio.subprocess", "multiprocessing", "pty", "subprocess"}
@@ -54,7 +56,7 @@ MAY_START = {"provisioner/runs/run.py", "provisioner/fleet/inventory.py", "provi
 PROGRAMS = {"provisioner/lab/hub.py", "provisioner/lab/model.py", "provisioner/lab/model_convert.py"}
 
 OURS = [path for path in tree.modules() if "ansible" not in path.relative_to(tree.PACKAGE).parts]
-EVERY_MODULE = pytest.mark.parametrize("path", tree.modules(), ids=tree.relative)
+EVERY_MODULE = pytest.mark.parametrize("path", [*tree.modules(), *tree.role_modules()], ids=tree.relative)
 PLUGINS = [
     path
     for path in tree.modules()
@@ -78,6 +80,15 @@ def test_imports_on_hosts_keep_to_the_table(path: Path) -> None:
         return
     assert package in HOST, "give the new package its row in HOST"
     assert {name for name in _packages_of_hosts(path) if name} <= HOST[package] | {package}
+
+
+@pytest.mark.parametrize("path", tree.role_modules(), ids=tree.relative)
+def test_modules_of_a_role_keep_to_the_layers_of_engines(path: Path) -> None:
+    role = path.relative_to(tree.ROOT / "roles").parts[0]
+    sent = [name.split(".") for name in _all_imports(path) if name.startswith("ansible.module_utils.")]
+    packages = {parts[3] for parts in sent if parts[2:3] == ["provision"] and parts[3:]}
+    assert packages <= ENGINES_MAY
+    assert {parts[2] for parts in sent if parts[2].startswith("engine_")} <= {role}
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))

@@ -112,6 +112,11 @@ def modules() -> list[Path]:
     return [path for path in sorted(PACKAGE.rglob("*.py")) if "_content" not in path.parts]
 
 
+def role_modules() -> list[Path]:
+    """Return every module that a role brings, for hosts and for the controller."""
+    return sorted(path for role in ROLES for path in role.rglob("*.py"))
+
+
 @functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
