@@ -37,6 +37,6 @@ def lab_inventory() -> Path:
     return root() / "inventories" / "lab.ini"
 
 
-def lab_words() -> Path:
-    """Return the specification of the `lab_*` words."""
-    return PACKAGE / "lab" / "words.yml"
+def lab_variables() -> Path:
+    """Return the specification of the `lab_*` variables."""
+    return PACKAGE / "lab" / "variables.yml"

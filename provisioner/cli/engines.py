@@ -54,11 +54,13 @@ def _list(chosen: list[Engine], console: Console) -> None:
 
 def _words(engine: Engine, console: Console) -> None:
     catalog = words.load()
-    variables = {word: name for name, word in engine.environment.words.items()} if engine.environment else {}
+    variables = (
+        {word: name for name, word in engine.environment.variables.items()} if engine.environment else {}
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("word", "type", "meaning"):
         table.add_column(title, overflow="fold")
-    shared = {name: word for name, word in catalog.words.items() if name in catalog.serve_words}
+    shared = {name: word for name, word in catalog.variables.items() if name in catalog.serve_variables}
     for name, word in {**shared, **catalog.knobs(engine.name)}.items():
         kind = " | ".join(map(str, word.choices)) or word.type
         variable = f" ({variables[name]})" if name in variables else ""

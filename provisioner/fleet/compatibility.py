@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that driver, CUDA toolkits and engines of a host go together, from the inventory's words alone."""
+"""Check that driver, CUDA toolkits and engines of a host go together, from the inventory alone."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _engine_driver(chain: Chain) -> Iterator[Finding]:
         if driver.state == chains.ABSENT and engine.device == "cuda":
             reason = f"leaves no driver, and {engine.unit} is to run on a GPU"
             yield Finding(
-                STATE, reason, driver.state, True, f"set {engine.device_word}: cpu, or {STATE}: auto"
+                STATE, reason, driver.state, True, f"set {engine.device_variable}: cpu, or {STATE}: auto"
             )
         if driver.branch is None or not engine.shipped or not engine.minimum_driver:
             continue
@@ -143,7 +143,7 @@ def _engine_driver(chain: Chain) -> Iterator[Finding]:
             brings = (
                 f"brings CUDA {' or '.join(engine.cuda)} and needs driver {engine.minimum_driver} or newer"
             )
-            ways = [f"set {DRIVER} to {engine.minimum_driver} or newer", f"{engine.device_word}: cpu"]
+            ways = [f"set {DRIVER} to {engine.minimum_driver} or newer", f"{engine.device_variable}: cpu"]
             ways += [f"name a build of your own in {engine.unless[0]}"] if engine.unless else []
             reason = f"is too old for {engine.unit}: {engine.title} {brings}"
             yield Finding(DRIVER, reason, driver.version, True, ", or ".join(ways))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the words of a host that is to have a container engine, as its role does there."""
+"""Check the variables of a host with a container engine, as its role does there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provisioner.fleet import values
-from provisioner.fleet.findings import Finding, of_word
+from provisioner.fleet.findings import Finding, of_variable
 
 PREFIX = "container_runtime_"
 _VERSION, _CDI = f"{PREFIX}toolkit_version", f"{PREFIX}cdi"
@@ -20,19 +20,19 @@ _ADDRESS = re.compile(r"https?://[^\s/]+/\S+")
 
 
 def check(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find what is wrong with the words of containers, where a host asks for an engine in plain words."""
+    """Find what is wrong with the container variables, where the engine is known without a host."""
     engine = given.get(f"{PREFIX}engine")
     if engine not in ("podman", "docker"):
         return
-    words = {name: value for name, value in given.items() if not values.is_deferred(value)}
+    known = {name: value for name, value in given.items() if not values.is_deferred(value)}
     # What has a known hole is refused by the role alone: such a host has to be removable, and looked at.
-    if _VERSION in words and not _EXACT.fullmatch(str(words[_VERSION])):
+    if _VERSION in known and not _EXACT.fullmatch(str(known[_VERSION])):
         hint = "give it as the package has it, such as 1.20.1-1"
-        yield of_word(words, _VERSION, "is no version with its revision", hint)
-    if engine == "podman" and str(words.get(_CDI)).lower() in _FALSE:
+        yield of_variable(known, _VERSION, "must be a version with its revision", hint)
+    if engine == "podman" and str(known.get(_CDI)).lower() in _FALSE:
         hint = f"set it to true, or set {PREFIX}engine to docker"
-        yield of_word(words, _CDI, "is false, and podman gives GPUs to containers by CDI alone", hint)
+        yield of_variable(known, _CDI, "is false, but podman gives GPUs to containers only through CDI", hint)
     for name in (PREFIX + part for part in _ADDRESSES):
         # An empty one is a repository that nobody has named.
-        if words.get(name) and not _ADDRESS.fullmatch(str(words[name])):
-            yield of_word(words, name, "is no address", "give it as https://host/path")
+        if known.get(name) and not _ADDRESS.fullmatch(str(known[name])):
+            yield of_variable(known, name, "is not an address", "give it as https://host/path")

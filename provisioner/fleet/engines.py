@@ -13,7 +13,7 @@ import yaml
 
 from provisioner import content
 
-# In a requirement, in place of a list of values: any value, as long as the word is set.
+# In a requirement, instead of a list of values: any value, as long as the variable is set.
 ANY = "any"
 
 
@@ -21,7 +21,7 @@ ANY = "any"
 class Environment:
     """What `serve_env` may contain: names with their variables, allowed and refused ones."""
 
-    words: Mapping[str, str]
+    variables: Mapping[str, str]
     allowed: tuple[str, ...]
     foreign: Mapping[str, str]
 
@@ -141,7 +141,7 @@ def read(path: Path) -> Engine:
 def _environment(given: Mapping[str, Any] | None) -> Environment | None:
     if given is None:
         return None
-    return Environment(given.get("words", {}), tuple(given.get("allowed", ())), given.get("foreign", {}))
+    return Environment(given.get("variables", {}), tuple(given.get("allowed", ())), given.get("foreign", {}))
 
 
 def _library(given: Mapping[str, Any] | None) -> Library | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what is wrong with one word of an inventory, before it is known where the word was set."""
+"""What is wrong with one variable of an inventory, before it is known where it was set."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class Finding:
     item: int | None = None
 
 
-def of_word(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
-    """Return what is wrong with one of the words that are given, which shows its value."""
+def of_variable(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
+    """Return what is wrong with one of the given variables, with its value."""
     return Finding(name, reason, given[name], True, hint)

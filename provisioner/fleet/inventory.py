@@ -95,7 +95,7 @@ def _list(
     source: str, limit: str | None, extra_vars: Sequence[str], vault_arguments: Sequence[str]
 ) -> dict[str, Any]:
     argv = [sys.executable, "-m", "ansible", "inventory", "-i", source, "--list", *vault_arguments]
-    variables = [word for value in extra_vars for word in ("-e", value)]
+    variables = [argument for value in extra_vars for argument in ("-e", value)]
     limited = ["--limit", limit] if limit else []
     done = _call([*argv, *variables, *limited])
     if done.returncode == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the typed words of an engine beyond their types: limits, what goes with what, and profiles."""
+"""Check the typed variables of an engine beyond their types: limits, combinations and profiles."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _UNSET: tuple[object, ...] = (None, "", [], {})
 
 
 def limits(service: Service) -> Iterator[Finding]:
-    """Find the words whose values their engine does not take."""
-    for word, limit in service.engine.limits.items():
-        value = service.settings.get(word)
+    """Find the variables whose values the engine does not accept."""
+    for variable, limit in service.engine.limits.items():
+        value = service.settings.get(variable)
         if reason := beyond(limit, value):
-            yield _finding(service, word, reason)
+            yield _finding(service, variable, reason)
 
 
 def beyond(limit: Limit, value: object) -> str | None:
@@ -33,20 +33,20 @@ def beyond(limit: Limit, value: object) -> str | None:
 
 
 def requirements(service: Service) -> Iterator[Finding]:
-    """Find the words whose values contradict those of other words."""
+    """Find the variables whose values contradict those of others."""
     for requirement in service.engine.requires:
         involved = (*requirement.when, *requirement.must, *requirement.never)
-        if any(values.is_deferred(service.settings.get(word)) for word in involved):
+        if any(values.is_deferred(service.settings.get(variable)) for variable in involved):
             continue
-        for word in _contradictions(requirement, service.settings):
-            yield _contradiction(service, word, requirement)
+        for variable in _contradictions(requirement, service.settings):
+            yield _contradiction(service, variable, requirement)
 
 
 def profile(service: Service) -> Iterator[Finding]:
     """Find a profile that the engine does not have."""
     chosen, offered = service.profile, service.engine.profiles
-    # A name that no profile has is reported as a wrong value already.
-    known = variables.load().words[profiles.VARIABLE].choices
+    # A name that no profile has is already reported as a wrong value.
+    known = variables.load().variables[profiles.VARIABLE].choices
     if chosen and chosen.name in known and chosen.name not in offered:
         title = service.engine.title
         reason = f"is not a profile of {title}" if offered else f"cannot be set: {title} has no profiles"
@@ -72,17 +72,17 @@ def _bounds(limit: Limit) -> str:
     if limit.minimum is not None and limit.maximum is not None:
         return f"between {limit.minimum} and {limit.maximum}"
     parts = {"at least": limit.minimum, "above": limit.above, "at most": limit.maximum}
-    return " and ".join(f"{word} {bound}" for word, bound in parts.items() if bound is not None)
+    return " and ".join(f"{name} {bound}" for name, bound in parts.items() if bound is not None)
 
 
 def _contradictions(requirement: Requirement, settings: Mapping[str, Any]) -> list[str]:
-    def holds(word: str, among: tuple[Any, ...] | None) -> bool:
-        return _is_among(settings.get(word), among)
+    def holds(variable: str, among: tuple[Any, ...] | None) -> bool:
+        return _is_among(settings.get(variable), among)
 
-    if not all(holds(word, among) for word, among in requirement.when.items()):
+    if not all(holds(variable, among) for variable, among in requirement.when.items()):
         return []
-    wrong = [word for word, among in requirement.must.items() if not holds(word, among)]
-    return wrong + [word for word, among in requirement.never.items() if holds(word, among)]
+    wrong = [variable for variable, among in requirement.must.items() if not holds(variable, among)]
+    return wrong + [variable for variable, among in requirement.never.items() if holds(variable, among)]
 
 
 def _is_among(value: object, among: tuple[Any, ...] | None) -> bool:
@@ -93,22 +93,22 @@ def _is_among(value: object, among: tuple[Any, ...] | None) -> bool:
     return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in among)
 
 
-def _contradiction(service: Service, word: str, requirement: Requirement) -> Finding:
-    involved = (word, *requirement.when)
-    # The inventory can mend only what stands in it.
-    blamed = next((name for name in involved if name in service.own), word)
+def _contradiction(service: Service, variable: str, requirement: Requirement) -> Finding:
+    involved = (variable, *requirement.when)
+    # Only what is in the inventory can be corrected there.
+    blamed = next((name for name in involved if name in service.own), variable)
     others = [f"{name} = {_say(service.settings.get(name))}" for name in involved if name != blamed]
-    return _finding(service, blamed, f"does not go with {' and '.join(others)}: {requirement.reason}")
+    return _finding(service, blamed, f"cannot be combined with {' and '.join(others)}: {requirement.reason}")
 
 
-def _finding(service: Service, word: str, reason: str) -> Finding:
+def _finding(service: Service, variable: str, reason: str) -> Finding:
     """Return the finding under the name by which the inventory gave the value."""
-    value = service.settings.get(word)
-    if word in service.spelt:
+    value = service.settings.get(variable)
+    if variable in service.spelt:
         return Finding(
-            environment.VARIABLE, f"{service.spelt[word]} = {_say(value)} {reason}", item=service.item
+            environment.VARIABLE, f"{service.spelt[variable]} = {_say(value)} {reason}", item=service.item
         )
-    return Finding(word, reason, value, value is not None, item=service.item)
+    return Finding(variable, reason, value, value is not None, item=service.item)
 
 
 def _say(value: object) -> str:

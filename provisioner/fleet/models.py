@@ -32,14 +32,14 @@ class Model:
 
     @property
     def is_pinned(self) -> bool:
-        """Tell whether every later fetch brings the same bytes, as far as the words can say."""
+        """Return whether every later download gets the same bytes, as far as the inventory says."""
         if self.kept_by_engine:
             return bool(self.revision)
         return self.revision != DEFAULT_REVISIONS.get(self.source)
 
 
 def identify(engine: Engine, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Model:
-    """Return the model that the words of one service name; `given` also holds those of the model store."""
+    """Return the model of one service; `given` also holds the variables of the model store."""
     source, name = str(settings["serve_model_source"]), str(settings["serve_model"])
     revision = str(settings.get("serve_model_revision") or DEFAULT_REVISIONS.get(source, ""))
     include, exclude = texts(settings.get("serve_model_include")), texts(settings.get("serve_model_exclude"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Apply a tuning profile: words of an engine that `serve_profile` sets, below those of the inventory."""
+"""Apply a tuning profile: variables of an engine that `serve_profile` sets, overridden by the inventory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VARIABLE = "serve_profile"
 
 @dataclass(frozen=True)
 class Profile:
-    """Say what a profile sets for one service, and what the inventory sets in its place."""
+    """Hold what a profile sets for one service, and what the inventory overrides."""
 
     name: str
     sets: Mapping[str, Any]
@@ -23,11 +23,11 @@ class Profile:
 
 
 def choose(engine: Engine, given: Mapping[str, Any]) -> Profile | None:
-    """Return the profile that the words of a service name; one that the engine lacks sets nothing."""
-    name = given.get(VARIABLE)
-    if not name:
+    """Return the profile that a service asks for; one that the engine lacks sets nothing."""
+    chosen = given.get(VARIABLE)
+    if not chosen:
         return None
-    offered = {} if values.is_deferred(name) else engine.profiles.get(str(name), {})
-    sets = {word: value for word, value in offered.items() if given.get(word, value) == value}
-    overruled = {word: given[word] for word in offered if word not in sets}
-    return Profile(str(name), sets, overruled)
+    offered = {} if values.is_deferred(chosen) else engine.profiles.get(str(chosen), {})
+    sets = {name: value for name, value in offered.items() if given.get(name, value) == value}
+    overruled = {name: given[name] for name in offered if name not in sets}
+    return Profile(str(chosen), sets, overruled)

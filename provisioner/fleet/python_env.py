@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the words of a host that lets conda bring its Python: terms, pins, no passwords in addresses."""
+"""Check the variables of a host whose Python comes from conda: terms, pins, no passwords in addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from provisioner import content
 from provisioner.fleet import values
-from provisioner.fleet.findings import Finding, of_word
+from provisioner.fleet.findings import Finding, of_variable
 
 PREFIX = "python_env_conda_"
 _TERMS = f"{PREFIX}accept_terms"
@@ -34,26 +34,26 @@ def installers() -> Mapping[str, Mapping[str, Any]]:
 
 
 def check(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find what is wrong with the words of conda, where a host uses it and the words are plain to see."""
+    """Find what is wrong with the conda variables of a host that uses it, as far as they are known."""
     provider = given.get("python_env_provider")
     if not isinstance(provider, str) or provider not in installers():
         return
-    words = {name: value for name, value in given.items() if value and not values.is_deferred(value)}
-    if words.get("python_env_python"):
-        yield of_word(
-            words,
+    plain = {name: value for name, value in given.items() if value and not values.is_deferred(value)}
+    if plain.get("python_env_python"):
+        yield of_variable(
+            plain,
             "python_env_python",
-            "names a Python of the distribution, and conda is to bring one",
-            f"name the exact version in {PREFIX}python",
+            "selects a Python of the distribution, but Python comes from conda here",
+            f"set the exact version in {PREFIX}python",
         )
-    yield from _terms(provider, given, words)
-    yield from _hash(provider, given, words)
-    yield from _pins(words)
+    yield from _terms(provider, given, plain)
+    yield from _hash(provider, given, plain)
+    yield from _pins(plain)
     yield from _passwords(given)
 
 
-def _terms(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> Iterator[Finding]:
-    channels = [*_texts(words.get(f"{PREFIX}channels")), *_texts(words.get(f"{PREFIX}default_channels"))]
+def _terms(provider: str, given: Mapping[str, Any], plain: Mapping[str, Any]) -> Iterator[Finding]:
+    channels = [*_texts(plain.get(f"{PREFIX}channels")), *_texts(plain.get(f"{PREFIX}default_channels"))]
     named = [channel for channel in channels if _ANACONDA.fullmatch(channel)]
     accepted = given.get(_TERMS)
     if (provider == "miniconda" or named) and str(accepted).lower() in (
@@ -66,40 +66,40 @@ def _terms(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) ->
     ):
         what = f"the channel {named[0]}" if named and provider != "miniconda" else "Miniconda"
         hint = f"read them, and set {_TERMS}: true if you accept them; miniforge with conda-forge needs none"
-        # Where the word is not set, the place to show is that of the word that asks for it.
+        # Where the variable is not set, the place to show is that of the variable that requires it.
         variable = _TERMS if _TERMS in given else "python_env_provider"
-        yield of_word(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
+        yield of_variable(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
 
 
-def _hash(provider: str, given: Mapping[str, Any], words: Mapping[str, Any]) -> Iterator[Finding]:
-    known = installers()[provider]
-    version, digest = words.get(f"{PREFIX}version"), given.get(f"{PREFIX}sha256")
-    if version and str(version) not in known["sha256"] and not digest:
-        reason = f"is a version of {known['title']} whose sha256 is not known here"
-        hint = f"read it at {known['releases']} and set {PREFIX}sha256"
-        yield of_word(words, f"{PREFIX}version", reason, hint)
+def _hash(provider: str, given: Mapping[str, Any], plain: Mapping[str, Any]) -> Iterator[Finding]:
+    published = installers()[provider]
+    version, digest = plain.get(f"{PREFIX}version"), given.get(f"{PREFIX}sha256")
+    if version and str(version) not in published["sha256"] and not digest:
+        reason = f"is a version of {published['title']} whose sha256 is not known here"
+        hint = f"read it at {published['releases']} and set {PREFIX}sha256"
+        yield of_variable(plain, f"{PREFIX}version", reason, hint)
     if (
         digest
         and not values.is_deferred(digest)
         and not re.fullmatch(r"(?i)[0-9a-f]{64}", str(digest).strip())
     ):
-        yield of_word(
+        yield of_variable(
             given, f"{PREFIX}sha256", "must be the 64 hexadecimal digits of the installer's hash", ""
         )
 
 
-def _pins(words: Mapping[str, Any]) -> Iterator[Finding]:
-    python = words.get(f"{PREFIX}python")
+def _pins(plain: Mapping[str, Any]) -> Iterator[Finding]:
+    python = plain.get(f"{PREFIX}python")
     if python and not _EXACT.fullmatch(str(python)):
-        yield of_word(words, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
-    for package in _texts(words.get(f"{PREFIX}packages")):
+        yield of_variable(plain, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
+    for package in _texts(plain.get(f"{PREFIX}packages")):
         if not _PINNED.fullmatch(package):
             reason, hint = f"pins no version for {package}", "write name=version or name=version=build"
-            yield of_word(words, f"{PREFIX}packages", reason, hint)
+            yield of_variable(plain, f"{PREFIX}packages", reason, hint)
 
 
 def _passwords(given: Mapping[str, Any]) -> Iterator[Finding]:
-    for name in (PREFIX + word for word in _ADDRESSES):
+    for name in (PREFIX + name for name in _ADDRESSES):
         if any(_PASSWORD.search(text) for text in _texts(given.get(name))):
             reason = "holds a user, a password or a token, which anybody on the host could read"
             # The value itself is not shown.

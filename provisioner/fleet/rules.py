@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check what one word cannot show: how the words of a service, and the services of a host, fit together."""
+"""Check what one variable cannot show: how those of a service, and the services of a host, fit together."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _port(service: Service) -> Iterator[Finding]:
 
 def _source(service: Service) -> Iterator[Finding]:
     source, engine = service.model.source, service.engine
-    # A source that is none of the word's choices has been reported as a wrong value already.
-    if source in variables.load().words["serve_model_source"].choices and source not in engine.sources:
+    # A source that is not a choice of the variable has already been reported as a wrong value.
+    if source in variables.load().variables["serve_model_source"].choices and source not in engine.sources:
         reason = f"{engine.title} takes its model from {', '.join(engine.sources)}"
         yield _finding(service, "serve_model_source", reason, source)
 
@@ -130,7 +130,7 @@ def _arguments(service: Service) -> Iterator[Finding]:
         # Some engines take an underscore for a dash. The value stays unsaid: it may be a key.
         flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
         if flag in service.engine.reserved_args:
-            reason = f"{flag} is written from the inventory's own words and cannot be given twice"
+            reason = f"{flag} is set from inventory variables and cannot be given again"
             yield _finding(service, "serve_args", reason)
 
 
@@ -168,7 +168,7 @@ def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
 
 
 def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find the host's words that name a file on this machine which is not there."""
+    """Find the host's variables that refer to a file on this machine that does not exist."""
     for name, value in given.items():
         if name.endswith(("_token_file", "_netrc_file")) and value and not values.is_deferred(value):
             if not str(value).startswith(("/", "~")):

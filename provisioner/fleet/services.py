@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the words of one host into its services: merged, typed, frozen.
+"""Turn the variables of one host into its services: merged, typed, frozen.
 
 The command line calls this with the inventory's values, where templates are still unresolved, and the
 `provision_services` action plugin with the values that Ansible has resolved, so both apply the same rules.
@@ -19,9 +19,9 @@ from provisioner.fleet.findings import Finding
 from provisioner.fleet.models import Model
 from provisioner.fleet.profiles import Profile
 
-LIST_WORD = "serve_services"
-# Words that say nothing unless a model is served, so any of them shows that a service is meant.
-STARTING_WORDS = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
+LIST_VARIABLE = "serve_services"
+# These mean nothing unless a model is served, so any of them shows that a service is wanted.
+STARTING_VARIABLES = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 
 
@@ -29,7 +29,8 @@ EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 class Service:
     """Describe one served model of a host; `port` is None while only Ansible can know it.
 
-    `own` are the engine's words that the inventory gives, `spelt` the variables by which it gave some.
+    `own` are the engine's variables that the inventory sets; `spelt` maps those set in `serve_env` to their
+    names there.
     """
 
     name: str
@@ -69,26 +70,26 @@ class Service:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Hold the services of one host and everything that is wrong with its words."""
+    """Hold the services of one host and everything that is wrong with its variables."""
 
     services: tuple[Service, ...]
     findings: tuple[Finding, ...]
 
 
 def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mapping[str, Any]]) -> Resolved:
-    """Return the services that `host_values` ask for; `engine_defaults` holds each engine role's defaults."""
+    """Return the services that `host_values` describe; `engine_defaults` holds each engine role's defaults."""
     catalog = variables.load()
     findings: list[Finding] = []
-    common = {name: value for name, value in host_values.items() if name in catalog.words}
+    common = {name: value for name, value in host_values.items() if name in catalog.variables}
     common, found = _checked(common, None)
     findings += found
-    items = host_values.get(LIST_WORD)
+    items = host_values.get(LIST_VARIABLE)
     if values.is_deferred(items):
         return Resolved((), tuple(findings))
     services: list[Service] = []
     for number, item in _items(items, common, findings):
         service, found = _service(number, item, common, engine_defaults)
-        # What the host's own words are wrong in is found with each of its services.
+        # A mistake in the host's own variables is found again with each of its services.
         findings += [finding for finding in found if finding not in findings]
         if service is not None:
             services.append(service)
@@ -98,31 +99,34 @@ def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mappin
 def _items(
     items: object, common: Mapping[str, Any], findings: list[Finding]
 ) -> list[tuple[int | None, Mapping[str, Any]]]:
-    """Return the entries of `serve_services`, or the single service that the host's own words describe."""
+    """Return the entries of `serve_services`, or the single service that the host's own variables describe."""
     if items is None:
-        return [(None, {})] if any(common.get(name) for name in STARTING_WORDS) else []
+        return [(None, {})] if any(common.get(name) for name in STARTING_VARIABLES) else []
     if not isinstance(items, list):
-        return []  # its type has been reported with the host's own words
+        return []  # its type has been reported with the host's own variables
     entries: list[tuple[int | None, Mapping[str, Any]]] = []
     for number, item in enumerate(items, start=1):
         if isinstance(item, Mapping):
             entries.append((number, item))
         else:
-            reason = "every service must be a mapping of words, such as {serve_name: chat, serve_model: …}"
-            findings.append(Finding(LIST_WORD, reason, item, True, item=number))
+            reason = (
+                "every service must be a mapping of variables, such as {serve_name: chat, serve_model: …}"
+            )
+            findings.append(Finding(LIST_VARIABLE, reason, item, True, item=number))
     return entries
 
 
 def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the values as their words' types, and a finding for each one that does not fit."""
+    """Return the values as their variables' types, and a finding for each one that does not fit."""
     catalog = variables.load()
     checked: dict[str, Any] = {}
     findings = []
     for name, value in given.items():
-        word = catalog.words[name]
-        checked[name], reason = values.check(word, value)
+        variable = catalog.variables[name]
+        checked[name], reason = values.check(variable, value)
         if reason:
-            near = catalog.nearest(str(value), map(str, word.choices), 0.7) if word.choices else None
+            choices = variable.choices
+            near = catalog.nearest(str(value), map(str, choices), 0.7) if choices else None
             hint = f"did you mean {near}?" if near else ""
             findings.append(Finding(name, reason, value, True, hint, item))
     return checked, findings
@@ -153,18 +157,18 @@ def _service(
 
 def _allowed_in_item(name: str) -> bool:
     catalog = variables.load()
-    word = catalog.words.get(name)
-    if word is None or name == LIST_WORD:
+    variable = catalog.variables.get(name)
+    if variable is None or name == LIST_VARIABLE:
         return False
-    return name in catalog.serve_words or (word.owner.startswith("engine_"))
+    return name in catalog.serve_variables or variable.owner.startswith("engine_")
 
 
 def _unknown(name: str, item: int | None) -> Finding:
     catalog = variables.load()
-    among = [word for word in catalog.words if _allowed_in_item(word)]
+    among = [known for known in catalog.variables if _allowed_in_item(known)]
     near = catalog.nearest(name, among) or catalog.nearest(f"serve_{name}", among, 0.8)
-    hint = f"did you mean {near}?" if near else "see the words in roles/engine_common/README.md"
-    return Finding(name, "is not a word that a service can have", hint=hint, item=item)
+    hint = f"did you mean {near}?" if near else "see docs/reference/inventory.md"
+    return Finding(name, "is not a variable of a service", hint=hint, item=item)
 
 
 def _missing_engine(value: object, item: int | None) -> list[Finding]:
@@ -182,7 +186,7 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
     given, catalog = moved.given, variables.load()
     own = frozenset(catalog.knobs(engine.name).keys() & given.keys())
     profile = profiles.choose(engine, given)
-    serve = {name: catalog.words[name].default for name in sorted(catalog.serve_words)}
+    serve = {name: catalog.variables[name].default for name in sorted(catalog.serve_variables)}
     serve |= {name: given[name] for name in serve if given.get(name) is not None}
     settings = {
         **serve,
@@ -201,7 +205,7 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
         "serve_env": settings.get("serve_env") or {},
         "serve_args": settings.get("serve_args") or [],
     }
-    settings.pop(LIST_WORD, None)
+    settings.pop(LIST_VARIABLE, None)
     return Service(
         name=name,
         engine=engine,

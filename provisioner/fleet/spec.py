@@ -27,8 +27,8 @@ from provisioner.fleet.origins import Origins
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack import Chain
 
-# The connection words of Ansible that people type by hand, to recognise a misspelt one.
-_CONNECTION_WORDS = tuple(
+# The connection variables of Ansible that people type by hand, to recognise a misspelt one.
+_CONNECTION_VARIABLES = tuple(
     f"ansible_{name}"
     for name in (
         "host",
@@ -47,12 +47,12 @@ _CONNECTION_WORDS = tuple(
         "python_interpreter",
     )
 )
-# What may hold a secret by its name: the word itself, or the word that a misspelt one was to be.
-_SECRET_WORD = re.compile(r"(key|token|secret|password|passwd|passphrase|_env|environment)s?$", re.IGNORECASE)
+# What may hold a secret by its name: the variable itself, or the one that a misspelt name was meant to be.
+_SECRET_NAME = re.compile(r"(key|token|secret|password|passwd|passphrase|_env|environment)s?$", re.IGNORECASE)
 _SECRET_FILE = re.compile(r"(key|token|netrc|password)_file$")
 _PATH = re.compile(r"(~|\.{0,2}/)\S*")
 _PASSWORD_OF_ADDRESS = re.compile(r"://[^/\s@]+@")
-# A name this like one of our words, that nothing refers to, is taken for a misspelling.
+# A name this similar to a variable of the tool, that nothing refers to, is taken for a misspelling.
 _MISSPELT = 0.88
 
 
@@ -69,7 +69,7 @@ class Host:
     compatibility: Chain
 
 
-# What is made of a host's own words: its services, how driver and CUDA go with them, and what is wrong.
+# What a host's own variables lead to: its services, how driver and CUDA fit them, and what is wrong.
 _Seen = tuple[tuple[Service, ...], Chain, tuple[Finding, ...]]
 
 
@@ -84,10 +84,12 @@ class Fleet:
 def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
     """Return the fleet that `inventory` describes.
 
-    Raises InventoryError that carries every problem found, each with its origin and the nearest valid word.
+    Raises InventoryError that carries every problem found, each with its origin and the nearest valid variable.
     """
     if not inventory.hosts:
-        raise InventoryError(f"{inventory.source} names no host", next_step="add a host, or mend --limit")
+        raise InventoryError(
+            f"{inventory.source} contains no host", next_step="add a host, or correct --limit"
+        )
     checked = _Checker(inventory)
     hosts = tuple(checked.host(name) for name in inventory.hosts)
     found = {**checked.found}
@@ -103,7 +105,7 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
 
 
 class _Checker:
-    """Resolve hosts one by one; hosts whose words are equal are resolved once."""
+    """Resolve hosts one by one; hosts with equal variables are resolved once."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
@@ -134,7 +136,7 @@ class _Checker:
 
     def _resolve(self, own: Mapping[str, Any]) -> _Seen:
         resolved = services.resolve(own, self._defaults)
-        findings = [*_unknown_words(own, self._reserved), *resolved.findings]
+        findings = [*_unknown_variables(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
         findings += [*rules.controller_files(own), *python_env.check(own), *container_runtime.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
@@ -149,27 +151,29 @@ def _reserved_names() -> set[str]:
     return set(get_reserved_names()) - {"name"}
 
 
-def _unknown_words(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:
+def _unknown_variables(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:
     catalog = variables.load()
     text = json.dumps(own, default=str)
     for name, value in own.items():
-        if name in catalog.words:
+        if name in catalog.variables:
             continue
-        if name in variables.COMMAND_LINE_WORDS:
+        if name in variables.COMMAND_LINE_VARIABLES:
             yield Finding(name, "is set by the command line and cannot be set in an inventory", value, True)
         elif catalog.owns(name):
             near = catalog.nearest(name)
-            hint = f"did you mean {near}?" if near else "`provision engines` lists the words"
-            yield Finding(name, "is not a word of this tool", value, True, hint)
+            hint = f"did you mean {near}?" if near else "`provision engines` lists the variables"
+            yield Finding(name, "is not a variable of this tool", value, True, hint)
         elif name in reserved:
             hint = (
-                f"did you mean serve_{name}?" if f"serve_{name}" in catalog.words else "give it another name"
+                f"did you mean serve_{name}?"
+                if f"serve_{name}" in catalog.variables
+                else "give it another name"
             )
             yield Finding(name, "is a name that Ansible reserves for itself", value, True, hint)
         elif (near := catalog.nearest(name, cutoff=_MISSPELT)) and not _is_used(name, text):
             yield Finding(
                 name,
-                "is not a word of this tool, and nothing refers to it",
+                "is not a variable of this tool, and nothing refers to it",
                 value,
                 True,
                 f"did you mean {near}?",
@@ -186,11 +190,11 @@ def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
     if port is not None and not values.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
     for name in given:
-        if name.startswith("ansible_") and name not in _CONNECTION_WORDS:
-            near = variables.load().nearest(name, _CONNECTION_WORDS, 0.9)
+        if name.startswith("ansible_") and name not in _CONNECTION_VARIABLES:
+            near = variables.load().nearest(name, _CONNECTION_VARIABLES, 0.9)
             if near and len(near) == len(name):
                 yield Finding(
-                    name, "is not a variable that Ansible knows", given[name], True, f"did you mean {near}?"
+                    name, "is not a variable of Ansible", given[name], True, f"did you mean {near}?"
                 )
 
 
@@ -226,10 +230,14 @@ def _place(problem: Problem) -> tuple[str, float]:
 def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origins: Origins) -> Problem:
     first = names[0]
     in_list = finding.item is not None
-    variable = services.LIST_WORD if in_list and _holds(inventory.hosts[first], finding) else finding.variable
+    variable = (
+        services.LIST_VARIABLE if in_list and _holds(inventory.hosts[first], finding) else finding.variable
+    )
     is_secret = _may_be_secret(finding)
     return Problem(
-        variable=f"{services.LIST_WORD}[{finding.item}].{finding.variable}" if in_list else finding.variable,
+        variable=f"{services.LIST_VARIABLE}[{finding.item}].{finding.variable}"
+        if in_list
+        else finding.variable,
         reason=_without_password(finding.reason),
         hosts=tuple(dict.fromkeys(names)),
         value=None if is_secret else _without_password(finding.value),
@@ -240,8 +248,8 @@ def _problem(finding: Finding, names: Sequence[str], inventory: Inventory, origi
 
 
 def _holds(given: Mapping[str, Any], finding: Finding) -> bool:
-    """Tell whether the item of the list, and not its host, has the word; a word that is missing counts."""
-    items = given.get(services.LIST_WORD)
+    """Return whether the item of the list, and not its host, has the variable; a missing one counts."""
+    items = given.get(services.LIST_VARIABLE)
     item = items[finding.item - 1] if isinstance(items, list) and finding.item else None
     has_it = isinstance(item, Mapping) and finding.variable in item
     return has_it or finding.variable not in given
@@ -250,10 +258,10 @@ def _holds(given: Mapping[str, Any], finding: Finding) -> bool:
 def _may_be_secret(finding: Finding) -> bool:
     """Tell whether a value is not to be shown: the path to a secret may be, a secret in its place may not."""
     names = [finding.variable, *re.findall(r"did you mean (\w+)\?", finding.hint)]
-    if any(map(_SECRET_WORD.search, names)):
+    if any(map(_SECRET_NAME.search, names)):
         return True
     in_file = any(map(_SECRET_FILE.search, names))
-    return finding.variable == services.LIST_WORD or (in_file and not _PATH.fullmatch(str(finding.value)))
+    return finding.variable == services.LIST_VARIABLE or (in_file and not _PATH.fullmatch(str(finding.value)))
 
 
 def _without_password(value: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""See in a host's words what it is to have: driver, CUDA toolkits, and the CUDA that its engines bring."""
+"""What a host's variables ask for: driver, CUDA toolkits, and the CUDA that its engines contain."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class EngineCuda:
     title: str
     unit: str
     device: str
-    device_word: str
+    device_variable: str
     shipped: bool
     unless: tuple[str, ...]
     cuda: tuple[str, ...]
@@ -141,7 +141,7 @@ class Chain:
         """Return what `plan --json` says of it."""
         engines = [{**dataclasses.asdict(one), "text": str(one)} for one in self.engines]
         for one in engines:
-            del one["device_word"]
+            del one["device_variable"]
         return {
             "text": str(self),
             "driver": {**dataclasses.asdict(self.driver), "branch": self.driver.branch},
@@ -153,8 +153,8 @@ class Chain:
 
 
 def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
-    """Return what the words of a host ask for."""
-    driver, toolkit = _Words("nvidia_driver", given), _Words("cuda_toolkit", given)
+    """Return what the variables of a host ask for."""
+    driver, toolkit = _Variables("nvidia_driver", given), _Variables("cuda_toolkit", given)
     versions = toolkit.value("versions")
     return Chain(
         Driver(
@@ -186,16 +186,16 @@ def release_of(version: str) -> str:
     return found.group(1) if found else ""
 
 
-class _Words:
-    """Look up the words of a role: what the inventory says, else the role's default."""
+class _Variables:
+    """Look up variables of a role: what the inventory sets, else the role's default."""
 
     def __init__(self, role: str, given: Mapping[str, Any]) -> None:
         self._role, self._given, self._defaults = role, given, variables.defaults(role)
 
     def value(self, name: str) -> Any:
-        word = f"{self._role}_{name}"
-        value = self._given.get(word)
-        return self._defaults.get(word) if value is None else value
+        variable = f"{self._role}_{name}"
+        value = self._given.get(variable)
+        return self._defaults.get(variable) if value is None else value
 
     def text(self, name: str) -> str | None:
         value = self.value(name)
@@ -204,8 +204,8 @@ class _Words:
 
 def _seen(service: Service) -> EngineCuda | None:
     engine, settings = service.engine, service.settings
-    word = f"{engine.role}_device"
-    device = str(settings.get(word) or AUTO)
+    variable = f"{engine.role}_device"
+    device = str(settings.get(variable) or AUTO)
     if not engine.cuda or device == "cpu":
         return None
     others = [
@@ -217,7 +217,7 @@ def _seen(service: Service) -> EngineCuda | None:
         title=engine.title,
         unit=service.unit,
         device=device,
-        device_word=word,
+        device_variable=variable,
         shipped=not others,
         unless=tuple(engine.cuda_unless),
         cuda=engine.cuda,
@@ -227,7 +227,7 @@ def _seen(service: Service) -> EngineCuda | None:
 
 
 def _engine(engine: EngineCuda) -> str:
-    return engine.device_word.removeprefix("engine_").removesuffix("_device")
+    return engine.device_variable.removeprefix("engine_").removesuffix("_device")
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check one value against the word it was given for, by the same rules as Ansible at run time.
+"""Check one value against the variable that it is set for, by the same rules as Ansible at run time.
 
 The only module outside `provisioner/ansible` that imports from Ansible.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from provisioner.fleet.variables import Word
+from provisioner.fleet.variables import Variable
 
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _KINDS = {
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def is_deferred(value: object) -> bool:
-    """Tell whether only Ansible can know the value: it holds a template or is encrypted."""
+    """Return whether only Ansible can resolve the value: it contains a template or is encrypted."""
     if isinstance(value, str):
         return bool(_TEMPLATE.search(value))
     if isinstance(value, Mapping):
@@ -35,34 +35,34 @@ def is_deferred(value: object) -> bool:
     return isinstance(value, list) and any(map(is_deferred, value))
 
 
-def check(word: Word, value: object) -> tuple[object, str | None]:
-    """Return the value as the type of its word, and why it is not acceptable, or None; null unsets a word."""
+def check(variable: Variable, value: object) -> tuple[object, str | None]:
+    """Return the value as its variable's type, and why it is not acceptable, or None; null unsets a variable."""
     if value is None or is_deferred(value):
         return value, None
-    if word.type == "str" and isinstance(value, (list, Mapping, bool)):
+    if variable.type == "str" and isinstance(value, (list, Mapping, bool)):
         return value, f"must be text, not {_kind_of(value)}"
-    if word.type in ("int", "float") and isinstance(value, bool):
-        return value, f"must be {_KINDS[word.type]}, not true or false"
-    spec: dict[str, Any] = {"type": word.type}
-    if word.elements:
-        spec["elements"] = word.elements
-    if word.choices:
-        spec["choices"] = list(word.choices)
+    if variable.type in ("int", "float") and isinstance(value, bool):
+        return value, f"must be {_KINDS[variable.type]}, not true or false"
+    spec: dict[str, Any] = {"type": variable.type}
+    if variable.elements:
+        spec["elements"] = variable.elements
+    if variable.choices:
+        spec["choices"] = list(variable.choices)
     try:
-        result = ArgumentSpecValidator({word.name: spec}).validate({word.name: value})
-    except OverflowError:  # infinity is no whole number, which Ansible does not expect
-        return value, _reason(word, "")
+        result = ArgumentSpecValidator({variable.name: spec}).validate({variable.name: value})
+    except OverflowError:  # infinity is not a whole number, which Ansible does not expect
+        return value, _reason(variable, "")
     if not result.errors.errors:
-        return result.validated_parameters[word.name], None
-    return value, _reason(word, result.error_messages[0])
+        return result.validated_parameters[variable.name], None
+    return value, _reason(variable, result.error_messages[0])
 
 
-def _reason(word: Word, message: str) -> str:
-    if word.choices and "must be one of" in message:
-        return "must be one of " + ", ".join(map(str, word.choices))
-    kind = _KINDS.get(word.type, word.type)
-    if word.type == "list" and word.elements and "Elements value" in message:
-        return f"must be a list whose every item is {_KINDS.get(word.elements, word.elements)}"
+def _reason(variable: Variable, message: str) -> str:
+    if variable.choices and "must be one of" in message:
+        return "must be one of " + ", ".join(map(str, variable.choices))
+    kind = _KINDS.get(variable.type, variable.type)
+    if variable.type == "list" and variable.elements and "Elements value" in message:
+        return f"must be a list whose every item is {_KINDS.get(variable.elements, variable.elements)}"
     return f"must be {kind}"
 
 

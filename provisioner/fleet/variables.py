@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know every word that an inventory may use: read from the roles' argument specifications, not listed."""
+"""Every variable that an inventory may set, read from the roles' argument specifications."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from provisioner.errors import ProvisionError
 from provisioner.fleet import engines
 
 SERVE_PREFIX = "serve_"
-SOURCE_WORD = "serve_model_source"
+SOURCE = "serve_model_source"
 # Set by the command line for the playbooks, so an inventory that sets one would be overruled or lie.
-COMMAND_LINE_WORDS = ("provision_consent", "provision_remove_models")
+COMMAND_LINE_VARIABLES = ("provision_consent", "provision_remove_models")
 
 
 @dataclass(frozen=True)
-class Word:
-    """Describe one inventory word as its role specifies it."""
+class Variable:
+    """Describe one inventory variable as its role specifies it."""
 
     name: str
     type: str
@@ -37,44 +37,48 @@ class Word:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Hold all words and answer which one a reader may have meant."""
+    """Hold all variables, and find the one that a misspelt name may mean."""
 
-    words: Mapping[str, Word]
+    variables: Mapping[str, Variable]
     prefixes: tuple[str, ...]
-    serve_words: frozenset[str] = field(default_factory=frozenset)
+    serve_variables: frozenset[str] = field(default_factory=frozenset)
 
     def owns(self, name: str) -> bool:
-        """Tell whether `name` starts like a word of ours, so that it must be one."""
+        """Return whether `name` has a prefix of this tool, so that it must be one of its variables."""
         return name.startswith(self.prefixes)
 
     def nearest(self, name: str, among: Iterable[str] | None = None, cutoff: float = 0.6) -> str | None:
-        """Return the word most like `name`, or None when nothing is."""
-        found = difflib.get_close_matches(name, list(among or self.words), n=1, cutoff=cutoff)
+        """Return the variable most like `name`, or None."""
+        found = difflib.get_close_matches(name, list(among or self.variables), n=1, cutoff=cutoff)
         return found[0] if found else None
 
-    def knobs(self, engine: str) -> dict[str, Word]:
-        """Return the words that belong to one engine's role."""
-        return {name: word for name, word in self.words.items() if word.owner == f"engine_{engine}"}
+    def knobs(self, engine: str) -> dict[str, Variable]:
+        """Return the variables of one engine's role."""
+        return {
+            name: variable
+            for name, variable in self.variables.items()
+            if variable.owner == f"engine_{engine}"
+        }
 
 
 @functools.cache
 def load() -> Catalog:
     """Return the catalog of the shipped roles; it is read once."""
-    serve = _words(content.roles() / "engine_common/meta/argument_specs.yml", "service", "engine_common")
-    words = dict(serve)
+    serve = _variables(content.roles() / "engine_common/meta/argument_specs.yml", "service", "engine_common")
+    found = dict(serve)
     names = []
     for role in sorted(path.name for path in content.roles().iterdir() if path.is_dir()):
         names.append(role)
-        found = _words(content.roles() / role / "meta/argument_specs.yml", "main", role)
-        words |= {name: word for name, word in found.items() if name.startswith(f"{role}_")}
-    words |= _words(content.lab_words(), "main", "lab")
-    words[SOURCE_WORD] = _with_libraries(words[SOURCE_WORD])
-    words = {name: word for name, word in words.items() if not name.startswith("engine_common_")}
+        own = _variables(content.roles() / role / "meta/argument_specs.yml", "main", role)
+        found |= {name: variable for name, variable in own.items() if name.startswith(f"{role}_")}
+    found |= _variables(content.lab_variables(), "main", "lab")
+    found[SOURCE] = _with_libraries(found[SOURCE])
+    found = {name: one for name, one in found.items() if not name.startswith("engine_common_")}
     prefixes = (SERVE_PREFIX, "provision_", "lab_", "engine_", *(f"{name}_" for name in names))
-    return Catalog(words, prefixes, frozenset(serve))
+    return Catalog(found, prefixes, frozenset(serve))
 
 
-def _with_libraries(source: Word) -> Word:
+def _with_libraries(source: Variable) -> Variable:
     """Return the variable of a model's source with the libraries of engines among its choices."""
     libraries = {engine.library.name for engine in engines.load().values() if engine.library}
     return replace(source, choices=tuple(sorted({*source.choices, *libraries})))
@@ -86,7 +90,7 @@ def defaults(role: str) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
 
 
-def _words(path: Path, entry: str, owner: str) -> dict[str, Word]:
+def _variables(path: Path, entry: str, owner: str) -> dict[str, Variable]:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -94,12 +98,12 @@ def _words(path: Path, entry: str, owner: str) -> dict[str, Word]:
             f"cannot read the shipped specification {path}: {error}", "install it again"
         ) from error
     options = document.get("argument_specs", {}).get(entry, {}).get("options") or {}
-    return {name: _word(name, option, owner) for name, option in options.items()}
+    return {name: _variable(name, option, owner) for name, option in options.items()}
 
 
-def _word(name: str, option: Mapping[str, Any], owner: str) -> Word:
+def _variable(name: str, option: Mapping[str, Any], owner: str) -> Variable:
     description = option.get("description", "")
-    return Word(
+    return Variable(
         name=name,
         type=option.get("type", "str"),
         elements=option.get("elements"),

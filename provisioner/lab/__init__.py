@@ -3,7 +3,7 @@
 
 A lab host is a podman container with systemd, sshd and a package manager, like a new server; those of Debian
 have no Python. Its SSH port is published on 127.0.0.1. A hub host that serves models comes with every lab.
-The functions take the variables of the hosts in an inventory's group `lab` (see `words.yml`), return
+The functions take the variables of the hosts in an inventory's group `lab` (see `variables.yml`), return
 plain data and print nothing::
 
     from provisioner import lab

@@ -148,7 +148,7 @@ def assert_archives_are_pinned(archives: dict[str, dict[str, str]]) -> None:
 @EVERY_ENGINE
 def test_names_only_words_of_its_own(role: Path) -> None:
     engine = engines.read(role / "engine.yml")
-    variables = engine.environment.words.values() if engine.environment else ()
+    variables = engine.environment.variables.values() if engine.environment else ()
     named = {*variables, *engine.limits, *(word for sets in engine.profiles.values() for word in sets)}
     for requirement in engine.requires:
         named |= {*requirement.when, *requirement.must, *requirement.never}
@@ -175,7 +175,7 @@ def test_its_defaults_and_profiles_are_values_that_it_takes(role: Path) -> None:
 def test_every_profile_is_known_and_makes_a_difference(role: Path) -> None:
     """An engine may have none, or some of them."""
     engine, defaults = engines.read(role / "engine.yml"), words.defaults(role.name)
-    assert not set(engine.profiles) - set(words.load().words["serve_profile"].choices)
+    assert not set(engine.profiles) - set(words.load().variables["serve_profile"].choices)
     idle = [
         (name, word)
         for name, sets in engine.profiles.items()

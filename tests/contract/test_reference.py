@@ -84,7 +84,7 @@ def test_shows_what_the_command_line_knows_about_an_engine(role: Path) -> None:
 
 def test_shows_limits_and_environment_variables_beside_a_variable(role: Path) -> None:
     engine = """\
-environment: {words: {PAINT_COLOR: paint_color}, allowed: [OIL_*]}
+environment: {variables: {PAINT_COLOR: paint_color}, allowed: [OIL_*]}
 limits: {paint_layers: {minimum: 1, maximum: 3}, paint_color: {pattern: "[a-z]+", meaning: a color}}
 profiles: {latency: {paint_layers: []}, memory: {paint_color: red}}
 """
@@ -139,4 +139,4 @@ def test_the_inventory_reference_has_every_variable_exactly_once() -> None:
         for name, option in tree.options(role, "main").items()
         if option.get("required")
     }
-    assert sorted(rows) == sorted(set(variables.load().words) - required)
+    assert sorted(rows) == sorted(set(variables.load().variables) - required)

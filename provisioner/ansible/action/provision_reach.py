@@ -84,9 +84,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
     def _words(self, given: dict[str, Any]) -> dict[str, Any]:
         catalog = variables.load()
         engines = (
-            name for name in catalog.words if name.startswith("engine_") and name.endswith(ENGINE_PLACES)
+            name for name in catalog.variables if name.startswith("engine_") and name.endswith(ENGINE_PLACES)
         )
-        asked = (*catalog.serve_words, *PLACES, *engines)
+        asked = (*catalog.serve_variables, *PLACES, *engines)
         return {name: self._templar.template(given[name]) for name in asked if name in given}
 
 

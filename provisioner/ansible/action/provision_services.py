@@ -37,10 +37,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         given = task_vars or {}
         catalog = variables.load()
         folder = Path(str(given.get("inventory_dir") or "."))
-        own = {name: self._templar.template(given[name]) for name in given if name in catalog.words}
+        own = {name: self._templar.template(given[name]) for name in given if name in catalog.variables}
         asked = {str(own.get("serve_engine"))} | {
             str(item.get("serve_engine"))
-            for item in own.get(services.LIST_WORD) or ()
+            for item in own.get(services.LIST_VARIABLE) or ()
             if isinstance(item, Mapping)
         }
         defaults = {

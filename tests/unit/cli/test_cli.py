@@ -59,7 +59,7 @@ def test_a_wrong_inventory_is_refused_before_any_connection(
         f"{len((CASES / 'mistakes.expected').read_text().splitlines())} problems; no host was contacted"
         in said
     )
-    assert f"{mistakes}:5 (host misspelt-word)\n    serve_modle = a/b: is not a word of this tool" in said
+    assert f"{mistakes}:5 (host misspelt-word)\n    serve_modle = a/b: is not a variable of this tool" in said
     assert not connections.exists()
 
 

@@ -211,7 +211,7 @@ def test_a_name_that_a_template_refers_to_is_not_a_misspelling(tmp_path: Path) -
         tmp_path / "lonely.ini", "gpu1 server_port=8001 serve_engine=vllm serve_model=owner/model\n"
     )
     assert lonely == [
-        "server_port: is not a word of this tool, and nothing refers to it; did you mean serve_port?"
+        "server_port: is not a variable of this tool, and nothing refers to it; did you mean serve_port?"
     ]
 
 
@@ -247,7 +247,7 @@ def test_addresses_decide_whether_equal_ports_clash(tmp_path: Path) -> None:
 def test_an_empty_choice_of_hosts_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.ini"
     path.write_text("gpu1\n")
-    with pytest.raises(InventoryError, match="names no host"):
+    with pytest.raises(InventoryError, match="contains no host"):
         spec.load(inventory.load(str(path), limit="nobody"))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 import pytest
 
 from provisioner.fleet import values
-from provisioner.fleet.variables import Word
+from provisioner.fleet.variables import Variable
 
 
-def word(kind: str, elements: str | None = None, choices: tuple[str, ...] = ()) -> Word:
-    return Word("word", kind, elements, choices, None, "", "role")
+def word(kind: str, elements: str | None = None, choices: tuple[str, ...] = ()) -> Variable:
+    return Variable("word", kind, elements, choices, None, "", "role")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def word(kind: str, elements: str | None = None, choices: tuple[str, ...] = ()) 
         (None, word("str", choices=("a", "b")), None),
     ],
 )
-def test_values_are_read_as_ansible_reads_them(given: object, kind: Word, expected: object) -> None:
+def test_values_are_read_as_ansible_reads_them(given: object, kind: Variable, expected: object) -> None:
     assert values.check(kind, given) == (expected, None)
 
 
@@ -37,7 +37,7 @@ def test_values_are_read_as_ansible_reads_them(given: object, kind: Word, expect
         ("c", word("str", choices=("a", "b")), "must be one of a, b"),
     ],
 )
-def test_the_reason_is_in_plain_words(given: object, kind: Word, reason: str) -> None:
+def test_the_reason_is_in_plain_words(given: object, kind: Variable, reason: str) -> None:
     assert values.check(kind, given) == (given, reason)
 
 

@@ -40,7 +40,7 @@ def os_release(name: str) -> Mapping[str, str]:
 
 
 def test_the_words_name_every_image() -> None:
-    words = yaml.safe_load(content.lab_words().read_text())["argument_specs"]["main"]["options"]
+    words = yaml.safe_load(content.lab_variables().read_text())["argument_specs"]["main"]["options"]
     assert tuple(words["lab_image"]["choices"]) == platforms.IMAGES
 
 

@@ -90,7 +90,7 @@ def test_writes_every_type_as_go_reads_it(word: str, given: Any, variable: str, 
 
 
 def test_every_variable_has_a_word_of_its_own() -> None:
-    known = tree.mapping(ROLE / "engine.yml")["environment"]["words"]
+    known = tree.mapping(ROLE / "engine.yml")["environment"]["variables"]
     assert len(set(known.values())) == len(known)
     assert set(known.values()) <= set(tree.options(ROLE, "main"))
 

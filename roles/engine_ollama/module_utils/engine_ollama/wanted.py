@@ -20,7 +20,7 @@ from .store import Store
 
 PULL, FILES, MODEL = "pull", "files", "model"
 WORDS = ("system", "template", "adapter", "parameters", "modelfile")
-ITEM_WORDS = ("name", "from", "preload", *WORDS)
+ITEM_VARIABLES = ("name", "from", "preload", *WORDS)
 TRUE = ("true", "yes", "on", "1")
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
@@ -143,9 +143,9 @@ def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
 
 def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
     for word in item:
-        if word not in ITEM_WORDS:
-            near = difflib.get_close_matches(str(word), ITEM_WORDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_WORDS)
+        if word not in ITEM_VARIABLES:
+            near = difflib.get_close_matches(str(word), ITEM_VARIABLES, n=1)
+            hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_VARIABLES)
             raise Fault(f"{word} is not a word of an item of engine_ollama_models", hint)
     name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
