@@ -216,6 +216,15 @@ def test_a_module_of_long_work_is_followed_to_its_end(path: Path) -> None:
         assert f'    "timeout": {{"type": "int", "default": {TIMEOUT_SECONDS}}},' in text
 
 
+@pytest.mark.parametrize("path", MODULES, ids=tree.relative)
+def test_a_module_has_the_usual_states(path: Path) -> None:
+    """What goes beyond them is an option with a name of its own."""
+    found = re.search(
+        r"^  state:.*?choices: \[(.*?)\]", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert not found or set(found.group(1).split(", ")) <= {"inspected", "present", "absent", "verified"}
+
+
 def _matches(name: str, role: Path) -> bool:
     """Tell whether an included name, which may be `engine_{{ ... }}`, can mean this role."""
     pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[a-z0-9_]+", re.escape(name))

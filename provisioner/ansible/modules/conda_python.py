@@ -15,10 +15,10 @@ description:
     has ended.
   - A prefix that this module did not make, or that is broken, is refused and left as it is. One that an
     interrupted run left is made anew.
-  - V(pruned) removes what neither an environment below O(environments) nor a unit or a process uses.
+  - V(absent) removes what neither an environment below O(environments) nor a unit or a process uses.
   - The URL stands in O(environment_file) as C(PYTHON_ENV_CONDA_URL).
 options:
-  state: {type: str, choices: [observed, present, pruned], default: present, description: What to do.}
+  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   wanted:
     type: dict
     default: {}
@@ -68,11 +68,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-prefix: {type: str, returned: unless pruned, description: Where conda lies or will lie.}
-interpreter: {type: str, returned: unless pruned, description: The Python that makes environments.}
+prefix: {type: str, returned: unless absent, description: Where conda lies or will lie.}
+interpreter: {type: str, returned: unless absent, description: The Python that makes environments.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-present: {type: bool, returned: unless pruned, description: Whether the Python is there.}
-removed: {type: list, returned: when pruned, description: What was removed or is to be.}
+present: {type: bool, returned: unless absent, description: Whether the Python is there.}
+removed: {type: list, returned: when absent, description: What was removed or is to be.}
 """
 
 import os
@@ -168,7 +168,7 @@ def prune(module: AnsibleModule) -> dict[str, Any]:
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
-    if module.params["state"] == "pruned":
+    if module.params["state"] == "absent":
         return prune(module)
     params = {**module.params, **module.params["wanted"]}
     wanted = Wanted.of(params)
@@ -181,7 +181,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         "interpreter": str(wanted.interpreter),
     }
     # A unit that is still at work has something left to do after its last note.
-    if params["state"] == "observed" or not (why or job_of(params).running):
+    if params["state"] == "inspected" or not (why or job_of(params).running):
         return result
     result["diff"] = {"before": f"{why}\n" if why else "", "after": f"{wanted.interpreter}: {wanted}\n"}
     if module.check_mode:
@@ -206,7 +206,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "python_bytes": {"type": "int", "default": 0},
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"choices": ["observed", "present", "pruned"], "default": "present"},
+    "state": {"choices": ["inspected", "present", "absent"], "default": "present"},
     "wanted": {"type": "dict", "default": {}, "options": WANTED},
     "environment_file": {"type": "path"},
     "reserve_bytes": {"type": "int", "default": 1073741824},

@@ -8,19 +8,25 @@ DOCUMENTATION = r"""
 module: container_runtime
 short_description: Manage what a container engine gives GPUs by
 description:
-  - V(preflight) refuses what cannot work and changes nothing. V(asked) does so too, says what would change
-    and asks for consent where containers would be interrupted.
-  - V(pinned) brings installed packages of NVIDIA's container toolkit to the one version, as the unit
-    C(provision-job-packages), and locks it for dnf; then it brings what Docker needs of the kernels. The
-    task waits until it has ended.
-  - V(configured) does the rest once the packages are there. V(verified) says what differs.
-  - V(absent) takes settings back before the packages go, V(forgotten) what they leave behind.
+  - V(inspected) changes nothing. O(step=requirements) refuses what cannot work; O(step=changes) does so too,
+    lists what would change, and asks for consent where containers would be interrupted.
+  - V(present) has two steps. Before packages are installed, O(step=versions) moves installed packages of
+    NVIDIA's container toolkit to the one version, as the unit C(provision-job-packages), locks it for dnf,
+    and adds the kernel modules that Docker needs; the task waits until it has ended. When they are installed,
+    O(step=settings) configures the engine.
+  - V(absent) has two steps as well. O(step=settings) undoes the configuration before packages are removed,
+    O(step=leftovers) removes what they leave behind.
+  - V(verified) lists what differs.
 options:
   state:
     type: str
-    choices: [preflight, asked, pinned, configured, verified, absent, forgotten]
+    choices: [inspected, present, absent, verified]
     required: true
-    description: Aim.
+    description: What to do.
+  step:
+    type: str
+    choices: [requirements, changes, versions, settings, leftovers]
+    description: Part of it, required by every state but V(verified).
   engine: {type: str, choices: [podman, docker], default: podman, description: The engine.}
   engine_packages: {type: list, elements: str, default: [], description: Its packages, the telling one first.}
   toolkit_version: {type: str, default: '', description: Version of NVIDIA's toolkit; empty for none.}
@@ -31,7 +37,7 @@ options:
   driver: {type: str, default: '', description: Version of the driver that is loaded.}
   container: {type: bool, default: false, description: Whether the host is a container itself.}
   consent: {type: bool, default: false, description: Whether containers may be interrupted.}
-  poll: {type: int, default: 10, description: Longest time in seconds that V(pinned) waits in one call.}
+  poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
 author: [The provision developers]
 """
@@ -39,7 +45,8 @@ author: [The provision developers]
 EXAMPLES = r"""
 - name: Give GPUs to the containers of podman
   container_runtime:
-    state: configured
+    state: present
+    step: settings
     engine: podman
     engine_packages: [podman]
     toolkit_version: 1.20.1-1
@@ -47,16 +54,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-pending: {type: list, returned: asked, description: What would change, packages first.}
-engine_packages: {type: list, returned: asked, description: Packages of its engine.}
-finished: {type: bool, returned: pinned, description: Whether there is nothing left to wait for.}
-command_line: {type: bool, returned: configured, description: Whether the engine has its command line.}
+pending: {type: list, returned: step changes, description: What would change, packages first.}
+engine_packages: {type: list, returned: step changes, description: Packages of its engine.}
+finished: {type: bool, returned: step versions, description: Whether there is nothing left to wait for.}
+command_line: {type: bool, returned: step settings, description: Whether it has a command line.}
 findings: {type: list, returned: verified, description: What differs from what is wanted.}
 """
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.containers import modules as container_modules
@@ -82,16 +89,9 @@ class Run:
 
     def wanted(self) -> Wanted:
         """Return what the arguments ask for."""
-        given = self.given
-        return Wanted(
-            engine=given["engine"],
-            engine_packages=container_packages.serving(tuple(given["engine_packages"])),
-            toolkit_version=given["toolkit_version"],
-            cdi=given["cdi"],
-            gpus=given["gpus"],
-            driver=given["driver"],
-            container=given["container"],
-        )
+        packages = container_packages.serving(tuple(self.given["engine_packages"]))
+        names = ("engine", "toolkit_version", "cdi", "gpus", "driver", "container")
+        return Wanted(engine_packages=packages, **{name: self.given[name] for name in names})
 
     def steps(self, *, dry: bool = False) -> Settings:
         """Return the steps for what is wanted."""
@@ -117,7 +117,7 @@ class Run:
             found["provision"] = ConsentNeeded(self.needs).provision
         return found
 
-    def preflight(self) -> dict[str, Any]:
+    def check_requirements(self) -> dict[str, Any]:
         """Refuse what cannot work."""
         self.refuse_sources()
         if self.given["engine"] == DOCKER:
@@ -145,9 +145,9 @@ class Run:
                 f"remove those lines from {names}" if fixed else step,
             )
 
-    def asked(self) -> dict[str, Any]:
+    def list_changes(self) -> dict[str, Any]:
         """Say what would change, and ask where that interrupts containers."""
-        self.preflight()
+        self.check_requirements()
         steps = self.steps(dry=True)
         steps.lock()
         steps.settle()
@@ -171,7 +171,7 @@ class Run:
         if self.needs and not self.module.check_mode:
             raise ConsentNeeded(self.needs)
 
-    def pinned(self) -> dict[str, Any]:
+    def pin_versions(self) -> dict[str, Any]:
         """Move other sources away, lock the version, and bring what is installed to it."""
         steps = self.steps()
         steps.note_absent()
@@ -193,7 +193,7 @@ class Run:
             finished = container_packages.add_modules(modules, engine, self.given["poll"])
         return self.result(steps, finished=finished)
 
-    def configured(self) -> dict[str, Any]:
+    def configure(self) -> dict[str, Any]:
         """Bring settings about once the packages are there."""
         steps = self.steps()
         if not self.module.check_mode:
@@ -206,7 +206,7 @@ class Run:
         """Tell whether the engine can be used from a shell: Debian's Docker has a package for that alone."""
         return shutil.which(self.given["engine"]) is not None
 
-    def verified(self) -> dict[str, Any]:
+    def verify(self) -> dict[str, Any]:
         """Say what differs."""
         steps = self.steps(dry=True)
         steps.lock()
@@ -222,7 +222,7 @@ class Run:
         dry = dry or self.module.check_mode
         return Removal(ANY, dry=dry, allow=self.allow(dry=dry), warn=self.module.warn)
 
-    def absent(self) -> dict[str, Any]:
+    def undo_settings(self) -> dict[str, Any]:
         """Take settings back before the packages go."""
         self.removal(dry=True).ask()
         self.require_consent()
@@ -230,18 +230,25 @@ class Run:
         steps.take_back()
         return self.result(steps)
 
-    def forgotten(self) -> dict[str, Any]:
+    def remove_leftovers(self) -> dict[str, Any]:
         """Remove what the packages have left behind."""
         steps = self.removal()
         steps.forget()
         return self.result(steps)
 
 
+STEPS: dict[tuple[str, str | None], Callable[[Run], dict[str, Any]]] = {
+    ("inspected", "requirements"): Run.check_requirements,
+    ("inspected", "changes"): Run.list_changes,
+    ("present", "versions"): Run.pin_versions,
+    ("present", "settings"): Run.configure,
+    ("absent", "settings"): Run.undo_settings,
+    ("absent", "leftovers"): Run.remove_leftovers,
+    ("verified", None): Run.verify,
+}
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {
-        "choices": ["preflight", "asked", "pinned", "configured", "verified", "absent", "forgotten"],
-        "required": True,
-    },
+    "state": {"choices": ["inspected", "present", "absent", "verified"], "required": True},
+    "step": {"choices": ["requirements", "changes", "versions", "settings", "leftovers"]},
     "engine": {"choices": ["podman", "docker"], "default": "podman"},
     "engine_packages": {"type": "list", "elements": "str", "default": []},
     "toolkit_version": {"type": "str", "default": ""},
@@ -260,7 +267,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run_module(module, getattr(Run(module), module.params["state"]))
+    chosen = (module.params["state"], module.params["step"])
+    if chosen not in STEPS:
+        steps = [step for state, step in STEPS if state == chosen[0] and step]
+        module.fail_json(msg=f"state {chosen[0]} takes {' or '.join(steps) or 'no'} step, not {chosen[1]}")
+    run_module(module, lambda: STEPS[chosen](Run(module)))
 
 
 if __name__ == "__main__":

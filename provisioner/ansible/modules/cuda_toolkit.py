@@ -13,11 +13,12 @@ description:
     connection. The task waits until it has ended.
   - What a package manager would do is looked at first; a transaction that touches a driver is refused.
   - Toolkits that this module brought are recorded on the host, and it removes no others.
-  - V(checked) looks at GPUs and driver alone; V(verified) asks each toolkit for its version.
+  - V(inspected) checks what the GPUs, the driver and the host support, and lists what will change;
+    V(verified) asks each toolkit for its version.
 options:
   state:
     type: str
-    choices: [checked, observed, present, verified, absent]
+    choices: [inspected, present, absent, verified]
     default: present
     description: What to do.
   wanted:
@@ -37,6 +38,7 @@ options:
   table: {type: dict, default: {}, description: What goes with what, as the role's file says.}
   container: {type: bool, default: false, description: Whether the bus shows GPUs that are others'.}
   driver_wanted: {type: str, default: '', description: Branch or version of the driver that is to be there.}
+  driver_settled: {type: bool, default: true, description: Whether this run changes the driver no more.}
   environment_file: {type: path, default: "", description: systemd environment file with URL and proxies.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
@@ -58,10 +60,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-todo: {type: list, returned: unless checked or verified, description: What is or was to be done.}
+todo: {type: list, returned: unless verified, description: What is or was to be done.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-needs_repository: {type: bool, returned: when observed, description: Whether packages are to be installed.}
-needs_runfile: {type: bool, returned: when observed, description: Whether an installer is to be run.}
+needs_repository: {type: bool, returned: when inspected, description: Whether packages are to be installed.}
+needs_runfile: {type: bool, returned: when inspected, description: Whether an installer is to be run.}
 """
 
 import hashlib
@@ -161,7 +163,7 @@ def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
     driver = loaded_driver()
     # A dry run leaves out the driver that a whole run would have brought by now.
     coming = module.check_mode and params["driver_wanted"] and not matches(params["driver_wanted"], driver)
-    if params["state"] == "checked" or coming:
+    if not params["driver_settled"] or coming:
         driver = ""
     architectures = [gpu["architecture"] for gpu in gpus]
     for warning in judge(toolkits, architectures, driver, c_library(), params["table"]):
@@ -176,14 +178,13 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     if toolkits and params["table"]:
         check(module, toolkits)
     state = look(params, toolkits)
-    if params["state"] in ("checked", "observed") and any(one.file for one in state.install):
+    if params["state"] == "inspected" and any(one.file for one in state.install):
         require_library(params["wanted"]["runfile_packages"])
-    if params["state"] == "checked":
-        return {"changed": False, "finished": True}
     if params["state"] == "verified":
         verdict: dict[str, Any] = check_toolkits(state.layout, toolkits, chosen)
         return verdict
-    for line in state.stays:
+    # In the first phase this would be said twice.
+    for line in state.stays if params["driver_settled"] else ():
         module.warn(line)
     result: dict[str, Any] = {
         "changed": False,
@@ -192,7 +193,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         "needs_repository": any(not one.file for one in state.install),
         "needs_runfile": any(one.file for one in state.install),
     }
-    if params["state"] == "observed" or not (state.todo or job_of(params).running):
+    if params["state"] == "inspected" or not (state.todo or job_of(params).running):
         return result
     result["diff"] = {"before": state.before, "after": "".join(f"{line}\n" for line in state.todo)}
     if module.check_mode:
@@ -214,11 +215,12 @@ WANTED: dict[str, dict[str, Any]] = {
     "needed_bytes": {"type": "int", "default": 0},
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"choices": ["checked", "observed", "present", "verified", "absent"], "default": "present"},
+    "state": {"choices": ["inspected", "present", "absent", "verified"], "default": "present"},
     "wanted": {"type": "dict", "default": {}, "options": WANTED, "apply_defaults": True},
     "table": {"type": "dict", "default": {}},
     "container": {"type": "bool", "default": False},
     "driver_wanted": {"type": "str", "default": ""},
+    "driver_settled": {"type": "bool", "default": True},
     "environment_file": {"type": "path", "default": ""},
     "reserve_bytes": {"type": "int", "default": 1073741824},
     "attempts": {"type": "int", "default": 5},

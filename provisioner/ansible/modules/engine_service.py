@@ -9,12 +9,12 @@ short_description: Manage the systemd service of an inference engine
 description:
   - Compares the unit, its environment file, its key and its user with the host, in one round trip.
   - Restarts the service only when what it was started with differs from what a start would read now.
-  - V(unnamed) asks whether a unit that the inventory no longer names may be removed, and changes nothing.
-  - V(started) queues the start and returns; the task waits with V(ready). systemd starts the service even if
-    the connection is lost.
+  - V(inspected) asks whether a unit that the inventory no longer names may be removed, and changes nothing.
+  - V(present) queues the start and returns; a task with V(verified) waits for the first answer. systemd
+    starts the service even if the connection is lost.
 options:
   unit: {type: str, required: true, description: Name of the unit.}
-  state: {type: str, choices: [started, ready, unnamed, absent], default: started, description: Aim.}
+  state: {type: str, choices: [inspected, present, absent, verified], default: present, description: Aim.}
   user: {type: str, description: System user of the engine.}
   groups: {type: list, elements: str, default: [], description: Further groups of the user.}
   unit_text: {type: str, description: Content of the unit file.}
@@ -29,8 +29,8 @@ options:
   units: {type: list, elements: str, default: [], description: Units that the inventory names on this host.}
   replaced: {type: bool, default: false, description: Whether its engine gets another service.}
   consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
-  restarts: {type: int, default: 0, description: Restarts that V(started) counted, which are no failure.}
-  poll: {type: int, default: 10, description: Seconds until V(ready) reports progress.}
+  restarts: {type: int, default: 0, description: Restarts that V(present) counted, which are no failure.}
+  poll: {type: int, default: 10, description: Seconds until V(verified) reports progress.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   causes: {type: list, elements: dict, default: [], description: Patterns of the engine's journal.}
 """
@@ -44,10 +44,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-action: {type: str, returned: started, description: What was queued - start or restart - or nothing.}
-serving: {type: bool, returned: started, description: Whether the model answers and nothing was queued.}
-finished: {type: bool, returned: ready, description: Whether the model answers.}
-restarts: {type: int, returned: started, description: Count that V(ready) takes as its baseline.}
+action: {type: str, returned: present, description: What was queued - start or restart - or nothing.}
+serving: {type: bool, returned: present, description: Whether the model answers and nothing was queued.}
+finished: {type: bool, returned: verified, description: Whether the model answers.}
+restarts: {type: int, returned: present, description: Count that V(verified) takes as its baseline.}
 removed: {type: list, elements: str, returned: absent, description: Paths that were removed.}
 """
 
@@ -216,11 +216,11 @@ def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
     return {"provision": fault.provision}
 
 
-STATES = {"started": start, "ready": wait, "unnamed": ask, "absent": remove}
+STATES = {"inspected": ask, "present": start, "absent": remove, "verified": wait}
 TEXT = {"type": "str"}
 ARGUMENTS = {
     "unit": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": list(STATES), "default": "started"},
+    "state": {"type": "str", "choices": list(STATES), "default": "present"},
     "user": TEXT,
     "groups": {"type": "list", "elements": "str", "default": []},
     "unit_text": TEXT,
@@ -247,7 +247,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         required_if=[
-            ("state", "started", NEEDED_TO_START),
+            ("state", "present", NEEDED_TO_START),
             ("state", "absent", ("user",)),
         ],
         supports_check_mode=True,

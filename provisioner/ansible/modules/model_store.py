@@ -8,13 +8,17 @@ DOCUMENTATION = r"""
 module: model_store
 short_description: Keep verified models in a directory of the host
 description:
-  - V(observed) compares directories with their manifests without reading files and lists what is missing.
+  - V(inspected) compares directories with their manifests without reading files and lists what is missing.
   - V(present) brings one model about as the transient unit C(provision-job-model-<digest>); V(verified)
     hashes all models as C(provision-job-model-verify). Both survive a lost connection. The task
     waits until they have ended.
   - V(absent) ends these units and removes the store's programs and tokens, and with O(purge) its models.
 options:
-  state: {type: str, choices: [observed, present, verified, absent], required: true, description: What to do.}
+  state:
+    type: str
+    choices: [inspected, present, absent, verified]
+    required: true
+    description: What to do.
   models: {type: list, elements: dict, default: [], description: What provision_services lists.}
   model: {type: dict, description: The one model to bring about.}
   root: {type: path, default: /var/lib/provision/models, description: The store.}
@@ -40,7 +44,7 @@ author: [The provision developers]
 
 EXAMPLES = r"""
 - name: Look at the models
-  model_store: {state: observed, models: "{{ ansible_facts.provision_models }}"}
+  model_store: {state: inspected, models: "{{ ansible_facts.provision_models }}"}
   register: look
 
 - name: Fetch a model
@@ -49,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-missing: {type: list, returned: when observed, description: Models to bring about, each with its reason.}
+missing: {type: list, returned: when inspected, description: Models to bring about, each with its reason.}
 fetched: {type: list, returned: when present and finished, description: Files that came from the hub.}
 """
 
@@ -169,7 +173,7 @@ def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mod
 
 
 STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "observed": lambda module: observe(module.params["models"]),
+    "inspected": lambda module: observe(module.params["models"]),
     "present": fetch,
     "verified": verify,
     "absent": remove,

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: nvidia_driver
 short_description: Bring an NVIDIA driver about, or take it away
 description:
-  - C(planned) looks, decides and refuses what cannot work; it changes nothing. C(present) does what was
+  - V(inspected) looks, decides and refuses what cannot work; it changes nothing. C(present) does what was
     decided as the unit C(provision-job-driver), which survives a lost connection. The task
     waits until it has ended.
   - What ends running work (a reload of the driver, a reboot, the removal of a driver of another source) needs
@@ -16,7 +16,7 @@ description:
   - The package manager's word is no proof. A driver counts as installed when the kernel that boots next has
     its module, of the right version and kind; else the packages are taken back.
 options:
-  state: {type: str, choices: [planned, present, absent], default: present, description: What to do.}
+  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   source:
     type: str
     choices: [auto, nvidia, distribution, runfile]
@@ -249,7 +249,7 @@ def take_away(module: AnsibleModule) -> None:
     follow(module, job, {**spec, "fabric": False, "may_reboot": True}, {})
 
 
-STATES = {"planned": plan, "present": bring, "absent": take_away}
+STATES = {"inspected": plan, "present": bring, "absent": take_away}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"choices": list(STATES), "default": "present"},
     "source": {"choices": ["auto", "nvidia", "distribution", RUNFILE], "default": "auto"},

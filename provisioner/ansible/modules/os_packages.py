@@ -12,11 +12,12 @@ description:
     survives a lost connection. The task waits until it has ended.
   - Another package manager's lock is waited for, with its owner in the progress and in the error. An
     interrupted dpkg run is repaired first.
-  - Packages that a transaction brought are recorded on the host; V(restored) removes those of
+  - Packages that a transaction brought are recorded on the host; O(recorded) removes those of
     these names, or all of them without names, and no others.
 options:
   names: {type: list, elements: str, required: true, description: Names of packages.}
-  state: {type: str, choices: [present, absent, restored], default: present, description: What to do.}
+  state: {type: str, choices: [present, absent], default: present, description: What to do.}
+  recorded: {type: bool, default: false, description: Whether V(absent) removes only what is recorded.}
   cache_valid_time: {type: int, default: 86400, description: Age in seconds of package lists that will do.}
   lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
   poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
@@ -105,7 +106,7 @@ class Transaction:
         """List the packages that are still to be installed or removed."""
         if self.module.params["state"] == "present":
             return [name for name in self.asked if name not in self.found]
-        if self.module.params["state"] == "absent":
+        if not self.module.params["recorded"]:
             return sorted({self.found[name] for name in self.asked if name in self.found})
         return self.ours()
 
@@ -255,7 +256,8 @@ class Transaction:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "names": {"type": "list", "elements": "str", "required": True},
-    "state": {"choices": ["present", "absent", "restored"], "default": "present"},
+    "state": {"choices": ["present", "absent"], "default": "present"},
+    "recorded": {"type": "bool", "default": False},
     "cache_valid_time": {"type": "int", "default": 86400},
     "lock_timeout": {"type": "int", "default": 600},
     "poll": {"type": "int", "default": 10},

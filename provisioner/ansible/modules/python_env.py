@@ -12,9 +12,10 @@ description:
     installer, so a change makes a new environment beside the old one and nothing that runs is touched.
   - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. The
     task waits until it has ended.
+  - V(inspected) changes nothing. V(absent) removes the environments of this name that nothing uses.
 options:
   name: {type: str, required: true, description: Name of the environment.}
-  state: {type: str, choices: [observed, present, pruned], default: present, description: What to do.}
+  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   lock_sha256: {type: str, default: "", description: Digest of the requirements file.}
   lock: {type: path, description: Requirements file on the host.}
   python: {type: str, default: "", description: Version as X.Y; empty takes what the host offers.}
@@ -51,7 +52,7 @@ python: {type: str, returned: always, description: Version of Python chosen.}
 python_executable: {type: str, returned: always, description: Where it is, empty before it is installed.}
 python_has_headers: {type: bool, returned: always, description: Whether its headers came with it.}
 python_usable: {type: bool, returned: always, description: Whether it is there and can make environments.}
-removed: {type: list, returned: when pruned, description: Directories removed or to be removed.}
+removed: {type: list, returned: when absent, description: Directories removed or to be removed.}
 """
 
 import os
@@ -216,7 +217,7 @@ def prune(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
-    if module.params["state"] == "pruned":
+    if module.params["state"] == "absent":
         return prune(module, Wanted(module.params["name"], Path(), "", Interpreter("", "", usable=False)))
     wanted = resolve(module.params)
     result: dict[str, Any] = {
@@ -233,7 +234,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
             "python_envs": dict(module.params["known"], **{wanted.name: str(wanted.directory)})
         },
     }
-    if wanted.complete or module.params["state"] == "observed":
+    if wanted.complete or module.params["state"] == "inspected":
         return result
     result["diff"] = {"before": "", "after": f"{wanted.directory}\n"}
     if module.check_mode:
@@ -243,7 +244,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"required": True},
-    "state": {"choices": ["observed", "present", "pruned"], "default": "present"},
+    "state": {"choices": ["inspected", "present", "absent"], "default": "present"},
     "lock_sha256": {"default": ""},
     "lock": {"type": "path"},
     "python": {"default": ""},

@@ -10,15 +10,15 @@ short_description: Keep unpacked release archives, each pinned by its sha256
 description:
   - An archive lies unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
     changed, so a new version comes about beside the old one and nothing that runs is touched.
-  - V(observed) looks at the manifest and the sizes of the files. V(present) fetches, verifies and unpacks as
+  - V(inspected) reads the manifest and the sizes of the files. V(present) fetches, verifies and unpacks as
     the transient unit C(provision-job-archive-<name>), which survives a lost connection. The task
     waits until it has ended.
-  - V(pruned) removes the versions that neither a unit nor a process uses; V(absent) also ends the unit and
-    removes what it left.
+  - V(absent) removes the versions that neither a unit nor a process uses, and with O(everything) what else
+    there is of this name.
   - The URL stands in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
 options:
   name: {type: str, required: true, description: Name of the archive.}
-  state: {type: str, choices: [observed, present, pruned, absent], default: present, description: What to do.}
+  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   version: {type: str, default: "", description: Its version.}
   sha256: {type: str, default: "", description: The hash that the file must have.}
   executable: {type: str, default: "", description: A program that it must hold.}
@@ -28,6 +28,7 @@ options:
   attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
+  everything: {type: bool, default: false, description: End a download and remove its files and settings too.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   known: {type: dict, default: {}, description: Archives of this host found earlier.}
   keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
@@ -49,10 +50,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-directory: {type: str, returned: unless pruned or absent, description: Where the archive lies or will lie.}
+directory: {type: str, returned: unless absent, description: Where the archive lies or will lie.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-present: {type: bool, returned: unless pruned or absent, description: Whether the archive is complete.}
-removed: {type: list, returned: when pruned or absent, description: What was removed or is to be.}
+present: {type: bool, returned: unless absent, description: Whether the archive is complete.}
+removed: {type: list, returned: when absent, description: What was removed or is to be.}
 """
 
 import os
@@ -150,18 +151,18 @@ def take_away(module: AnsibleModule) -> dict[str, Any]:
     root, name = Path(params["root"]), params["name"]
     rubbish = unused(root, name, params["keep"])
     running = job.running
-    if params["state"] == "absent":
+    if params["everything"]:
         rubbish += leftovers(params)
     elif not running:
         rubbish += unfinished(root, name)
     if not module.check_mode:
-        if running and params["state"] == "absent":
+        if running and params["everything"]:
             stop(job.unit)
         for path in rubbish:
             remove(path)
-        if params["state"] == "absent":
+        if params["everything"]:
             drop_empty(root / name, root, Path(params["cache"]))
-    ended = [job.unit] if running and params["state"] == "absent" else []
+    ended = [job.unit] if running and params["everything"] else []
     names = [*ended, *map(str, rubbish)]
     diff = {"before": "".join(f"{one}\n" for one in names), "after": ""}
     return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
@@ -177,7 +178,7 @@ def drop_empty(*folders: Path) -> None:
 def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
     params = module.params
-    if params["state"] in ("pruned", "absent"):
+    if params["state"] == "absent":
         return take_away(module)
     wanted = Wanted.of(params)
     directory = wanted.directory(Path(params["root"]))
@@ -192,7 +193,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     if not why:
         check_executable(directory, wanted)
     # A unit that is still at work has something left to do after the last rename.
-    if params["state"] == "observed" or not (why or job_of(params).running):
+    if params["state"] == "inspected" or not (why or job_of(params).running):
         return result
     result["diff"] = difference(directory, why, wanted)
     if module.check_mode:
@@ -208,7 +209,7 @@ def difference(directory: Path, why: str, wanted: Wanted) -> dict[str, str]:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"required": True},
-    "state": {"choices": ["observed", "present", "pruned", "absent"], "default": "present"},
+    "state": {"choices": ["inspected", "present", "absent"], "default": "present"},
     "version": {"default": ""},
     "sha256": {"default": ""},
     "executable": {"default": ""},
@@ -218,6 +219,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "attempts": {"type": "int", "default": 5},
     "stall_seconds": {"type": "int", "default": 60},
     "poll": {"type": "int", "default": 5},
+    "everything": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 14400},
     "known": {"type": "dict", "default": {}},
     "keep": {"type": "list", "elements": "path", "default": []},

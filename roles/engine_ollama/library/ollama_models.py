@@ -11,10 +11,10 @@ description:
   - V(present) pulls or creates what a service needs and no more, as the transient unit
     C(provision-job-ollama-<service>), with a private Ollama that a running service does not notice.
   - V(verified) hashes every blob of the service's models. The task waits until either has ended.
-  - V(pruned) removes models that provision made and no service names any more; others stay.
+  - V(absent) removes models that provision made and no service names any more; others stay.
 options:
-  state: {type: str, choices: [present, verified, pruned], required: true, description: What to do.}
-  service: {type: dict, description: The service's words about its models; V(pruned) takes O(services).}
+  state: {type: str, choices: [present, absent, verified], required: true, description: What to do.}
+  service: {type: dict, description: The service's words about its models; V(absent) takes O(services).}
   services: {type: list, elements: dict, default: [], description: Every Ollama service of the host.}
   gguf: {type: str, default: "", description: GGUF file of the service's own model.}
   modelfiles: {type: dict, default: {}, description: Text of each Modelfile by the path that words name.}
@@ -49,7 +49,7 @@ name: {type: str, returned: present and verified, description: The service's own
 preload: {type: list, elements: str, returned: present, description: Further models to load at the start.}
 models: {type: list, elements: str, returned: when present and finished, description: Models that changed.}
 repaired: {type: list, elements: str, returned: when present and finished, description: Wrong blobs.}
-removed: {type: list, elements: str, returned: pruned, description: Models that were removed.}
+removed: {type: list, elements: str, returned: absent, description: Models that were removed.}
 """
 
 from pathlib import Path
@@ -221,7 +221,7 @@ def take_away(params: dict[str, Any], root: str, found: list[str], ours: list[st
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"choices": ["present", "verified", "pruned"], "required": True},
+    "state": {"choices": ["present", "absent", "verified"], "required": True},
     "service": {"type": "dict"},
     "services": {"type": "list", "elements": "dict", "default": []},
     "gguf": {"default": ""},
@@ -250,7 +250,7 @@ def main() -> None:
         required_if=[("state", "present", ["service", "binary"]), ("state", "verified", ["service"])],
         supports_check_mode=True,
     )
-    verbs = {"present": present, "verified": verified, "pruned": pruned}
+    verbs = {"present": present, "verified": verified, "absent": pruned}
     run_module(module, lambda: verbs[module.params["state"]](module))
 
 

@@ -25,7 +25,7 @@ GPU_CONTAINER = {
 RELOAD = "reload systemd, which may take the GPUs from docker container aaaaaaaaaaaa (python3, process 7)"
 
 
-def call(state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
+def call(state: str, step: str | None = None, *, check: bool = False, **params: Any) -> dict[str, Any]:
     defaults = {name: option.get("default") for name, option in container_runtime.ARGUMENTS.items()}
     given = {
         "engine": "docker",
@@ -37,18 +37,23 @@ def call(state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
         "poll": 0,
     }
     module = SimpleNamespace(
-        params={**defaults, **given, "state": state, **params}, check_mode=check, warn=print
+        params={**defaults, **given, "state": state, "step": step, **params}, check_mode=check, warn=print
     )
     run = container_runtime.Run(module)
     try:
-        result: dict[str, Any] = getattr(run, state)()
+        result: dict[str, Any] = container_runtime.STEPS[state, step](run)
     except ConsentNeeded:
         return {"needs": run.needs}
     return result
 
 
 def test_a_converged_host_lacks_nothing(docker: Host) -> None:
-    assert call("asked") == {"changed": False, "diff": [], "pending": [], "engine_packages": ["docker.io"]}
+    assert call("inspected", "changes") == {
+        "changed": False,
+        "diff": [],
+        "pending": [],
+        "engine_packages": ["docker.io"],
+    }
     assert call("verified")["findings"] == []
     assert docker.did == []
 
@@ -56,12 +61,12 @@ def test_a_converged_host_lacks_nothing(docker: Host) -> None:
 def test_dockers_own_packages_stay_where_the_distributions_were_asked_for(docker: Host) -> None:
     docker.packages["docker-ce"] = "28.1.1-1~ubuntu.24.04~noble"
     del docker.packages["docker.io"]
-    result = call("asked")
+    result = call("inspected", "changes")
     assert (result["pending"], result["engine_packages"]) == ([], ["docker-ce"])
 
 
 def test_a_bare_host_lacks_everything_and_nothing_is_done(host: Host) -> None:
-    result = call("asked")
+    result = call("inspected", "changes")
     assert result["pending"] == [
         "docker.io",
         *TOOLKIT,
@@ -73,11 +78,11 @@ def test_a_bare_host_lacks_everything_and_nothing_is_done(host: Host) -> None:
     assert (host.did, host.ledger.exists()) == ([], False)
 
 
-@pytest.mark.parametrize("state", ["pinned", "configured"])
-def test_check_mode_tells_and_does_nothing(host: Host, state: str) -> None:
+@pytest.mark.parametrize("step", ["versions", "settings"])
+def test_check_mode_tells_and_does_nothing(host: Host, step: str) -> None:
     host.apt = False
     host.install("docker.io", version="1.19.1-1")
-    result = call(state, check=True)
+    result = call("present", step, check=True)
     assert result["changed"]
     assert result["diff"]
     assert (host.did, host.ledger.exists(), host.locks_file.exists(), host.daemon.exists()) == (
@@ -90,34 +95,34 @@ def test_check_mode_tells_and_does_nothing(host: Host, state: str) -> None:
 
 def test_packages_wait_for_consent_while_containers_hold_gpus(host: Host) -> None:
     host.gpu_containers = [GPU_CONTAINER]
-    assert call("asked") == {"needs": [RELOAD]}
-    assert call("asked", consent=True)["pending"]
-    dry = call("asked", check=True)
+    assert call("inspected", "changes") == {"needs": [RELOAD]}
+    assert call("inspected", "changes", consent=True)["pending"]
+    dry = call("inspected", "changes", check=True)
     assert dry["provision"]["consent"] == [RELOAD]
 
 
 def test_nothing_is_asked_where_nothing_changes(docker: Host) -> None:
     docker.gpu_containers, docker.runs = [GPU_CONTAINER], ["web"]
-    assert call("asked")["pending"] == []
+    assert call("inspected", "changes")["pending"] == []
 
 
 def test_asks_for_all_of_it_at_once(docker: Host) -> None:
     docker.gpu_containers, docker.runs = [GPU_CONTAINER], ["web"]
     docker.docker = {"CDISpecDirs": []}
     docker.units = {"docker.service": True, "nvidia-cdi-refresh.path": False}
-    assert call("asked") == {"needs": ["restart Docker, which stops web", RELOAD]}
+    assert call("inspected", "changes") == {"needs": ["restart Docker, which stops web", RELOAD]}
 
 
 def test_a_docker_without_its_command_line_is_not_done(docker: Host) -> None:
     docker.command_line = False
-    assert call("asked")["pending"] == ["the engine's command line"]
-    assert call("configured")["command_line"] is False
+    assert call("inspected", "changes")["pending"] == ["the engine's command line"]
+    assert call("present", "settings")["command_line"] is False
 
 
 def test_refuses_a_daemon_json_that_is_broken(docker: Host) -> None:
     docker.daemon.write_text("{")
     with pytest.raises(Fault, match="is no JSON"):
-        call("preflight")
+        call("inspected", "requirements")
 
 
 def test_refuses_other_sources_by_their_name_or_moves_them(
@@ -127,12 +132,12 @@ def test_refuses_other_sources_by_their_name_or_moves_them(
     path.write_text("deb ...\n")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path] if path.exists() else [])
     with pytest.raises(Fault, match=r"nvidia-docker\.list names a repository") as caught:
-        call("preflight")
+        call("inspected", "requirements")
     assert "container_runtime_replace_repository" in caught.value.next_step
-    assert f"move {path}" in call("asked", replace_repository=True)["pending"]
-    assert call("pinned", check=True)["diff"][0]["before"] == f"{path}\n"
+    assert f"move {path}" in call("inspected", "changes", replace_repository=True)["pending"]
+    assert call("present", "versions", check=True)["diff"][0]["before"] == f"{path}\n"
     assert path.exists()
-    assert call("pinned")["changed"]
+    assert call("present", "versions")["changed"]
     assert [one.name for one in host.root.glob("nvidia-docker*")] == [
         "nvidia-docker.list.provision-disabled-container-toolkit"
     ]
@@ -143,7 +148,7 @@ def test_never_moves_the_distributions_own_list(host: Host, monkeypatch: pytest.
     path = Path("/etc/apt/sources.list")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path])
     with pytest.raises(Fault, match=r"sources\.list names") as caught:
-        call("preflight", replace_repository=True)
+        call("inspected", "requirements", replace_repository=True)
     assert caught.value.next_step == "remove those lines from /etc/apt/sources.list"
 
 
@@ -156,12 +161,12 @@ def test_brings_installed_packages_to_the_version(host: Host, monkeypatch: pytes
         return len(asked) > 1
 
     monkeypatch.setattr(packages, "change", change)
-    assert call("pinned")["finished"] is False
-    result = call("pinned")
+    assert call("present", "versions")["finished"] is False
+    result = call("present", "versions")
     assert (result["finished"], result["changed"]) == (True, True)
     assert asked[0] == (VERSION, list(TOOLKIT), 0)
     host.install("docker.io")
-    assert call("pinned") == {"changed": False, "diff": [], "finished": True}
+    assert call("present", "versions") == {"changed": False, "diff": [], "finished": True}
 
 
 def test_brings_the_modules_that_docker_needs_of_the_kernels(
@@ -177,15 +182,15 @@ def test_brings_the_modules_that_docker_needs_of_the_kernels(
 
     monkeypatch.setattr(packages, "add_modules", add)
     missing = f"{docker.modules[0]} is missing"
-    assert call("asked")["pending"] == docker.modules
+    assert call("inspected", "changes")["pending"] == docker.modules
     assert call("verified")["findings"] == [missing]
     with pytest.raises(Fault, match=missing):
-        call("configured")
-    assert call("pinned", check=True)["changed"]
+        call("present", "settings")
+    assert call("present", "versions", check=True)["changed"]
     assert asked == []
-    assert call("pinned")["finished"] is False
+    assert call("present", "versions")["finished"] is False
     assert asked == [(["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"], ("docker.io",), 0)]
-    assert call("pinned") == {"changed": False, "diff": [], "finished": True}
+    assert call("present", "versions") == {"changed": False, "diff": [], "finished": True}
 
 
 @pytest.mark.parametrize("settings", ['{"iptables": false}', '{"firewall-backend": "nftables"}'])
@@ -200,23 +205,23 @@ def test_a_docker_without_iptables_needs_no_module_of_the_kernel(docker: Host, s
 def test_podman_and_containers_need_no_module_of_the_kernel(host: Host, params: dict[str, Any]) -> None:
     host.install("docker.io")
     host.modules = ["kernel-modules-extra-6.12.0-124.8.1.el10_1.x86_64"]
-    assert host.modules[0] not in call("asked", **params)["pending"]
+    assert host.modules[0] not in call("inspected", "changes", **params)["pending"]
 
 
 def test_remembers_what_was_not_there_before(host: Host) -> None:
     (host.root / "leftover").mkdir()
-    call("pinned")
+    call("present", "versions")
     assert json.loads(host.ledger.read_text())["absent"] == [str(host.root / "shared")]
     (host.root / "shared").mkdir()
-    call("pinned")
+    call("present", "versions")
     assert json.loads(host.ledger.read_text())["absent"] == [str(host.root / "shared")]
 
 
 def test_a_restart_is_not_made_without_consent(docker: Host) -> None:
     docker.docker, docker.runs = {"CDISpecDirs": []}, ["web"]
-    assert call("configured") == {"needs": ["restart Docker, which stops web"]}
+    assert call("present", "settings") == {"needs": ["restart Docker, which stops web"]}
     assert docker.did == []
-    assert call("configured", consent=True)["changed"]
+    assert call("present", "settings", consent=True)["changed"]
     assert docker.did == ["restart docker"]
 
 
@@ -234,9 +239,32 @@ def test_verify_names_what_differs(docker: Host) -> None:
 def test_takes_back_and_forgets(docker: Host) -> None:
     docker.ours = {"docker.io", *TOOLKIT}
     docker.runs = ["web"]
-    assert call("absent") == {"needs": ["remove docker, which stops web"]}
-    assert call("absent", check=True)["provision"]["consent"] == ["remove docker, which stops web"]
-    assert call("absent", consent=True)["changed"]
+    assert call("absent", "settings") == {"needs": ["remove docker, which stops web"]}
+    assert call("absent", "settings", check=True)["provision"]["consent"] == [
+        "remove docker, which stops web"
+    ]
+    assert call("absent", "settings", consent=True)["changed"]
     docker.packages = {}
-    assert call("forgotten") == {"changed": False, "diff": []}
+    assert call("absent", "leftovers") == {"changed": False, "diff": []}
     assert not docker.ledger.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "message"),
+    [
+        ("present", "leftovers", "state present takes versions or settings step, not leftovers"),
+        ("absent", None, "state absent takes settings or leftovers step, not None"),
+        ("verified", "changes", "state verified takes no step, not changes"),
+    ],
+)
+def test_a_step_belongs_to_its_state(
+    monkeypatch: pytest.MonkeyPatch, state: str, step: str | None, message: str
+) -> None:
+    def fail_json(msg: str) -> None:
+        raise SystemExit(msg)
+
+    params = {"state": state, "step": step}
+    module = SimpleNamespace(params=params, check_mode=False, warn=print, fail_json=fail_json)
+    monkeypatch.setattr(container_runtime, "AnsibleModule", lambda **_: module)
+    with pytest.raises(SystemExit, match=message):
+        container_runtime.main()

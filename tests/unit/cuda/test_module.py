@@ -44,7 +44,7 @@ def test_brings_two_side_by_side_and_only_once(host: Host) -> None:
 
 def test_looking_needs_no_systemd_and_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
-    found = host.call("13.0", state="observed")
+    found = host.call("13.0", state="inspected")
     assert (found["changed"], found["needs_repository"], found["needs_runfile"]) == (False, True, False)
     assert not host.local.joinpath("cuda").exists()
     assert installed(host) == []
@@ -52,7 +52,7 @@ def test_looking_needs_no_systemd_and_changes_nothing(host: Host, monkeypatch: p
 
 def test_where_nothing_is_asked_nothing_is_looked_at(host: Host) -> None:
     host.local.joinpath("cuda").mkdir()
-    assert host.call(state="observed")["todo"] == []
+    assert host.call(state="inspected")["todo"] == []
     assert host.known["log"] == []
 
 
@@ -220,7 +220,7 @@ def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, w
     (host.local / what).mkdir()
     (host.local / what / "file").touch()
     with pytest.raises(Fault, match=rf"{what} is there already and was not made by this tool"):
-        host.call("13.0", state="observed")
+        host.call("13.0", state="inspected")
     assert (host.local / what / "file").exists()
     host.call(state="absent")
     assert (host.local / what / "file").exists()
@@ -229,12 +229,12 @@ def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, w
 def test_a_foreign_link_and_a_foreign_profile_are_refused(host: Host) -> None:
     (host.local / "cuda").symlink_to("/opt/own")
     with pytest.raises(Fault, match="leads to /opt/own, which is no place of CUDA"):
-        host.call("13.0", state="observed")
+        host.call("13.0", state="inspected")
     (host.local / "cuda").unlink()
     (host.root / "etc").mkdir()
     (host.root / "etc/profile").write_text("export PATH=/opt/cuda/bin:$PATH\n")
     with pytest.raises(Fault, match="profile is there already"):
-        host.call("13.0", state="observed")
+        host.call("13.0", state="inspected")
 
 
 def test_a_link_to_another_toolkit_is_moved(host: Host) -> None:
@@ -300,13 +300,13 @@ def test_gpus_and_driver_are_asked_before_anything(host: Host, monkeypatch: pyte
     pascal: list[dict[str, Any]] = [{"kind": "gpu", "driver": None, "architecture": "Pascal"}]
     monkeypatch.setattr(cuda_toolkit, "devices", lambda: pascal)
     with pytest.raises(Fault, match=r"CUDA toolkit 13\.0 compiles nothing for Pascal"):
-        host.call("13.0", state="checked")
-    assert host.call("13.0", state="checked", container=True)["changed"] is False
+        host.call("13.0", state="inspected", driver_settled=False)
+    assert host.call("13.0", state="inspected", container=True)["changed"] is False
     monkeypatch.setattr(cuda_toolkit, "loaded_driver", lambda: "470.256.02")
     with pytest.raises(Fault, match=r"CUDA toolkit 12\.9 needs driver 525 or newer"):
-        host.call("12.9", state="observed")
+        host.call("12.9", state="inspected")
     # The driver that is loaded now may be replaced before the toolkits come.
-    assert host.call("12.9", state="checked")["finished"] is True
+    assert host.call("12.9", state="inspected", driver_settled=False)["finished"] is True
 
 
 def test_the_program_carries_all_it_imports(host: Host, tmp_path: Path) -> None:

@@ -98,13 +98,13 @@ def test_an_installer_whose_library_no_package_brings_is_not_fetched(
 ) -> None:
     there = SimpleNamespace(stdout="\tlibxml2.so.16 (libc6,x86-64) => /usr/lib/libxml2.so.16\n")
     monkeypatch.setattr(runfile, "call", lambda *_argv, **_more: there)
-    for state in ("checked", "observed"):
+    for settled in (False, True):
         with pytest.raises(Fault, match=r"need libxml2\.so\.2") as caught:
-            bring(host, site, runfile_packages=["gcc"], state=state)
+            bring(host, site, runfile_packages=["gcc"], state="inspected", driver_settled=settled)
         assert caught.value.next_step.startswith("set cuda_toolkit_source to packages")
     assert site.paths == []
     there.stdout += "\tlibxml2.so.2 (libc6,x86-64) => /opt/libxml2.so.2\n"
-    assert bring(host, site, runfile_packages=["gcc"], state="observed")["needs_runfile"] is True
+    assert bring(host, site, runfile_packages=["gcc"], state="inspected")["needs_runfile"] is True
 
 
 def test_the_compiler_is_overridden_only_when_asked(host: Host, site: Site) -> None:

@@ -116,7 +116,7 @@ def test_nothing_is_planned_while_the_driver_is_being_removed(host: Host) -> Non
     host.running = True
     write_json(host.orders, {"verb": "remove"}, 0o600)
     with pytest.raises(Fault, match="an earlier run is removing the driver"):
-        host.call("planned")
+        host.call("inspected")
 
 
 def test_a_driver_that_is_damaged_is_repaired_though_an_older_order_was_done(host: Host) -> None:

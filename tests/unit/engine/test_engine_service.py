@@ -111,14 +111,14 @@ class Host:
         (engine_files.STARTED / "vllm.json").write_text(json.dumps(look["now"]))
         self.status = SERVING
 
-    def call(self, state: str = "started", check_mode: bool = False, **changes: Any) -> Done:
+    def call(self, state: str = "present", check_mode: bool = False, **changes: Any) -> Done:
         """Run the module and return how it ended."""
         self.calls.clear()
         self.given |= changes
         states = {
-            "started": engine_service.start,
-            "ready": engine_service.wait,
-            "unnamed": engine_service.ask,
+            "present": engine_service.start,
+            "verified": engine_service.wait,
+            "inspected": engine_service.ask,
             "absent": engine_service.remove,
         }
         with pytest.raises(Done) as end:
@@ -361,16 +361,16 @@ def test_tells_a_failed_start_from_a_recovery(status: UnitStatus, baseline: int,
 
 def test_waiting_reports_progress_and_then_the_end(host: Host) -> None:
     host.status, host.journal = STARTING, ["Loading weights 50%"]
-    end = host.call("ready")
+    end = host.call("verified")
     assert end.result["finished"] is False
     assert "Loading weights 50%" in end.result["provision"]["progress"]["label"]
     host.status = SERVING
-    assert host.call("ready").result["finished"] is True
+    assert host.call("verified").result["finished"] is True
 
 
 def test_a_failed_start_is_explained_and_its_loop_stopped(host: Host) -> None:
     host.status, host.journal = WAITING, ["OSError: [Errno 28] No space left on device"]
-    end = host.call("ready")
+    end = host.call("verified")
     assert end.failed
     assert "the disk is full" in end.result["msg"]
     assert "No space left on device" in end.result["msg"]
@@ -406,11 +406,11 @@ def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) 
     before = host.files()
     host.status = FAILED  # serving or not
     what = f"remove {UNIT}, which the inventory no longer names, and what it alone uses"
-    end = host.call("unnamed")
+    end = host.call("inspected")
     assert (end.failed, end.result["provision"]["consent"]) == (True, [what])
-    end = host.call("unnamed", check_mode=True)
+    end = host.call("inspected", check_mode=True)
     assert (end.failed, end.result["provision"]["warning"]) == (False, [f"would {what}"])
-    end = host.call("unnamed", consent=True)
+    end = host.call("inspected", consent=True)
     assert (end.failed, end.result) == (False, {"changed": False})
     assert (host.files(), host.calls) == (before, [])
 

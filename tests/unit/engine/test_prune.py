@@ -29,7 +29,7 @@ spec = {name: {"type": kind} for name, kind in kinds.items()}
 module = AnsibleModule(spec, supports_check_mode=True)
 with open(CALLS, "a") as calls:
     calls.write(json.dumps(module.params) + "\\n")
-if module.params["state"] == "unnamed" and not module.params["consent"] and not module.check_mode:
+if module.params["state"] == "inspected" and not module.params["consent"] and not module.check_mode:
     module.fail_json(msg="needs consent")
 module.exit_json(changed=module.params["state"] == "absent")
 """
@@ -102,7 +102,7 @@ UNNAMED = ["vllm-b.service", "gone@x.service"]
 def test_asks_about_all_of_them_before_any_of_them_goes(play: Play) -> None:
     code, _ = play.run("-e", '{"provision_consent": false}')
     assert code != 0
-    assert [call["unit"] for call in play.calls("unnamed")] == UNNAMED
+    assert [call["unit"] for call in play.calls("inspected")] == UNNAMED
     assert play.calls("absent") == []
 
 

@@ -83,7 +83,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 def test_what_is_there_is_found_with_one_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = host.publish()
     monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
-    result = host.call(state="observed", known={"other": "/x"})
+    result = host.call(state="inspected", known={"other": "/x"})
     assert (result["changed"], result["present"], result["directory"]) == (False, True, str(directory))
     assert result["ansible_facts"]["release_archives"] == {"other": "/x", "tool": str(directory)}
     assert "diff" not in result
@@ -101,13 +101,13 @@ def test_what_is_damaged_is_not_there(host: Host, damage: str) -> None:
         (directory / "bin/tool").write_bytes(b"")
     else:
         (directory / "bin/tool").unlink()
-    assert host.call(state="observed")["present"] is False
+    assert host.call(state="inspected")["present"] is False
 
 
 def test_a_complete_archive_without_the_program_is_a_mistake(host: Host) -> None:
     host.publish()
     with pytest.raises(Fault, match="holds no bin/other: it has bin/tool"):
-        host.call(state="observed", executable="bin/other")
+        host.call(state="inspected", executable="bin/other")
 
 
 def test_check_mode_says_what_would_come_and_does_nothing(host: Host) -> None:
@@ -224,7 +224,7 @@ def test_values_that_could_lead_elsewhere_are_refused(host: Host, key: str, valu
 
 def test_a_hash_may_be_in_capitals(host: Host) -> None:
     host.publish()
-    assert host.call(state="observed", sha256=f" {DIGEST.upper()} ")["present"] is True
+    assert host.call(state="inspected", sha256=f" {DIGEST.upper()} ")["present"] is True
 
 
 def test_prunes_what_no_unit_names(host: Host) -> None:
@@ -234,7 +234,7 @@ def test_prunes_what_no_unit_names(host: Host) -> None:
     partial = host.root / "archives/tool/.2.0-aaaaaaaaaaaa.partial"
     partial.mkdir()
     (host.root / "units/tool.service").write_text(f"ExecStart={used}/bin/tool\n")
-    pruned: dict[str, Any] = {"state": "pruned", "keep": [str(kept)]}
+    pruned: dict[str, Any] = {"state": "absent", "keep": [str(kept)]}
     assert host.call(check=True, **pruned)["removed"] == [str(old), str(partial)]
     assert old.exists()
     host.now = BUSY
@@ -256,20 +256,20 @@ def test_removal_ends_the_unit_and_leaves_what_is_used(host: Host) -> None:
     (host.root / "archives/other").mkdir()
     host.now = BUSY
     before = sorted(host.root.rglob("*"))
-    assert host.call(check=True, state="absent")["changed"] is True
+    assert host.call(check=True, state="absent", everything=True)["changed"] is True
     assert sorted(host.root.rglob("*")) == before
-    removed = host.call(state="absent")["removed"]
+    removed = host.call(state="absent", everything=True)["removed"]
     assert removed[:2] == ["provision-job-archive-tool", str(old)]
     assert host.stopped == ["provision-job-archive-tool"]
     assert (used.exists(), old.exists(), program.exists()) == (True, False, True)
     host.now = GONE
     (host.root / "units/tool.service").unlink()
     (host.root / "archives/other").rmdir()
-    host.call(state="absent")
+    host.call(state="absent", everything=True)
     assert not (host.root / "archives").exists()
     assert not (host.root / "cache").exists()
     assert not program.exists()
-    assert host.call(state="absent")["changed"] is False
+    assert host.call(state="absent", everything=True)["changed"] is False
 
 
 def test_the_program_runs_by_itself(host: Host) -> None:

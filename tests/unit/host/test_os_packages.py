@@ -95,7 +95,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
 def call(
     names: list[str], *, check: bool = False, warnings: list[str] | None = None, **params: Any
 ) -> dict[str, Any]:
-    defaults = {"state": "present", "cache_valid_time": 1, "lock_timeout": 600, "poll": 0}
+    defaults = {"state": "present", "recorded": False, "cache_valid_time": 1, "lock_timeout": 600, "poll": 0}
     module = SimpleNamespace(
         params={"names": names, **defaults, **params},
         check_mode=check,
@@ -168,7 +168,7 @@ def test_what_the_operator_installs_between_two_runs_is_not_ours(host: Host) -> 
     host.packages["htop"] = "htop"
     result = call(["chrony"])
     assert result["installed"] == ["chrony", "libchrony"]
-    assert call([], state="restored")["removed"] == ["chrony", "libchrony"]
+    assert call([], state="absent", recorded=True)["removed"] == ["chrony", "libchrony"]
     assert "htop" in host.packages
 
 
@@ -178,7 +178,7 @@ def test_nothing_counts_as_ours_of_a_transaction_that_was_cut_off(host: Host) ->
     host.packages["htop"] = "htop"
     host.records, host.comes = True, {"tree": "tree"}
     assert call(["tree"])["installed"] == ["tree"]
-    assert call([], state="restored")["removed"] == ["tree"]
+    assert call([], state="absent", recorded=True)["removed"] == ["tree"]
 
 
 def test_an_unreported_transaction_is_recorded_before_the_next(host: Host) -> None:
@@ -188,7 +188,7 @@ def test_an_unreported_transaction_is_recorded_before_the_next(host: Host) -> No
     host.work()
     host.comes = {"tree": "tree"}
     assert call(["tree"])["installed"] == ["tree"]
-    assert call(["chrony"], state="restored")["removed"] == ["chrony", "libchrony"]
+    assert call(["chrony"], state="absent", recorded=True)["removed"] == ["chrony", "libchrony"]
 
 
 def test_waits_for_a_lock_and_names_its_owner(host: Host) -> None:
@@ -219,18 +219,18 @@ def test_a_package_that_did_not_come_is_an_error(host: Host) -> None:
 
 def test_restores_only_what_it_brought(host: Host) -> None:
     call(["bash", "chrony"])
-    result = call([], state="restored")
+    result = call([], state="absent", recorded=True)
     assert result["removed"] == ["chrony", "libchrony"]
     assert host.packages == {"bash": "bash", "libc": "libc"}
     assert not os_packages.LEDGER.exists()
-    assert call([], state="restored")["changed"] is False
+    assert call([], state="absent", recorded=True)["changed"] is False
 
 
 def test_keeps_what_others_need_by_now(host: Host) -> None:
     call(["chrony"])
     host.needed_too = {"their-tool"}
     warnings: list[str] = []
-    assert call(["chrony"], state="restored", warnings=warnings)["changed"] is False
+    assert call(["chrony"], state="absent", recorded=True, warnings=warnings)["changed"] is False
     assert warnings == ["chrony, libchrony stay: their-tool came later and need them"]
 
 
@@ -272,7 +272,7 @@ def test_the_ledger_survives_a_second_transaction(host: Host) -> None:
         ["chrony", "libchrony"],
         ["tree"],
     ]
-    assert call(["tree"], state="restored")["removed"] == ["tree"]
+    assert call(["tree"], state="absent", recorded=True)["removed"] == ["tree"]
     assert "chrony" in host.packages
 
 
@@ -281,6 +281,6 @@ def test_keeps_what_a_later_transaction_of_ours_needs(host: Host) -> None:
     host.comes = {"tool": "tool"}
     call(["tool"])
     host.needed_too = {"tool"}
-    assert call(["chrony"], state="restored")["changed"] is False
+    assert call(["chrony"], state="absent", recorded=True)["changed"] is False
     host.needed_too = set()
-    assert call([], state="restored")["removed"] == ["chrony", "libchrony", "tool"]
+    assert call([], state="absent", recorded=True)["removed"] == ["chrony", "libchrony", "tool"]

@@ -99,7 +99,7 @@ def test_a_chosen_prefix_may_be_written_and_is_remembered(host: Host) -> None:
 
 def test_looking_needs_no_systemd_and_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
-    found = host.call(state="observed")
+    found = host.call(state="inspected")
     assert (found["changed"], found["present"]) == (False, False)
     assert not Path(found["prefix"]).exists()
 
@@ -134,7 +134,7 @@ def test_a_foreign_prefix_is_refused_before_anything_is_started(host: Host) -> N
     (host.root / "theirs").mkdir()
     (host.root / "theirs/file").touch()
     with pytest.raises(Fault, match="was not made by this tool"):
-        host.call(prefix=str(host.root / "theirs"), state="observed")
+        host.call(prefix=str(host.root / "theirs"), state="inspected")
     assert host.started == []
     assert not (host.root / "registry").exists()
 
@@ -144,14 +144,14 @@ def test_prunes_what_nothing_uses_but_not_under_a_running_job(host: Host) -> Non
     new = host.call()
     keep = [new["interpreter"]]
     host.now = BUSY
-    assert host.call(state="pruned", keep=keep)["removed"] == []
+    assert host.call(state="absent", keep=keep)["removed"] == []
     host.now = GONE
-    assert host.call(state="pruned", keep=keep, check=True)["removed"] == [old]
+    assert host.call(state="absent", keep=keep, check=True)["removed"] == [old]
     assert Path(old).exists()
-    done = host.call(state="pruned", keep=keep)
+    done = host.call(state="absent", keep=keep)
     assert (done["changed"], done["diff"]["before"]) == (True, f"{old}\n")
     assert not Path(old).exists()
-    assert host.call(state="pruned", keep=keep)["changed"] is False
+    assert host.call(state="absent", keep=keep)["changed"] is False
 
 
 def test_the_program_carries_all_it_imports(host: Host, tmp_path: Path) -> None:

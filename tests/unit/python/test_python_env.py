@@ -99,7 +99,7 @@ def test_the_unit_gets_no_secret_and_all_it_needs(builder: Builder) -> None:
 
 
 def test_observing_builds_nothing(builder: Builder) -> None:
-    result = call(builder, state="observed")
+    result = call(builder, state="inspected")
     assert (result["changed"], result["present"], result["python_usable"]) == (False, False, True)
     assert not builder.started
 
@@ -172,10 +172,10 @@ def test_builds_with_the_python_that_something_else_brought(builder: Builder) ->
 def test_prunes_the_old_and_keeps_the_new(builder: Builder) -> None:
     old = call(builder, installer="pip")["directory"]
     new = call(builder)["directory"]
-    assert call(builder, state="pruned", keep=[new], check=True)["removed"] == [old]
+    assert call(builder, state="absent", keep=[new], check=True)["removed"] == [old]
     assert Path(old).exists()
-    result = call(builder, state="pruned", keep=[new])
+    result = call(builder, state="absent", keep=[new])
     assert (result["changed"], result["removed"]) == (True, [old])
     assert not Path(old).exists()
     assert Path(new).exists()
-    assert call(builder, state="pruned", keep=[new])["changed"] is False
+    assert call(builder, state="absent", keep=[new])["changed"] is False
