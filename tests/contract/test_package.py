@@ -19,8 +19,8 @@ GROUND = ("bindings", "content", "errors", "plain", "settings", "typed", "unreac
 # Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,
 # and imports nothing but the standard library and its own package.
 SHARED = {"host.payload"}
-# Which packages a package may import, itself aside. The ground is the modules beside the packages; `ansible` is
-# the plugins that run on the controller: they write the events that `runs` declares and reads.
+# Which packages a package may import, itself aside. The ground is the modules beside the packages, and
+# `ansible` is the plugins that run on the controller: they write the events that `runs` declares and reads.
 CONTROLLER = {
     "": set(),
     "shared": set(),
