@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring the systemd service of an inference engine into being, to an answer, or away."""
+"""Set up, start, await or remove the systemd service of an inference engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ module: engine_service
 short_description: Manage the systemd service of an inference engine
 description:
   - Compares the unit, its environment file, its key and its user with the host, in one round trip.
-  - Restarts the service only when what it was started with differs from what a start would read now.
-  - V(inspected) asks whether a unit that the inventory no longer names may be removed, and changes nothing.
+  - Restarts the service only if what it was started with differs from what a start would read now.
+  - V(inspected) asks for consent to remove a unit that is no longer in the inventory, and changes nothing.
   - V(present) queues the start and returns; a task with V(verified) waits for the first answer. systemd
     starts the service even if the connection is lost.
+  - Address, port and model directory are those that O(unit_text) passes to the start gate, a program that
+    the module installs.
 options:
   unit: {type: str, required: true, description: Name of the unit.}
   state: {type: str, choices: [inspected, present, absent, verified], default: present, description: Aim.}
@@ -19,19 +21,15 @@ options:
   groups: {type: list, elements: str, default: [], description: Further groups of the user.}
   unit_text: {type: str, description: Content of the unit file.}
   environment_text: {type: str, description: Content of the environment file.}
-  gate_text: {type: str, description: Program that guards the start.}
   api_key_file: {type: path, description: File on the host with the key that clients must send.}
-  api_key_pending: {type: bool, description: Whether a check has left out copying another key.}
-  key_variable: {type: str, description: Environment variable in which the engine takes the key.}
-  model_dir: {type: str, description: Directory that is served.}
-  address: {type: str, description: Address to listen on.}
-  port: {type: int, description: Port to listen on.}
-  units: {type: list, elements: str, default: [], description: Units that the inventory names on this host.}
-  replaced: {type: bool, default: false, description: Whether its engine gets another service.}
-  consent: {type: bool, default: false, description: Whether a serving engine may be interrupted.}
-  restarts: {type: int, default: 0, description: Restarts that V(present) counted, which are no failure.}
+  api_key_pending: {type: bool, description: Whether check mode skipped copying a different key.}
+  key_variable: {type: str, description: Environment variable from which the engine reads the key.}
+  units: {type: list, elements: str, default: [], description: Units of this host in the inventory.}
+  replaced: {type: bool, default: false, description: Whether another service of the same engine replaces it.}
+  consent: {type: bool, default: false, description: Whether a running engine may be interrupted.}
+  restarts: {type: int, default: 0, description: Restarts that V(present) counted, which are not failures.}
   poll: {type: int, default: 10, description: Seconds until V(verified) reports progress.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
+  timeout: {type: int, default: 14400, description: Maximum time in seconds that the task waits.}
   causes: {type: list, elements: dict, default: [], description: Patterns of the engine's journal.}
 """
 
@@ -44,7 +42,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-action: {type: str, returned: present, description: What was queued - start or restart - or nothing.}
+action: {type: str, returned: present, description: What was queued - start or restart - or an empty string.}
 serving: {type: bool, returned: present, description: Whether the model answers and nothing was queued.}
 finished: {type: bool, returned: verified, description: Whether the model answers.}
 restarts: {type: int, returned: present, description: Count that V(verified) takes as its baseline.}
@@ -55,9 +53,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.engine import causes, files
+from ansible.module_utils.provision.engine import causes, files, gate
 from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.look import Look, look, owning_unit
+from ansible.module_utils.provision.engine.look import Look, Service, look
+from ansible.module_utils.provision.engine.ports import Holder
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed
@@ -65,18 +64,17 @@ from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 
 JOURNAL_LINES = 600
-NEEDED_TO_START = ("user", "unit_text", "environment_text", "gate_text", "model_dir", "address", "port")
+NEEDED_TO_START = ("user", "unit_text", "environment_text")
 
 
 def start(module: AnsibleModule) -> None:
-    """Bring files, user and unit to what is asked, and queue what start or restart that takes."""
-    given = module.params
+    """Write files, create the user and queue the start or restart of the unit, as far as needed."""
+    service = Service.of(module.params)
     refuse_foreign(module)
-    found = look(given)
+    found = look(service)
     status = found.status
-    if found.owner and not (module.check_mode and will_go(module, found.owner)):
-        step = "stop that process, or set serve_port to a free port"
-        raise Fault(f"port {given['port']} is taken by {found.owner}", step)
+    if found.holder and not (module.check_mode and will_be_removed(found.holder, module.params["units"])):
+        raise Fault(f"port {found.port} is taken by {found.holder}", gate.FREE_THE_PORT)
     result: dict[str, Any] = {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
@@ -86,37 +84,37 @@ def start(module: AnsibleModule) -> None:
         "restarts": 0 if found.action else status.restarts + (1 if status.between_attempts else 0),
     }
     if status.serving and found.stale:
-        result.update(consent(module, f"restart {given['unit']}: {', '.join(found.stale)} changed"))
+        result.update(consent(module, f"restart {service.unit}: {', '.join(found.stale)} changed"))
     if found.reloads:
         result.setdefault("provision", {})["warning"] = container_warnings()
     if found.changed and not module.check_mode:
         if not found.user_right:
-            files.make_user(given["user"], given["groups"])
-        converge(given["unit"], found)
+            files.make_user(service.user, service.groups)
+        converge(service.unit, found)
     module.exit_json(**result)
 
 
 def refuse_foreign(module: AnsibleModule) -> None:
-    """Refuse to take over a unit file or a user that somebody else has made."""
+    """Refuse to take over a unit file or a user that provision did not create."""
     unit, user = module.params["unit"], module.params["user"]
     if files.is_foreign_unit(unit):
         path = managed.UNITS / unit
         step = f"move {path} away on the host, or set serve_name to another name"
-        raise Fault(f"{path} exists and was not made by provision", step)
+        raise Fault(f"{path} exists and was not created by provision", step)
     if files.is_foreign_user(user):
         adopt = f"usermod --comment {files.COMMENT} {user}"
-        step = f"rename or remove that user, or, if the engine may run as it, run `{adopt}`"
-        raise Fault(f"user {user} exists and was not made by provision", step)
+        step = f"rename or remove that user, or, if the engine may run as this user, run `{adopt}`"
+        raise Fault(f"user {user} exists and was not created by provision", step)
 
 
-def will_go(module: AnsibleModule, owner: str) -> bool:
-    """Tell whether a dry run finds the port with a service that the run itself removes beforehand."""
-    unit = owning_unit(owner)
-    return bool(unit) and unit not in module.params["units"]
+def will_be_removed(holder: Holder, units: list[str]) -> bool:
+    """Return whether the port belongs to a service that a real run removes beforehand."""
+    unit: str = holder.unit()
+    return bool(unit) and unit not in units
 
 
 def converge(unit: str, found: Look) -> None:
-    """Write what is wrong and tell systemd; a run that ends in between is completed by the next one."""
+    """Write what is wrong and notify systemd; a run that ends in between is completed by the next one."""
     for file in found.wrong:
         file.write()
     files.remove(found.surplus)
@@ -130,7 +128,7 @@ def converge(unit: str, found: Look) -> None:
 
 
 def wait(module: AnsibleModule) -> None:
-    """Wait a while for the service's first answer and report how far it is."""
+    """Wait a while for the service's first answer and report the progress."""
     given = module.params
     unit, deadline = given["unit"], time.monotonic() + given["poll"]
     while True:
@@ -147,7 +145,7 @@ def wait(module: AnsibleModule) -> None:
 
 
 def has_failed(status: UnitStatus, restarts: int) -> bool:
-    """Tell whether the start that is waited for has failed, though systemd may try again."""
+    """Return whether the awaited start has failed, although systemd may try again."""
     if not status.starting:
         return True
     failed: bool = status.restarts + int(status.between_attempts) > restarts
@@ -155,7 +153,7 @@ def has_failed(status: UnitStatus, restarts: int) -> bool:
 
 
 def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
-    """Fail with the journal's end and what it means; no crash loop is left running behind."""
+    """Fail with the end of the journal and what it means; no crash loop keeps running."""
     unit = module.params["unit"]
     journal = engine_unit.journal(unit, JOURNAL_LINES, status.invocation)
     if status.starting:
@@ -165,17 +163,17 @@ def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
     raise Fault("\n".join([head, *(f"  {line}" for line in causes.excerpt(journal))]), step)
 
 
-def ask(module: AnsibleModule) -> None:
-    """Ask whether a service may go that the inventory no longer names; a dry run says that it would."""
-    what = f"remove {module.params['unit']}, which the inventory no longer names, and what it alone uses"
-    asked = consent(module, what)
+def request_removal(module: AnsibleModule) -> None:
+    """Require consent to remove a service that is no longer in the inventory; check mode only warns."""
+    what = f"remove {module.params['unit']}, which is no longer in the inventory, and what only it uses"
+    needed = consent(module, what)
     if module.check_mode:
-        asked = {"provision": {**asked.get("provision", {}), "warning": [f"would {what}"]}}
-    module.exit_json(changed=False, **asked)
+        needed = {"provision": {**needed.get("provision", {}), "warning": [f"would {what}"]}}
+    module.exit_json(changed=False, **needed)
 
 
 def remove(module: AnsibleModule) -> None:
-    """Stop the service and remove everything that is its own."""
+    """Stop the service and remove everything that only it uses."""
     unit, user = module.params["unit"], module.params["user"]
     if files.is_foreign_unit(unit):
         module.exit_json(changed=False, removed=[])
@@ -183,7 +181,7 @@ def remove(module: AnsibleModule) -> None:
     paths = files.leftovers(unit)
     last = not managed.others(unit, user) and not module.params["replaced"]
     with_user = last and files.user_is_right(user, []) and not files.is_foreign_user(user)
-    asked = consent(module, f"stop and remove {unit}") if status.serving else {}
+    needed = consent(module, f"stop and remove {unit}") if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
     if changed and not module.check_mode:
         if status.loaded:
@@ -194,19 +192,19 @@ def remove(module: AnsibleModule) -> None:
         engine_unit.forgive(unit)
         if with_user:
             files.remove_user(user)
-    module.exit_json(changed=changed, removed=[str(path) for path in paths], **asked)
+    module.exit_json(changed=changed, removed=[str(path) for path in paths], **needed)
 
 
 def container_warnings() -> list[str]:
-    """Name the containers that may lose their GPUs when systemd reads its units again."""
+    """Return a warning for each container that may lose its GPUs when systemd reloads its units."""
     return [
-        f"systemd reads its units again, and {describe(one)}: it may lose them until it is started again"
+        f"systemd reloads its units, and {describe(one)}: it may lose them until it is restarted"
         for one in gpu_containers()
     ]
 
 
 def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
-    """Refuse what nobody has allowed; a dry run only names it."""
+    """Refuse what no one has allowed; check mode only reports it."""
     allowed: bool = module.params["consent"]
     if allowed:
         return {}
@@ -216,7 +214,7 @@ def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
     return {"provision": fault.provision}
 
 
-STATES = {"inspected": ask, "present": start, "absent": remove, "verified": wait}
+STATES = {"inspected": request_removal, "present": start, "absent": remove, "verified": wait}
 TEXT = {"type": "str"}
 ARGUMENTS = {
     "unit": {"type": "str", "required": True},
@@ -225,13 +223,9 @@ ARGUMENTS = {
     "groups": {"type": "list", "elements": "str", "default": []},
     "unit_text": TEXT,
     "environment_text": TEXT,
-    "gate_text": TEXT,
     "api_key_file": {"type": "path", "no_log": False},
     "api_key_pending": {"type": "bool", "default": False, "no_log": False},
     "key_variable": {"type": "str", "no_log": False},
-    "model_dir": TEXT,
-    "address": TEXT,
-    "port": {"type": "int"},
     "units": {"type": "list", "elements": "str", "default": []},
     "replaced": {"type": "bool", "default": False},
     "consent": {"type": "bool", "default": False},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read everything roles need to know about a host in one round trip."""
+"""Read everything that roles need to know about a host in one round trip."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ DOCUMENTATION = r"""
 module: host_probe
 short_description: Read what roles need to know about a host
 description:
-  - Sets C(ansible_facts.host_probe). Reads files where it can; every program it calls has a time limit, so a
-    hung driver or a dead mount cannot hold the run.
-  - GPUs are read with NVIDIA's own bindings of NVML, which come along from the controller.
+  - Sets C(ansible_facts.host_probe). Reads files where possible; every program it runs has a time limit, so a
+    hanging driver or a dead mount cannot stop the run.
+  - GPUs are read with NVIDIA's own bindings of NVML, which the controller sends along.
 options:
   controller_clock: {type: float, description: The controller's time in seconds since 1970.}
-  driver_seconds: {type: float, default: 60, description: Longest time for the GPU driver to answer.}
+  driver_seconds: {type: float, default: 60, description: Maximum time for the GPU driver to answer.}
 author: [The provision developers]
 """
 
@@ -28,12 +28,12 @@ ansible_facts:
   type: dict
   returned: always
   description: >-
-    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, firewall, services of
-    ours, and of NVIDIA: C(nvidia_pci) is what the bus shows, with architecture and bound driver.
-    C(driver) has a state (ok, hung, mismatch, not loaded, no library, no driver, failed), what its problem is
-    and what to do next, what driver the host needs, the newest CUDA that it offers, and in C(xid) the errors
-    that it has written into the kernel's log. C(gpus) is what the driver offers, with errors of memory,
-    temperature and the like where a GPU tells them.
+    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, firewall and our
+    services. C(nvidia_pci) lists NVIDIA's devices on the PCI bus, with architecture and bound driver.
+    C(driver) has a state (ok, hung, mismatch, not loaded, no library, no driver, failed), its problem and the
+    next step, the driver that the host needs, the newest CUDA that it supports, and in C(xid) its errors in
+    the kernel's log. C(gpus) lists the GPUs that the driver offers, with memory errors, temperature and so
+    on if the GPU reports them.
 """
 
 import platform
@@ -60,7 +60,7 @@ TIME_SERVICES = (
 
 
 def read(path: str) -> str:
-    """Return a small file's text, or nothing when it is not there."""
+    """Return a small file's text, or nothing if there is no file."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -74,7 +74,7 @@ def operating_system() -> dict[str, Any]:
 
 
 def boot_token() -> str:
-    """Return a value that changes with each boot, in containers as well, where the kernel's boot id stays."""
+    """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
     started = read("/proc/1/stat").rpartition(")")[2].split()
     return f"{read('/proc/sys/kernel/random/boot_id')}-{started[19] if len(started) > 19 else 0}"
 
@@ -108,7 +108,7 @@ def firewall() -> str:
 
 
 def time_service() -> str:
-    """Return the service that keeps the clock right."""
+    """Return the service that synchronises the clock."""
     for unit in TIME_SERVICES:
         if run(["systemctl", "is-active", unit]) == "active":
             return unit
@@ -116,7 +116,7 @@ def time_service() -> str:
 
 
 def can_set_clock() -> bool:
-    """Tell whether this host has a clock of its own to set; a container has not."""
+    """Return whether this host can set its clock; a container cannot."""
     for line in read("/proc/self/status").splitlines():
         if line.startswith("CapBnd:"):
             return bool(int(line.split()[1], 16) & CAP_SYS_TIME)
@@ -126,16 +126,15 @@ def can_set_clock() -> bool:
 def nvidia(
     container: bool, seconds: float = state.SECONDS
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
-    """Return what the bus shows of NVIDIA, how the driver is, and the GPUs that it offers."""
+    """Return NVIDIA's devices on the bus, the state of the driver, and the GPUs that it offers."""
     devices = pci.devices()
     driver, gpus = state.examine(devices, container=container, seconds=seconds)
     given = None
     if container:
-        # The log is that of the machine, whose other GPUs are no business of this container.
+        # The log is that of the machine, which may have GPUs outside this container.
         given = [gpu["pci"] for gpu in gpus]
-    # Without a driver nobody writes such errors, and most hosts of a mixed fleet have none.
-    asked = driver["state"] != state.NO_DRIVER
-    driver["xid"] = xid.since_boot(given) if asked else None
+    # Only a driver writes such errors, and most hosts of a mixed fleet have none.
+    driver["xid"] = None if driver["state"] == state.NO_DRIVER else xid.since_boot(given)
     return devices, driver, gpus
 
 
@@ -152,7 +151,7 @@ def probe(
         "init_is_systemd": Path("/run/systemd/system").is_dir(),
         "boot_token": boot_token(),
         "clock": started,
-        # The way here counts as skew, so a small positive value means nothing.
+        # The time to get here counts as skew, so a small positive value means nothing.
         "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,
         "can_set_clock": can_set_clock(),
         "time_service": time_service(),
@@ -161,9 +160,9 @@ def probe(
         "disks": disks(),
         "gpus": gpus,
         "driver": driver,
-        # What the bus shows needs no driver, so a broken one cannot pass for a host without GPUs.
+        # The bus shows devices without a driver, so a broken driver is not mistaken for a host without GPUs.
         "nvidia_pci": devices,
-        # What an apply has made, whether or not the inventory still names it.
+        # What an apply has created, whether or not it is still in the inventory.
         "services": managed.services(),
         "firewall": firewall(),
     }

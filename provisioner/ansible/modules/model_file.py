@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Name the one GGUF file that an engine loads."""
+"""Find the one GGUF file that an engine loads."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: model_file
-short_description: Name the one GGUF file that an engine loads
+short_description: Find the one GGUF file that an engine loads
 description:
   - Looks at the files of a model and returns the one to load, the first part of a split model.
-  - Changes nothing. Fails where there is none, where there are several, or where a part is missing.
+  - Changes nothing. Fails if there is none, if there are several, or if a part is missing.
 options:
-  model: {type: dict, required: true, description: One item of what provision_services lists as models.}
+  model: {type: dict, required: true, description: One item of the fact provision_models.}
 author: [The provision developers]
 """
 
@@ -22,7 +22,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-file: {type: path, returned: success, description: The file; in check mode a likely one if nothing is there.}
+file: {type: path, returned: success, description: The file; in check mode without a download, a guess.}
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import Wanted
 from ansible.module_utils.provision.models.path import loaded
 
-# In check mode nothing has been fetched yet, and what it would be is only known to the hub.
+# In check mode nothing has been downloaded yet, and only the hub knows the name.
 LIKELY = "model.gguf"
 
 
@@ -46,8 +46,8 @@ def find(model: dict[str, Any], check_mode: bool) -> Path:
     if check_mode:
         return directory / LIKELY
     raise Fault(
-        f"the model of {', '.join(model['services'])} is to be loaded from {directory}, which is not there",
-        "apply without --phase, or with --phase models, which brings it there",
+        f"the model of {', '.join(model['services'])} must be loaded from {directory}, which does not exist",
+        "run `provision apply` without --phase, or with --phase models, to download it",
     )
 
 

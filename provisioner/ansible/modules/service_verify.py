@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show that a host is in shape, or that one of its services generates tokens."""
+"""Verify a host, or that one of its services generates tokens."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ DOCUMENTATION = r"""
 module: service_verify
 short_description: Climb the verification ladder of a host or of a service
 description:
-  - Every rung names its evidence; a health page is never one, a generated token is.
-  - Fails when a rung failed, with all rungs in C(provision.rungs). Changes nothing.
+  - Every rung shows its evidence; a health page is never evidence, a generated token is.
+  - Fails if a rung failed, with all rungs in C(provision.rungs). Changes nothing.
 options:
-  scope: {type: str, choices: [host, service], required: true, description: What to look at.}
+  scope: {type: str, choices: [host, service], required: true, description: What to verify.}
   service: {type: str, description: Name of the service.}
   unit: {type: str, description: Its systemd unit.}
-  url: {type: str, description: Its base address, as seen from the host.}
+  url: {type: str, description: Its base URL, as seen from the host.}
   health_path: {type: str, default: /health, description: Path of the engine's health page.}
   model: {type: str, description: Name of the model in requests.}
   model_dir: {type: str, description: Directory that is served.}
   address: {type: str, description: Address it listens on.}
-  port: {type: int, description: Port it listens on.}
-  prompt: {type: str, description: Question to ask.}
-  answer_seconds: {type: int, default: 120, description: Seconds that its answer may take.}
-  expect: {type: str, default: '', description: Text that must occur in the answer, in any case of letters.}
+  prompt: {type: str, description: Prompt that the model must answer.}
+  answer_seconds: {type: int, default: 120, description: Seconds to wait for the answer.}
+  expect: {type: str, default: '', description: Text that the answer must contain, ignoring case.}
   device: {type: str, choices: [cpu, cuda], default: cpu, description: Device it must run on.}
-  settings: {type: list, elements: dict, default: [], description: What must have taken effect.}
+  settings: {type: list, elements: dict, default: [], description: Settings that must have taken effect.}
   setting_causes: {type: list, elements: dict, default: [], description: Why a setting can differ.}
-  memory: {type: dict, default: {}, description: How to see how much of the model is on the GPU.}
+  memory: {type: dict, default: {}, description: How to find out how much of the model is on the GPU.}
   gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
-  driver: {type: dict, description: What the probe found of the NVIDIA driver; needed for a host.}
-  gpus_expected: {type: bool, default: false, description: Whether a service is to run on a GPU.}
+  driver: {type: dict, description: What the probe found of the NVIDIA driver; required for a host.}
+  gpus_expected: {type: bool, default: false, description: Whether a service must run on a GPU.}
   systemd: {type: int, default: 0, description: Version of systemd that the probe found.}
 """
 
@@ -52,7 +51,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine.processes import exposed
-from ansible.module_utils.provision.engine.rungs import Ladder
+from ansible.module_utils.provision.engine.rungs import Ladder, Service
 from ansible.module_utils.provision.gpu.rungs import host_rungs
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.payload import FAILED, Rung
@@ -66,7 +65,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "model": {"type": "str"},
     "model_dir": {"type": "str"},
     "address": {"type": "str"},
-    "port": {"type": "int"},
     "prompt": {"type": "str"},
     "answer_seconds": {"type": "int", "default": 120},
     "expect": {"type": "str", "default": ""},
@@ -79,21 +77,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "gpus_expected": {"type": "bool", "default": False},
     "systemd": {"type": "int", "default": 0},
 }
-SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", "port", "prompt")
+SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", "prompt")
 
 
 def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any]]:
-    """Return a service's rungs, and beside them its answer and what deserves a second look."""
-    ladder = Ladder(given)
+    """Return a service's rungs, and its answer and warnings for the report."""
+    service = Service.of(given)
+    ladder = Ladder(service)
     rungs = ladder.climb()
-    more: dict[str, Any] = {}
-    if ladder.answer is not None:
-        said = asdict(ladder.answer)
-        more["answer"] = {"service": given["service"], "question": given["prompt"], **said}
-    open_to_others = exposed(ladder.status.control_group, given["address"])
-    if open_to_others:
-        places = ", ".join(open_to_others)
-        more["warning"] = [f"{given['unit']} listens where it was not asked to: {places}"]
+    more: dict[str, Any] = {} if ladder.answer is None else {"answer": asdict(ladder.answer)}
+    places = exposed(ladder.status.control_group, service.address)
+    if places:
+        more["warning"] = [f"{service.unit} also listens on {', '.join(places)}, which is not configured"]
     return rungs, more
 
 

@@ -33,8 +33,8 @@ def rung(done: Done, name: str, service: str = "ollama") -> dict[str, Any]:
 def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
     words: dict[str, Any] = {"serve_env": {"OLLAMA_NUM_PARALLEL": "3"}}
     done = ollama.apply(**words)
-    assert "slots: asked 3, effective 3 (--parallel of llama-server)" in rung(done, "settings")["evidence"]
-    assert "context: asked 2048, effective 2048" in rung(done, "settings")["evidence"]
+    assert "slots: requested 3, effective 3 (--parallel of llama-server)" in rung(done, "settings")["evidence"]
+    assert "context: requested 2048, effective 2048" in rung(done, "settings")["evidence"]
     arguments = ollama.sh("tr '\\0' ' ' </proc/$(pgrep --newest llama-server)/cmdline")
     assert " -np 3 " in arguments
     spans = ask_together(ollama, 3)
@@ -67,7 +67,7 @@ def test_says_what_took_effect_where_more_was_asked_than_the_model_takes(ollama:
     done = ollama.apply(code=1, engine_ollama_context_length=32768)
     found = rung(done, "settings")
     assert found["status"] == "failed"
-    assert "context: asked 32768, effective 8192" in found["evidence"]
+    assert "context: requested 32768, effective 8192" in found["evidence"]
     assert "the model does not support such a long context" in found["evidence"] + str(found["next"])
     assert rung(done, "token")["status"] == "passed"
 
@@ -87,7 +87,7 @@ def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama
         assert starts(ollama) == before + 1
         settings = rung(done, "settings")["evidence"]
         assert f"version: asked {version}, effective {version}" in settings
-        assert f"slots: asked 3, effective 3 ({source})" in settings
+        assert f"slots: requested 3, effective 3 ({source})" in settings
         assert not [path for path in hub.sent() if "/blobs/" in path]
         assert ollama.manifests() == models
         assert ollama.sh("cat /etc/provision/ollama.env") == environment
@@ -162,8 +162,8 @@ def test_two_services_differ_and_one_can_go(ollama: Ollama) -> None:
         "engine_ollama_models": [{"name": "only-here", "from": "smollm2:135m", "system": "Be terse."}],
     }
     done = ollama.apply(first, second)
-    assert "slots: asked 3, effective 3" in rung(done, "settings")["evidence"]
-    assert "slots: asked 2, effective 2" in rung(done, "settings", "chat")["evidence"]
+    assert "slots: requested 3, effective 3" in rung(done, "settings")["evidence"]
+    assert "slots: requested 2, effective 2" in rung(done, "settings", "chat")["evidence"]
     process = ollama.pid()
     refused = ollama.machines.provision(
         "apply", ollama.inventory(first), "--limit", HOST, "--json", code=None

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -103,14 +98,3 @@ def engine() -> Iterator[FakeEngine]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def gate() -> ModuleType:
-    path = CHECKOUT / "roles" / "engine_common" / "files" / "serve_gate.py"
-    spec = importlib.util.spec_from_file_location("serve_gate", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

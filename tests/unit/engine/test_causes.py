@@ -14,9 +14,9 @@ from ansible.module_utils.provision.engine import causes
             "the port is taken (port 8000 is taken by nginx",
         ),
         ("OSError: [Errno 28] No space left on device", "exit-code", "the disk is full"),
-        ("Main process exited, code=dumped, status=4/ILL", "core-dump", "the processor does not have"),
-        ("", "oom-kill", "memory ran out"),
-        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "exit-code", "may not read or write"),
+        ("Main process exited, code=dumped, status=4/ILL", "core-dump", "the processor lacks"),
+        ("", "oom-kill", "ran out of memory"),
+        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "exit-code", "cannot read or write"),
     ],
 )
 def test_recognises_what_any_engine_can_meet(line: str, result: str, meaning: str) -> None:

@@ -3,15 +3,15 @@ from __future__ import annotations
 
 import json
 import socket
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import files as engine_files
-from ansible.module_utils.provision.engine import look as engine_look
+from ansible.module_utils.provision.engine import gate, inputs, ports
 from ansible.module_utils.provision.engine import unit as engine_unit
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.host import managed
@@ -56,7 +56,7 @@ class Module:
 class Host:
     """Hold a host's service below a folder; systemd obeys and is remembered."""
 
-    def __init__(self, root: Path, gate: str) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.status = ABSENT
         self.calls: list[str] = []
@@ -69,15 +69,11 @@ class Host:
             "unit": UNIT,
             "user": "vllm",
             "groups": ["provision"],
-            "unit_text": "# Managed by provision; x\n[Service]\nUser=vllm\n",
+            "unit_text": unit_text(root, _free_port()),
             "environment_text": 'A="1"\n',
-            "gate_text": gate,
             "api_key_file": None,
             "api_key_pending": False,
             "key_variable": "VLLM_API_KEY",
-            "model_dir": str(root / "model"),
-            "address": "127.0.0.1",
-            "port": _free_port(),
             "units": [UNIT],
             "replaced": False,
             "consent": False,
@@ -106,9 +102,7 @@ class Host:
 
     def start(self) -> None:
         """Do what the unit's start does: record the signature, and answer."""
-        look = engine_look._ask_gate(self.given)
-        engine_files.STARTED.mkdir(parents=True, exist_ok=True)
-        (engine_files.STARTED / "vllm.json").write_text(json.dumps(look["now"]))
+        inputs.record(UNIT, str(self.root / "model"))
         self.status = SERVING
 
     def call(self, state: str = "present", check_mode: bool = False, **changes: Any) -> Done:
@@ -118,18 +112,33 @@ class Host:
         states = {
             "present": engine_service.start,
             "verified": engine_service.wait,
-            "inspected": engine_service.ask,
+            "inspected": engine_service.request_removal,
             "absent": engine_service.remove,
         }
+        module = Module(check_mode, **self.given)
         with pytest.raises(Done) as end:
-            module = Module(check_mode, **self.given)
             run_module(module, lambda: states[state](module))
         return end.value
 
     def files(self) -> dict[str, str]:
         """Return every file of the service by name."""
         folders = [self.root / name for name in ("units", "settings", "library")]
-        return {path.name: path.read_text() for folder in folders for path in folder.glob("*")}
+        found = {path.name: path.read_bytes() for folder in folders for path in folder.glob("*")}
+        return {name: content.decode(errors="replace") for name, content in found.items()}
+
+
+def unit_text(root: Path, port: int) -> str:
+    """Return a unit file that runs the gate, as the template writes it."""
+    words = ["preflight", "--unit", UNIT, "--address", "127.0.0.1", "--port", str(port)]
+    words = [
+        "/usr/bin/python3",
+        "/usr/local/lib/provision/serve-gate",
+        *words,
+        "--model-dir",
+        f"{root}/model",
+    ]
+    quoted = " ".join(f'"{word}"' for word in words)
+    return f"# Managed by provision; x\n[Service]\nUser=vllm\nExecStartPre=+{quoted}\n"
 
 
 def _free_port() -> int:
@@ -140,12 +149,8 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    text = Path(str(gate.__file__)).read_text()
-    for name in ("UNITS", "SETTINGS"):
-        text = text.replace(f"{name} = Path(", f"{name} = Path('{tmp_path / name.lower()}') or (", 1)
-    text = text.replace("RUN = Path(", f"RUN = Path('{tmp_path / 'run'}') or (", 1)
-    made = Host(tmp_path, text)
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(tmp_path)
     monkeypatch.setattr(managed, "UNITS", tmp_path / "units")
     for name in ("SETTINGS", "LIBRARY", "STATES"):
         monkeypatch.setattr(engine_files, name, tmp_path / name.lower())
@@ -158,7 +163,9 @@ def host(gate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     monkeypatch.setattr("os.fchown", lambda *_: None)
     monkeypatch.setattr("grp.getgrnam", lambda _: type("Group", (), {"gr_gid": 0}))
     monkeypatch.setattr(
-        engine_files.ManagedFile, "is_right", lambda file: file.path.exists() and file.current() == file.text
+        engine_files.ManagedFile,
+        "is_right",
+        lambda file: file.path.exists() and file.current() == file.content,
     )
     monkeypatch.setattr(engine_unit, "status", lambda _: made.status)
     monkeypatch.setattr(engine_unit, "systemctl", made.systemctl)
@@ -246,7 +253,7 @@ def test_a_failed_unit_is_started_again_without_consent(host: Host) -> None:
 def test_a_foreign_owner_of_the_port_is_named_before_anything(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        end = host.call(port=port)
+        end = host.call(unit_text=unit_text(host.root, port))
     assert end.failed
     assert f"port {port} is taken by" in end.result["msg"]
     assert (host.files(), host.calls) == ({}, [])
@@ -256,10 +263,10 @@ def test_the_services_own_process_may_hold_the_port() -> None:
     group = Path("/proc/self/cgroup").read_text().strip().rsplit(":", 1)[-1] or "/"
     own = replace(SERVING, control_group=group)
     pid = Path("/proc/self").resolve().name
-    assert engine_look.foreign_owner(f"python (pid {pid})", own) == ""
-    assert engine_look.foreign_owner(f"python (pid {pid})", ABSENT) == f"python (pid {pid})"
-    assert engine_look.foreign_owner("a process that this user may not see", own)
-    assert engine_look.foreign_owner("", own) == ""
+    assert ports.Holder(int(pid), "python").is_of(own.control_group)
+    assert not ports.Holder(int(pid), "python").is_of(ABSENT.control_group)
+    assert not ports.Holder(0, "").is_of(own.control_group)
+    assert ports.Holder(2**22 + 1, "python").is_of(own.control_group)  # ended meanwhile
 
 
 def _taken_by_unit(
@@ -269,9 +276,10 @@ def _taken_by_unit(
     left.parent.mkdir(exist_ok=True)
     left.write_text(host.given["unit_text"])
     group = "0::/system.slice/vllm-old.service\n"
-    monkeypatch.setattr(engine_look, "_control_groups", lambda _: group)
+    monkeypatch.setattr(ports.Holder, "_control_groups", lambda _: group)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        return host.call(check_mode=check_mode, port=server.getsockname()[1], units=units)
+        text = unit_text(host.root, server.getsockname()[1])
+        return host.call(check_mode=check_mode, unit_text=text, units=units)
 
 
 def test_a_dry_run_knows_that_a_service_that_left_the_inventory_goes_first(
@@ -301,15 +309,19 @@ def test_finds_the_unit_of_a_process(
 ) -> None:
     host.call()
     (host.root / "units" / "other.service").write_text(UNIT_OF_OTHERS)
-    monkeypatch.setattr(engine_look, "_control_groups", lambda _: groups)
-    assert engine_look.owning_unit("python (pid 1)") == unit
+    monkeypatch.setattr(ports.Holder, "_control_groups", lambda _: groups)
+    assert ports.Holder(1, "python").unit() == unit
 
 
-def test_a_gate_that_hangs_is_reported_with_a_next_step(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_look, "GATE_SECONDS", 0.01)
-    with pytest.raises(Fault, match=r"did not end within 0\.01 s") as refusal:
-        engine_look._ask_gate({**host.given, "gate_text": "import time; time.sleep(60)"})
-    assert host.given["model_dir"] in refusal.value.next_step
+def test_the_gate_is_packed_and_replaced_without_a_restart(host: Host) -> None:
+    host.call()
+    path = host.root / "library" / "serve-gate"
+    assert f"{gate.__name__.replace('.', '/')}.py" in zipfile.ZipFile(path).namelist()
+    path.write_text("# the gate of an earlier release\n")
+    end = host.call()
+    assert (end.result["changed"], end.result["action"], host.calls) == (True, "", [])
+    assert end.result["diff"][0]["before"] == "(a program)\n"
+    assert host.call().result["changed"] is False
 
 
 def test_the_key_is_written_and_never_shown(host: Host) -> None:
@@ -405,7 +417,7 @@ def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) 
     host.call()
     before = host.files()
     host.status = FAILED  # serving or not
-    what = f"remove {UNIT}, which the inventory no longer names, and what it alone uses"
+    what = f"remove {UNIT}, which is no longer in the inventory, and what only it uses"
     end = host.call("inspected")
     assert (end.failed, end.result["provision"]["consent"]) == (True, [what])
     end = host.call("inspected", check_mode=True)
@@ -440,7 +452,7 @@ def test_a_unit_of_somebody_else_is_neither_overwritten_nor_removed(host: Host) 
     path = _foreign_unit(host)
     end = host.call()
     assert end.failed
-    assert "was not made by provision" in end.result["msg"]
+    assert "was not created by provision" in end.result["msg"]
     assert "serve_name" in end.result["provision"]["next"]
     host.status = SERVING
     assert host.call("absent", consent=True).result["changed"] is False
@@ -458,7 +470,7 @@ def test_a_user_of_somebody_else_is_not_taken_over(host: Host, monkeypatch: pyte
     _existing_user(monkeypatch, "Vera Lloyd,,,")
     end = host.call()
     assert end.failed
-    assert "user vllm exists and was not made by provision" in end.result["msg"]
+    assert "user vllm exists and was not created by provision" in end.result["msg"]
     assert "--comment provision-engine vllm" in end.result["provision"]["next"]
     assert (host.files(), host.user) == ({}, False)
 

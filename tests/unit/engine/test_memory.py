@@ -78,13 +78,13 @@ def test_a_driver_that_offers_nothing(driver: Driver) -> None:
     driver.state, driver.error, driver.cards, driver.lost = "ok", None, [], ["GPU 0: GPU is lost"]
     assert reason()[0] == "the NVIDIA driver offers no GPU (GPU 0: GPU is lost)"
     driver.lost = []
-    assert reason()[0] == "the NVIDIA driver offers no GPU (it knows of none)"
+    assert reason()[0] == "the NVIDIA driver offers no GPU (it lists none)"
 
 
 def test_a_device_that_the_engines_user_may_not_open(driver: Driver) -> None:
     (driver.devices / "nvidia0").chmod(0o660)
     meaning, step = reason()
-    assert meaning.endswith("nvidia0 may be opened by its owner and group alone (mode 660)")
+    assert meaning.endswith("nvidia0 can open it (mode 660)")
     assert "group" in step
 
 
@@ -137,7 +137,7 @@ def running(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Running:
 def test_reads_the_engines_own_account(running: Running, engine: Any) -> None:
     asked = {"get": "/api/ps", "total": "models.*.size", "on_gpu": "models.*.size_vram"}
     engine.pages["/api/ps"] = {"models": [{"name": "org/model", "size": 3 * GIBIBYTE, "size_vram": GIBIBYTE}]}
-    found = engine_memory.look(asked, running)
+    found = engine_memory.read(asked, running)
     assert found is not None
     assert (found.describe(), found.is_whole) == ("1.0 of 3.0 GiB of the model", False)
 
@@ -145,14 +145,14 @@ def test_reads_the_engines_own_account(running: Running, engine: Any) -> None:
 def test_a_model_that_is_not_loaded_has_no_account(running: Running, engine: Any) -> None:
     asked = {"get": "/api/ps", "total": "models.*.size", "on_gpu": "models.*.size_vram"}
     engine.pages["/api/ps"] = {"models": []}
-    assert engine_memory.look(asked, running) is None
+    assert engine_memory.read(asked, running) is None
 
 
 def test_reads_the_last_account_of_the_journal(running: Running) -> None:
-    found = engine_memory.look({"journal": r"offloaded (\d+)/(\d+) layers"}, running)
+    found = engine_memory.read({"journal": r"offloaded (\d+)/(\d+) layers"}, running)
     assert found is not None
     assert (found.describe(), found.is_whole) == ("30 of 33 layers of the model", False)
-    assert engine_memory.look({"journal": r"never (\d+)/(\d+)"}, running) is None
+    assert engine_memory.read({"journal": r"never (\d+)/(\d+)"}, running) is None
 
 
 def test_finds_who_of_a_service_has_a_gpu_open(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import files, unit
+from ansible.module_utils.provision.engine import files, inputs, unit
 from ansible.module_utils.provision.engine import memory as engine_memory
 from ansible.module_utils.provision.engine import rungs as engine_rungs
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
+from ansible.module_utils.provision.engine.rungs import Service
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu import rungs as host_rungs
 from ansible.parsing.dataloader import DataLoader
@@ -25,13 +25,15 @@ SERVING = UnitStatus(
 def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(files, "SETTINGS", tmp_path)
     monkeypatch.setattr(unit, "status", lambda _: SERVING)
-    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda _: [])
+    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda *_: [])
     return {
         "service": "vllm",
         "unit": "vllm.service",
         "url": engine.url,
         "health_path": "/health",
         "model": "org/model",
+        "model_dir": "/models/model",
+        "address": "127.0.0.1",
         "prompt": "What is the capital of France?",
         "answer_seconds": 60,
         "expect": "paris",
@@ -49,7 +51,9 @@ def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
 
 
 def climb(given: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {rung.rung: (rung.status, rung.evidence) for rung in engine_rungs.Ladder(given).climb()}
+    return {
+        rung.rung: (rung.status, rung.evidence) for rung in engine_rungs.Ladder(Service.of(given)).climb()
+    }
 
 
 def test_a_generated_token_is_the_proof(given: dict[str, Any]) -> None:
@@ -70,7 +74,7 @@ def test_a_server_that_is_healthy_and_cannot_generate_fails(given: dict[str, Any
     engine.chat_status = 500
     found = climb(given)
     assert found["api"][0] == "passed"
-    assert found["token"] == ("failed", '/v1/chat/completions answered 500: {"error": "EngineCore is dead"}')
+    assert found["token"] == ("failed", "/v1/chat/completions answered 500: EngineCore is dead")
     assert found["throughput"][0] == "failed"
 
 
@@ -80,9 +84,9 @@ def test_a_server_that_is_healthy_and_cannot_generate_fails(given: dict[str, Any
         ({"health": 503}, "api", "/health answered 503"),
         ({"model": "org/other"}, "api", "serves org/other instead of org/model"),
         ({"words": ()}, "token", "without a single token"),
-        ({"words": ("Lyon.",)}, "token", "does not mention 'paris'"),
+        ({"words": ("Lyon.",)}, "token", "does not contain 'paris'"),
         ({"ends_early": True}, "token", "broke off"),
-        ({"max_model_len": 512}, "settings", "max_model_len: asked 2048, effective 512 (/v1/models)"),
+        ({"max_model_len": 512}, "settings", "max_model_len: requested 2048, effective 512 (/v1/models)"),
     ],
 )
 def test_says_what_is_wrong(
@@ -98,7 +102,7 @@ def test_says_what_is_wrong(
 def test_nobody_listens(given: dict[str, Any]) -> None:
     found = climb({**given, "url": "http://127.0.0.1:9"})
     assert found["api"][0] == "failed"
-    assert found["token"] == ("failed", "not asked, because the API does not answer")
+    assert found["token"] == ("failed", "not requested, because the API does not answer")
 
 
 def test_a_model_that_cannot_chat_is_asked_plainly(given: dict[str, Any], engine: Any) -> None:
@@ -142,21 +146,18 @@ def test_judges_the_unit(status: UnitStatus, problem: str) -> None:
 
 
 def test_names_what_changed_after_the_start(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda _: ["environment"])
-    assert climb(given)["settings"] == ("failed", "the running engine was started with another environment")
+    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda *_: ["environment"])
+    assert climb(given)["settings"] == ("failed", "changed since the engine was started: environment")
 
 
-def test_compares_with_what_the_gate_recorded(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compares_with_what_the_gate_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    shown = json.dumps({"now": {"environment": "1", "unit file": "2"}, "started": {"environment": "1"}})
-
-    class Shown:
-        returncode = 0
-        stdout = shown
-
-    monkeypatch.setattr(unit, "call", lambda *_: Shown)
-    more = {"model_dir": "/m", "address": "127.0.0.1", "port": 8000}
-    assert engine_rungs.stale_inputs({**given, **more}) == ["unit file"]
+    found = inputs.Inputs({"environment": "1", "unit file": "2"}, {"environment": "1"})
+    monkeypatch.setattr(inputs, "look", lambda *_: found)
+    monkeypatch.setattr(files, "GATE", tmp_path / "gate")
+    assert engine_rungs.stale_inputs("vllm.service", "/m") == ["unit file", "start gate"]
+    (tmp_path / "gate").touch()
+    assert engine_rungs.stale_inputs("vllm.service", "/m") == ["unit file"]
 
 
 DRIVER: dict[str, Any] = {
@@ -308,8 +309,8 @@ def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest
 
 def test_prints_what_was_asked_and_what_took_effect(given: dict[str, Any]) -> None:
     given["settings"].append({"name": "slots", "asked": None, "sources": [{"get": "/absent", "field": "x"}]})
-    said = "started from what is on disk; max_model_len: asked 2048, effective 2048 (/v1/models)"
-    assert climb(given)["settings"] == ("passed", f"{said}; slots: not known")
+    said = "started from the files on disk; max_model_len: requested 2048, effective 2048 (/v1/models)"
+    assert climb(given)["settings"] == ("passed", f"{said}; slots: unknown")
 
 
 def test_a_wrong_setting_is_followed_by_what_helps(
@@ -323,10 +324,13 @@ def test_a_wrong_setting_is_followed_by_what_helps(
         "meaning": "it is the model's",
         "next": "ask less",
     }
-    rungs = {rung.rung: rung for rung in engine_rungs.Ladder({**given, "setting_causes": [cause]}).climb()}
+    rungs = {
+        rung.rung: rung
+        for rung in engine_rungs.Ladder(Service.of({**given, "setting_causes": [cause]})).climb()
+    }
     assert rungs["settings"].evidence.endswith(", because it is the model's (ends at 512)")
     assert rungs["settings"].next == "ask less"
-    plain = {rung.rung: rung for rung in engine_rungs.Ladder(given).climb()}
+    plain = {rung.rung: rung for rung in engine_rungs.Ladder(Service.of(given)).climb()}
     assert "journalctl --unit vllm.service" in str(plain["settings"].next)
 
 
@@ -355,7 +359,7 @@ def test_a_model_that_fell_back_to_the_cpu_fails_with_the_reason(
     on_gpu: dict[str, Any], engine: Any, share: int
 ) -> None:
     engine.pages["/api/ps"]["models"][0]["size_vram"] = share
-    (rung,) = [rung for rung in engine_rungs.Ladder(on_gpu).climb() if rung.rung == "device"]
+    (rung,) = [rung for rung in engine_rungs.Ladder(Service.of(on_gpu)).climb() if rung.rung == "device"]
     assert rung.status == "failed"
     assert rung.evidence == (
         f"only {share >> 30}.0 of 2.0 GiB of the model in GPU memory, the rest runs on the CPU; "

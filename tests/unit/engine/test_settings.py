@@ -87,7 +87,7 @@ def test_reads_a_flag_in_both_spellings(words: str, value: str) -> None:
 def test_says_what_was_asked_and_what_the_process_runs_with(running: Any) -> None:
     found = one(running(), PROCESS, asked=3)
     assert found.is_right
-    assert found.describe() == "slots: asked 3, effective 3 (--parallel of llama-server)"
+    assert found.describe() == "slots: requested 3, effective 3 (--parallel of llama-server)"
 
 
 def test_the_first_source_that_shows_something_wins(engine: Any, running: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_page_is_asked_with_the_key_and_only_once(engine: Any, running: Any) -
 def test_one_value_divided_by_another(running: Any) -> None:
     source = {"process_ratio": [["-c", "--ctx-size"], ["-np", "--parallel"]]}
     assert one(running(), source, asked=4096).describe() == (
-        "slots: asked 4096, effective 4096 (-c of llama-server)"
+        "slots: requested 4096, effective 4096 (-c of llama-server)"
     )
     assert one(running(), {"process_ratio": [["-c"], ["--absent"]]}).effective is None
 
@@ -120,7 +120,7 @@ def test_another_value_is_wrong_and_explained_by_the_journal(running: Any) -> No
     found = one(made, PROCESS, asked=8)
     assert not found.is_right
     assert found.describe() == (
-        "slots: asked 8, effective 3 (--parallel of llama-server), "
+        "slots: requested 8, effective 3 (--parallel of llama-server), "
         "because the model cannot answer in parallel (model architecture mllama does not support parallel)"
     )
     assert found.next_step == CAUSE["next"]
@@ -129,7 +129,7 @@ def test_another_value_is_wrong_and_explained_by_the_journal(running: Any) -> No
 def test_what_nothing_shows_is_not_taken_for_granted(running: Any) -> None:
     found = one(running(), PAGE, asked=8)
     assert not found.is_right
-    assert found.describe() == "slots: asked 8, and nothing shows what took effect"
+    assert found.describe() == "slots: requested 8, and nothing shows what took effect"
     assert one(running(), PAGE).is_right
 
 
@@ -159,7 +159,7 @@ def test_processes_that_differ_are_told_apart_by_what_they_serve(proc: Path, run
     (proc / "14/cgroup").write_text(f"0::{GROUP}\n")
     (proc / "14/cmdline").write_bytes(b"llama-server\0--model\0/blobs/sha256-abc\0-np\0001\0")
     assert one(running(), PROCESS, asked=3).describe() == (
-        "slots: asked 3, effective 3 and 1 (--parallel of llama-server)"
+        "slots: requested 3, effective 3 and 1 (--parallel of llama-server)"
     )
     assert one(running(), {**PROCESS, "of": "sha256-abc"}, asked=1).is_right
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.provision.engine import gate
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
 
-from roles.engine_common.files import serve_gate
 from scripts.skeleton.roles.engine_abacus.files import abacus_server
 
 KEY = "made-up"
@@ -28,8 +28,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         thread.join()
 
 
-def test_the_gate_counts_a_generated_token(engine: Engine) -> None:
-    assert serve_gate.answers(engine.url, "/health", "a/b", engine.key, 10) == 1
+def test_the_gate_accepts_a_generated_token(engine: Engine) -> None:
+    gate.check(engine, "/health", "a/b", 10)
+    assert engine.generate("a/b", 10) == 1
 
 
 def test_it_lists_its_model_with_what_takes_effect(engine: Engine) -> None:
@@ -38,10 +39,10 @@ def test_it_lists_its_model_with_what_takes_effect(engine: Engine) -> None:
 
 
 def test_a_streamed_chat_says_that_it_is_a_stand_in(engine: Engine) -> None:
-    answer = engine.ask("a/b", "What is the capital of France?")
-    assert answer.text == abacus_server.ANSWER
-    assert answer.tokens == len(abacus_server.ANSWER.split())
-    assert "stand-in" in answer.text
+    text, speed = engine.ask("a/b", "What is the capital of France?")
+    assert text == abacus_server.ANSWER
+    assert speed.tokens == len(abacus_server.ANSWER.split())
+    assert "stand-in" in text
 
 
 def test_it_refuses_what_it_does_not_serve(engine: Engine) -> None:

@@ -116,6 +116,6 @@ def test_a_directory_of_the_store_is_what_its_manifest_says(tmp_path: Path) -> N
 def test_check_mode_names_a_likely_file_where_nothing_has_been_fetched(tmp_path: Path) -> None:
     model = {**own(tmp_path), "directory": str(tmp_path / "later")}
     assert model_file.find(model, check_mode=True) == tmp_path / "later" / "model.gguf"
-    with pytest.raises(Fault, match=r"the model of chat .*later, which is not there") as caught:
+    with pytest.raises(Fault, match=r"the model of chat .*later, which does not exist") as caught:
         model_file.find(model, check_mode=False)
     assert "--phase models" in caught.value.next_step

@@ -195,7 +195,7 @@ def test_a_key_is_read_on_the_host_and_only_sent_through_the_tunnel(  # noqa: PL
     engine.key = "changed"
     assert call("chat", fleet, "good", "hello") == 1
     said = capsys.readouterr().err
-    assert "refused (401): wrong key" in said
+    assert "vllm.service: /v1/chat/completions answered 401: wrong key" in said
     assert "canary" not in said
 
 
@@ -205,7 +205,7 @@ def test_an_answer_that_breaks_off_is_told(
     engine.breaks_off = True
     assert call("chat", fleet, "good", "hello") == 1
     said = capsys.readouterr().err
-    assert "good: vllm.service: the answer broke off: the worker died" in said
+    assert "good: vllm.service: the engine reported: the worker died" in said
     assert "provision logs INVENTORY good/vllm" in said
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services of inference engines: unit, files, API, verification. Imports host and gpu."""
+"""Services of inference engines: unit, files, API, verification. Imports host, jobs and gpu."""

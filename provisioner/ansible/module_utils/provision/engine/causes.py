@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognise in a journal why an engine did not start, and say what to do about it."""
+"""Recognise in a journal why an engine did not start, and what to do about it."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ COMMON = (
     Cause(
         r"No space left on device",
         "the disk is full",
-        "make room: 'df -h / /var /opt' on the host shows where",
+        "free up space: 'df -h / /var /opt' on the host shows where",
     ),
     Cause(
         r"status=4/ILL|SIGILL|[Ii]llegal instruction",
-        "the processor does not have an instruction that the engine used",
-        "choose a plainer data type, such as float32",
+        "the processor lacks an instruction that the engine used",
+        "choose a simpler data type, such as float32",
     ),
     Cause(
         r"oom-kill|killed by the OOM killer|Cannot allocate memory|MemoryError",
-        "the host's memory ran out",
-        "serve a smaller model or context, stop other services, or add memory",
+        "the host ran out of memory",
+        "use a smaller model or a shorter context, stop other services, or add memory",
     ),
     Cause(
         r"status=203/EXEC|No such file or directory: .*/bin/",
         "the engine's program is missing",
-        "run `provision apply` again; it builds the environment anew",
+        "run `provision apply` again; it rebuilds the environment",
     ),
     Cause(
         r"Permission denied.*",
-        "the engine may not read or write something that it needs",
-        "the engine's user needs to read the model; see the line above for the path",
+        "the engine cannot read or write something that it needs",
+        "let the engine's user read the model; the line above shows the path",
     ),
 )
 _ERROR = re.compile(r"\b\w*(Error|Exception)\b: .+")
 _SHOWN_ERRORS = 4
 _SHOWN_LINES = 8
-_FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the host has the rest"
+_FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the host shows the rest"
 
 
 def explain(
     journal: Iterable[str], result: str, given: Iterable[Mapping[str, str]], unit: str
 ) -> tuple[str, str]:
-    """Return what the journal means and the next step; the meaning is empty when nothing is recognised."""
+    """Return what the journal means and the next step; the meaning is empty if nothing is recognised."""
     lines = [*journal, f"result: {result}"]
     own = [Cause(cause["pattern"], cause["meaning"], cause["next"]) for cause in given]
     for cause in [*own, *COMMON]:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask an engine over its OpenAI-compatible API; every request is bounded."""
+"""Use an engine's OpenAI-compatible API: the one client of verify, status, chat and the start gate."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import math
+import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
 from ..host.fault import Fault
@@ -16,154 +18,183 @@ from ..host.fault import Fault
 ANSWER_TOKENS = 64
 PAGE_SECONDS = 10
 PAGE_BYTES = 8 << 20
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+# The file of an API key is an assignment that systemd reads.
+_KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
 
 
 class NoAnswerError(Fault):
-    """Say why the engine gave no usable answer."""
+    """Say why the engine gave no usable answer; `status` is the HTTP status of a refusal, otherwise 0."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message, "read the engine's log: `journalctl --unit UNIT` on the host")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Hold what the model generated and how fast."""
-
-    text: str
-    tokens: int
-    ttft_s: float
-    tokens_per_s: float
+        self.status = status
 
 
 @dataclass
-class _Stream:
-    """Collect a streamed answer."""
+class Speed:
+    """Measure an answer while it streams."""
 
-    texts: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    first: float = 0.0
+    last: float = 0.0
+    pieces: int = 0
     reported: int = 0
 
-    def add(self, event: dict[str, Any], now: float) -> None:
-        if event.get("error"):
-            raise NoAnswerError(f"the engine reported: {_reason(event)}")
+    def add(self, event: dict[str, Any]) -> Iterator[str]:
+        """Yield the pieces of text in one event of a stream."""
         self.reported = (event.get("usage") or {}).get("completion_tokens", self.reported)
         for choice in event.get("choices") or ():
             text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
             if text:
-                self.texts.append(text)
-                self.times.append(now)
+                self.last = time.monotonic()
+                self.first = self.first or self.last
+                self.pieces += 1
+                yield text
 
-    def answer(self, began: float) -> Answer:
-        if not self.times:
-            raise NoAnswerError("the engine ended its answer without a single token")
-        tokens = self.reported or len(self.times)
-        first, last = self.times[0], self.times[-1]
-        # The first token's time is waiting for the prompt, so the rate counts from it on.
-        rate = (tokens - 1) / (last - first) if last > first else tokens / max(last - began, 1e-6)
-        text = "".join(self.texts).strip()
-        return Answer(text, tokens, round(first - began, 3), round(rate, 1))
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens that the engine reports, or else of pieces."""
+        return self.reported or self.pieces
+
+    @property
+    def ttft_s(self) -> float:
+        """Return the seconds to the first token."""
+        return max(self.first - self.began, 0.0)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Return the rate from the first token on, since the time before it is spent on the prompt."""
+        if self.last > self.first:
+            return (self.tokens - 1) / (self.last - self.first)
+        return self.tokens / max(self.last - self.began, 1e-6)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Name an engine's API and the key that it wants."""
+    """Hold where an engine's API is, the key that it wants, and how to connect if not directly."""
 
     url: str
     key: str = field(default="", repr=False)
     seconds: float = 120
+    connect: Callable[[], http.client.HTTPConnection] | None = None
 
-    def status(self, path: str, *, with_key: bool = True) -> int:
+    def status(self, path: str, *, with_key: bool = True, seconds: float = PAGE_SECONDS) -> int:
         """Return the status of a GET."""
-        with self._request("GET", path, with_key=with_key) as answer:
+        with self._request(path, None, seconds, with_key=with_key) as answer:
             answer.read(1 << 20)
             return answer.status
 
-    def document(self, path: str) -> Any:
-        """Return the JSON document at a path."""
-        with self._request("GET", path) as answer:
-            try:
-                content = answer.read(PAGE_BYTES)
-            except (OSError, http.client.HTTPException) as error:
-                raise NoAnswerError(f"{path} broke off: {_said(error)}") from error
-        if answer.status != 200:
-            raise NoAnswerError(f"{path} answered {answer.status}: {_excerpt(content)}")
+    def document(self, path: str, body: dict[str, Any] | None = None, seconds: float = PAGE_SECONDS) -> Any:
+        """Return the JSON document at a path, or what it answers to a body."""
+        with self._request(path, body, seconds) as answer:
+            content = _accepted(path, answer).read(PAGE_BYTES)
         try:
             return json.loads(content)
         except ValueError as error:
-            raise NoAnswerError(f"{path} answered something that is no JSON") from error
+            raise NoAnswerError(f"{path} answered with something that is not JSON") from error
 
     def models(self) -> list[dict[str, Any]]:
         """Return what the engine says of the models it serves."""
         try:
             return list(self.document("/v1/models")["data"])
         except (KeyError, TypeError) as error:
-            raise NoAnswerError("/v1/models answered something that is no list of models") from error
+            raise NoAnswerError("/v1/models answered with something that is not a list of models") from error
 
-    def ask(self, model: str, question: str) -> Answer:
-        """Return the model's answer as a chat, or as a plain completion where it was not made to chat."""
-        common = {"model": model, "max_tokens": ANSWER_TOKENS, "temperature": 0, "stream": True}
-        common["stream_options"] = {"include_usage": True}
-        chat = {**common, "messages": [{"role": "user", "content": question}]}
+    def generate(self, model: str, seconds: float) -> int:
+        """Return the number of tokens, at least one, that the model generates for a short prompt."""
+        body = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
         try:
-            return self._stream("/v1/chat/completions", chat)
-        except _UnsuitableError:
-            return self._stream("/v1/completions", {**common, "prompt": question})
+            tokens = int(self.document(COMPLETIONS, body, seconds)["usage"]["completion_tokens"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoAnswerError(f"{COMPLETIONS} answered with something that is not a completion") from error
+        if tokens < 1:
+            raise NoAnswerError(f"{COMPLETIONS} answered without a token")
+        return tokens
 
-    def _stream(self, path: str, body: dict[str, Any]) -> Answer:
-        began = time.monotonic()
-        collected = _Stream()
-        with self._request("POST", path, body) as answer:
-            if answer.status != 200:
-                reason = f"{path} answered {answer.status}: {_excerpt(answer.read(1 << 16))}"
-                raise _UnsuitableError(reason) if answer.status in (400, 404) else NoAnswerError(reason)
-            for event in _events(answer, began + self.seconds):
-                collected.add(event, time.monotonic())
-        return collected.answer(began)
+    def ask(self, model: str, question: str) -> tuple[str, Speed]:
+        """Return the model's answer as a chat, or as a plain completion if it was not made to chat."""
+        common = {"model": model, "max_tokens": ANSWER_TOKENS, "temperature": 0}
+        try:
+            return self._ask(CHAT, {**common, "messages": [{"role": "user", "content": question}]})
+        except NoAnswerError as error:
+            if error.status not in (400, 404):
+                raise
+            return self._ask(COMPLETIONS, {**common, "prompt": question})
 
+    def _ask(self, path: str, body: dict[str, Any]) -> tuple[str, Speed]:
+        speed = Speed()
+        text = "".join(self.stream(path, body, speed, speed.began + self.seconds))
+        if not speed.pieces:
+            raise NoAnswerError("the engine ended its answer without a single token")
+        return text.strip(), speed
+
+    def stream(
+        self, path: str, body: dict[str, Any], speed: Speed, deadline: float = math.inf
+    ) -> Iterator[str]:
+        """Yield an answer piece by piece; each may take `seconds`, all of them until the deadline."""
+        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        with self._request(path, body, self.seconds) as answer:
+            for event in _events(_accepted(path, answer)):
+                if time.monotonic() > deadline:
+                    raise NoAnswerError("the answer was not complete in time")
+                if event.get("error"):
+                    raise NoAnswerError(f"the engine reported: {_message(event)}")
+                yield from speed.add(event)
+
+    @contextlib.contextmanager
     def _request(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, with_key: bool = True
-    ) -> http.client.HTTPResponse:
+        self, path: str, body: dict[str, Any] | None, seconds: float, *, with_key: bool = True
+    ) -> Iterator[http.client.HTTPResponse]:
         parts = urlsplit(self.url)
-        seconds = self.seconds if body else PAGE_SECONDS
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if self.key and with_key:
             headers["Authorization"] = f"Bearer {self.key}"
+        connection = (
+            self.connect()
+            if self.connect
+            else http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+        )
+        place = f"{self.url}{path}"
         try:
-            connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
-            return connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
+            connection.request(
+                "POST" if body else "GET", path, body=json.dumps(body) if body else None, headers=headers
+            )
+            with connection.getresponse() as answer:
+                place = f"{path} broke off"
+                yield answer
+        except (OSError, EOFError, ValueError, http.client.HTTPException) as error:
+            raise NoAnswerError(f"{place}: {str(error) or type(error).__name__}") from error
+        finally:
             connection.close()
-            raise NoAnswerError(f"{self.url}{path}: {_said(error)}") from error
 
 
-class _UnsuitableError(NoAnswerError):
-    """Say that the engine does not offer this kind of request for this model."""
+def key_of(text: str) -> str:
+    """Return the API key in the content of a key file, empty if there is none."""
+    found = _KEY_LINE.match(text)
+    return re.sub(r"\\(.)", r"\1", found.group(1)) if found else ""
 
 
-def _events(answer: http.client.HTTPResponse, deadline: float) -> Iterator[dict[str, Any]]:
+def _accepted(path: str, answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    """Return an answer of status 200; every other one is a refusal."""
+    if answer.status == 200:
+        return answer
+    content = answer.read(1 << 16).decode("utf-8", errors="replace")
+    with contextlib.suppress(ValueError, AttributeError):
+        content = _message(json.loads(content))
+    raise NoAnswerError(f"{path} answered {answer.status}: {' '.join(content.split())[:300]}", answer.status)
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the JSON documents of a server-sent event stream."""
-    try:
-        for line in answer:
-            if time.monotonic() > deadline:
-                raise NoAnswerError("the answer was not complete in time")
-            text = line.decode("utf-8", errors="replace").strip()
-            if text == "data: [DONE]":
-                return
-            if text.startswith("data: "):
-                yield json.loads(text[len("data: ") :])
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NoAnswerError(f"the answer broke off: {_said(error)}") from error
+    for line in lines:
+        text = line.decode("utf-8", errors="replace").strip()
+        if text == "data: [DONE]":
+            return
+        if text.startswith("data:"):
+            yield json.loads(text[len("data:") :])
 
 
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _reason(event: dict[str, Any]) -> str:
-    error = event["error"]
+def _message(document: dict[str, Any]) -> str:
+    error = document.get("error", document)
     return str(error.get("message", error) if isinstance(error, dict) else error)
-
-
-def _excerpt(content: bytes) -> str:
-    return " ".join(content.decode("utf-8", errors="replace").split())[:300]

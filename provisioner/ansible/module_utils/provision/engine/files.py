@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep what an engine's service consists of on disk: its files, its user and its key."""
+"""Manage what an engine's service consists of on disk: its files, its user and its key."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..host import managed
 from ..host.fault import Fault
+from .client import key_of
 from .unit import call
 
 SETTINGS = Path("/etc/provision")
@@ -23,31 +24,30 @@ LIBRARY = Path("/usr/local/lib/provision")
 STATES = Path("/var/lib/provision/services")
 STARTED = Path("/run/provision/started")
 GATE = LIBRARY / "serve-gate"
-# The comment of every user that was made for an engine.
+# The comment of every user that was created for an engine.
 COMMENT = "provision-engine"
 _KEY = re.compile(r"[\x21-\x7e]+")
-_KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
 
 
 @dataclass(frozen=True)
 class ManagedFile:
-    """Describe one file as it must be; `secret` keeps its content out of diffs."""
+    """Describe one file as it must be; a diff shows `kind`, if there is one, instead of the content."""
 
     path: Path
-    text: str
+    content: bytes
     mode: int
     group: str = "root"
-    secret: bool = False
+    kind: str = ""
 
-    def current(self) -> str:
-        """Return the file's content, empty when there is none."""
+    def current(self) -> bytes:
+        """Return the file's content, empty if there is no file."""
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_bytes()
         except FileNotFoundError:
-            return ""
+            return b""
 
     def is_right(self) -> bool:
-        """Tell whether content, mode and owner are as they must be."""
+        """Return whether content, mode and owner are as they must be."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -56,15 +56,15 @@ class ManagedFile:
             self.mode,
             0,
             self.group,
-        ) and self.current() == self.text
+        ) and self.current() == self.content
 
     def write(self) -> None:
-        """Replace the file in one step, so that nobody ever reads half of it."""
+        """Replace the file in one step, so that no one ever reads half of it."""
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=str(self.path.parent), prefix=f".{self.path.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-                handle.write(self.text)
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(self.content)
                 os.fchown(handle.fileno(), 0, grp.getgrnam(self.group).gr_gid)
                 os.fchmod(handle.fileno(), self.mode)
                 handle.flush()
@@ -76,9 +76,10 @@ class ManagedFile:
 
     def diff(self) -> dict[str, str]:
         """Return what Ansible shows as this file's difference."""
-        before, after = self.current(), self.text
-        if self.secret:
-            before, after = ("(a key)\n", "(another key)\n") if before else ("", "(a key)\n")
+        before, after = (content.decode(errors="replace") for content in (self.current(), self.content))
+        if self.kind:
+            shown = f"(a {self.kind})\n"
+            before, after = (shown, f"(another {self.kind})\n") if before else ("", shown)
         return {
             "before_header": str(self.path),
             "after_header": str(self.path),
@@ -94,13 +95,18 @@ def _group_name(number: int) -> str:
         return str(number)
 
 
+def environment_path(unit: str) -> Path:
+    """Return the environment file of `unit`."""
+    return SETTINGS / f"{managed.stem(unit)}.env"
+
+
 def key_path(unit: str) -> Path:
     """Return the file with the API key of `unit`."""
     return SETTINGS / f"{managed.stem(unit)}.key"
 
 
 def secret_path(unit: str) -> Path:
-    """Return the file in which the controller leaves the API key of `unit`, for this module to take."""
+    """Return the file to which the controller copies the API key of `unit`."""
     return SETTINGS / f"{managed.stem(unit)}.secret"
 
 
@@ -108,20 +114,19 @@ def key_line(variable: str, key: str) -> str:
     """Return the key file's content: an assignment that systemd reads."""
     if not _KEY.fullmatch(key):
         raise Fault(
-            "the API key is empty, or holds a blank, a line break or a character outside ASCII",
-            "write one line of visible ASCII characters into serve_api_key_file",
+            "the API key is empty, or contains a space, a line break or a non-ASCII character",
+            "write one line of printable ASCII characters to serve_api_key_file",
         )
     escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     return f'{variable}="{escaped}"\n'
 
 
 def read_key(unit: str) -> str:
-    """Return the API key of `unit`, empty when it asks for none."""
+    """Return the API key of `unit`, empty if it needs none."""
     try:
-        found = _KEY_LINE.match(key_path(unit).read_text(encoding="utf-8"))
+        return key_of(key_path(unit).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ""
-    return re.sub(r"\\(.)", r"\1", found.group(1)) if found else ""
 
 
 def _known(look_up: Callable[[str], object], name: str) -> bool:
@@ -133,24 +138,24 @@ def _known(look_up: Callable[[str], object], name: str) -> bool:
 
 
 def user_is_right(user: str, groups: list[str]) -> bool:
-    """Tell whether the system user exists and is in every group."""
+    """Return whether the system user exists and is in every group."""
     if not _known(pwd.getpwnam, user) or not all(_known(grp.getgrnam, group) for group in [user, *groups]):
         return False
     return all(user in grp.getgrnam(group).gr_mem for group in groups)
 
 
 def is_foreign_user(user: str) -> bool:
-    """Tell whether the user exists, was not made for an engine, and runs none of our units."""
+    """Return whether the user exists, was not created for an engine, and runs none of our units."""
     try:
         comment = pwd.getpwnam(user).pw_gecos
     except KeyError:
         return False
-    # Users made by early versions have no comment, but a unit of ours.
+    # Users created by early versions have no comment, but a unit of ours.
     return comment.split(",")[0] != COMMENT and not managed.others("", user)
 
 
 def make_user(user: str, groups: list[str]) -> None:
-    """Make the engine's system user, without a home directory, a shell or a password."""
+    """Create the engine's system user, without a home directory, a shell or a password."""
     for group in [user, *groups]:
         if not _known(grp.getgrnam, group):
             _account("groupadd", "--system", group)
@@ -164,10 +169,10 @@ def make_user(user: str, groups: list[str]) -> None:
 
 
 def remove_user(user: str) -> None:
-    """Remove the engine's user and the group that came with it."""
+    """Remove the engine's user and its group."""
     if _known(pwd.getpwnam, user):
         _account("userdel", user)
-    # Most hosts' userdel has taken the group along.
+    # On most hosts, userdel has removed the group too.
     if _known(grp.getgrnam, user):
         _account("groupdel", user)
 
@@ -175,13 +180,11 @@ def remove_user(user: str) -> None:
 def _account(*argv: str) -> None:
     done = call(*argv)
     if done.returncode != 0:
-        raise Fault(
-            f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "look at /etc/passwd and /etc/group"
-        )
+        raise Fault(f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "check /etc/passwd and /etc/group")
 
 
 def is_foreign_unit(unit: str) -> bool:
-    """Tell whether there is a unit file of that name that this project did not write."""
+    """Return whether there is a unit file of that name that this project did not write."""
     path = managed.UNITS / unit
     if path.is_symlink():  # a mask, or an alias of another unit
         return True
@@ -192,7 +195,7 @@ def is_foreign_unit(unit: str) -> bool:
 
 
 def leftovers(unit: str) -> list[Path]:
-    """Return every path of `unit` that exists, shared ones included when it is the last service."""
+    """Return every path of `unit` that exists, including shared ones if it is the last service."""
     name = managed.stem(unit)
     paths = [managed.UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit)]
     paths += [STATES / name, STARTED / f"{name}.json"]
@@ -202,9 +205,9 @@ def leftovers(unit: str) -> list[Path]:
 
 
 def remove(paths: list[Path]) -> None:
-    """Remove files and directories, and the directories of ours that this leaves empty."""
+    """Remove files and directories, and our directories that this leaves empty."""
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for folder in (SETTINGS, LIBRARY, STATES, STARTED):
-        with contextlib.suppress(OSError):  # absent, or somebody else's files are in it
+        with contextlib.suppress(OSError):  # absent, or other files are in it
             folder.rmdir()

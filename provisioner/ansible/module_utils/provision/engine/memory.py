@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell whether a model that belongs on the GPU is there, and if not, the likely reason."""
+"""Find out whether a model that belongs on the GPU is there, and if not, the likely reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READABLE = 0o006
 
 @dataclass(frozen=True)
 class Memory:
-    """Say how much of a model is in the memory of GPUs; `unit` is bytes or what the engine counts in."""
+    """Hold how much of a model is in the memory of GPUs; `unit` is bytes or what the engine counts in."""
 
     on_gpu: int
     total: int
@@ -29,7 +29,7 @@ class Memory:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether nothing of the model is left to the CPU."""
+        """Return whether the whole model is on GPUs."""
         return self.on_gpu >= self.total
 
     def describe(self) -> str:
@@ -47,43 +47,43 @@ class Reason:
     next_step: str
 
 
-def look(asked: dict[str, Any], running: Running) -> Memory | None:
-    """Return where the model is as the engine itself says, None when it does not say."""
-    if "journal" in asked:
-        found = [match for match in (re.search(asked["journal"], line) for line in running.journal) if match]
+def read(known: dict[str, Any], running: Running) -> Memory | None:
+    """Return where the model is as the engine itself reports, None if it does not."""
+    if "journal" in known:
+        found = [match for match in (re.search(known["journal"], line) for line in running.journal) if match]
         if not found:
             return None
-        return Memory(int(found[-1].group(1)), int(found[-1].group(2)), asked.get("unit", "layers"))
-    total = running.field(asked["get"], asked["total"])
-    on_gpu = running.field(asked["get"], asked["on_gpu"])
+        return Memory(int(found[-1].group(1)), int(found[-1].group(2)), known.get("unit", "layers"))
+    total = running.field(known["get"], known["total"])
+    on_gpu = running.field(known["get"], known["on_gpu"])
     return Memory(int(on_gpu or 0), int(total)) if total else None
 
 
 def held(pids: list[int]) -> str:
-    """Return how much of each GPU's memory processes hold, empty where the driver does not say."""
+    """Return how much of each GPU's memory processes hold, empty if the driver does not report it."""
     taken = {
         gpu["index"]: sum(one["bytes"] or 0 for one in gpu["programs"] if one["pid"] in pids)
-        for gpu in _ask()["gpus"]
+        for gpu in _query()["gpus"]
     }
     return " and ".join(f"{size / GIBIBYTE:.1f} GiB of GPU {index}" for index, size in taken.items() if size)
 
 
 def reason(memory: Memory | None) -> Reason | None:
     """Return the likely reason why a model is not on the GPU, found on the host."""
-    answer = _ask()
+    answer = _query()
     if answer["state"] == nvml.MISMATCH:
         said = shortened(answer["error"])
         return Reason(
             f"the loaded NVIDIA driver and its libraries have different versions ({said})",
-            "reboot the host, which loads the driver that is installed",
+            "reboot the host to load the installed driver",
         )
     if not (DEVICES / "nvidia-uvm").exists():
         return Reason(
-            "/dev/nvidia-uvm is missing, without which CUDA finds no GPU",
+            "/dev/nvidia-uvm is missing, so CUDA does not find any GPU",
             "run `modprobe nvidia_uvm` and `nvidia-modprobe -u -c=0` on the host, then restart the unit",
         )
     if not answer["gpus"]:
-        said = answer["error"] or "; ".join(answer["lost"]) or "it knows of none"
+        said = answer["error"] or "; ".join(answer["lost"]) or "it lists none"
         return Reason(
             f"the NVIDIA driver offers no GPU ({shortened(said)})",
             "install or repair the NVIDIA driver until `nvidia-smi` answers",
@@ -91,8 +91,8 @@ def reason(memory: Memory | None) -> Reason | None:
     return _closed_device() or _too_little(memory, answer["gpus"])
 
 
-def _ask() -> dict[str, Any]:
-    """Return what the driver says of the GPUs and of the programs on them."""
+def _query() -> dict[str, Any]:
+    """Return what the driver reports about the GPUs and the programs on them."""
     look_at_all = functools.partial(nvml.look, with_programs=True)
     found: dict[str, Any] = nvml.ask(NVML_SECONDS, look_at_all)
     return found
@@ -104,7 +104,7 @@ def _closed_device() -> Reason | None:
         if status.st_mode & _READABLE != _READABLE:
             mode = f"{status.st_mode & 0o777:o}"
             return Reason(
-                f"{device} may be opened by its owner and group alone (mode {mode})",
+                f"only the owner and the group of {device} can open it (mode {mode})",
                 f"add the engine's user to the group of {device}, "
                 "or load the driver with NVreg_DeviceFileMode=0666",
             )
@@ -112,7 +112,7 @@ def _closed_device() -> Reason | None:
 
 
 def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | None:
-    """Return the reason that the cards have too little room; what is there in part did not fit."""
+    """Return that the cards have too little free memory; a model that is there only in part did not fit."""
     cards = [gpu for gpu in gpus if gpu["memory_bytes"]]
     if memory is None or not cards:
         return None
@@ -123,7 +123,7 @@ def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | N
     room = ", ".join(f"GPU {index} has {free:.1f} of {total:.1f} GiB free" for index, free, total in rooms)
     return Reason(
         f"there was not enough free GPU memory: {room}{_holders(cards)}",
-        "serve a smaller model, context or number of slots, stop what else is on the GPU, "
+        "use a smaller model, a shorter context or fewer slots, stop other processes on the GPU, "
         "or give the service more GPUs",
     )
 
@@ -137,7 +137,7 @@ def _holders(gpus: list[dict[str, Any]]) -> str:
 
 
 def _program(pid: int) -> str:
-    """Return the name of a program; those of other containers have none here."""
+    """Return the name of a program; those in other containers have none here."""
     try:
         command = (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:

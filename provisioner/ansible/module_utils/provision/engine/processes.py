@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at the processes of a service: what they were called with, what they have open, where they listen."""
+"""Look at the processes of a service: their command lines, open devices and listening addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Process:
         return Path(self.words[0]).name
 
     def flag(self, names: list[str]) -> str:
-        """Return the value of the last of these flags, "true" without a value, empty when there is none."""
+        """Return the value of the last of these flags, "true" without a value, empty if there is none."""
         value = ""
         for number, word in enumerate(self.words[1:], start=1):
             name, equals, rest = word.partition("=")
@@ -39,7 +39,7 @@ class Process:
 
 
 def in_group(process: Path, control_group: str) -> bool:
-    """Tell whether a process belongs to a control group."""
+    """Return whether a process belongs to a control group."""
     try:
         return bool(control_group) and control_group in (process / "cgroup").read_text(encoding="utf-8")
     except OSError:  # processes end while they are read
@@ -70,14 +70,14 @@ def _opens_gpu(process: Path) -> bool:
     return False
 
 
-def exposed(control_group: str, asked: str, proc: Path = PROC) -> list[str]:
-    """Return where a service listens beyond the host itself without having been asked to."""
-    if asked in ("0.0.0.0", "::"):  # noqa: S104 - a choice of the inventory
+def exposed(control_group: str, configured: str, proc: Path = PROC) -> list[str]:
+    """Return where a service listens beyond the host itself although it is not configured to."""
+    if configured in ("0.0.0.0", "::"):  # noqa: S104 - a choice of the inventory
         return []
     ports: dict[str, list[int]] = {}
     for socket in listening_sockets(proc):
         address = socket["address"]
-        inside = address.startswith("127.") or address in ("::1", asked)
+        inside = address.startswith("127.") or address in ("::1", configured)
         if not inside and in_group(proc / str(socket["pid"]), control_group):
             ports.setdefault(f"{address} ({socket['process']})", []).append(socket["port"])
     return [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find out which settings really took effect in a running engine, and compare them with the asked ones."""
+"""Find out which settings took effect in a running engine, and compare them with the requested ones."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Effective:
 
 @dataclass(frozen=True)
 class Setting:
-    """Pair what was asked of an engine with what it does; `asked` is None where the engine may choose."""
+    """Hold what was requested of an engine and what it does; without a request the engine may choose."""
 
     name: str
-    asked: Any
+    requested: Any
     effective: Effective | None
     at_least: bool = False
     cause: str = ""
@@ -43,21 +43,21 @@ class Setting:
 
     @property
     def is_right(self) -> bool:
-        """Tell whether what took effect is what was asked."""
-        if self.asked in (None, ""):
+        """Return whether what took effect is what was requested."""
+        if self.requested in (None, ""):
             return True
-        return self.effective is not None and _fits(self.asked, self.effective.value, self.at_least)
+        return self.effective is not None and _fits(self.requested, self.effective.value, self.at_least)
 
     def describe(self) -> str:
         """Return the setting as evidence."""
         found = self.effective
-        if self.asked in (None, ""):
-            return f"{self.name}: {found.value} ({found.source})" if found else f"{self.name}: not known"
-        asked = f"{self.name}: asked {'at least ' if self.at_least else ''}{self.asked}"
+        if self.requested in (None, ""):
+            return f"{self.name}: {found.value} ({found.source})" if found else f"{self.name}: unknown"
+        requested = f"{self.name}: requested {'at least ' if self.at_least else ''}{self.requested}"
         if found is None:
-            return f"{asked}, and nothing shows what took effect"
+            return f"{requested}, and nothing shows what took effect"
         because = f", because {self.cause}" if self.cause else ""
-        return f"{asked}, effective {found.value} ({found.source}){because}"
+        return f"{requested}, effective {found.value} ({found.source}){because}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Running:
     _pages: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def page(self, path: str) -> Any:
-        """Return the document at a path of the engine's API, None when it gives none."""
+        """Return the document at a path of the engine's API, None if there is none."""
         if path not in self._pages:
             try:
                 self._pages[path] = self.engine.document(path)
@@ -80,7 +80,7 @@ class Running:
         return self._pages[path]
 
     def field(self, path: str, place: str) -> Any:
-        """Return one value of such a document, None when it is not there."""
+        """Return one value of such a document, None if it is not there."""
         return pick(self.page(path), place, self.model)
 
     @functools.cached_property
@@ -91,23 +91,23 @@ class Running:
 
     @functools.cached_property
     def journal(self) -> list[str]:
-        """Return what the engine said since its start."""
+        """Return what the engine logged since its start."""
         started = self.status.invocation
         lines: list[str] = unit.journal("", JOURNAL_LINES, started) if started else []
         return lines
 
 
 def settle(
-    asked: Iterable[dict[str, Any]], causes: Iterable[dict[str, str]], running: Running
+    known: Iterable[dict[str, Any]], causes: Iterable[dict[str, str]], running: Running
 ) -> list[Setting]:
     """Return every setting with what took effect, and for a wrong one why."""
-    return [_settle(one, list(causes), running) for one in asked]
+    return [_settle(one, list(causes), running) for one in known]
 
 
-def _settle(asked: dict[str, Any], causes: list[dict[str, str]], running: Running) -> Setting:
-    found = next(filter(None, (observe(source, running) for source in asked.get("sources") or ())), None)
-    at_least = bool(asked.get("at_least"))
-    setting = Setting(asked["name"], asked.get("asked"), found, at_least)
+def _settle(known: dict[str, Any], causes: list[dict[str, str]], running: Running) -> Setting:
+    found = next(filter(None, (observe(source, running) for source in known.get("sources") or ())), None)
+    at_least = bool(known.get("at_least"))
+    setting = Setting(known["name"], known.get("asked"), found, at_least)
     if setting.is_right:
         return setting
     for cause in causes:
@@ -116,12 +116,12 @@ def _settle(asked: dict[str, Any], causes: list[dict[str, str]], running: Runnin
                 match = re.search(cause["pattern"], line)
                 if match:
                     why = f"{cause['meaning']} ({shortened(match.group(0))})"
-                    return Setting(setting.name, setting.asked, found, at_least, why, cause["next"])
+                    return Setting(setting.name, setting.requested, found, at_least, why, cause["next"])
     return setting
 
 
 def observe(source: dict[str, Any], running: Running) -> Effective | None:
-    """Return what one source shows, None when it shows nothing."""
+    """Return what one source shows, None if it shows nothing."""
     if "get" in source:
         value = running.field(source["get"], source["field"])
         return None if value is None else Effective(value, source["get"])
@@ -143,7 +143,7 @@ def _of_processes(source: dict[str, Any], processes: list[Process]) -> Effective
 
 
 def _called_with(process: Process, source: dict[str, Any]) -> str:
-    """Return the value of a process's flags, empty when it is not the process meant or has none."""
+    """Return the value of a process's flags, empty if it is another process or has none."""
     if source.get("of") and not any(source["of"] in word for word in process.words):
         return ""
     if "process" in source:
@@ -174,8 +174,8 @@ def _entry(entries: list[Any], part: str, model: str) -> Any:
     return entries[int(part)] if part.isdigit() and int(part) < len(entries) else None
 
 
-def _fits(asked: Any, effective: Any, at_least: bool) -> bool:
-    wanted, actual = _plain(asked), _plain(effective)
+def _fits(requested: Any, effective: Any, at_least: bool) -> bool:
+    wanted, actual = _plain(requested), _plain(effective)
     if at_least:
         return isinstance(wanted, float) and isinstance(actual, float) and actual >= wanted
     return wanted == actual

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at and steer the systemd unit of an engine; every call is bounded."""
+"""Inspect and control the systemd unit of an engine; every call is bounded."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ class UnitStatus:
 
     @property
     def serving(self) -> bool:
-        """Tell whether the engine answers, which the unit's start waits for."""
+        """Return whether the engine answers, which the unit's start waits for."""
         return self.active in ("active", "reloading")
 
     @property
     def starting(self) -> bool:
-        """Tell whether systemd is on its way to a running engine, between attempts included."""
+        """Return whether systemd is starting the engine, including pauses between attempts."""
         return self.active in ("activating", "deactivating")
 
     @property
     def between_attempts(self) -> bool:
-        """Tell whether a start has failed and systemd waits before the next one."""
+        """Return whether a start has failed and systemd waits before the next one."""
         return self.sub == "auto-restart"
 
 
@@ -73,7 +73,7 @@ def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     if done.returncode != 0:
         raise Fault(
             "systemctl {} failed: {}".format(" ".join(words), done.stderr.strip() or done.stdout.strip()),
-            "look at 'systemctl status' and 'journalctl -b' on the host",
+            "check 'systemctl status' and 'journalctl -b' on the host",
         )
     return done.stdout
 
@@ -100,7 +100,7 @@ def status(unit: str) -> UnitStatus:
 
 
 def stop(unit: str) -> None:
-    """Stop `unit` and wait until none of its processes is left."""
+    """Stop `unit` and wait until all its processes have ended."""
     systemctl("stop", unit, seconds=STOP_SECONDS)
 
 
@@ -111,7 +111,7 @@ def forgive(unit: str) -> None:
 
 
 def journal(unit: str, lines: int, invocation: str = "") -> list[str]:
-    """Return the last lines of the unit's journal, of one start only when `invocation` names it."""
+    """Return the last lines of the unit's journal, of one start only if `invocation` is given."""
     which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation else []
     unit_words = [] if which else ["--unit", unit]
     shown = call(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ def parse_mounts(text: str) -> list[tuple[str, str]]:
 def parse_address(text: str) -> tuple[str, int]:
     """Return address and port from the kernel's notation, words of four bytes in host order."""
     host, _, port = text.partition(":")
-    raw = b"".join(bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8))
-    return str(ipaddress.ip_address(raw)), int(port, 16)
+    step = -1 if sys.byteorder == "little" else 1
+    raw = b"".join(bytes.fromhex(host[at : at + 8])[::step] for at in range(0, len(host), 8))
+    address = ipaddress.ip_address(raw)
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
 
 
 def parse_sockets(text: str) -> list[tuple[str, str, int]]:
@@ -83,6 +86,11 @@ def parse_sockets(text: str) -> list[tuple[str, str, int]]:
         if len(words) > 9 and words[3] == LISTEN:
             found.append((words[9], *parse_address(words[1])))
     return found
+
+
+def open_sockets(proc: Path) -> list[tuple[str, str, int]]:
+    """Return inode, address and port of every listening TCP socket."""
+    return [*parse_sockets(text_of(proc / "net/tcp")), *parse_sockets(text_of(proc / "net/tcp6"))]
 
 
 def socket_owners(proc: Path) -> dict[str, int]:
@@ -110,7 +118,6 @@ def _link(path: Path) -> str:
 
 def listening_sockets(proc: Path) -> list[dict[str, Any]]:
     """List listening TCP sockets with the process that holds each."""
-    sockets = [*parse_sockets(text_of(proc / "net/tcp")), *parse_sockets(text_of(proc / "net/tcp6"))]
     owners = socket_owners(proc)
     return [
         {
@@ -119,5 +126,5 @@ def listening_sockets(proc: Path) -> list[dict[str, Any]]:
             "pid": owners.get(inode, 0),
             "process": text_of(proc / str(owners.get(inode, 0)) / "comm").strip() or "unknown",
         }
-        for inode, address, port in sorted(sockets, key=lambda found: (found[2], found[1]))
+        for inode, address, port in sorted(open_sockets(proc), key=lambda found: (found[2], found[1]))
     ]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Know what a start of a service reads from disk, and what the running engine was started with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping
+
+from ..host import managed
+from ..host.fault import Fault
+from ..host.json_files import read_json
+from . import files
+
+LOOK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Hold the digests of what is on disk now, and of what the running engine read at its start."""
+
+    now: Mapping[str, str]
+    started: Mapping[str, str]
+
+    def changed(self, wanted: Mapping[str, str]) -> list[str]:
+        """Return the names of what the running engine read and is not as wanted."""
+        return [name for name, digest in wanted.items() if self.started.get(name) != digest]
+
+
+def look(unit: str, model_dir: str) -> Inputs:
+    """Return the inputs of a service; a file system that does not answer is left alone after a while."""
+    found: Future[Inputs] = Future()
+
+    def read() -> None:
+        try:
+            found.set_result(Inputs(digests(unit, model_dir), read_json(started_file(unit), {})))
+        except OSError as error:
+            found.set_exception(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        return found.result(LOOK_SECONDS)
+    except NotInTime as error:
+        place = model_dir or str(files.SETTINGS)
+        raise Fault(
+            f"reading {place} took longer than {LOOK_SECONDS} s",
+            f"check whether the file system of {place} responds, then run the command again",
+        ) from error
+
+
+def record(unit: str, model_dir: str) -> None:
+    """Write down what the engine is about to be started with, in a file that the engine cannot change."""
+    path = started_file(unit)
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(exist_ok=True)  # services start side by side
+        folder.chmod(0o755)  # whatever the unit's umask
+    temporary = path.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(digests(unit, model_dir)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def started_file(unit: str) -> Path:
+    """Return the file with what the engine was started with."""
+    return files.STARTED / f"{managed.stem(unit)}.json"
+
+
+def digests(unit: str, model_dir: str) -> dict[str, str]:
+    """Return what a start of `unit` would read from disk now."""
+    return {
+        "unit file": _digest(managed.UNITS / unit),
+        "environment": _digest(files.environment_path(unit)),
+        "API key": _digest(files.key_path(unit)),
+        "model files": _digest(Path(model_dir)) if model_dir else "none",
+    }
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return _tree_digest(path)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "absent"
+
+
+def _tree_digest(path: Path) -> str:
+    """Summarise a directory by names, sizes and times: reading the weights would take minutes."""
+    seen = []
+    for folder, folders, names in os.walk(str(path)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                file = Path(folder) / name
+                seen.append((str(file.relative_to(path)), *_size_and_time(file)))
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:  # a link to nowhere, or a file that was just removed
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
