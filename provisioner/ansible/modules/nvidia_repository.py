@@ -41,12 +41,13 @@ RETURN = r"""
 replaced: {type: list, returned: when present, description: Source files that were moved out of sight.}
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.fault import Fault, undo
 from ansible.module_utils.provision.host.repository import (
     Repository,
     disabled,
@@ -99,10 +100,16 @@ def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
         # A dry run leaves the network alone, too: what it would fetch, it says.
         key = f"key {', '.join(repository.fingerprints)}\n" if change.dry else key_for(repository)
         change.write(repository.key, key)
-    for path in others:
-        change.move(path, out_of_sight(repository, path))
-    for path, text in repository.files().items():
-        change.write(path, text)
+    try:
+        for path in others:
+            change.move(path, out_of_sight(repository, path))
+        for path, text in repository.files().items():
+            change.write(path, text)
+    except BaseException as error:
+        # A host that has neither source would miss every update.
+        moved = [(out_of_sight(repository, path), path) for path in others if not path.exists()]
+        undo(error, *(partial(hidden.rename, path) for hidden, path in moved))
+        raise
     return [str(path) for path in others]
 
 

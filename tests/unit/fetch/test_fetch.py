@@ -255,7 +255,11 @@ def test_a_full_disk_keeps_what_has_arrived(orders: Orders, monkeypatch: pytest.
 
     monkeypatch.setattr("ansible.module_utils.provision.fetch.unpack.Unpack._write", write)
     spec = orders()
-    assert "tool 1.0 failed on this host: [Errno 28] No space left" in str(failure(spec))
+    with pytest.raises(OSError, match="No space left"):
+        archive.fetch(spec)
+    state = told(spec)
+    assert (state["state"], state["message"]) == ("failed", "tool 1.0: unpacking: No space left on device")
+    assert state["next"].startswith("free space on that file system")
     assert_nothing_there(spec)
     monkeypatch.undo()
     assert (Path(spec["cache"]) / "tool" / f"{spec['sha256'][:12]}.part").is_file()

@@ -47,6 +47,7 @@ def test_any_exception_ends_as_failed(tmp_path: Path, error: BaseException, mess
         raise error
     state = state_of(path)
     assert step in state.pop("next")
+    message = message if isinstance(error, Fault) else f"work: {message}"
     assert state == {"order": "7", "state": "failed", "message": message, "invocation": "this-run"}
 
 
@@ -150,4 +151,4 @@ def test_a_job_that_systemd_stops_undoes_what_is_half_done_and_says_so(tmp_path:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == STOPPED
     assert (tmp_path / "undone").exists()
-    assert state_of(result)["message"] == "it was stopped before it had finished"
+    assert state_of(result)["message"] == "work: it was stopped before it had finished"

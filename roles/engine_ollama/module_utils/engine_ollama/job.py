@@ -158,10 +158,17 @@ class Work:
             if staged is not None:
                 staged.unlink()
             return f"{PREFIX}{sha256}"
-        if staged is None:
-            staged = self.store.blobs / f"provision-{os.getpid()}"
-            self.progress.label = f"{path.name}: copying"
-            self._copy(path, staged)
+        own = self.store.blobs / f"provision-{os.getpid()}"
+        try:
+            if staged is None:
+                self.progress.label = f"{path.name}: copying"
+                self._copy(path, own)
+            return self._keep(path, staged or own, sha256)
+        finally:
+            own.unlink(missing_ok=True)
+
+    def _keep(self, path: Path, staged: Path, sha256: str) -> str:
+        """Give a file that is in the store its name there, once its hash is right."""
         self.progress.label = f"{path.name}: verifying"
         actual = hash_file(staged).sha256
         if sha256 and actual != sha256:
@@ -178,7 +185,6 @@ class Work:
         try:
             shutil.copyfile(str(path), str(target))
         except OSError as error:
-            target.unlink(missing_ok=True)
             raise Fault(
                 f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
                 "let the engine's user read the file, and leave the disk room for it",

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import Fault
+from ..host.fault import Fault, undo
 from ..host.packages import REPAIR, STAMP, Apt, Dnf, lock_owner, manager
 from ..jobs.progress import Progress
 from . import packages as cuda_packages
@@ -75,7 +76,11 @@ class Install:
             script = "before=true; " + self.packages.script(
                 repair=self.packages.interrupted(), refresh=False, remove=True
             )
-            self.transaction(["/bin/sh", "-ec", script, "sh", *going], f"removing CUDA {release}")
+            try:
+                self.transaction(["/bin/sh", "-ec", script, "sh", *going], f"removing CUDA {release}")
+            except BaseException as error:
+                undo(error, partial(self.hold_again, entry.get("held", [])))
+                raise
         if is_bare(directory(self.layout.root, release)):
             shutil.rmtree(str(directory(self.layout.root, release)), ignore_errors=True)
         self.inherit(release, sorted(set(brought) - set(going)))
@@ -98,8 +103,8 @@ class Install:
         cuda_packages.hold(self.packages, held, self.layout.versionlock, on=False)
         try:
             note = self.transact(toolkit, held)
-        except Fault:
-            cuda_packages.hold(self.packages, held, self.layout.versionlock, on=True)
+        except BaseException as error:
+            undo(error, partial(self.hold_again, held))
             raise
         found = cuda_packages.listed(self.packages)
         if toolkit.package not in found:
@@ -133,6 +138,10 @@ class Install:
         words: list[str] = cuda_packages.held_words(self.packages, sorted({*own, toolkit.package}))
         cuda_packages.hold(self.packages, words, self.layout.versionlock, on=True)
         return words
+
+    def hold_again(self, words: list[str]) -> None:
+        """Hold what was held before an attempt that failed."""
+        cuda_packages.hold(self.packages, words, self.layout.versionlock, on=True)
 
     def refresh(self) -> None:
         """Bring the package lists up to date where they are older than their sources; dnf does so itself."""
@@ -171,10 +180,4 @@ class Install:
 def bring(spec: dict[str, Any]) -> None:
     """Run one job."""
     with Progress(Path(spec["result"]), spec["title"], {"order": spec["order"]}) as progress:
-        try:
-            outcome = Install(spec, progress).run()
-        except OSError as error:
-            raise Fault(
-                f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
-            ) from error
-        progress.finish(**outcome)
+        progress.finish(**Install(spec, progress).run())

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
 from ..host.commands import call
-from ..host.fault import Fault
+from ..host.fault import Fault, undo
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes
 from ..jobs.command import Done, run
@@ -80,15 +81,20 @@ class Runfiles:
         self.layout.note(toolkit.release, dict(note, unfinished=True))
         try:
             self.unpack(toolkit, self.part(toolkit), place)
-        except Fault:
-            shutil.rmtree(str(place), ignore_errors=True)
-            self.layout.note(toolkit.release, None)
+        except BaseException as error:
+            undo(error, partial(self.discard, toolkit, place))
             raise
         finally:
             shutil.rmtree(str(self.scratch), ignore_errors=True)
         write_json(place / MARKER, marker(toolkit), 0o644)
         self.layout.note(toolkit.release, note)
         self.clear([], toolkit.sha256[:12])
+
+    def discard(self, toolkit: Toolkit, place: Path) -> None:
+        """Remove what an installer left that failed; until that is done, the note says whose it is."""
+        if place.exists():
+            shutil.rmtree(str(place))
+        self.layout.note(toolkit.release, None)
 
     def is_done(self, toolkit: Toolkit) -> bool:
         """Tell whether a toolkit is there and whole."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
-from ..host.fault import Fault
+from ..host.fault import Fault, fault_of, undo
 from ..host.json_files import read_json, write_json
 from ..jobs.command import note
 from ..jobs.progress import Progress
@@ -32,7 +32,7 @@ from .packages import (
     is_family,
     packages,
 )
-from .rollback import Rollback
+from .rollback import Rollback, settle
 from .services import Services
 
 BROUGHT = Path("/var/lib/provision/packages.json")
@@ -62,9 +62,9 @@ class Install:
             steps.rebuild_initramfs(self.spec["booting"])
             self.services.enable()
             reboot = self._activate(version)
-        except BaseException:
+        except BaseException as error:
             # Whatever it was, what served before serves on with the driver that is loaded.
-            self.services.start()
+            undo(error, self.services.start)
             raise
         record.note(self.spec["source"], version, record.DONE)
         return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
@@ -72,35 +72,17 @@ class Install:
     def _replace(self) -> str:
         """Change the driver, and return its version; after a failure, holds and pins are those of before."""
         rollback = Rollback(self.manager, self.spec)
-        before = read_json(record.RECORD, None)
         try:
             version = self._ready()
             self._say("stopping what uses the GPUs")
             self.services.stop()
             record.note(self.spec["source"], version, record.CHANGING)
             self._change(version, rollback)
-        except BaseException:
-            rollback.streams()
-            if before:
-                self._settle(self.spec["installed_version"])
-                write_json(record.RECORD, before, 0o644)
-            else:
-                rollback.settle()
-                record.RECORD.unlink(missing_ok=True)
+        except BaseException as error:
+            undo(error, rollback.streams, rollback.settle, rollback.restore_record)
             raise
-        self._settle(version)
+        settle(self.manager, version, packaged=self.installer is None, hold=self.spec["hold"])
         return version
-
-    def _settle(self, version: str | None) -> None:
-        """Pin and hold the driver that is there, or let go of what a failed attempt has held."""
-        if version and self.installer is None:
-            self.manager.pin(version)
-        else:
-            self.manager.unpin()
-        if self.spec["hold"] and version:
-            holds.hold()
-        else:
-            holds.release()
 
     def _ready(self) -> str:
         """Do all that can fail before anything of the driver changes, and return its exact version."""
@@ -204,9 +186,9 @@ class Install:
                     secure_boot=self.spec["secure_boot"],
                     dkms=self.spec["source"] == RUNFILE or self._named().dkms,
                 )
-        except Fault as fault:
+        except BaseException as error:
             self._say("taking the driver back")
-            rollback.take_back(fault)
+            rollback.take_back(fault_of(error))
             raise
 
     def _transaction(self, version: str) -> None:

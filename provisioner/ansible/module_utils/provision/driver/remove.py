@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
+from ..host.fault import undo
 from ..host.settings import write_file
 from ..jobs.command import note
 from ..jobs.progress import Progress
@@ -37,17 +38,23 @@ def _remove(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     wait_for_lock(manager, spec["lock_timeout"], say)
     manager.repair()
-    say("stopping what uses the GPUs")
-    Services(spec, warnings).stop()
-    stays = reload.unload()
-    if stays:
-        warnings.append(f"{stays}: they go with the next reboot")
-    say("removing the driver")
-    holds.release()
-    if spec["source"] == RUNFILE:
-        runfile.uninstall()
-    elif family := [name for name in listed() if is_family(name)]:
-        manager.remove(family)
+    services, held = Services(spec, warnings), holds.LEDGER.exists()
+    try:
+        say("stopping what uses the GPUs")
+        services.stop()
+        stays = reload.unload()
+        if stays:
+            warnings.append(f"{stays}: they go with the next reboot")
+        say("removing the driver")
+        holds.release()
+        if spec["source"] == RUNFILE:
+            runfile.uninstall()
+        elif family := [name for name in listed() if is_family(name)]:
+            manager.remove(family)
+    except BaseException as error:
+        # What is left of the driver stays as it was held, and what served with it serves on.
+        undo(error, *([holds.hold] if held else []), services.start)
+        raise
     manager.unpin()
     manager.leave()
     _forget_nouveau(spec["booting"])

@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..gpu import kernel as kernels
-from ..host.fault import Fault
+from ..host.fault import Fault, fault_of
+from ..host.json_files import read_json, write_json
 from ..jobs.command import note
 from . import hold as holds
-from . import runfile
+from . import record, runfile
 from .installed import listed, runfile_version
 from .managers import PINS, STREAM, AptDriver, DnfDriver
-from .packages import is_family
+from .packages import RUNFILE, is_family
 
 
 class Rollback:
@@ -26,9 +27,21 @@ class Rollback:
         self.pins = PINS.read_text(encoding="ascii") if PINS.exists() else ""
         self.held = holds.LEDGER.exists()
         self.before_by_runfile = runfile_version()
+        self.record = read_json(record.RECORD, None)
+
+    def restore_record(self) -> None:
+        """Note the driver of before again, or none of ours where there was none."""
+        if self.record:
+            write_json(record.RECORD, self.record, 0o644)
+        else:
+            record.RECORD.unlink(missing_ok=True)
 
     def settle(self) -> None:
-        """Bring pins and holds back: a driver of another hand had none of ours."""
+        """Restore pins and holds; a driver that somebody else installed had none of ours."""
+        if self.record:
+            packaged = self.spec["installed_source"] != RUNFILE
+            settle(self.manager, self.spec["installed_version"], packaged=packaged, hold=self.spec["hold"])
+            return
         if self.pins:
             PINS.write_text(self.pins, encoding="ascii")
         else:
@@ -61,11 +74,11 @@ class Rollback:
             if changed:
                 specs = [self.manager.spec(name, found) for name, found in changed.items()]
                 self.manager.install(specs, "bringing the driver of before back", erase=True)
-        except Exception as second:
-            step = getattr(second, "next_step", fault.next_step)
+        except Exception as error:
+            second = fault_of(error)
             raise Fault(
-                f"{fault}\nand the driver of before could not be brought back: {second}", step
-            ) from second
+                f"{fault}\nand the driver of before could not be brought back: {second}", second.next_step
+            ) from error
         self._prove(fault)
         note("the packages are what they were before")
 
@@ -80,6 +93,18 @@ class Rollback:
         if version and (module is None or module.version != version):
             gone = f"driver {version} is back, but kernel {kernel} has no module of it any more"
             raise Fault(f"{fault}\nand {gone}: what is loaded goes on until the next boot", fault.next_step)
+
+
+def settle(manager: AptDriver | DnfDriver, version: str | None, *, packaged: bool, hold: bool) -> None:
+    """Pin and hold the driver that is there, or let go of what a failed attempt has held."""
+    if version and packaged:
+        manager.pin(version)
+    else:
+        manager.unpin()
+    if hold and version:
+        holds.hold()
+    else:
+        holds.release()
 
 
 def family() -> dict[str, str]:

@@ -131,10 +131,4 @@ def fetch(spec: dict[str, Any]) -> None:
     """Run one job."""
     about = {"directory": spec["directory"]}
     with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        try:
-            outcome = Fetch(spec, progress).run()
-        except OSError as error:
-            raise Fault(
-                f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
-            ) from error
-        progress.finish(**outcome)
+        progress.finish(**Fetch(spec, progress).run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import Any, Callable
 
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 AGAIN = "run the same command again: it continues where this one ended"
@@ -76,3 +76,21 @@ def described(error: OSError) -> str:
         os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
     )
     return f"{files}: {error.strerror}" if files else str(error.strerror)
+
+
+def undo(error: BaseException, *steps: Callable[[], object]) -> None:
+    """Undo what an error has left half done, by every step that can; raises Fault when one cannot.
+
+    That fault begins with the error, which is what the user has to know first.
+    """
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except Exception as second:  # noqa: BLE001, PERF203 - the other steps must not depend on it
+            failed.append(fault_of(second))
+    if failed:
+        said = "; ".join(str(one) for one in failed)
+        raise Fault(
+            f"{fault_of(error)}\nand not all of it could be undone: {said}", failed[0].next_step
+        ) from error

@@ -40,7 +40,7 @@ class Progress:
         self._ended.set()
         self._thread.join()
         if error is not None:
-            self._write(failed(error))
+            self._write(failed(error, self.label))
 
     def finish(self, **outcome: Any) -> None:
         """Write that the job ended well and with what."""
@@ -67,10 +67,14 @@ class Progress:
         write_state(self.path, {**self.about, **body})
 
 
-def failed(error: BaseException) -> dict[str, Any]:
-    """Return the state of a job that an exception has ended, whatever its kind."""
+def failed(error: BaseException, label: str = "") -> dict[str, Any]:
+    """Return the state of a job that an exception has ended, whatever its kind.
+
+    A fault says itself what it is about; of any other exception, the label of the step does.
+    """
     fault = fault_of(error)
-    return {"state": "failed", "message": str(fault), "next": fault.next_step}
+    about = f"{label}: " if label and fault is not error else ""
+    return {"state": "failed", "message": f"{about}{fault}", "next": fault.next_step}
 
 
 def write_state(path: Path, body: dict[str, Any]) -> None:

@@ -8,13 +8,14 @@ import netrc
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
-from ..host.fault import Fault
+from ..host.fault import Fault, undo
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
 from ..jobs.command import run
@@ -95,8 +96,8 @@ class Install:
                     f"the conda that the installer of {wanted} has made cannot be run:\n{version.tail}",
                     f"check that {wanted.prefix} may hold programs (noexec), and the host's architecture",
                 )
-        except Fault:
-            remove(wanted.prefix)
+        except BaseException as error:
+            undo(error, partial(remove, wanted.prefix))
             raise
         settled(wanted.prefix)
         write_json(wanted.prefix / MARKER, wanted.prefix_marker, 0o644)
@@ -187,9 +188,9 @@ class Install:
                     f"{wanted.interpreter} says:\n{asked.tail}",
                     "check python_env_conda_channels and python_env_conda_packages",
                 )
-        except Fault:
+        except BaseException as error:
             if directory.exists():
-                remove(directory)
+                undo(error, partial(remove, directory))
             raise
         # What conda has unpacked of its packages beside it keeps the modes that their makers gave.
         settled(wanted.prefix)
@@ -238,10 +239,4 @@ def install(spec: dict[str, Any]) -> None:
     """Run one job."""
     about = {"interpreter": spec["interpreter"]}
     with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        try:
-            outcome = Install(spec, progress).run()
-        except OSError as error:
-            raise Fault(
-                f"{spec['title']} failed on this host: {error}", "repair what it says, then apply again"
-            ) from error
-        progress.finish(**outcome)
+        progress.finish(**Install(spec, progress).run())
