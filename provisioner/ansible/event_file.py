@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: SLF001  Ansible gives plugins the names of roles under private names only.
-"""Append events of a run to the file that PROVISION_EVENTS names, one JSON line each; never a secret.
+# ruff: noqa: SLF001  Ansible gives plugins the names of roles as private attributes only.
+"""Append events of a run to the file in PROVISION_EVENTS, one JSON line each; never a secret.
 
 The callback and the action plugins write to the same file, from different processes: a line is one write at
 the end of the file, so lines never mix. Only the fields that `provisioner.runs.events` declares leave
@@ -25,7 +25,7 @@ TEXT_LIMIT = 4000
 
 
 class EventFile:
-    """Write events of one process; without the environment variable there is no file and nothing happens."""
+    """Write the events of one process; does nothing without the environment variable."""
 
     def __init__(self) -> None:
         self._path = os.environ.get(VARIABLE, "")
@@ -35,7 +35,7 @@ class EventFile:
         return bool(self._path)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event; fields that hold nothing are left out, and an undeclared one is an error."""
+        """Append one event; empty fields are omitted, and an undeclared one is an error."""
         if not self:
             return
         undeclared = set(values) - {field.name for field in fields(KINDS[event])}
@@ -61,7 +61,7 @@ def place(host: object, phase: object, task: Any) -> dict[str, Any]:
 
 
 def origin(task: Any) -> dict[str, Any]:
-    """Return the role of a task and the file and line that it is in."""
+    """Return the role of a task, and its file and line."""
     return {"role": task._role.get_name() if task._role else None, "path": task.get_path()}
 
 

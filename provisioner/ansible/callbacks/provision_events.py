@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: SLF001  Ansible gives callbacks the names of files and tasks under private words only.
-"""Write one JSON line for each thing that happens in a run; never a secret, never on the screen."""
+# ruff: noqa: SLF001  Ansible gives callbacks the names of files and tasks as private attributes only.
+"""Write one JSON line for each event of a run; never a secret, never to the screen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ name: provision_events
 type: notification
 short_description: Write the events of a run as JSON lines
 description:
-  - Writes to the file that the environment variable E(PROVISION_EVENTS) names; does nothing without it.
+  - Writes to the file in the environment variable E(PROVISION_EVENTS); does nothing if it is not set.
 """
 
 DIFF_LIMIT = 16000
@@ -32,7 +32,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Write events to the file that PROVISION_EVENTS names."""
+    """Write events to the file in PROVISION_EVENTS."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -48,50 +48,50 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._diffs: dict[tuple[str, str], str] = {}
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """Name the playbook."""
+        """Report the playbook."""
         check = bool(context.CLIARGS.get("check"))
         self._events.write("run_start", playbook=playbook._file_name.rpartition("/")[2], check=check)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Announce a phase: the name of a play."""
+        """Report a phase: the name of a play."""
         self._phase = str(play.get_name())
         hosts = play.get_variable_manager().get_vars(play=play).get("ansible_play_hosts_all", [])
         self._events.write("phase_start", phase=self._phase, hosts=[str(host) for host in hosts])
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """Tell that a host begins a task."""
+        """Report that a host begins a task."""
         self._begun[host.name, task._uuid] = time.monotonic()
         self._events.write("task_start", **place(host.name, self._phase, task), **origin(task))
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Tell a result that is well."""
+        """Report a success."""
         self._result(result, "changed" if result.is_changed() else "ok")
 
     def v2_runner_on_skipped(self, result: Any) -> None:
-        """Tell a result that was not needed."""
+        """Report a skipped task."""
         self._result(result, "skipped")
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Tell a failure."""
+        """Report a failure."""
         self._result(result, "failed", ignored=bool(ignore_errors))
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Tell that the host cannot be reached."""
+        """Report that the host is unreachable."""
         self._result(result, "unreachable", ignored=bool(result.task.ignore_unreachable))
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
-        """Tell what an item of a loop reports; the loop itself gives one result at its end."""
+        """Report the payload of an item of a loop; the loop itself has one result at its end."""
         if not _hidden(result) and result.result.get("provision"):
             self._result(result, "changed" if result.is_changed() else "ok", item=_label(result))
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
-        """Tell which item of a loop failed."""
+        """Report which item of a loop failed."""
         status = "unreachable" if result.is_unreachable() else "failed"
         ignored = result.task.ignore_errors is True
         self._result(result, status, ignored=ignored, item=_label(result))
 
     def v2_runner_retry(self, result: Any) -> None:
-        """Tell that a task goes on which Ansible repeats; our own modules report from their action plugin."""
+        """Report the progress of a task that Ansible retries; our modules report from their action plugin."""
         data = result.result
         shown = {} if _hidden(result) else payload(data.get("provision"))
         tries = {"attempt": data.get("attempts"), "attempts": data.get("retries")}
@@ -99,14 +99,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._events.write("progress", **where, **tries, provision=shown)
 
     def v2_on_file_diff(self, result: Any) -> None:
-        """Keep the diff for the result; Ansible asks for it only where diffs are on."""
+        """Keep the diff for the result; Ansible calls this only if diffs are enabled."""
         diff = result.result.get("diff")
         if diff and result.is_changed() and result.task.diff is True and not _hidden(result):
             key = (result.host.name, result.task._uuid)
             self._diffs[key] = self._diffs.get(key, "") + COLOUR.sub("", self._get_diff(diff))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Close with Ansible's own counts."""
+        """End with Ansible's own counts."""
         self._events.write(
             "run_end", stats={str(host): stats.summarize(host) for host in sorted(stats.processed)}
         )

@@ -44,83 +44,41 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.gpu import pci, state, xid
-from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host import machine, managed
 from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, parse_os_release, run
-
-MOUNT_SECONDS = 5
-CAP_SYS_TIME = 1 << 25
-TIME_SERVICES = (
-    "chronyd.service",
-    "chrony.service",
-    "systemd-timesyncd.service",
-    "ntpd.service",
-    "ntpsec.service",
-)
-
-
-def read(path: str) -> str:
-    """Return a small file's text, or nothing if there is no file."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, run
 
 
 def operating_system() -> dict[str, Any]:
-    """Describe the distribution and the kernel."""
-    facts = parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release"))
-    return dict(facts, arch=platform.machine(), kernel=read("/proc/sys/kernel/osrelease"))
+    """Return the distribution and the kernel."""
+    return dict(
+        machine.os_release(), arch=platform.machine(), kernel=machine.read("/proc/sys/kernel/osrelease")
+    )
 
 
 def boot_token() -> str:
     """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
-    started = read("/proc/1/stat").rpartition(")")[2].split()
-    return f"{read('/proc/sys/kernel/random/boot_id')}-{started[19] if len(started) > 19 else 0}"
+    return f"{machine.read('/proc/sys/kernel/random/boot_id')}-{machine.init_started()}"
 
 
 def systemd_version() -> int | None:
     """Return systemd's version, or None without it."""
-    words = run(["systemctl", "--version"]).split()
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+    fields = run(["systemctl", "--version"]).split()
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
 
 
 def disks() -> list[dict[str, Any]]:
     """List file systems with their size and free space."""
-    found = []
-    for device, mount in parse_mounts(read("/proc/self/mounts")):
-        # df is another process, so a dead network mount costs a time limit and not the run.
-        words = run(["df", "-B1", "--output=size,avail", mount], MOUNT_SECONDS).split()
-        if len(words) >= 4 and words[-1].isdigit():
-            found.append(
-                {"mount": mount, "device": device, "size_bytes": int(words[-2]), "free_bytes": int(words[-1])}
-            )
-    return found
+    mounts = parse_mounts(machine.read("/proc/self/mounts"))
+    found = ((device, mount, machine.file_system(mount)) for device, mount in mounts)
+    return [{**known, "mount": mount, "device": device} for device, mount, known in found if known]
 
 
 def firewall() -> str:
     """Return the firewall that is active."""
     if run(["systemctl", "is-active", "firewalld.service"]) == "active":
         return "firewalld"
-    if "ENABLED=yes" in read("/etc/ufw/ufw.conf"):
-        return "ufw"
-    return "none"
-
-
-def time_service() -> str:
-    """Return the service that synchronises the clock."""
-    for unit in TIME_SERVICES:
-        if run(["systemctl", "is-active", unit]) == "active":
-            return unit
-    return "none"
-
-
-def can_set_clock() -> bool:
-    """Return whether this host can set its clock; a container cannot."""
-    for line in read("/proc/self/status").splitlines():
-        if line.startswith("CapBnd:"):
-            return bool(int(line.split()[1], 16) & CAP_SYS_TIME)
-    return False
+    return "ufw" if "ENABLED=yes" in machine.read("/etc/ufw/ufw.conf") else "none"
 
 
 def nvidia(
@@ -142,7 +100,7 @@ def probe(
     started: float, controller_clock: float | None, driver_seconds: float = state.SECONDS
 ) -> dict[str, Any]:
     """Return every fact."""
-    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    container = machine.is_container()
     devices, driver, gpus = nvidia(container, driver_seconds)
     return {
         "os": operating_system(),
@@ -153,10 +111,10 @@ def probe(
         "clock": started,
         # The time to get here counts as skew, so a small positive value means nothing.
         "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,
-        "can_set_clock": can_set_clock(),
-        "time_service": time_service(),
+        "can_set_clock": machine.can_set_clock(),
+        "time_service": machine.time_service(),
         "container": container,
-        "memory_bytes": parse_meminfo(read("/proc/meminfo")),
+        "memory_bytes": parse_meminfo(machine.read("/proc/meminfo")),
         "disks": disks(),
         "gpus": gpus,
         "driver": driver,

@@ -12,6 +12,7 @@ import pytest
 from ansible.module_utils.provision.gpu import nvml as nvidia_nvml
 from ansible.module_utils.provision.gpu import pci, xid
 from ansible.module_utils.provision.gpu import state as nvidia_driver
+from ansible.module_utils.provision.host import machine
 
 from provisioner import settings
 from provisioner.ansible.modules import host_probe
@@ -21,7 +22,8 @@ HOPPER = {"slot": "0000:1b:00.0", "kind": "gpu", "architecture": "Hopper", "driv
 
 
 def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(host_probe, "run", lambda *_: "")
+    for module in (host_probe, machine):
+        monkeypatch.setattr(module, "run", lambda *_: "")
     monkeypatch.setattr(pci, "devices", lambda: [HOPPER] * 8)
     monkeypatch.setattr(nvidia_driver, "LOADED", tmp_path / "version")
     monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))

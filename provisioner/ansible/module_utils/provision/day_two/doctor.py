@@ -21,16 +21,15 @@ from ..gpu.nvml import NOT_LOADED
 from ..gpu.pci import devices
 from ..gpu.state import NO_DRIVER, examine
 from ..gpu.xid import since_boot
-from ..host.facts import listening_sockets, parse_os_release, run
+from ..host.facts import listening_sockets, run
+from ..host.machine import can_set_clock, is_container, os_release, read, time_service
 from ..host.managed import unnamed
-from .status import disks, read
+from .status import disks
 
 REACH_SECONDS = 8
 # Eight healthy cards without persistence take half a minute to wake.
 DRIVER_SECONDS = 35
 EFI = Path("/sys/firmware/efi/efivars")
-TIME_SERVICES = ("chronyd", "chrony", "systemd-timesyncd", "ntpd", "ntpsec")
-CAP_SYS_TIME = 1 << 25
 APT_ADDRESS = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(https?://\S+)", re.MULTILINE)
 DNF_ADDRESS = re.compile(r"^\s*(?:baseurl|mirrorlist|metalink)\s*=\s*(https?://[^\s$]+)", re.MULTILINE)
 
@@ -46,23 +45,23 @@ def package_sources(etc: Path) -> list[str]:
     return sorted(machines.values())
 
 
-def reach(asked: dict[str, Any]) -> dict[str, Any]:
-    """Try one address; any answer of its server counts, since only the way there is in question."""
-    address = asked["url"]
+def reach(target: dict[str, Any]) -> dict[str, Any]:
+    """Try one address; any answer of its server counts, since only the way there is tested."""
+    address = target["url"]
     name = urlsplit(address).hostname or ""
     proxies = {
         key[: -len("_proxy")].lower(): value
-        for key, value in asked.get("environment", {}).items()
+        for key, value in target.get("environment", {}).items()
         if key.lower().endswith("_proxy")
     }
-    found = {"what": asked["what"], "url": address, "name": name, "resolves": True, "error": ""}
+    found = {"what": target["what"], "url": address, "name": name, "resolves": True, "error": ""}
     if not proxies:
         found["resolves"] = bool(run(["getent", "ahosts", name], REACH_SECONDS))
         if not found["resolves"]:
             return found
     context = ssl.create_default_context()
-    if asked.get("ca_bundle") and Path(asked["ca_bundle"]).is_file():
-        context.load_verify_locations(asked["ca_bundle"])
+    if target.get("ca_bundle") and Path(target["ca_bundle"]).is_file():
+        context.load_verify_locations(target["ca_bundle"])
     handlers = [urllib.request.HTTPSHandler(context=context)]
     opener = urllib.request.build_opener(
         *handlers, *([urllib.request.ProxyHandler(proxies)] if proxies else [])
@@ -80,7 +79,7 @@ def reach(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def secure_boot() -> bool | None:
-    """Tell whether Secure Boot is on; None on a machine without UEFI."""
+    """Return whether Secure Boot is on; None on a machine without UEFI."""
     found = sorted(EFI.glob("SecureBoot-*"))
     try:
         return found[0].read_bytes()[-1:] == b"\x01" if found else None
@@ -89,8 +88,8 @@ def secure_boot() -> bool | None:
 
 
 def graphics() -> dict[str, Any]:
-    """Return how many GPUs there should be, how their driver is, and what is wrong, each with its fix."""
-    container = run(["systemd-detect-virt", "--container"]) not in ("", "none")
+    """Return the number of expected GPUs, the state of their driver, and every problem with its fix."""
+    container = is_container()
     driver, gpus = examine(devices(), container=container, seconds=DRIVER_SECONDS)
     if driver["state"] != NO_DRIVER:
         driver["xid"] = since_boot([gpu["pci"] for gpu in gpus] if container else None)
@@ -98,7 +97,7 @@ def graphics() -> dict[str, Any]:
     faults = xid_faults(driver) if problem else gpu_faults(gpus, driver)
     return {
         "expected": driver["expected"],
-        # Whether a driver is to be installed or loaded yet, which Secure Boot can keep from happening.
+        # Whether a driver still has to be installed or loaded, which Secure Boot can prevent.
         "loaded": driver["state"] not in (NO_DRIVER, NOT_LOADED),
         "installed": driver["state"] != NO_DRIVER,
         "problem": problem,
@@ -107,16 +106,8 @@ def graphics() -> dict[str, Any]:
     }
 
 
-def can_set_clock() -> bool:
-    """Tell whether this host has a clock of its own to set; a container has not."""
-    bounds = [
-        line.split()[1] for line in read("/proc/self/status").splitlines() if line.startswith("CapBnd:")
-    ]
-    return bool(bounds and int(bounds[0], 16) & CAP_SYS_TIME)
-
-
 def sockets(units: list[str]) -> list[dict[str, Any]]:
-    """Return the listening sockets, each with the unit of ours that owns it."""
+    """Return the listening sockets, each with our unit that owns it."""
     found: list[dict[str, Any]] = listening_sockets(Path("/proc"))
     for socket in found:
         group = read(f"/proc/{socket['pid']}/cgroup")
@@ -127,28 +118,28 @@ def sockets(units: list[str]) -> list[dict[str, Any]]:
 def main(text: str) -> str:
     """Return the facts as JSON."""
     began = time.time()
-    asked = json.loads(text)
+    given = json.loads(text)
     # First, because it forks, which a program with threads must not.
     cards = graphics()
     addresses = [
-        *asked["addresses"],
+        *given["addresses"],
         *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
     ]
-    others = unnamed(asked["units"])
+    others = unnamed(given["units"])
     with ThreadPoolExecutor(max_workers=16) as pool:
         reached = pool.map(reach, addresses)
         document = {
             "clock": began,
-            "os": parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release")),
+            "os": os_release(),
             "arch": platform.machine(),
             "python": platform.python_version(),
             "systemd": Path("/run/systemd/system").is_dir(),
-            "disks": disks(asked["paths"]),
+            "disks": disks(given["paths"]),
             "secure_boot": secure_boot(),
             "graphics": cards,
-            "time_service": any(run(["systemctl", "is-active", name]) == "active" for name in TIME_SERVICES),
+            "time_service": time_service() != "none",
             "can_set_clock": can_set_clock(),
-            "listening": sockets([*asked["units"], *others]),
+            "listening": sockets([*given["units"], *others]),
             "unnamed": others,
             "reached": list(reached),
             "load": os.getloadavg()[0] / max(len(os.sched_getaffinity(0)), 1),
