@@ -10,12 +10,13 @@ import click
 import pytest
 
 from provisioner.cli import main as command_line
-from tests.contract import test_engines, tree
+from tests.contract import test_engines, test_package, tree
 
 DOCUMENTS = sorted([*tree.ROOT.glob("*.md"), *tree.ROOT.glob("docs/*.md")])
 EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=tree.relative)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 COMMAND = re.compile(r"(?:^|`|\$ )provision ((?:[a-z]+ ?)+)", re.MULTILINE)
+PACKAGE_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", re.MULTILINE)
 SCRIPT = re.compile(r"\b(scripts/[a-z-]+|bench/[a-z_]+\.py|\.ci/run)\b")
 
 
@@ -57,3 +58,13 @@ def _exists(words: list[str]) -> bool:
             return False
         command = command.commands[word]
     return True
+
+
+@pytest.mark.parametrize("table", [test_package.CONTROLLER, test_package.HOST], ids=["controller", "host"])
+def test_the_page_about_architecture_shows_the_packages_and_their_imports(table: dict[str, set[str]]) -> None:
+    page = (tree.ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    shown = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in PACKAGE_ROW.findall(page)}
+    for package, imports in table.items():
+        if package in ("", "shared", "cli", "__main__"):  # no packages, and what may import everything
+            continue
+        assert shown[package] == imports - {"", "shared"}, package
