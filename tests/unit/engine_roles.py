@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import filter_loader
 from ansible.template import Templar
 
 from provisioner.ansible.action import engine_device
 from tests.contract import tree
+
+# Ansible finds the filters of a role once it has loaded the role.
+for filters in tree.ROOT.glob("roles/*/filter_plugins"):
+    filter_loader.add_directory(str(filters))
 
 
 def driver(**changes: Any) -> dict[str, Any]:

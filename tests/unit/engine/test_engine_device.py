@@ -70,7 +70,7 @@ class Host:
         }
         known = {
             **loader.load_from_file(str(role / "vars/main.yml"), trusted_as_template=True),
-            f"__engine_{engine}_self": loader.load_from_file(str(role / "engine.yml")),
+            f"__engine_{engine}_metadata": loader.load_from_file(str(role / "engine.yml")),
             "engine_common_gguf_result": {"file": "/models/org/model.gguf"},
             "ansible_facts": {
                 "host_probe": probe,

@@ -121,12 +121,15 @@ def test_the_archive_is_that_of_version_and_architecture() -> None:
         ("30s", "30s"),
         ("0", "0s"),
         ("-1", "2562047h47m16.854775807s"),
-        ("1h30m", ""),
-        (None, ""),
+        (90, "1m30s"),
+        ("1h30m", None),
+        ("", None),
+        (None, None),
     ],
 )
-def test_asks_for_the_keep_alive_as_ollama_tells_it(given: str | None, asked: str) -> None:
-    assert value("__engine_ollama_keep_alive_asked", engine_ollama_keep_alive=given) == asked
+def test_asks_for_the_keep_alive_as_ollama_reports_it(given: object, asked: str | None) -> None:
+    settings = value("__engine_ollama_settings", engine_ollama_keep_alive=given)
+    assert [item["asked"] for item in settings if item["name"] == "keep-alive"] == [asked]
 
 
 def asked(**changes: Any) -> dict[str, Any]:
