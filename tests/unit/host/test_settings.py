@@ -98,7 +98,7 @@ def test_only_root_reads_what_was_there_before(host: Host) -> None:
     del host
     ledger = host_settings.LEDGER
     ledger.parent.mkdir()
-    fresh = ledger.with_name(ledger.name + ".new")
+    fresh = ledger.with_name(f".{ledger.name}.new")
     fresh.touch(mode=0o644)
     call(setting("group", "provision", "present"))
     assert ledger.stat().st_mode & 0o777 == 0o600

@@ -54,7 +54,7 @@ def test_a_manifest_reads_as_it_was_written(model: Path) -> None:
     assert manifest.wanted == WANTED
     assert manifest.commit == "c0ffee"
     assert manifest.files["a.gguf"] == KnownFile(7, hashlib.sha256(b"weights").hexdigest(), "hub")
-    assert [path.name for path in model.glob("*.new")] == []
+    assert [path.name for path in model.glob(".*.new")] == []
 
 
 def test_a_manifest_from_before_there_was_a_choice_of_formats_stays_valid(model: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_manifest_from_before_there_was_a_choice_of_formats_stays_valid(model:
 def test_a_note_is_replaced_whole_and_never_wider_than_asked(tmp_path: Path) -> None:
     path = tmp_path / "new" / "note.json"
     write_json(path, {"a": 1}, 0o600)
-    path.with_name("note.json.new").write_text("what a broken-off run left")
+    path.with_name(".note.json.new").write_text("what a broken-off run left")
     write_json(path, {"a": 2}, 0o600)
     assert read_json(path, None) == {"a": 2}
     assert path.stat().st_mode & 0o777 == 0o600

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import os
 import pwd
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import managed
 from ..host.fault import Fault
+from ..host.files import replace_file
 from .client import key_of
 from .unit import call
 
@@ -59,20 +58,8 @@ class ManagedFile:
         ) and self.current() == self.content
 
     def write(self) -> None:
-        """Replace the file in one step, so that no one ever reads half of it."""
-        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=str(self.path.parent), prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as handle:
-                handle.write(self.content)
-                os.fchown(handle.fileno(), 0, grp.getgrnam(self.group).gr_gid)
-                os.fchmod(handle.fileno(), self.mode)
-                handle.flush()
-                os.fsync(handle.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink()
-            raise
+        """Replace the file in one step."""
+        replace_file(self.path, self.content, self.mode, grp.getgrnam(self.group).gr_gid)
 
     def diff(self) -> dict[str, str]:
         """Return what Ansible shows as this file's difference."""

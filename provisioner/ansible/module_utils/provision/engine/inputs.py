@@ -15,6 +15,7 @@ from typing import Mapping
 
 from ..host import managed
 from ..host.fault import Fault
+from ..host.files import replace_file
 from ..host.json_files import read_json
 from . import files
 
@@ -60,10 +61,7 @@ def record(unit: str, model_dir: str) -> None:
     for folder in (path.parent.parent, path.parent):
         folder.mkdir(exist_ok=True)  # services start side by side
         folder.chmod(0o755)  # whatever the unit's umask
-    temporary = path.with_suffix(".new")
-    temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(digests(unit, model_dir)), encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, json.dumps(digests(unit, model_dir)).encode(), 0o600)
 
 
 def started_file(unit: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Callable, NamedTuple
 
 from .commands import CommandFault, call, unit_values
 from .fault import Fault
+from .files import replace_file
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
@@ -65,12 +66,8 @@ def write_file(name: str, value: str | None) -> None:
     if value is None:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
-    fresh = path.with_name(f".{path.name}.provision")
-    fresh.write_text(value, encoding="utf-8", errors="surrogateescape")
-    fresh.chmod(mode)
-    fresh.replace(path)
+    replace_file(path, value.encode(errors="surrogateescape"), mode)
     if shutil.which("restorecon"):
         command("restorecon", name)
 

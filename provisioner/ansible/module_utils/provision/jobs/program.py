@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ..host.fault import Fault, described, fault_of
+from ..host.files import replace_file
 from ..host.json_files import read_json
 from .progress import failed, write_state
 
@@ -44,11 +45,7 @@ class Program:
         content = pack(self.entry)
         path = folder / f"{self.name}-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
         if not path.exists():
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            partial = path.with_name(path.name + ".new")
-            partial.write_bytes(content)
-            partial.chmod(0o755)
-            partial.replace(path)
+            replace_file(path, content, 0o755)
         return path
 
     def main(self, arguments: Sequence[str]) -> int:
