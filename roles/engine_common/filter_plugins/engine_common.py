@@ -15,5 +15,5 @@ class FilterModule:
 
 
 def arguments(values: Mapping[str, object]) -> list[str]:
-    """Return arguments with their values as words of a command; those without a value are left out."""
-    return [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    """Return the arguments of a command, each followed by its value; those without one are left out."""
+    return [part for name, value in values.items() if value is not None for part in (name, str(value))]
