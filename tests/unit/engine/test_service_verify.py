@@ -41,7 +41,7 @@ def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
         "settings": [
             {
                 "name": "max_model_len",
-                "asked": 2048,
+                "requested": 2048,
                 "sources": [{"get": "/v1/models", "field": "data.*.max_model_len"}],
             }
         ],
@@ -308,7 +308,9 @@ def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest
 
 
 def test_prints_what_was_asked_and_what_took_effect(given: dict[str, Any]) -> None:
-    given["settings"].append({"name": "slots", "asked": None, "sources": [{"get": "/absent", "field": "x"}]})
+    given["settings"].append(
+        {"name": "slots", "requested": None, "sources": [{"get": "/absent", "field": "x"}]}
+    )
     said = "started from the files on disk; max_model_len: requested 2048, effective 2048 (/v1/models)"
     assert climb(given)["settings"] == ("passed", f"{said}; slots: unknown")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import settings, unit
+from ansible.module_utils.provision.engine.causes import Cause
 from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.processes import Process, members
 from ansible.module_utils.provision.engine.settings import Running
@@ -42,9 +43,9 @@ def running(engine: Any, proc: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return make
 
 
-def one(running: Running, *sources: dict[str, Any], asked: Any = None, **more: Any) -> settings.Setting:
-    given = {"name": "slots", "asked": asked, "sources": list(sources), **more}
-    (found,) = settings.settle([given], [CAUSE], running)
+def one(running: Running, *sources: dict[str, Any], requested: Any = None, **more: Any) -> settings.Setting:
+    given = settings.Expected("slots", requested, sources=list(sources), **more)
+    (found,) = settings.settle([given], [Cause(**CAUSE)], running)
     return found
 
 
@@ -85,7 +86,7 @@ def test_reads_a_flag_in_both_spellings(words: str, value: str) -> None:
 
 
 def test_says_what_was_asked_and_what_the_process_runs_with(running: Any) -> None:
-    found = one(running(), PROCESS, asked=3)
+    found = one(running(), PROCESS, requested=3)
     assert found.is_right
     assert found.describe() == "slots: requested 3, effective 3 (--parallel of llama-server)"
 
@@ -109,7 +110,7 @@ def test_a_page_is_asked_with_the_key_and_only_once(engine: Any, running: Any) -
 
 def test_one_value_divided_by_another(running: Any) -> None:
     source = {"process_ratio": [["-c", "--ctx-size"], ["-np", "--parallel"]]}
-    assert one(running(), source, asked=4096).describe() == (
+    assert one(running(), source, requested=4096).describe() == (
         "slots: requested 4096, effective 4096 (-c of llama-server)"
     )
     assert one(running(), {"process_ratio": [["-c"], ["--absent"]]}).effective is None
@@ -117,7 +118,7 @@ def test_one_value_divided_by_another(running: Any) -> None:
 
 def test_another_value_is_wrong_and_explained_by_the_journal(running: Any) -> None:
     made = running("msg=x model architecture mllama does not support parallel requests")
-    found = one(made, PROCESS, asked=8)
+    found = one(made, PROCESS, requested=8)
     assert not found.is_right
     assert found.describe() == (
         "slots: requested 8, effective 3 (--parallel of llama-server), "
@@ -127,14 +128,14 @@ def test_another_value_is_wrong_and_explained_by_the_journal(running: Any) -> No
 
 
 def test_what_nothing_shows_is_not_taken_for_granted(running: Any) -> None:
-    found = one(running(), PAGE, asked=8)
+    found = one(running(), PAGE, requested=8)
     assert not found.is_right
     assert found.describe() == "slots: requested 8, and nothing shows what took effect"
     assert one(running(), PAGE).is_right
 
 
 @pytest.mark.parametrize(
-    ("asked", "more", "right"),
+    ("requested", "more", "right"),
     [
         ("3", {}, True),
         (3.0, {}, True),
@@ -145,23 +146,25 @@ def test_what_nothing_shows_is_not_taken_for_granted(running: Any) -> None:
         ("", {}, True),
     ],
 )
-def test_compares_by_value(running: Any, asked: Any, more: dict[str, Any], right: bool) -> None:
-    assert one(running(), PROCESS, asked=asked, **more).is_right is right
+def test_compares_by_value(running: Any, requested: Any, more: dict[str, Any], right: bool) -> None:
+    assert one(running(), PROCESS, requested=requested, **more).is_right is right
 
 
-@pytest.mark.parametrize(("asked", "right"), [(True, True), ("on", True), (False, False), ("auto", False)])
-def test_on_is_true(running: Any, asked: Any, right: bool) -> None:
-    assert one(running(), {"process": ["--flash-attn"]}, asked=asked).is_right is right
+@pytest.mark.parametrize(
+    ("requested", "right"), [(True, True), ("on", True), (False, False), ("auto", False)]
+)
+def test_on_is_true(running: Any, requested: Any, right: bool) -> None:
+    assert one(running(), {"process": ["--flash-attn"]}, requested=requested).is_right is right
 
 
 def test_processes_that_differ_are_told_apart_by_what_they_serve(proc: Path, running: Any) -> None:
     (proc / "14").mkdir()
     (proc / "14/cgroup").write_text(f"0::{GROUP}\n")
     (proc / "14/cmdline").write_bytes(b"llama-server\0--model\0/blobs/sha256-abc\0-np\0001\0")
-    assert one(running(), PROCESS, asked=3).describe() == (
+    assert one(running(), PROCESS, requested=3).describe() == (
         "slots: requested 3, effective 3 and 1 (--parallel of llama-server)"
     )
-    assert one(running(), {**PROCESS, "of": "sha256-abc"}, asked=1).is_right
+    assert one(running(), {**PROCESS, "of": "sha256-abc"}, requested=1).is_right
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,11 @@ def test_the_archive_is_that_of_version_and_architecture() -> None:
 )
 def test_asks_for_the_keep_alive_as_ollama_reports_it(given: object, asked: str | None) -> None:
     settings = value("__engine_ollama_settings", engine_ollama_keep_alive=given)
-    assert [item["asked"] for item in settings if item["name"] == "keep-alive"] == [asked]
+    assert [item["requested"] for item in settings if item["name"] == "keep-alive"] == [asked]
 
 
 def asked(**changes: Any) -> dict[str, Any]:
-    return {item["name"]: item["asked"] for item in value("__engine_ollama_settings", **changes)}
+    return {item["name"]: item["requested"] for item in value("__engine_ollama_settings", **changes)}
 
 
 def test_asks_of_the_check_what_the_inventory_asks() -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cause:
-    """Pair what a journal says with what it means and what helps."""
+    """Hold what a journal may contain, what it means and what helps, for one setting if it has a name."""
 
     pattern: str
     meaning: str
-    next_step: str
+    next: str
+    setting: str = ""
 
 
 # Causes of any engine; each engine's role adds its own, which come first.
@@ -57,16 +58,15 @@ _FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the hos
 
 
 def explain(
-    journal: Iterable[str], result: str, given: Iterable[Mapping[str, str]], unit: str
+    journal: Iterable[str], result: str, causes: Iterable[Mapping[str, str]], unit: str
 ) -> tuple[str, str]:
     """Return what the journal means and the next step; the meaning is empty if nothing is recognised."""
     lines = [*journal, f"result: {result}"]
-    own = [Cause(cause["pattern"], cause["meaning"], cause["next"]) for cause in given]
-    for cause in [*own, *COMMON]:
+    for cause in [*(Cause(**cause) for cause in causes), *COMMON]:
         for line in lines:
             found = re.search(cause.pattern, line)
             if found:
-                return f"{cause.meaning} ({shortened(found.group(0))})", cause.next_step
+                return f"{cause.meaning} ({shortened(found.group(0))})", cause.next
     return "", _FALLBACK.format(unit=unit)
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import managed
+from ..host.commands import call
 from ..host.fault import Fault
 from ..host.files import replace_file
 from .client import key_of
-from .unit import call
 
 SETTINGS = Path("/etc/provision")
 LIBRARY = Path("/usr/local/lib/provision")

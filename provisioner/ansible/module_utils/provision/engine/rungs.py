@@ -12,9 +12,10 @@ from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Answer, Rung, plural
 from . import files, inputs, settings
 from . import memory as engine_memory
 from . import unit as engine_unit
+from .causes import Cause
 from .client import Engine, NoAnswerError
 from .processes import nvidia_users
-from .settings import Running
+from .settings import Expected, Running
 from .unit import UnitStatus
 
 FLAPPING_RESTARTS = 3
@@ -37,14 +38,17 @@ class Service:
     answer_seconds: int
     expect: str
     device: str
-    settings: list[dict[str, Any]]
-    setting_causes: list[dict[str, str]]
+    settings: list[Expected]
+    setting_causes: list[Cause]
     memory: dict[str, Any]
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Service:
         """Return the service that a module's parameters describe."""
-        return cls(**{field.name: params[field.name] for field in fields(cls)})
+        given = {field.name: params[field.name] for field in fields(cls)}
+        given["settings"] = [Expected(**one) for one in params["settings"]]
+        given["setting_causes"] = [Cause(**one) for one in params["setting_causes"]]
+        return cls(**given)
 
 
 class Ladder:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import processes as engine_processes
 from . import unit
-from .causes import shortened
+from .causes import Cause, shortened
 from .client import Engine, NoAnswerError
 from .processes import PROC, Process
 from .unit import UnitStatus
@@ -31,33 +31,42 @@ class Effective:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Hold what an engine's role requests of one setting, and where it can be read in the running engine."""
+
+    name: str
+    requested: Any = None
+    at_least: bool = False
+    sources: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Setting:
     """Hold what was requested of an engine and what it does; without a request the engine may choose."""
 
-    name: str
-    requested: Any
+    wanted: Expected
     effective: Effective | None
-    at_least: bool = False
     cause: str = ""
     next_step: str = ""
 
     @property
     def is_right(self) -> bool:
         """Return whether what took effect is what was requested."""
-        if self.requested in (None, ""):
+        requested, found = self.wanted.requested, self.effective
+        if requested in (None, ""):
             return True
-        return self.effective is not None and _fits(self.requested, self.effective.value, self.at_least)
+        return found is not None and _fits(requested, found.value, self.wanted.at_least)
 
     def describe(self) -> str:
         """Return the setting as evidence."""
-        found = self.effective
-        if self.requested in (None, ""):
-            return f"{self.name}: {found.value} ({found.source})" if found else f"{self.name}: unknown"
-        requested = f"{self.name}: requested {'at least ' if self.at_least else ''}{self.requested}"
+        name, requested, found = self.wanted.name, self.wanted.requested, self.effective
+        if requested in (None, ""):
+            return f"{name}: {found.value} ({found.source})" if found else f"{name}: unknown"
+        said = f"{name}: requested {'at least ' if self.wanted.at_least else ''}{requested}"
         if found is None:
-            return f"{requested}, and nothing shows what took effect"
+            return f"{said}, and nothing shows what took effect"
         because = f", because {self.cause}" if self.cause else ""
-        return f"{requested}, effective {found.value} ({found.source}){because}"
+        return f"{said}, effective {found.value} ({found.source}){because}"
 
 
 @dataclass(frozen=True)
@@ -97,26 +106,20 @@ class Running:
         return lines
 
 
-def settle(
-    known: Iterable[dict[str, Any]], causes: Iterable[dict[str, str]], running: Running
-) -> list[Setting]:
+def settle(wanted: Iterable[Expected], causes: list[Cause], running: Running) -> list[Setting]:
     """Return every setting with what took effect, and for a wrong one why."""
-    return [_settle(one, list(causes), running) for one in known]
+    return [_settle(one, causes, running) for one in wanted]
 
 
-def _settle(known: dict[str, Any], causes: list[dict[str, str]], running: Running) -> Setting:
-    found = next(filter(None, (observe(source, running) for source in known.get("sources") or ())), None)
-    at_least = bool(known.get("at_least"))
-    setting = Setting(known["name"], known.get("asked"), found, at_least)
-    if setting.is_right:
-        return setting
-    for cause in causes:
-        if cause["setting"] == setting.name:
-            for line in reversed(running.journal):
-                match = re.search(cause["pattern"], line)
-                if match:
-                    why = f"{cause['meaning']} ({shortened(match.group(0))})"
-                    return Setting(setting.name, setting.requested, found, at_least, why, cause["next"])
+def _settle(wanted: Expected, causes: list[Cause], running: Running) -> Setting:
+    found = next(filter(None, (observe(source, running) for source in wanted.sources)), None)
+    setting = Setting(wanted, found)
+    own = [] if setting.is_right else [cause for cause in causes if cause.setting == wanted.name]
+    for cause in own:
+        for line in reversed(running.journal):
+            match = re.search(cause.pattern, line)
+            if match:
+                return Setting(wanted, found, f"{cause.meaning} ({shortened(match.group(0))})", cause.next)
     return setting
 
 

@@ -3,29 +3,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from dataclasses import dataclass
 
-from ..host.commands import COMMAND_SECONDS, active_state, unit_values
-from ..host.commands import call as bounded_call
+from ..host.commands import COMMAND_SECONDS, active_state, call, unit_values
 from ..host.fault import Fault
 
 # Longer than TimeoutStopSec, after which systemd kills what is left.
 STOP_SECONDS = 120
 PROPERTIES = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "Result",
-    "MainPID",
-    "NRestarts",
-    "NeedDaemonReload",
-    "InvocationID",
-    "ActiveEnterTimestampMonotonic",
-    "ControlGroup",
-    "Job",
+    "LoadState,ActiveState,SubState,UnitFileState,Result,MainPID,NRestarts,NeedDaemonReload,InvocationID,"
+    "ActiveEnterTimestampMonotonic,ControlGroup,Job"
 )
 
 
@@ -61,12 +49,6 @@ class UnitStatus:
         return self.sub == "auto-restart"
 
 
-def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command of the host."""
-    done: subprocess.CompletedProcess[str] = bounded_call(*argv, seconds=seconds)
-    return done
-
-
 def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     """Run systemctl and return what it printed."""
     done = call("systemctl", *words, seconds=seconds)
@@ -80,7 +62,7 @@ def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
 
 def status(unit: str) -> UnitStatus:
     """Return the state of `unit`, which need not exist."""
-    shown = systemctl("show", "--property=" + ",".join(PROPERTIES), unit)
+    shown = systemctl("show", "--property=" + PROPERTIES, unit)
     found = unit_values(shown)
     active = active_state(found)
     entered = int(found.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
