@@ -72,12 +72,8 @@ def test_each_new_engine_has_a_port_of_its_own(checkout: Path) -> None:
     assert len(set(ports)) == len(ports) == len(tree.ENGINES) + len(NAMES)
 
 
-def test_a_new_engine_is_planned_and_refuses_a_profile(checkout: Path) -> None:
-    inventory = checkout / "box.ini"
-    inventory.write_text(INVENTORY + "\n", encoding="utf-8")
-    done = run(checkout, "-m", "provisioner", "plan", "--json", "box.ini")
-    assert '"zq.service"' in done.stdout, done.stderr
-    inventory.write_text(f"{INVENTORY} serve_profile=latency\n", encoding="utf-8")
+def test_a_new_engine_refuses_a_profile(checkout: Path) -> None:
+    (checkout / "box.ini").write_text(f"{INVENTORY} serve_profile=latency\n", encoding="utf-8")
     done = run(checkout, "-m", "provisioner", "plan", "box.ini")
     assert done.returncode == 2
     assert "cannot be set: Zq has no profiles" in " ".join((done.stdout + done.stderr).split())
