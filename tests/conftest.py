@@ -9,7 +9,7 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
-pytest_plugins = ["tests.distribution", "tests.exhaustive", "tests.sharing", "tests.slowest"]
+pytest_plugins = ["tests.distribution", "tests.exhaustive", "tests.quick", "tests.sharing", "tests.slowest"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"

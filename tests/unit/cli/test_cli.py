@@ -5,9 +5,6 @@ import errno
 import json
 import os
 import re
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,35 +14,9 @@ from provisioner.cli import work
 from provisioner.fleet import inventory, spec
 from provisioner.runs import run, rundir
 from provisioner.runs.report import Cell, HostReport, Report
+from tests.cli_calls import call
 
 CASES = Path(__file__).resolve().parents[2] / "data/inventories"
-GOOD = "gpu1 ansible_host=192.0.2.1 serve_engine=vllm serve_model=a/b serve_model_revision=0123\n"
-
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.ini"
-    path.write_text(GOOD)
-    return path
-
-
-@pytest.fixture
-def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put programs on PATH that note every attempt to reach a host, and return the file they write."""
-    noted = tmp_path / "connections"
-    for name in ("ssh", "scp", "sftp", "sshpass"):
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {noted}\nexit 255\n')
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return noted
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        entry.main([str(argument) for argument in arguments])
-    return int(caught.value.code or 0)
 
 
 @pytest.mark.parametrize("command", [("plan",), ("apply", "--yes"), ("verify",), ("remove", "--yes")])
@@ -117,25 +88,6 @@ def test_plan_says_once_what_a_profile_sets(tmp_path: Path, capsys: pytest.Captu
     assert "vllm.service on gpu1, gpu2, gpu3 and 2 more\n" in said
     assert said.count("  profile memory sets engine_vllm_enforce_eager = true\n") == 1
     assert "  engine_vllm_max_num_seqs = 4 is your own\n" in said
-
-
-def test_apply_reaches_for_the_host_and_reports_it_unreachable(
-    good: Path, connections: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call("apply", good, "--yes", "--json") == 1
-    report = json.loads(capsys.readouterr().out)
-    assert report["hosts"][0]["name"] == "gpu1"
-    assert "192.0.2.1" in connections.read_text()
-
-
-@pytest.mark.usefixtures("connections")
-def test_a_run_is_kept_with_the_inventory_by_its_whole_path(
-    good: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(good.parent)
-    call("apply", good.name, "--yes")
-    (kept,) = rundir.runs()
-    assert json.loads(kept.plan.read_text())["inventory"] == str(good)
 
 
 @pytest.mark.parametrize(("tasks", "code", "says"), [(0, 2, "before any host was"), (3, 1, "in the middle")])
@@ -210,14 +162,6 @@ def test_what_this_machine_refuses_is_no_bug(
     said = capfd.readouterr().err
     assert f"/some/file: {os.strerror(number)}" in said
     assert step in said
-
-
-def test_output_that_does_not_fit_is_no_bug(good: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        argv = [sys.executable, "-m", "provisioner", "plan", str(good)]
-        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: this machine has stopped the command: No space left on device")
 
 
 def test_a_record_that_cannot_be_kept_is_told_before_any_host_is_contacted(

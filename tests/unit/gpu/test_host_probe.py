@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,6 @@ from ansible.module_utils.provision.gpu import pci, xid
 from ansible.module_utils.provision.gpu import state as nvidia_driver
 from ansible.module_utils.provision.host import machine
 
-from provisioner import settings
 from provisioner.ansible.modules import host_probe
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -54,26 +49,3 @@ def test_the_kernels_log_is_read_where_a_driver_writes_it_and_nowhere_else(
     assert host_probe.nvidia(container=False)[1]["xid"] == {"errors": []}
     host_probe.nvidia(container=True)
     assert asked == [None, ["0000:1b:00.0"]]
-
-
-@pytest.mark.parametrize("way", ["checkout", "command"])
-def test_the_bindings_come_along_from_the_controller(way: str, nvml: dict[str, str], tmp_path: Path) -> None:
-    """In a checkout by its ansible.cfg, and from anywhere by the environment that the command sets."""
-    base = {**os.environ, **nvml, "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local")}
-    environment = base if way == "checkout" else settings.environment(tmp_path / "events", base)
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", "host_probe"],
-        cwd=CHECKOUT if way == "checkout" else tmp_path,
-        env={**environment, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "False"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    facts = document["ansible_facts"]["host_probe"]
-    assert facts["os"]["kernel"] == Path("/proc/sys/kernel/osrelease").read_text().strip()
-    assert set(facts["driver"]["xid"]) == {"errors", "whole", "problem"}
-    assert (facts["driver"]["cuda"], facts["gpus"][0]["ecc_uncorrected"]) == ("13.0", 0)
-    assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA Simulated"]
-    assert facts["driver"]["library"] == "580.95.05"

@@ -10,6 +10,14 @@ import pytest
 
 from provisioner.errors import InventoryError, UsageError
 from provisioner.fleet import inventory
+from tests.listing import listing
+
+TESTS = Path(__file__).resolve().parents[2]
+GIVEN = [
+    *TESTS.parent.glob("inventories/*.ini"),
+    *TESTS.glob("data/inventories/*.ini"),
+    *TESTS.glob("e2e/*.ini"),
+]
 
 
 def test_a_host_knows_its_groups_the_nearest_first(tmp_path: Path) -> None:
@@ -132,3 +140,12 @@ def test_an_unreadable_inventory_is_an_error_with_its_cause_and_not_an_empty_fle
     with pytest.raises(InventoryError, match="cannot read the inventory") as caught:
         inventory.load(str(source))
     assert re.search(said, caught.value.message)
+
+
+@pytest.mark.parametrize("path", GIVEN, ids=str)
+def test_the_quick_tests_read_what_ansible_lists(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited: dict[str, Any] = {"limit": "all[0]", "extra_vars": ["serve_port=8009 a=b"]}
+    listed = inventory.load(str(path)), inventory.load(str(path), **limited)
+    monkeypatch.setattr(inventory, "_list", listing)
+    assert (inventory.load(str(path)), inventory.load(str(path), **limited)) == listed
+    assert len(listed[1].hosts) == 1
