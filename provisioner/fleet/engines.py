@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from provisioner import content
+from provisioner import content, documents
 
 # In a requirement, instead of a list of values: any value, as long as the variable is set.
 ANY = "any"
@@ -108,7 +106,7 @@ def load() -> Mapping[str, Engine]:
 
 def read(path: Path) -> Engine:
     """Return the engine that one `engine.yml` describes; its folder gives the name."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document = documents.read(path)
     versions = document.get("versions", {})
     return Engine(
         name=path.parent.name.removeprefix("engine_"),

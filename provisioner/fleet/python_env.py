@@ -8,9 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
-from provisioner import content
+from provisioner import content, documents
 from provisioner.fleet import values
 from provisioner.fleet.findings import Finding, of_variable
 
@@ -27,9 +25,7 @@ _ADDRESSES = ("url", "channel_alias", "channels", "custom_channels", "default_ch
 @functools.cache
 def installers() -> Mapping[str, Mapping[str, Any]]:
     """Return what is known of each installer: its versions, hashes and where they are published."""
-    document: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
-        (content.roles() / "python_env/files/conda.yml").read_text()
-    )
+    document: Mapping[str, Mapping[str, Any]] = documents.read(content.roles() / "python_env/files/conda.yml")
     return document
 
 

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from provisioner import content
+from provisioner import content, documents
 from provisioner.fleet import stack_table, values, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack_table import Reason
@@ -177,7 +175,7 @@ def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
 def default_branch() -> str:
     """Return the branch that a host gets where no driver is and none is asked for."""
     path = content.roles() / "nvidia_driver/files/branches.yml"
-    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["default"])
+    return str(documents.read(path)["default"])
 
 
 def release_of(version: str) -> str:

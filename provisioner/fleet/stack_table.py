@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from packaging.version import Version
 
-from provisioner import content
+from provisioner import content, documents
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ class Table:
 @functools.cache
 def load() -> Table:
     """Return the shipped table; it is read once."""
-    document: Mapping[str, Any] = yaml.safe_load(
-        (content.roles() / "cuda_toolkit/files/compatibility.yml").read_text(encoding="utf-8")
-    )
+    document: Mapping[str, Any] = documents.read(content.roles() / "cuda_toolkit/files/compatibility.yml")
     releases, modules = document["releases"], document["modules"]
     first, last = modules["open"]["first"], modules["proprietary"]["last"]
     return Table(
@@ -95,7 +92,5 @@ def load() -> Table:
 @functools.cache
 def runfiles() -> Mapping[str, str]:
     """Return the sha256 of the installers that are known, by name."""
-    document: Mapping[str, str] = yaml.safe_load(
-        (content.roles() / "cuda_toolkit/files/runfiles.yml").read_text(encoding="utf-8")
-    )
+    document: Mapping[str, str] = documents.read(content.roles() / "cuda_toolkit/files/runfiles.yml")
     return document

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from provisioner import content
+from provisioner import content, documents
 from provisioner.errors import ProvisionError
 from provisioner.fleet import engines
 
@@ -87,12 +87,12 @@ def _with_libraries(source: Variable) -> Variable:
 def defaults(role: str) -> dict[str, Any]:
     """Return the public defaults of a role as they are written, templates and all."""
     path = content.roles() / role / "defaults/main.yml"
-    return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+    return (documents.read(path) or {}) if path.is_file() else {}
 
 
 def _variables(path: Path, entry: str, owner: str) -> dict[str, Variable]:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = documents.read(path)
     except (OSError, yaml.YAMLError) as error:
         raise ProvisionError(
             f"cannot read the shipped specification {path}: {error}", "install it again"

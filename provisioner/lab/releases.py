@@ -14,9 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from provisioner import content
+from provisioner import content, documents
 from provisioner.errors import LabError
 from provisioner.lab import builder, controller, official
 from provisioner.lab.podman import Podman
@@ -81,7 +79,7 @@ def parse(word: str) -> Release | None:
 def pinned(release: Release) -> str | None:
     """Return the official hash that the engine's role ships; a version without one is built."""
     file = content.roles() / f"engine_{release.project}" / "files" / "archives.yml"
-    known = yaml.safe_load(file.read_text())
+    known = documents.read(file)
     found: str | None = known.get(release.version, {}).get(controller.architecture())
     return found
 

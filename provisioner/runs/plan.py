@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from provisioner import content
+from provisioner import content, documents
 from provisioner.errors import UsageError
 from provisioner.fleet import values
 from provisioner.fleet.services import Service
@@ -51,7 +49,7 @@ class Plan:
 
 def phases() -> tuple[Phase, ...]:
     """Return every phase of the site in order."""
-    entries = yaml.safe_load(content.playbook("site").read_text())
+    entries = documents.read(content.playbook("site"))
     paths = [entry.get("ansible.builtin.import_playbook") for entry in entries]
     names = [str(path).removesuffix(".yml") for path in paths if path]
     return tuple(Phase(name, name.capitalize()) for name in names)

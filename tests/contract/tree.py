@@ -29,11 +29,11 @@ BLOCKS = ("block", "rescue", "always")
 INCLUDES = tuple(f"ansible.builtin.{verb}_role" for verb in ("include", "import"))
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     """Read Ansible's own tags as the plain values they wrap."""
 
 
-def _plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> object:
+def _plain(loader: yaml.CSafeLoader, _suffix: str, node: yaml.Node) -> object:
     return loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
 
 

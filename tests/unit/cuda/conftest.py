@@ -10,21 +10,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from ansible.module_utils.provision.cuda import install
 from ansible.module_utils.provision.host import packages
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
-from provisioner import content
+from provisioner import content, documents
 from provisioner.ansible.modules import cuda_toolkit
 from tests.unit.cuda import standin
 
 GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
 BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
-TABLE = yaml.safe_load((content.roles() / "cuda_toolkit/files/compatibility.yml").read_text())
+TABLE = documents.read(content.roles() / "cuda_toolkit/files/compatibility.yml")
 
 
 def offer(*releases: str) -> dict[str, Any]:

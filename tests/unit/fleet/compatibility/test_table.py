@@ -7,13 +7,12 @@ import itertools
 import re
 
 import pytest
-import yaml
 from ansible.module_utils.provision.cuda.versions import INSTALLER, SHA256
 from ansible.module_utils.provision.gpu import architecture as architectures
 from ansible.module_utils.provision.gpu import choice
 from packaging.version import Version
 
-from provisioner import content
+from provisioner import content, documents
 from provisioner.fleet import compatibility, engines, stack, stack_table
 
 TABLE = stack_table.load()
@@ -25,14 +24,14 @@ KNOWN = {
 
 
 def test_every_row_has_a_source() -> None:
-    document = yaml.safe_load((content.roles() / "cuda_toolkit/files/compatibility.yml").read_text())
+    document = documents.read(content.roles() / "cuda_toolkit/files/compatibility.yml")
     rows = [(part, name, row) for part, rows in document.items() for name, row in rows.items()]
     assert len(rows) > 20
     assert not [(part, name) for part, name, row in rows if not any(key.endswith("source") for key in row)]
 
 
 def test_gpus_are_called_as_the_probe_calls_them() -> None:
-    document = yaml.safe_load((content.roles() / "cuda_toolkit/files/compatibility.yml").read_text())
+    document = documents.read(content.roles() / "cuda_toolkit/files/compatibility.yml")
     assert {one for major in TABLE.majors.values() for one in major.drops} <= KNOWN
     assert set(document["gpus"]) <= KNOWN
 
