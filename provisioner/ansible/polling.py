@@ -16,7 +16,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from provisioner.ansible import event_file
+from provisioner.ansible.tasks import place
+from provisioner.runs import events
 
 # Between the starts of two calls; a module that waits by itself is called again at once.
 INTERVAL_SECONDS = 1.0
@@ -64,14 +65,14 @@ class Progress:
         self._task = task
         self._host = str(task_vars.get("inventory_hostname", ""))
         self._phase = str(task_vars.get("ansible_play_name", ""))
-        self._events = event_file.EventFile()
+        self._events = events.EventFile()
         self._shown = ""
 
     def report(self, answer: Mapping[str, Any], attempt: int) -> None:
         """Report what the module says; of a task with secrets, only that it goes on."""
-        shown = {} if self._task.no_log else event_file.payload(answer.get("provision"))
-        place = event_file.place(self._host, self._phase, self._task)
-        self._events.write("progress", **place, attempt=attempt, provision=shown)
+        shown = {} if self._task.no_log else events.payload(answer.get("provision"))
+        where = place(self._host, self._phase, self._task)
+        self._events.write("progress", **where, attempt=attempt, provision=shown)
         line = f"working: [{self._host}] {described(shown.get('progress') or {})}".rstrip()
         if line != self._shown:
             Display().display(line)

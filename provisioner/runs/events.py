@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare the events of a run, and read the JSON lines that hold them; a torn or unknown line is skipped.
+"""Declare the events of a run, and write and read the file that holds them as JSON lines.
 
 The fields have the names of the lines. `provision` is the key of a module's result, declared for both sides.
+Only declared fields leave Ansible: arguments, variables and facts do not, at any verbosity, so no secret can.
+The callback and the action plugins write to one file, from different processes: a line is one write at the
+end of the file, so lines never mix. The reader skips a torn or unknown line.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from provisioner.ansible.module_utils.provision.host.payload import Payload
-from provisioner.typed import load
+from provisioner.typed import load, only
 
 VERSION = 1
+VARIABLE = "PROVISION_EVENTS"
+TEXT_LIMIT = 4000
 POLL_S = 0.1
 
 
@@ -111,6 +118,49 @@ KINDS: dict[str, type[Event]] = {
     "progress": Progress,
     "run_end": RunEnd,
 }
+
+
+class EventFile:
+    """Write the events of one process; does nothing without the environment variable."""
+
+    def __init__(self) -> None:
+        self._path = os.environ.get(VARIABLE, "")
+        self._fd = -1
+
+    def __bool__(self) -> bool:
+        return bool(self._path)
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event; empty fields are omitted, and an undeclared one is an error."""
+        if not self:
+            return
+        undeclared = set(values) - {known.name for known in fields(KINDS[event])}
+        if undeclared:
+            raise TypeError(f"the event {event} does not declare {', '.join(sorted(undeclared))}")
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        known = {name: value for name, value in values.items() if value not in (None, "", {}, False)}
+        line = json.dumps({"v": VERSION, "t": round(time.time(), 3), "event": event, **known})
+        os.write(self._fd, line.encode() + b"\n")
+
+
+def payload(value: Any) -> dict[str, Any]:
+    """Return what may leave Ansible of the `provision` key of a module's result: what Payload declares."""
+    return only(Payload, value, _simple)
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, str):
+        return shorten(value, TEXT_LIMIT)
+    return value if isinstance(value, bool | int | float) else None
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return the text, without its middle where it is too long."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
 
 
 def parse(line: str | bytes) -> Event | None:

@@ -16,7 +16,8 @@ from ansible.plugins.callback import CallbackBase
 # In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner.ansible.event_file import TEXT_LIMIT, EventFile, origin, payload, place, shorten
+from provisioner.ansible.tasks import origin, place
+from provisioner.runs.events import TEXT_LIMIT, EventFile, payload, shorten
 
 DOCUMENTATION = """
 name: provision_events

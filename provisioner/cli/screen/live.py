@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provisioner.cli.screen.report import show_report
-from provisioner.cli.screen.text import duration, host_text, hosts, middle, symbol, transfer
+from provisioner.cli.screen.text import duration, host_text, hosts, middle, progress, symbol
 from provisioner.plain import one_line
 from provisioner.runs import report as r
 from provisioner.runs.events import Event
@@ -81,11 +81,8 @@ class LiveTable:
             return host_text(trouble.message, STYLE_BAD, 300)
         if not now:
             return host_text(self.fold.left_out(host), "dim", 300)
-        told = transfer(now.transfer) if now.transfer else ""
-        if not told and now.attempt:
-            told = f"try {now.attempt}" + (f" of {now.attempts}" if now.attempts else "")
-        task = one_line(now.task)
-        return Text.assemble(told, (f"  {task}", "dim")) if told else Text(task)
+        shown, task = progress(now.transfer, now.attempt, now.attempts), one_line(now.task)
+        return Text.assemble(shown, (f"  {task}", "dim")) if shown else Text(task)
 
     def _choose(self, room: int) -> tuple[list[str], str]:
         """Pick the hosts that fit: those in trouble, then the busy, the waiting and the finished."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from provisioner.cli.screen.report import show_report
-from provisioner.cli.screen.text import forgive, host_text, hosts, transfer
+from provisioner.cli.screen.text import forgive, host_text, hosts, progress
 from provisioner.plain import clean
 from provisioner.runs import report as r
 from provisioner.runs.events import Event, PhaseStart, Progress, Result
@@ -59,10 +59,8 @@ class PlainScreen:
         if event.t - self._told.get(event.host, 0.0) < PROGRESS_S:
             return
         self._told[event.host] = event.t
-        told = transfer(event.provision.progress) if event.provision.progress else ""
-        if not told and event.attempt:
-            told = f"try {event.attempt}" + (f" of {event.attempts}" if event.attempts else "")
-        self._line(f"{event.host}: {event.task}: {told}" if told else f"{event.host}: {event.task}")
+        shown = progress(event.provision.progress, event.attempt, event.attempts)
+        self._line(": ".join(filter(None, (event.host, event.task, shown))))
 
     def _result(self, event: Result) -> None:
         if event.status in (r.FAILED, r.UNREACHABLE) and not event.ignored:

@@ -103,6 +103,14 @@ def transfer(told: Transfer) -> str:
     return ", ".join(parts)
 
 
+def progress(known: Transfer | None, attempt: int | None, attempts: int | None) -> str:
+    """Return how far a task is: by its transfer, or else by the number of tries."""
+    shown = transfer(known) if known else ""
+    if shown or not attempt:
+        return shown
+    return f"try {attempt} of {attempts}" if attempts else f"try {attempt}"
+
+
 def value(given: object) -> str:
     """Return the value of a word as an inventory may hold it."""
     if given is None:

@@ -12,8 +12,8 @@ import pytest
 from ansible.module_utils.provision.engine import files, inputs, unit
 from ansible.module_utils.testing import patch_module_args
 
-from provisioner.ansible import event_file
 from provisioner.ansible.modules import service_verify
+from provisioner.runs import events
 from tests.unit.engine.test_service_verify import DRIVER, SERVING
 
 Result = dict[str, Any]
@@ -71,7 +71,7 @@ def test_a_service_that_answers_passes_with_its_answer(
     assert (answer["text"], answer["tokens"]) == ("The capital of France is Paris.", 3)
     assert "warning" not in provision
     # Everything that the module reports reaches the report of the run.
-    assert event_file.payload(provision) == provision
+    assert events.payload(provision) == provision
 
 
 def test_the_first_rung_that_failed_is_the_message_and_gives_the_next_step(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from provisioner.ansible import event_file
 from provisioner.ansible.module_utils.provision.host.payload import Answer, Payload, Rung, Transfer
 from provisioner.runs import events
 
@@ -181,21 +180,21 @@ def test_what_leaves_ansible_is_what_is_declared_and_nothing_else() -> None:
         "rungs": [{**declared["rungs"][0], "canary": "x"}, "canary"],
         "consent": "canary",
     }
-    assert event_file.payload(declared) == declared
-    assert event_file.payload({**declared, "canary": "x"}) == declared
-    assert event_file.payload(secret) == {"rungs": [*declared["rungs"], {}], "consent": []}
-    assert event_file.payload("canary") == {}
+    assert events.payload(declared) == declared
+    assert events.payload({**declared, "canary": "x"}) == declared
+    assert events.payload(secret) == {"rungs": [*declared["rungs"], {}], "consent": []}
+    assert events.payload("canary") == {}
 
 
 def test_a_field_that_no_event_declares_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "events.jsonl"
-    monkeypatch.setenv(event_file.VARIABLE, str(path))
+    monkeypatch.setenv(events.VARIABLE, str(path))
     with pytest.raises(TypeError, match="the event run_start does not declare colour"):
-        event_file.EventFile().write("run_start", playbook="site.yml", colour="red")
+        events.EventFile().write("run_start", playbook="site.yml", colour="red")
     assert not path.exists()
-    event_file.EventFile().write("run_start", playbook="site.yml")
+    events.EventFile().write("run_start", playbook="site.yml")
     assert [event.playbook for event in events.read(path) if isinstance(event, events.RunStart)] == [
         "site.yml"
     ]
