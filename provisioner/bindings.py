@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know where NVIDIA's Python bindings lie, which are carried to hosts and need not be installed on any.
+"""Find NVIDIA's Python bindings, which are sent to hosts and need not be installed there.
 
-They are part of the controller's installation (package nvidia-ml-py) and stand in one file.
+They are part of the controller's installation (package nvidia-ml-py), in one file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def file() -> Path | None:
 def folder() -> Iterator[Path | None]:
     """Yield a folder with a link to the bindings alone; None where there are none.
 
-    Their own folder holds every installed package, some with the names of Ansible's own helpers. A host whose
-    driver cannot be asked for want of them says so, and only there does it matter.
+    Their installed folder holds every other package too, and some of those have the names of Ansible's own
+    helpers. Without the bindings only a host with a driver cannot report its GPUs, and it says so.
     """
     installed = file()
     if installed is None:

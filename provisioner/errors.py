@@ -4,15 +4,15 @@
 ::
 
     ProvisionError            1   something on a host or this machine went wrong
-    ├── UsageError            2   the command line asks for something impossible
-    │   └── ConsentRequired   2   work would interrupt, remove or reboot; nobody agreed to it
-    ├── InventoryError        2   the inventory cannot be read, or says something wrong
+    ├── UsageError            2   the command line requests something impossible
+    │   └── ConsentRequired   2   work would interrupt, remove or reboot; no one agreed to it
+    ├── InventoryError        2   the inventory cannot be read, or is not valid
     ├── BusyError             1   another run works on the same inventory
-    ├── HostError             1   a host cannot be reached, or does not do what it was asked
-    ├── LabError              1   the throwaway hosts could not be made or reached
+    ├── HostError             1   a host cannot be reached, or a command failed on it
+    ├── LabError              1   the throwaway hosts could not be created or reached
     └── Interrupted           130 the user pressed Ctrl-C
 
-Anything else that reaches the command line is a bug of ours: exit code 3 and a log file.
+Anything else that reaches the command line is a bug in this tool: exit code 3 and a log file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Name one thing that is wrong with an inventory, where it was set and how to mend it."""
+    """Describe one mistake in an inventory: where it was set and how to fix it."""
 
     variable: str
     reason: str
@@ -46,21 +46,21 @@ class ProvisionError(Exception):
 
 
 class UsageError(ProvisionError):
-    """Report a command line that cannot be carried out."""
+    """Report a command line that is not valid."""
 
     exit_code = 2
 
 
 class ConsentRequired(UsageError):
-    """Name the interrupting work that nobody has agreed to."""
+    """List the interrupting work that no one has agreed to."""
 
     def __init__(self, needs: Sequence[str]) -> None:
-        super().__init__("consent is needed to go on", "run it again with --yes to agree to all of it")
+        super().__init__("consent is required to continue", "run it again with --yes to agree to all of it")
         self.needs = tuple(needs)
 
 
 class InventoryError(ProvisionError):
-    """Carry every problem of an inventory at once."""
+    """Report every problem of an inventory at once."""
 
     exit_code = 2
 
@@ -70,15 +70,15 @@ class InventoryError(ProvisionError):
 
 
 class BusyError(ProvisionError):
-    """Name the run that holds the inventory."""
+    """Report the run that holds the inventory."""
 
 
 class HostError(ProvisionError):
-    """Say of one host why it could not be worked with."""
+    """Report why one host could not be worked on."""
 
 
 class LabError(ProvisionError):
-    """Report throwaway hosts that could not be made, reached or removed."""
+    """Report throwaway hosts that could not be created, reached or removed."""
 
 
 class Interrupted(ProvisionError):

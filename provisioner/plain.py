@@ -13,7 +13,7 @@ UNSAFE = re.compile(
 
 
 def clean(text: object) -> str:
-    """Drop colours, normalise line ends and spell every other control character out."""
+    """Drop colours, normalise line ends and escape every other control character."""
     plain = COLOURS.sub("", str(text)).replace("\r\n", "\n").replace("\t", "    ")
     return UNSAFE.sub(_spell, plain)
 

@@ -25,9 +25,9 @@ _FORKS = "20"
 
 
 def state_home() -> Path:
-    """Return the folder of everything that the tool remembers on this machine."""
+    """Return the folder of everything that the tool keeps on this machine."""
     given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    # The specification has relative ones ignored.
+    # The XDG specification says that relative paths must be ignored.
     return (given if given.is_absolute() else Path.home() / ".local/state") / "provision"
 
 
@@ -43,7 +43,7 @@ def host_key_options() -> str:
 
 
 def locale_for_ansible() -> dict[str, str]:
-    """Return what Ansible needs where the user's locale is none of UTF-8: it does not start then."""
+    """Return the variables without which Ansible does not start where the user's locale is not UTF-8."""
     before = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, "")
@@ -104,13 +104,13 @@ def _host_key_arguments(config: _UserConfig) -> dict[str, str]:
 
 
 def _control_path_folder(given: Mapping[str, str]) -> Path:
-    """Return a folder of our own: a connection left open by other settings would lack the keep-alives."""
+    """Return our own folder: a connection that other settings left open would lack the keep-alives."""
     runtime = given.get("XDG_RUNTIME_DIR")
     return Path(runtime) / "provision-ssh" if runtime else Path.home() / ".ansible/provision-ssh"
 
 
 class _UserConfig:
-    """Read the ansible.cfg that Ansible itself would take, to leave alone what it sets."""
+    """Read the ansible.cfg that Ansible itself would use, to keep what it sets."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = given
@@ -121,7 +121,7 @@ class _UserConfig:
                     self._parser.read(path)
                 except configparser.Error as error:
                     raise UsageError(
-                        f"cannot read {path}: {error}", "mend this Ansible configuration file"
+                        f"cannot read {path}: {error}", "fix this Ansible configuration file"
                     ) from error
                 return
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build frozen dataclasses from plain JSON values by their annotations; words not known here are ignored."""
+"""Build frozen dataclasses from plain JSON values by their annotations; unknown keys are ignored."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say in one line why a host could not be worked on, and the way out; reads the words of ssh and Ansible."""
+"""Explain in one line why a host is unreachable, with the next step; reads messages of ssh and Ansible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OFFENDING = re.compile(r"Offending (?:\S+ )?key in (?P<file>[^\n]+?):(?P<line>\d
 CHANGED_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed")
 ENDPOINT = re.compile(r"connect to host (?P<name>\S+) port (?P<port>\d+)")
 
-# The first pattern that fits gives the reason and the way out.
+# The first pattern that matches gives the reason and the next step.
 KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"[Hh]ost key for \S+ is revoked",
@@ -48,12 +48,12 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"Could not resolve hostname|Name or service not known|nodename nor servname",
         "the host's name cannot be resolved",
-        "correct ansible_host or the host's name in the inventory, or mend the name service",
+        "correct ansible_host or the host's name in the inventory, or fix DNS",
     ),
     (
         r"No route to host|Network is unreachable|Host is down",
-        "there is no way to the host on the network",
-        "check that it is switched on, and the network or VPN between here and there",
+        "the host is not reachable over the network",
+        "check that it is switched on, and check the network or VPN between this machine and the host",
     ),
     (
         r"timed out|Timeout|not responding",
@@ -83,7 +83,7 @@ HINTS: tuple[tuple[str, str], ...] = (
 
 
 def explain(message: str, host: str) -> tuple[str, str]:
-    """Return the reason in one line and the way out, for a message of an unreachable host."""
+    """Return the reason in one line and the next step, for a message about an unreachable host."""
     if KEY_CHANGED.search(message):
         return _key_changed(message, host)
     endpoint = ENDPOINT.search(message)
@@ -110,5 +110,5 @@ def _key_changed(message: str, host: str) -> tuple[str, str]:
         known = f" (known key: {offending['file']} line {offending['line']})"
         remove = f"ssh-keygen -f {shlex.quote(offending['file'])} -R {shlex.quote(name)}"
     reason = f"the SSH host key of {name} is not the one seen before{known}; refused"
-    doubt = "find out why first: reinstalled, another machine at this address, or somebody in between?"
-    return reason, f"{doubt} When it is right, forget the old key: {remove}"
+    doubt = "find out why first: reinstalled, another machine at this address, or someone in between?"
+    return reason, f"{doubt} If the new key is right, remove the old one: {remove}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer the commands that work on hosts: apply, verify and remove."""
+"""The commands that change or check hosts: apply, verify and remove."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from provisioner.cli.work import CONSENT, SITE, Work, agree
 from provisioner.errors import ConsentRequired
 from provisioner.runs import junit
 
-_YES = "Agree to restart serving engines, to remove things and to reboot."
-_PHASE = "Run only this part; may be given several times. `provision plan` lists the parts."
+_YES = "Allow restarts of running engines, removals and reboots."
+_PHASE = "Run only this phase; may be given several times. `provision plan` lists the phases."
 
 
 @click.command()
 @options.selection
 @options.ansible
 @click.option("--phase", "phases", multiple=True, metavar="NAME", help=_PHASE)
-@click.option("-C", "--check", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("-C", "--check", is_flag=True, help="Show what would change, without changing anything.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
 @options.as_json
 def apply(as_json: bool, phases: tuple[str, ...], check: bool, diff: bool, yes: bool, **values: Any) -> int:
-    """Make the hosts of INVENTORY serve what it says, and ask each a question."""
+    """Set up the hosts of INVENTORY, start their services and ask each one a question."""
     work = Work(values, as_json=as_json, phases=phases)
     report = work.run(SITE, {CONSENT: yes or check}, check=check, diff=diff)
     if not report.consent or not work.may_ask() or not agree(report.consent):
@@ -56,11 +56,11 @@ def verify(as_json: bool, junit_file: str | None, **values: Any) -> int:
 @options.selection
 @options.ansible
 @click.option("--models", is_flag=True, help="Remove the downloaded models too.")
-@click.option("-C", "--check", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("-C", "--check", is_flag=True, help="Show what would be removed, without removing anything.")
 @click.option("-y", "--yes", is_flag=True, help="Agree to the removal.")
 @options.as_json
 def remove(as_json: bool, models: bool, check: bool, yes: bool, **values: Any) -> int:
-    """Take from the hosts of INVENTORY what apply has put there; models stay unless --models is given."""
+    """Remove from the hosts of INVENTORY what apply has installed; models stay unless --models is given."""
     work = Work(values, as_json=as_json)
     tail = ", and its downloaded models" if models else ""
     needs = [
@@ -69,5 +69,5 @@ def remove(as_json: bool, models: bool, check: bool, yes: bool, **values: Any) -
     ]
     if not yes and not check and not (work.may_ask() and agree(needs)):
         raise ConsentRequired(needs)
-    words = {CONSENT: True, "provision_remove_models": models}
-    return work.finish(work.run("remove", words, check=check))
+    variables = {CONSENT: True, "provision_remove_models": models}
+    return work.finish(work.run("remove", variables, check=check))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `chat`: talk to a served model through an SSH tunnel, or ask it one question."""
+"""The command `chat`: talk to a served model through an SSH tunnel, or ask it one question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOODBYES = frozenset({"/exit", "/quit", "/bye"})
 @click.argument("question", required=False)
 @click.option("--system", metavar="TEXT", help="Instructions that the model gets before the conversation.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="0 for the likeliest answer each time.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 for the most likely answer each time.")
 def chat(
     target: str,
     question: str | None,
@@ -35,33 +35,33 @@ def chat(
 ) -> int:
     """Talk to the model that HOST serves, or get one QUESTION answered; INVENTORY comes first.
 
-    The way is an SSH tunnel to the port as the host sees it, so nothing has to be opened to the network.
+    It connects through an SSH tunnel to the port on the host, so no port has to be opened to the network.
     """
     way, services = hosts.target(values, target)
     if len(services) > 1:
         names = ", ".join(f"{way.host}/{service.name}" for service in services)
-        raise UsageError(f"{way.host} has {len(services)} services", f"name one of {names}")
+        raise UsageError(f"{way.host} has {len(services)} services", f"choose one of {names}")
     with Remote(way) as remote:
-        said = Conversation(remote, services[0], max_tokens, temperature)
+        conversation = Conversation(remote, services[0], max_tokens, temperature)
         if system:
-            said.messages.append({"role": "system", "content": system})
+            conversation.messages.append({"role": "system", "content": system})
         try:
             remote.open()
             if question is not None:
-                _answer(said, question)
+                _answer(conversation, question)
             else:
-                _converse(said)
+                _converse(conversation)
         except HostError as error:
             raise HostError(f"{way.host}: {error.message}", error.next_step) from error
     return 0
 
 
-def _converse(said: Conversation) -> None:
+def _converse(conversation: Conversation) -> None:
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, PLC0415 - gives the prompt its line editing, where Python has it
         click.secho(
-            f"{said.service.served_name} listens; /exit or Ctrl-D ends, Ctrl-C stops an answer.",
+            f"connected to {conversation.service.served_name}; /exit or Ctrl-D ends, Ctrl-C stops an answer",
             dim=True,
             err=True,
         )
@@ -69,12 +69,12 @@ def _converse(said: Conversation) -> None:
         if not question.strip():
             continue
         try:
-            _answer(said, question)
+            _answer(conversation, question)
         except KeyboardInterrupt:
-            click.secho("\n(stopped; this answer is forgotten)", dim=True, err=True)
+            click.secho("\n(stopped; this answer is discarded)", dim=True, err=True)
         except HostError as error:
-            # A question that is too long is refused, and the conversation can go on with another.
-            hosts.say_trouble(said.remote.way.host, error)
+            # A question that is too long is refused, and the conversation can continue with another.
+            hosts.print_trouble(conversation.remote.way.host, error)
             if not sys.stdin.isatty():
                 raise
 
@@ -89,11 +89,11 @@ def _question() -> str | None:
     return None if question.strip() in GOODBYES else question
 
 
-def _answer(said: Conversation, question: str) -> None:
-    for piece in said.ask(question):
+def _answer(conversation: Conversation, question: str) -> None:
+    for piece in conversation.ask(question):
         click.echo(clean(piece), nl=False)
     click.echo()
-    speed = said.speed
+    speed = conversation.speed
     if speed and sys.stderr.isatty():
         text = (
             f"first token after {speed.ttft_s:.2f} s, {speed.tokens} tokens, {speed.tokens_per_s:.0f} tok/s"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `doctor`: what could keep this machine and the hosts from working, each with its fix."""
+"""The command `doctor`: what could keep this machine and the hosts from working, each with its fix."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def doctor(as_json: bool, forks: int, timeout: float, **values: Any) -> int:
     if not as_json:
         _show(found)
 
-    def ask(way: Way) -> list[Finding]:
+    def inspect(way: Way) -> list[Finding]:
         with Remote(way) as remote:
-            return judgement.judge(way, judgement.ask(remote, timeout))
+            return judgement.judge(way, judgement.inspect(remote, timeout))
 
-    for way, said in parallel.each(ways, ask, seconds=timeout + hosts.LOGIN_SECONDS, at_once=forks):
-        findings = [judgement.unreachable(way, said)] if isinstance(said, HostError) else said
+    for way, result in parallel.each(ways, inspect, seconds=timeout + hosts.LOGIN_SECONDS, at_once=forks):
+        findings = [judgement.unreachable(way, result)] if isinstance(result, HostError) else result
         found += findings
         if not as_json:
             _show(findings)
@@ -54,9 +54,9 @@ def doctor(as_json: bool, forks: int, timeout: float, **values: Any) -> int:
         findings_json = [dataclasses.asdict(finding) for finding in found]
         click.echo(json.dumps({"schema": 1, "wrong": wrong, "findings": findings_json}, indent=2))
     else:
-        said_of = f"{wrong} thing{'s' if wrong != 1 else ''} wrong" if wrong else "nothing wrong"
+        verdict = f"{wrong} problem{'s' if wrong != 1 else ''}" if wrong else "no problems"
         click.secho(
-            f"{screen_text.hosts(len(ways))} examined: {said_of}", bold=True, fg="red" if wrong else "green"
+            f"{screen_text.hosts(len(ways))} examined: {verdict}", bold=True, fg="red" if wrong else "green"
         )
     return int(bool(wrong))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `exec`: one command on many hosts at once, its output by host."""
+"""The command `exec`: one command on many hosts at once, its output by host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.remote.ssh import Remote, Result
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @options.selection
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("-b", "--become", is_flag=True, help="Run it as root, by sudo.")
+@click.option("-b", "--become", is_flag=True, help="Run it as root, with sudo.")
 @options.at_once(60)
 @options.as_json
 def execute(
@@ -29,7 +29,7 @@ def execute(
 ) -> int:
     """Run COMMAND on the hosts of INVENTORY, after `--`; exit code 1 when it fails on one.
 
-    A single word is text for the shell of the login; several words are passed on as they are.
+    A single argument is run by the login shell; several arguments are passed on unchanged.
     """
     chosen = hosts.ways(values)
     if command[0] in {way.host for way in chosen}:
@@ -65,7 +65,7 @@ def execute(
 
 def _show(host: str, result: Result | HostError) -> None:
     if isinstance(result, HostError):
-        hosts.say_trouble(host, result)
+        hosts.print_trouble(host, result)
         return
     ended = "" if result.code == 0 else f", exit code {result.code}"
     click.secho(f"{host} ({result.seconds:.1f} s{ended})", fg="red" if result.code else "green", bold=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the hosts that a day-two command is about, and say of a host that it cannot be asked."""
+"""Find the hosts that a day-two command is about, and report the hosts that cannot be reached."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def ways(values: dict[str, Any], only: str | None = None) -> tuple[Way, ...]:
 
 
 def target(values: dict[str, Any], text: str) -> tuple[Way, tuple[Service, ...]]:
-    """Return the host that HOST or HOST/SERVICE names, and its services or the one named."""
+    """Return the host of HOST or HOST/SERVICE, and its services or that one alone."""
     host, _, name = text.partition("/")
     (way,) = ways(values, host)
     if way.trouble:
-        raise HostError(f"{host}: {way.trouble}", "mend this host's connection words in the inventory")
+        raise HostError(f"{host}: {way.trouble}", "fix this host's connection variables in the inventory")
     if not way.services:
         raise UsageError(f"{host} has no service in the inventory", "give it serve_engine and serve_model")
     if not name:
@@ -53,8 +53,8 @@ def target(values: dict[str, Any], text: str) -> tuple[Way, tuple[Service, ...]]
     return way, tuple(service for service in way.services if service.name == name)
 
 
-def say_trouble(host: str, error: HostError) -> None:
-    """Say in one line why a host could not be worked with, and the way out."""
+def print_trouble(host: str, error: HostError) -> None:
+    """Print in one line why a host could not be worked on, with the next step."""
     click.secho(trouble(host, error), fg="red", err=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `init`: write a commented inventory from a few answers."""
+"""The command `init`: write a commented inventory from a few answers."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from provisioner.fleet import engines, inventory, spec
 
 _TEXT = """\
 # Written by `provision init`. Check it with `provision plan {file}`, then run `provision apply {file}`.
-# Any Ansible inventory works: INI, YAML, a folder with group_vars, or a program.
+# Any Ansible inventory works: INI, YAML, a folder with group_vars, or a script.
 
 [{group}]
-# One line a host: its name, and how to reach it over SSH. Your ~/.ssh/config is respected.
+# One line per host: its name, and how to reach it over SSH. Your ~/.ssh/config is respected.
 {hosts}
 
 [{group}:vars]
 ansible_user={user}
 
-# What the hosts serve. `provision engines {engine}` lists every word.
+# What the hosts serve. `provision engines {engine}` lists every variable.
 serve_engine={engine}
 serve_model={model}
 serve_model_source={source}
-# Pin what the source calls a version, so that every host and every later run serves the same bytes.
+# Pin the revision of the model, so that every host and every later run serves the same files.
 {revision}
 
-# The engine listens on the host itself only. Put a gateway in front of anything wider.
+# The engine listens on the loopback address only. Put a gateway in front of it before you open it wider.
 serve_port={port}
 # serve_address=0.0.0.0
 # serve_api_key_file=/path/on/this/machine/to/a/file/with/the/key
 
-# What the settings that you leave out should favour: latency, throughput or memory.
+# What to optimise for where you set nothing yourself: latency, throughput or memory.
 # serve_profile=throughput
 
-# The question that every host must answer, and what its answer must contain.
+# The question that every service is asked, and what its answer must contain.
 # serve_verify_prompt=What is the capital of France?
 # serve_verify_expect=Paris
 
@@ -57,17 +57,17 @@ serve_port={port}
     metavar="NAME[=ADDRESS[:PORT]]",
     help="A host; may be given several times.",
 )
-@click.option("--user", metavar="USER", help="Who logs in; needs sudo, or is root.")
-@click.option("--engine", metavar="NAME", help="What serves the model.")
-@click.option("--model", metavar="MODEL", help="What is served, as its source writes it: owner/name.")
+@click.option("--user", metavar="USER", help="User who logs in: root, or a user who may use sudo.")
+@click.option("--engine", metavar="NAME", help="Engine that serves the model.")
+@click.option("--model", metavar="MODEL", help="Model to serve, as its source writes it: owner/name.")
 @click.option("--source", metavar="SOURCE", help="Where the model comes from; see `provision engines`.")
 @click.option("--revision", metavar="REVISION", help="Commit or digest of the model; pin it.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, **answers: Any) -> int:
-    """Write an inventory to FILE; asks for what the options leave open."""
+    """Write an inventory to FILE; asks for what the options do not give."""
     path = Path(file)
     if path.exists() and not force:
-        raise UsageError(f"{file} exists", "name another file, or overwrite it with --force")
+        raise UsageError(f"{file} exists", "choose another file, or overwrite it with --force")
     chosen = _Answers(answers)
     found = hosts or tuple(
         chosen.ask("hosts", "Hosts (name, or name=address; separated by spaces)", None).split()
@@ -94,14 +94,14 @@ def init(file: str, hosts: tuple[str, ...], revision: str | None, force: bool, *
 
 
 class _Answers:
-    """Take an answer from its option, from the person at the terminal, or from its default."""
+    """Find answers: from an option, from the person at the terminal, or the default."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
         self._may_ask = sys.stdin.isatty()
 
     def ask(self, option: str, question: str, default: str | None, choices: tuple[str, ...] = ()) -> str:
-        """Return the answer; raises UsageError when there is none and nobody to ask."""
+        """Return the answer; raises UsageError when there is none and no one to ask."""
         answer = self._given.get(option)
         if answer is None and self._may_ask:
             kind = click.Choice(choices) if choices else None
@@ -138,7 +138,7 @@ def _write_checked(path: Path, text: str) -> None:
             "; ".join(f"{problem.variable} {problem.reason}" for problem in error.problems) or error.message
         )
         raise UsageError(
-            f"these answers make no usable inventory: {reasons}", "run it again with other answers"
+            f"these answers do not make a valid inventory: {reasons}", "run it again with other answers"
         ) from error
     finally:
         draft.unlink(missing_ok=True)

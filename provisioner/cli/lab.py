@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `lab`: throwaway hosts on this machine, described by the group `lab` of an inventory."""
+"""The command `lab`: throwaway hosts on this machine, described by the group `lab` of an inventory."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def status(source: str | None, as_json: bool) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take a closed terminal and `kill` for Ctrl-C, so that they too leave nothing half-made."""
+    """Treat a closed terminal and `kill` like Ctrl-C, so that they too leave nothing half-made."""
     numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
 
     def stop(*_: object) -> NoReturn:
-        # Both come when a session ends; the second must not end the cleaning up.
+        # Both arrive when a login session ends; the second must not interrupt the cleanup.
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt

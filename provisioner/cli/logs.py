@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `logs`: what the services of a host have written to its journal."""
+"""The command `logs`: what the services of a host have written to its journal."""
 
 from __future__ import annotations
 
@@ -20,26 +20,31 @@ _SPAN = re.compile(r"(\d+\s*[a-z]+\s*)+")
 @click.command()
 @options.inventory_only
 @click.argument("target", metavar="HOST[/SERVICE]")
-@click.option("-f", "--follow", is_flag=True, help="Go on showing new lines, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Show new lines as they are written, until Ctrl-C.")
 @click.option(
     "--since", metavar="WHEN", help="Start here: 10m, 2h, today, or '2026-05-17 09:00' (the host's own time)."
 )
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), help="How many of the last lines to show, 100 at first."
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    help="How many of the last lines to show; 100 unless --since is given.",
 )
 def logs(target: str, follow: bool, since: str | None, lines: int | None, **values: Any) -> int:
-    """Show the journal of HOST's services, or of the one named; INVENTORY comes first."""
+    """Show the journal of HOST's services, or of one of them; INVENTORY comes first."""
     way, services = hosts.target(values, target)
-    words = ["journalctl", "--no-pager", "--quiet", "--output=short-iso"]
-    words += [f"--unit={service.unit}" for service in services]
-    words += [f"--since={_since(since)}"] if since else []
+    arguments = ["journalctl", "--no-pager", "--quiet", "--output=short-iso"]
+    arguments += [f"--unit={service.unit}" for service in services]
+    if since:
+        arguments.append(f"--since={_since(since)}")
     if lines is not None or not since:
-        words += [f"--lines={100 if lines is None else lines}"]
-    words += ["--follow"] * follow
+        arguments.append(f"--lines={100 if lines is None else lines}")
+    if follow:
+        arguments.append("--follow")
     last = ""
     with Remote(way) as remote:
         try:
-            for line in remote.lines(program.as_root(words)):
+            for line in remote.lines(program.as_root(arguments)):
                 last = line
                 if program.explain_root(line, "") is None:
                     click.echo(clean(line))
@@ -47,7 +52,7 @@ def logs(target: str, follow: bool, since: str | None, lines: int | None, **valu
             known = program.explain_root(last, way.hops[-1].user) or error
             raise HostError(f"{way.host}: {known.message}", known.next_step) from error
     if not last:
-        click.echo(f"{way.host}: the journal holds nothing of this", err=True)
+        click.echo(f"{way.host}: the journal has no such lines", err=True)
     return 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the command line, and turn every way of failing into a message and an exit code."""
+"""Start the command line, and turn every failure into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from provisioner.errors import ProvisionError
 
 BUG = 3
 INTERRUPTED = 130
-_ROOM = "free space where the output goes and in XDG_STATE_HOME (else ~/.local/state)"
-_RIGHTS = "see who may read and write there, or set XDG_STATE_HOME to a folder of yours"
+_ROOM = "free disk space for the output and for XDG_STATE_HOME (by default ~/.local/state)"
+_RIGHTS = "check its permissions, or set XDG_STATE_HOME to a folder that you can write to"
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What no code of ours can help, and what does.
+# Errors of this machine that no code can prevent, and what helps.
 _OF_THIS_MACHINE = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -34,7 +34,7 @@ _OF_THIS_MACHINE = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENFILE: "end programs that have many files open",
     errno.ENOMEM: "free memory on this machine",
-    errno.EIO: "see whether its disk or terminal is still there",
+    errno.EIO: "check its disk and its terminal",
 }
 
 
@@ -44,7 +44,7 @@ def cli() -> None:
     """Provision GPU inference hosts over SSH: from a bare machine to an answered question.
 
     Exit codes: 0 done, 1 a host failed or is unhealthy, 2 wrong usage or inventory (or consent is missing),
-    3 a bug of this tool, 130 interrupted.
+    3 a bug in this tool, 130 interrupted.
     """
 
 
@@ -74,13 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, prog_name="provision", standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what nobody expected is a bug, and says so
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - an unexpected error is a bug, and is reported as one
         return _failed(error)
     return code if isinstance(code, int) else 0
 
 
 def _failed(error: BaseException) -> int:
-    """Say what has ended the command, and return the exit code that it means."""
+    """Report what ended the command, and return its exit code."""
     match error:
         case click.ClickException():
             error.show()
@@ -92,7 +92,7 @@ def _failed(error: BaseException) -> int:
             click.echo("interrupted", err=True)
             return INTERRUPTED
         case BrokenPipeError():
-            # The reader of our output has gone: nothing is left to say, not even at exit.
+            # The reader of our output is gone, so nothing can be reported, not even at exit.
             _drop_output()
             return ProvisionError.exit_code
         case OSError() if error.errno in _OF_THIS_MACHINE and (error.filename or error.errno not in _DENIED):
@@ -101,7 +101,7 @@ def _failed(error: BaseException) -> int:
             return ProvisionError.exit_code
     log = _write_bug_log("".join(traceback.format_exception(error)))
     click.echo(
-        f"this is a bug of provision, not of your inventory or hosts; the details are in {log}", err=True
+        f"this is a bug in provision, not in your inventory or hosts; the details are in {log}", err=True
     )
     return BUG
 
@@ -114,7 +114,7 @@ def _drop_output() -> None:
 def _of_this_machine(error: OSError) -> ProvisionError:
     where = f"{error.filename}: " if error.filename else ""
     return ProvisionError(
-        f"this machine has stopped the command: {where}{error.strerror}",
+        f"the command failed on this machine: {where}{error.strerror}",
         _OF_THIS_MACHINE[error.errno or 0] + "; then run the same command again",
     )
 

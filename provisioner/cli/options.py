@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Define the options that several commands share, in the words that Ansible's users know."""
+"""Define the options that several commands share, with the names that Ansible uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Selection:
-    """Hold what the user chose of an inventory, and how its secrets are read."""
+    """The inventory and the hosts that the user chose, and how secrets are read."""
 
     source: str
     limit: str | None
@@ -64,7 +64,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inventory_only(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the inventory argument and the options that unlock secrets; the command names its host itself."""
+    """Add the inventory argument and the options that unlock secrets; the command adds its own host."""
     return _with(command, _INVENTORY, *_VARIABLES)
 
 
@@ -78,18 +78,18 @@ def ansible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that are passed on to `ansible-playbook`."""
     return _with(
         command,
-        click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password that sudo wants."),
+        click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
         click.option("-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."),
         click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
     )
 
 
 def at_once(seconds: float) -> Decorator:
-    """Add the options that bound a command which asks many hosts."""
+    """Add the options that limit a command which works on many hosts."""
     forks = click.option(
-        "-f", "--forks", type=click.IntRange(min=1), default=32, help="Hosts to ask at once."
+        "-f", "--forks", type=click.IntRange(min=1), default=32, help="How many hosts to work on at once."
     )
-    text = "Give up on a host after these seconds."
+    text = "Give up on a host after this many seconds."
     limit = click.option(
         "--timeout",
         type=click.FloatRange(min=1),
@@ -108,7 +108,7 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def choose(values: dict[str, Any]) -> Selection:
-    """Take the shared options out of a command's parameters, and ask for the passwords they call for."""
+    """Take the shared options out of a command's parameters, and ask for the passwords that they require."""
     ask_become = values.pop("ask_become_pass", False)
     ask_vault = values.pop("ask_vault_pass")
     return Selection(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `plan`: check an inventory and say what apply would do, without contacting a host."""
+"""The command `plan`: check an inventory and show what apply would do, without contacting a host."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from provisioner.runs import plan as planning
 from provisioner.runs.plan import Plan
 
 NO_TERMINAL_COLUMNS = 200
-# Enough of a commit or a digest to know it again; --json has all of it.
+# Enough of a commit or a digest to recognise it; --json has all of it.
 SHOWN_DIGITS = 12
 _DIGEST = re.compile(r"[0-9a-f]{40,64}")
 
 
 @click.command()
 @options.selection
-@click.option("--phase", "phases", multiple=True, metavar="NAME", help="Plan only this part.")
+@click.option("--phase", "phases", multiple=True, metavar="NAME", help="Plan only this phase.")
 @options.as_json
 def plan(as_json: bool, phases: tuple[str, ...], **chosen: Any) -> int:
-    """Check INVENTORY and say what apply would do; no host is contacted."""
+    """Check INVENTORY and show what apply would do; no host is contacted."""
     made = planning.make(options.choose(chosen).fleet(), phases)
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
@@ -43,7 +43,7 @@ def plan(as_json: bool, phases: tuple[str, ...], **chosen: Any) -> int:
 
 
 def _console() -> Console:
-    """Return the terminal as wide as it is; a file or a program has no width to fit into."""
+    """Return a console with the width of the terminal; a file or a pipe has none, so it gets a wide one."""
     console = Console()
     return console if console.is_terminal else Console(width=NO_TERMINAL_COLUMNS)
 
@@ -69,7 +69,7 @@ def _show(made: Plan, console: Console) -> None:
 
 
 def _chains(made: Plan) -> Iterator[str]:
-    """Say which driver, CUDA toolkits and engines go together, once for all hosts where it is the same."""
+    """Yield the driver, CUDA toolkits and engines of hosts, once for all hosts with the same ones."""
     seen: dict[str, list[str]] = {}
     for host in made.fleet.hosts:
         seen.setdefault(str(host.compatibility), []).append(host.name)
@@ -77,7 +77,7 @@ def _chains(made: Plan) -> Iterator[str]:
 
 
 def _profiles(made: Plan) -> Iterator[str]:
-    """Say what profiles set, once for all hosts where they set the same."""
+    """Yield what profiles set, once for all hosts where they set the same."""
     seen: dict[tuple[str, ...], list[str]] = {}
     for host in made.fleet.hosts:
         for service in host.services:
@@ -91,10 +91,10 @@ def _profiles(made: Plan) -> Iterator[str]:
 def _settings(profile: Profile) -> Iterator[str]:
     if values.is_deferred(profile.name):
         yield "profile decided at run time"
-    for word, value in profile.sets.items():
-        yield f"profile {profile.name} sets {word} = {text.value(value)}"
-    for word, value in profile.overruled.items():
-        yield f"{word} = {text.value(value)} is your own"
+    for variable, value in profile.sets.items():
+        yield f"profile {profile.name} sets {variable} = {text.value(value)}"
+    for variable, value in profile.overruled.items():
+        yield f"{variable} = {text.value(value)} is set in the inventory"
 
 
 def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:

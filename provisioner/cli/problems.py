@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show an expected failure: what happened, where, and what to do next."""
+"""Print an expected failure: what happened, where, and what to do next."""
 
 from __future__ import annotations
 

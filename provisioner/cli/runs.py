@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `runs`: what earlier runs did, from the evidence they kept."""
+"""The command `runs`: what earlier runs did, from their run folders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show(run: str, as_json: bool) -> int:
     report = _report(found)
     if report is None:
         raise UsageError(
-            f"run {found.id} has no report that can be read: it goes on, was killed or is too old",
+            f"run {found.id} has no readable report: it is still running, was killed or is too old",
             f"its events are in {found.events}",
         )
     if as_json:
@@ -49,7 +49,7 @@ def show(run: str, as_json: bool) -> int:
 
 
 def _report(found: RunDir) -> Report | None:
-    """Return the report of a run, or None when it has none that can be read."""
+    """Return the report of a run, or None when it has no readable one."""
     try:
         return Report.from_json(found.report.read_text())
     except (FileNotFoundError, ValueError):

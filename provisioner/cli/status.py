@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `status`: how hosts, GPUs, services and models are right now."""
+"""The command `status`: the current state of hosts, GPUs, services and models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from provisioner.cli import hosts, options
 from provisioner.cli.screen import text as screen_text
-from provisioner.cli.screen.text import duration, forgive, host_text, size
+from provisioner.cli.screen.text import duration, host_text, replace_unencodable, size
 from provisioner.errors import HostError
 from provisioner.remote import parallel
 from provisioner.remote import status as state
@@ -32,31 +32,35 @@ DAY_S = 86400
 
 @click.command()
 @options.selection
-@click.option("-w", "--watch", is_flag=True, help="Ask again and again, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
-    "--every", type=click.FloatRange(min=0.5), default=2.0, show_default=True, help="Seconds between looks."
+    "--every",
+    type=click.FloatRange(min=0.5),
+    default=2.0,
+    show_default=True,
+    help="Seconds between refreshes.",
 )
 @options.at_once(30)
 @options.as_json
 def status(as_json: bool, watch: bool, every: float, forks: int, timeout: float, **values: Any) -> int:
-    """Show how the hosts of INVENTORY are: services, models, GPUs, uptime, last run.
+    """Show the state of the hosts of INVENTORY: services, models, GPUs, uptime, last run.
 
     Exit code 1 unless every host answers and every service serves.
     """
     source = values["source"]
     with contextlib.ExitStack() as stack:
         remotes = [stack.enter_context(Remote(way)) for way in hosts.ways(values)]
-        look = _Look(source, remotes, forks, timeout)
+        query = _Query(source, remotes, forks, timeout)
         if not watch:
-            found = look()
+            found = query()
             _print(found, as_json=as_json)
             return int(not all(host.is_well for host in found))
-        _watch(look, every, as_json=as_json)
+        _watch(query, every, as_json=as_json)
     return 0
 
 
-class _Look:
-    """Ask all hosts once; connections stay open from one look to the next."""
+class _Query:
+    """Query all hosts once per call; connections stay open from one call to the next."""
 
     def __init__(self, source: str, remotes: Sequence[Remote], forks: int, timeout: float) -> None:
         self._source, self._remotes = source, remotes
@@ -70,29 +74,29 @@ class _Look:
         return tuple(found[name] for name in names)
 
     def _answers(self, runs: dict[str, LastRun], limit: float) -> Iterator[tuple[str, HostStatus]]:
-        def ask(remote: Remote) -> dict[str, Any]:
-            return state.ask(remote, self._timeout)
+        def inspect(remote: Remote) -> dict[str, Any]:
+            return state.inspect(remote, self._timeout)
 
-        for remote, said in parallel.each(self._remotes, ask, seconds=limit, at_once=self._forks):
+        for remote, answer in parallel.each(self._remotes, inspect, seconds=limit, at_once=self._forks):
             way: Way = remote.way
-            if isinstance(said, HostError):
+            if isinstance(answer, HostError):
                 remote.close()
-                yield way.host, state.failed(way, said, runs.get(way.host))
+                yield way.host, state.failed(way, answer, runs.get(way.host))
             else:
-                yield way.host, state.judge(way, said, runs.get(way.host))
+                yield way.host, state.judge(way, answer, runs.get(way.host))
 
 
-def _watch(look: _Look, every: float, *, as_json: bool) -> None:
+def _watch(query: _Query, every: float, *, as_json: bool) -> None:
     if as_json:
         while True:
-            _print(look(), as_json=True, indent=None)
+            _print(query(), as_json=True, indent=None)
             time.sleep(every)
     console = Console()
     with Live(
-        Text("asking the hosts…"), console=console, screen=console.is_terminal, auto_refresh=False
+        Text("querying the hosts…"), console=console, screen=console.is_terminal, auto_refresh=False
     ) as live:
         while True:
-            found = look()
+            found = query()
             head = Text(
                 f"{datetime.now(UTC).astimezone():%H:%M:%S}  every {every:g} s, Ctrl-C ends", style="dim"
             )
@@ -106,18 +110,18 @@ def _print(found: Sequence[HostStatus], *, as_json: bool, indent: int | None = 2
         click.echo(json.dumps(document, indent=indent))
         return
     console = Console()
-    forgive(console)
+    replace_unencodable(console)
     for part in _parts(found):
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
-    """Return tables of the hosts that answered, and a line for each other one and for what is not well."""
+    """Return tables of the hosts that answered, and a line for each other host and for each problem."""
     answered = [host for host in found if host.trouble is None]
     parts: list[Table | Text] = [_services(answered), Text(), _machines(answered)] if answered else []
     notes = [f"{host.name}/{one.name}: {one.note}" for host in answered for one in host.services if one.note]
     notes += [
-        f"{host.name}: {unit} is no longer in the inventory: provision apply removes it, once you agree"
+        f"{host.name}: {unit} is no longer in the inventory: provision apply removes it after you agree"
         for host in answered
         for unit in host.unnamed
     ]
@@ -130,8 +134,8 @@ def _parts(found: Sequence[HostStatus]) -> list[Table | Text]:
             parts.append(Text(f"! {text}", "red"))
     well = sum(1 for host in found if host.is_well)
     serving = sum(1 for host in found for one in host.services if one.state == state.SERVING)
-    serve = "1 service serves" if serving == 1 else f"{serving} services serve"
-    parts.append(Text(f"{well} of {screen_text.hosts(len(found))} well, {serve}", "bold"))
+    services = "1 service serving" if serving == 1 else f"{serving} services serving"
+    parts.append(Text(f"{well} of {screen_text.hosts(len(found))} healthy, {services}", "bold"))
     return parts
 
 

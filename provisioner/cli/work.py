@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run playbooks for a command: show what happens, keep the evidence, and find the exit code."""
+"""Run playbooks for a command: show progress, keep the run folder, and return the exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SITE = "site"
 
 
 class Work:
-    """Carry what the runs of one command share: the checked fleet, the options, the console."""
+    """What the runs of one command share: the checked fleet, the options, the console."""
 
     def __init__(
         self, values: dict[str, Any], *, as_json: bool, phases: tuple[str, ...] = (), ladder: bool = False
@@ -43,13 +43,13 @@ class Work:
         self._console = Console(stderr=as_json)
 
     def may_ask(self) -> bool:
-        """Tell whether a person is there to answer."""
+        """Return whether there is a person who can answer."""
         return sys.stdin.isatty() and sys.stderr.isatty() and not self._as_json
 
     def run(
         self,
         playbook: str,
-        words: dict[str, Any],
+        variables: dict[str, Any],
         *,
         check: bool = False,
         diff: bool = False,
@@ -71,7 +71,7 @@ class Work:
             forks=self._forks,
             verbosity=self._verbosity,
             vault_password_files=chosen.vault_password_files,
-            words=tuple(words.items()),
+            variables=tuple(variables.items()),
             secrets=chosen.secrets,
         )
         run_dir = rundir.create()
@@ -81,20 +81,22 @@ class Work:
             click.echo(report.to_json(), nl=False)
         run.raise_if_interrupted(outcome)
         if outcome.returncode and not report.complete and not report.failures:
-            said, step = _last_error(run_dir.log), f"see {run_dir.log}"
+            reason, step = _last_error(run_dir.log), f"see {run_dir.log}"
             if any(cell.tasks for host in report.hosts for cell in host.cells):
-                raise ProvisionError(f"Ansible stopped in the middle: {said}", f"{step}, then run it again")
-            raise UsageError(f"Ansible stopped before any host was reached: {said}", step)
+                raise ProvisionError(
+                    f"Ansible stopped during the run: {reason}", f"{step}, then run it again"
+                )
+            raise UsageError(f"Ansible stopped before any host was reached: {reason}", step)
         return report
 
     def _kept(self) -> dict[str, Any]:
-        """Return the plan as a run keeps it, for whoever looks back from another folder."""
+        """Return the plan as the run folder keeps it, with a path that is valid in every folder."""
         source = self.plan.fleet.source
         whole = source if "," in source else str(Path(source).absolute())
         return {**self.plan.to_json(), "inventory": whole}
 
     def _execute(self, request: Request, run_dir: RunDir, only: tuple[str, ...]) -> tuple[Report, Outcome]:
-        """Run Ansible under the screen, and write down what came of it."""
+        """Run Ansible with the screen, and write the report."""
         hosts = only or tuple(host.name for host in self.plan.fleet.hosts)
         site = tuple(phase.title for phase in self.plan.phases)
         phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
@@ -113,7 +115,7 @@ class Work:
         return report, outcome
 
     def finish(self, report: Report) -> int:
-        """Print the document when asked for, and return the exit code; raises ConsentRequired."""
+        """Print the report if --json is given, and return the exit code; raises ConsentRequired."""
         if self._as_json:
             click.echo(report.to_json(), nl=False)
         if report.exit_code == ConsentRequired.exit_code:
@@ -125,9 +127,9 @@ def agree(needs: Iterable[str]) -> bool:
     """Ask the person at the terminal to agree to all of `needs`."""
     for need in needs:
         click.echo(f"  - {need}", err=True)
-    return click.confirm("Go on with this?", err=True)
+    return click.confirm("Continue?", err=True)
 
 
 def _last_error(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
-    return lines[-1].removeprefix("[ERROR]: ") if lines else "it gives no reason"
+    return lines[-1].removeprefix("[ERROR]: ") if lines else "no reason given"

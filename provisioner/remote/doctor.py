@@ -39,7 +39,7 @@ HUBS = {"huggingface": "model_store_huggingface_endpoint", "modelscope": "model_
 
 @dataclass(frozen=True)
 class Finding:
-    """Say one thing about a host: what was seen and, unless it is all right, what to do."""
+    """One finding about a host: what was found and, unless it is all right, how to fix it."""
 
     host: str
     level: str
@@ -49,7 +49,7 @@ class Finding:
 
 
 def controller(ways: Sequence[Way]) -> list[Finding]:
-    """Return what there is to say of this machine."""
+    """Return the findings about this machine."""
     return [Finding(CONTROLLER, *found) for found in (_software(), *_state_folder(), *_keys(ways))]
 
 
@@ -59,8 +59,8 @@ def _software() -> tuple[str, ...]:
         return (
             WRONG,
             "ssh",
-            f"{versions}, but no ssh: Ansible reaches hosts by it",
-            "install OpenSSH's client",
+            f"{versions}, but no ssh, which Ansible needs to reach hosts",
+            "install the OpenSSH client",
         )
     return OK, "software", f"{versions}, ssh"
 
@@ -69,7 +69,12 @@ def _state_folder() -> Iterator[tuple[str, ...]]:
     folder = settings.state_home()
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(place, os.W_OK):
-        yield WRONG, "state", f"{place} cannot be written", "set XDG_STATE_HOME to a folder of yours"
+        yield (
+            WRONG,
+            "state",
+            f"{place} is not writable",
+            "set XDG_STATE_HOME to a folder that you can write to",
+        )
         return
     free = shutil.disk_usage(place).free
     says = f"{free / GIB:.1f} GiB free for run folders in {folder}"
@@ -82,34 +87,33 @@ def _state_folder() -> Iterator[tuple[str, ...]]:
 def _keys(ways: Sequence[Way]) -> Iterator[tuple[str, ...]]:
     for key in sorted({key for way in ways for hop in way.hops for key in hop.keys if key.is_file()}):
         if key.stat().st_mode & 0o077:
-            yield WRONG, "key", f"others may read {key}, so ssh ignores it", f"chmod 600 {key}"
+            yield WRONG, "key", f"other users may read {key}, so ssh ignores it", f"chmod 600 {key}"
 
 
-def ask(remote: Remote, seconds: float) -> dict[str, Any]:
+def inspect(remote: Remote, seconds: float) -> dict[str, Any]:
     """Return the facts of a host in one round trip, with the skew of its clock; raises HostError."""
     way = remote.way
-    asked = {
+    request = {
         "units": [one.unit for one in way.services],
         "paths": ["/", "/opt", "/var/cache", *way.model_folders],
         "addresses": addresses(way),
     }
     remote.open()
     before = time.time()
-    facts = program.call(remote, "doctor", asked, seconds)
-    # The host read its clock twice between these two moments, so only what lies outside them is skew.
+    facts = program.call(remote, "doctor", request, seconds)
+    # The host read its clock twice between these two moments, so only a difference outside them is skew.
     least, most = facts["clock_end"] - time.time(), facts["clock"] - before
     facts["skew_s"] = 0.0 if least <= 0 <= most else round(least if abs(least) < abs(most) else most, 1)
     return facts
 
 
 def addresses(way: Way) -> list[dict[str, Any]]:
-    """Return what the host's services are fetched from, with the proxies that the inventory sets for it."""
+    """Return where the host's downloads come from, with the proxies that the inventory sets for them."""
     given = {**variables.defaults("model_store"), **variables.defaults("python_env"), **way.variables}
     hubs = sorted({HUBS[one.model.source] for one in way.services if one.model.source in HUBS})
-    asked = [("hub", given[word], "model_store") for word in hubs]
-    asked += [("packages of Python", given["python_env_index_url"], "python_env")] * bool(
-        given["python_env_index_url"]
-    )
+    origins = [("hub", given[variable], "model_store") for variable in hubs]
+    if given["python_env_index_url"]:
+        origins.append(("Python packages", given["python_env_index_url"], "python_env"))
     fetched = [
         {
             "what": what,
@@ -117,7 +121,7 @@ def addresses(way: Way) -> list[dict[str, Any]]:
             "environment": given.get(f"{role}_environment") or {},
             "ca_bundle": given.get(f"{role}_ca_bundle") or "",
         }
-        for what, url, role in asked
+        for what, url, role in origins
     ]
     fetched += [one for service in way.services for one in _of_engine(service)]
     return [
@@ -128,25 +132,25 @@ def addresses(way: Way) -> list[dict[str, Any]]:
 
 
 def _of_engine(service: Service) -> Iterator[dict[str, Any]]:
-    """Yield where an engine's releases and models come from, as far as it has words for that."""
+    """Yield where an engine's releases and models come from, as far as it has variables for that."""
     role = service.engine.role
     proxy = service.settings.get(f"{role}_https_proxy")
     common = {"environment": {"HTTPS_PROXY": proxy} if proxy else {}, "ca_bundle": ""}
     archive = urlsplit(str(service.settings.get(f"{role}_url") or ""))
-    # Any answer counts, so the machine will do: the path may hold {version} and {arch}.
+    # Any answer counts, so the server is enough: the path may contain {version} and {arch}.
     yield {"what": "releases", "url": f"{archive.scheme}://{archive.netloc}/", **common}
     if service.model.source == service.engine.name:
-        yield {"what": "registry of models", "url": service.settings.get(f"{role}_registry"), **common}
+        yield {"what": "model registry", "url": service.settings.get(f"{role}_registry"), **common}
 
 
 def unreachable(way: Way, error: HostError) -> Finding:
-    """Return the finding about a host that could not be asked."""
+    """Return the finding about a host that could not be inspected."""
     level, check = (NOTE, "python") if isinstance(error, NoPython) else (WRONG, "reachable")
-    return Finding(way.host, level, check, error.message, error.next_step or "look at the host")
+    return Finding(way.host, level, check, error.message, error.next_step or "log in and examine the host")
 
 
 def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:
-    """Return the findings about a host; one that sums up what is all right comes first."""
+    """Return the findings about a host, first a summary of what is all right."""
     found = [
         Finding(way.host, *finding)
         for check in (_system, _disks, _clock, _ways_out, _graphics, _listening, _unnamed)
@@ -157,7 +161,7 @@ def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:
 
 
 def _heard(facts: Mapping[str, Any]) -> str:
-    """Name what the network can reach, and what of ours listens on loopback."""
+    """List what the network can reach, and which of our services listen on loopback."""
     sockets = facts["listening"]
     wide = [one for one in sockets if not one["address"].startswith(("127.", "::1"))]
     ours = [one for one in sockets if one["unit"] and one not in wide]
@@ -166,7 +170,7 @@ def _heard(facts: Mapping[str, Any]) -> str:
         f"{unit} {sum(one['unit'] == unit for one in ours)}"
         for unit in dict.fromkeys(one["unit"] for one in ours)
     ]
-    parts = [", ".join(open_to_all) or "nothing that the network can reach"]
+    parts = [", ".join(open_to_all) or "no port is open to the network"]
     return one_line("; ".join([*parts, *([f"ports on loopback: {', '.join(inside)}"] * bool(inside))]), 400)
 
 
@@ -191,7 +195,7 @@ def _system(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             WRONG,
             "python",
             f"Python {version} is older than 3.8",
-            "install a newer python3 and name it in ansible_python_interpreter",
+            "install a newer python3 and set ansible_python_interpreter to it",
         )
     if not facts["systemd"]:
         yield WRONG, "systemd", "PID 1 is not systemd", "use a machine or a container that boots systemd"
@@ -199,8 +203,8 @@ def _system(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (
             NOTE,
             "load",
-            f"load of {facts['load']:.1f} for each processor",
-            "see what runs there: provision exec INVENTORY -- top -bn1",
+            f"the load is {facts['load']:.1f} per processor",
+            "see what is running: provision exec INVENTORY -- top -bn1",
         )
 
 
@@ -208,7 +212,8 @@ def _disks(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     least = variables.defaults("host_base")["host_base_minimum_free_bytes"]
     for disk in facts["disks"]:
         if disk["free_bytes"] < least:
-            says = f"{disk['free_bytes'] / GIB:.1f} GiB free on {disk['mount']}, {least / GIB:.0f} are needed"
+            free, needed = disk["free_bytes"] / GIB, least / GIB
+            says = f"only {free:.1f} GiB free on {disk['mount']}; {needed:.0f} GiB are needed"
             yield (
                 WRONG,
                 "disk",
@@ -226,13 +231,13 @@ def _clock(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             level,
             "clock",
             f"{abs(skew):g} s {side} this machine",
-            "set it, and keep it by a time service such as chrony",
+            "set the clock, and run a time service such as chrony",
         )
     if facts["can_set_clock"] and not facts["time_service"]:
         yield (
             NOTE,
             "time service",
-            "nothing keeps the clock right",
+            "no time service is running",
             "provision apply starts one; or install chrony",
         )
 
@@ -240,29 +245,29 @@ def _clock(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _ways_out(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in facts["reached"]:
         if not one["resolves"]:
-            says = f"the name {one['name']} ({one['what']}) cannot be resolved there"
-            yield WRONG, "dns", says, "mend /etc/resolv.conf there, or set a mirror that it can resolve"
+            says = f"the host cannot resolve {one['name']} ({one['what']})"
+            yield WRONG, "dns", says, "fix /etc/resolv.conf on the host, or set a mirror that it can resolve"
         elif "CERTIFICATE" in one["error"].upper():
-            says = f"{one['url']} ({one['what']}): its certificate is not trusted there"
-            yield WRONG, "tls", says, "name your company's CA in host_base_ca_certificates and apply"
+            says = f"the host does not trust the certificate of {one['url']} ({one['what']})"
+            yield WRONG, "tls", says, "add your company's CA to host_base_ca_certificates and apply"
         elif one["error"]:
-            says = f"{one['url']} ({one['what']}) cannot be reached from there: {one_line(one['error'], 120)}"
+            says = f"the host cannot reach {one['url']} ({one['what']}): {one_line(one['error'], 120)}"
             yield (
                 WRONG,
                 "network",
                 says,
-                "open the way in the firewall, or set a proxy or a mirror in the inventory",
+                "allow it in the firewall, or set a proxy or a mirror in the inventory",
             )
 
 
 def _graphics(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     cards = facts["graphics"]
     if cards["expected"] and not cards["loaded"] and facts["secure_boot"]:
-        says = f"{cards['problem']['says']}, and Secure Boot lets only signed modules load"
-        step = "enrol the driver's key with mokutil, or switch Secure Boot off in the firmware"
+        says = f"{cards['problem']['says']}, and Secure Boot allows only signed modules"
+        step = "enrol the driver's key with mokutil, or turn Secure Boot off in the firmware"
         yield WRONG, "secure boot", says, step
     elif cards["problem"]:
-        # What is not there yet is no fault: an apply may be about to bring it.
+        # A missing driver is not a fault: the next apply may install it.
         level = WRONG if cards["installed"] else NOTE
         yield level, "driver", cards["problem"]["says"], cards["problem"]["fix"]
     yield from ((WRONG, "GPU", one["says"], one["fix"]) for one in cards["faults"])
@@ -277,21 +282,21 @@ def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 continue  # an apply removes it before it starts what needs the port
             if socket["port"] == service.port and socket["unit"] != service.unit:
                 holder = f"{socket['process']} (pid {socket['pid']})"
-                says = f"{service.unit} wants port {service.port}, which {holder} holds"
-                yield WRONG, "port", says, "stop that program, or give the service another serve_port"
+                says = f"{service.unit} needs port {service.port}, which is in use by {holder}"
+                yield WRONG, "port", says, "stop that program, or set another serve_port"
             elif (
                 socket["unit"] == service.unit and socket["address"] in EVERY and service.address not in EVERY
             ):
-                says = f"{service.unit} listens on {where}, the inventory asks for {service.address}"
+                says = f"{service.unit} listens on {where}, but the inventory sets {service.address}"
                 yield (
                     WRONG,
                     "listening",
                     says,
-                    "provision apply; look for a drop-in: systemctl cat " + service.unit,
+                    f"run provision apply, and look for a drop-in: systemctl cat {service.unit}",
                 )
 
 
 def _unnamed(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for unit in facts["unnamed"]:
-        says = f"{unit} was made by provision, and the inventory no longer names it"
-        yield NOTE, "services", says, "provision apply removes it, once you agree"
+        says = f"{unit} was set up by provision and is no longer in the inventory"
+        yield NOTE, "services", says, "provision apply removes it after you agree"

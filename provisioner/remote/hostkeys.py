@@ -18,12 +18,12 @@ _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 class KeyRefused(paramiko.SSHException):
-    """Say, in the words of ssh, which key was refused and where the known one stands."""
+    """A refused host key; the message is worded like ssh's own, with the line of the known key."""
 
 
 @dataclass(frozen=True)
 class KnownKey:
-    """Hold one line of a known_hosts file."""
+    """One line of a known_hosts file."""
 
     marker: str
     names: str
@@ -33,7 +33,7 @@ class KnownKey:
     line: int
 
     def is_of(self, name: str) -> bool:
-        """Tell whether the line speaks of this host; names may be hashed, patterns, or excluded by `!`."""
+        """Return whether the line is about this host; names may be hashed, patterns, or excluded by `!`."""
         if self.names.startswith("|1|"):
             return HostKeys.hash_host(name, self.names) == self.names
         patterns = self.names.split(",")
@@ -48,12 +48,12 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def name_of(host: str, port: int) -> str:
-    """Return the name under which known_hosts files know a host."""
+    """Return the name of a host in known_hosts files."""
     return host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
 
 
 class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
-    """Decide on the key that a host shows; every key comes here, because paramiko is given none."""
+    """Check the key that a host presents; paramiko knows no keys itself, so it passes on every one."""
 
     def __init__(
         self, name: str, files: Sequence[Path], further: Sequence[Path] = (), *, learn: bool
@@ -66,10 +66,10 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
     def missing_host_key(
         self,
         client: paramiko.SSHClient,  # noqa: ARG002 - paramiko hands it over
-        hostname: str,  # noqa: ARG002 - without the alias that the configuration may give
+        hostname: str,  # noqa: ARG002 - without the alias that the configuration may set
         key: paramiko.PKey,
     ) -> None:
-        """Return when the key is right; raises KeyRefused."""
+        """Return if the key is accepted; raises KeyRefused."""
         known = list(self._known())
         shown = (key.get_name(), key.get_base64())
         if any((one.kind, one.key) == shown for one in known if one.marker == REVOKED):
@@ -87,7 +87,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         _append(self._files[0], f"{self._name} {key.get_name()} {key.get_base64()}\n")
 
     def prefer_known(self, transport: paramiko.Transport) -> None:
-        """Ask the host for a key of a kind that is known already, so that a second kind is no change."""
+        """Request a key of a kind that is known already, so that a second kind is not taken for a change."""
         options = transport.get_security_options()
         kinds = {
             kind
@@ -102,22 +102,22 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
 
 
 def read(file: Path) -> Iterator[KnownKey]:
-    """Yield the lines of a known_hosts file that hold a key; nothing when it is not there."""
+    """Yield the lines of a known_hosts file that contain a key; nothing when it is missing."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return
     for number, text in enumerate(lines, start=1):
-        words = text.split()
-        marker = words.pop(0) if words and words[0].startswith("@") else ""
-        if len(words) >= 3 and not words[0].startswith("#"):
-            yield KnownKey(marker, words[0], words[1], words[2], file, number)
+        fields = text.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) >= 3 and not fields[0].startswith("#"):
+            yield KnownKey(marker, fields[0], fields[1], fields[2], file, number)
 
 
 def _append(file: Path, line: str) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as handle:
-        # Several hosts are met at once, by this process and perhaps by another one.
+        # This process, and perhaps another one, connects to several hosts at once.
         fcntl.flock(handle, fcntl.LOCK_EX)
         size = handle.seek(0, os.SEEK_END)
         torn = size > 0 and (handle.seek(size - 1), handle.read(1))[1] != b"\n"

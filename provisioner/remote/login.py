@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log in with the keys, the agent and the password that Ansible would use, and say what was refused."""
+"""Log in with the keys, the agent and the password that Ansible would use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Login(AuthStrategy):
             yield Password(self._user, lambda: password)
 
     def authenticate(self, transport: paramiko.Transport) -> Any:
-        """Log in; raises PasswordRequiredException when only a key with a passphrase might have done."""
+        """Log in; raises PasswordRequiredException when only a key with a passphrase is left to try."""
         try:
             return super().authenticate(transport)
         except AuthenticationException as error:
@@ -54,9 +54,9 @@ class Login(AuthStrategy):
         try:
             return paramiko.PKey.from_path(path)
         except TypeError:
-            # This is how the library says that it wants a passphrase.
+            # This is how the library reports that the key has a passphrase.
             self._locked.append(path)
         except (OSError, ValueError, UnsupportedAlgorithm, UnknownKeyType, paramiko.SSHException):
-            # Not there, or of a kind that only ssh can use.
+            # Missing, or of a kind that only ssh supports.
             return None
         return None

@@ -21,7 +21,7 @@ def each(
 ) -> Iterator[tuple[Item, Out | HostError]]:
     """Yield each item with what `work` returned or the HostError it raised, as soon as it is known.
 
-    An item without a result `seconds` after its start gets a HostError. Another exception is raised here.
+    An item without a result `seconds` after its start gets a HostError. Any other exception is raised here.
     """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Out | BaseException]] = queue.SimpleQueue()
@@ -41,7 +41,7 @@ def each(
             except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
                 done.put((number, error))
 
-    # Daemons: one that hangs in a name lookup must not keep the command from ending.
+    # Daemons: a thread that hangs in a name lookup must not keep the command from ending.
     for _ in range(min(at_once, len(items))):
         threading.Thread(target=worker, daemon=True).start()
     yield from _collect(items, done, began, worker, seconds)
@@ -62,9 +62,9 @@ def _collect(
             late = [number for number in left & set(began) if time.monotonic() - began[number] > seconds]
             for number in late:
                 left.discard(number)
-                # Its thread is lost to the others, so another one takes its place.
+                # Its thread is lost to the others, so start another one.
                 threading.Thread(target=worker, daemon=True).start()
-                step = "look at its load and its disks; what it does may go on there"
+                step = "check its load and its disks; the work may still be running there"
                 yield items[number], HostError(f"no result within {seconds:g} s", step)
             continue
         if number not in left:

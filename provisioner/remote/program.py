@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a program of ours as root on a host in one round trip: sent over stdin, answered as JSON."""
+"""Run one of our programs as root on a host in one round trip: sent over stdin, answered as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGE = "ansible.module_utils"
 NO_PYTHON = "no_python"
 _SUDO = "sudo:"
 
-# Without Python the shell says so itself, and what little it can say of the host.
+# Without Python the shell reports that itself, with what little it can find out about the host.
 _FIND_PYTHON = """\
 [ "$(id -u)" = 0 ] || sudo -n true || exit 1
 for python in python3 /usr/libexec/platform-python; do
@@ -59,23 +59,23 @@ sys.meta_path.insert(0, Sent())
 
 
 class NoPython(HostError):
-    """Say that a host has no Python yet: for all else it may be in order."""
+    """Report a host without Python, which may be healthy otherwise."""
 
 
 def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
-    """Return what the program `name` says of the host; raises HostError."""
+    """Return what the program `name` reports about the host; raises HostError."""
     result = remote.run(f"sh -c {shlex.quote(_FIND_PYTHON)}", source(name, data), seconds)
     if result.code:
         raise _failure(result, remote)
     try:
         document: dict[str, Any] = json.loads(result.out)
     except ValueError as error:
-        said = one_line(result.out or result.err)
+        answer = one_line(result.out or result.err)
         raise HostError(
-            f"an unreadable answer: {said}", "see what its login prints: `ssh HOST true`"
+            f"unreadable answer: {answer}", "check what its login prints: `ssh HOST true`"
         ) from error
     if document.get(NO_PYTHON):
-        reason = f"{one_line(document['os'])} has no Python, so nothing more can be said"
+        reason = f"{one_line(document['os'])} has no Python, so nothing else can be checked"
         raise NoPython(reason, "provision apply installs it; or install python3 by hand")
     return document
 
@@ -86,33 +86,33 @@ def source(name: str, data: Mapping[str, Any]) -> bytes:
     return f"packed = {_packed(name)!r}\n{_START}{start}".encode()
 
 
-def as_root(words: list[str]) -> str:
-    """Return a shell command that runs `words` as root, without ever asking for a password."""
-    command = shlex.join(words)
+def as_root(arguments: list[str]) -> str:
+    """Return a shell command that runs `arguments` as root, without ever asking for a password."""
+    command = shlex.join(arguments)
     return f'sh -c {shlex.quote(f"""[ "$(id -u)" = 0 ] && exec {command}; exec sudo -n {command}""")}'
 
 
-def explain_root(said: str, user: str) -> HostError | None:
-    """Return the error that a refused sudo means, or None when the text is about something else."""
+def explain_root(output: str, user: str) -> HostError | None:
+    """Return the error for a refused sudo, or None when the output is about something else."""
     refused = next(
-        (line for line in said.splitlines() if line.startswith(_SUDO) or "sudo: not found" in line), ""
+        (line for line in output.splitlines() if line.startswith(_SUDO) or "sudo: not found" in line), ""
     )
     if not refused:
         return None
     if "not found" in refused:
         return HostError(
-            f"{user} is not root and there is no sudo", "install sudo on the host, or log in as root"
+            f"{user} is not root and sudo is not installed", "install sudo on the host, or log in as root"
         )
-    step = f"let {user} use sudo without a password (NOPASSWD), or log in as root; this command asks for none"
+    step = f"allow {user} to use sudo without a password (NOPASSWD), or log in as root"
     return HostError(f"{user} cannot become root: {one_line(refused)}", step)
 
 
 def _failure(result: Result, remote: Remote) -> HostError:
-    said = result.err or result.out
+    output = result.err or result.out
     user = remote.way.hops[-1].user
-    last = next((line for line in reversed(said.splitlines()) if line.strip()), "it gives no reason")
-    return explain_root(said, user) or HostError(
-        f"the check ended with {result.code}: {one_line(last)}", unreachable.hint(said)
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given")
+    return explain_root(output, user) or HostError(
+        f"the check failed with exit code {result.code}: {one_line(last)}", unreachable.hint(output)
     )
 
 

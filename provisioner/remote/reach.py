@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know how each host of an inventory is reached, in Ansible's and ssh's own words; no host is contacted."""
+"""Find out from Ansible and ssh how each host of an inventory is reached; no host is contacted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.runs import run
 from provisioner.runs.run import Request
 
 ACTION = "provision_reach"
-# What `ssh -G` says of keys is a list of paths, of which those with a blank are not quoted.
+# `ssh -G` prints keys as a list of paths, in which those with a blank are not quoted.
 _PATHS = re.compile(r" (?=[/~])")
 
 
@@ -43,7 +43,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Way:
-    """Hold how a host is reached and what it serves; `trouble` says why it cannot even be tried."""
+    """How a host is reached and what it serves; `trouble` says why no connection can be tried."""
 
     host: str
     hops: tuple[Hop, ...] = ()
@@ -64,18 +64,18 @@ def load(request: Request, hosts: Sequence[str]) -> tuple[Way, ...]:
     base = os.environ.get("XDG_RUNTIME_DIR")
     folder = base if base and Path(base).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="provision-", dir=folder) as private:
-        said = run.local(ACTION, request, {"PROVISION_REACH": private})
-        return tuple(_way(host, Path(private), said) for host in hosts)
+        output = run.local(ACTION, request, {"PROVISION_REACH": private})
+        return tuple(_way(host, Path(private), output) for host in hosts)
 
 
-def _way(host: str, folder: Path, said: str) -> Way:
+def _way(host: str, folder: Path, output: str) -> Way:
     path = folder / hashlib.sha256(host.encode()).hexdigest()
     if not path.exists():
-        return Way(host, trouble=_reason(host, said))
+        return Way(host, trouble=_reason(host, output))
     document = json.loads(path.read_text())
     kind = document["connection"]
     if kind != "ssh":
-        return Way(host, trouble=f"its connection is {kind}; only hosts that are reached by ssh can be asked")
+        return Way(host, trouble=f"its connection is {kind}, but this command supports ssh only")
     given = document["words"]
     defaults = {name: variables.defaults(engine.role) for name, engine in load_engines().items()}
     return Way(
@@ -87,13 +87,13 @@ def _way(host: str, folder: Path, said: str) -> Way:
     )
 
 
-def _reason(host: str, said: str) -> str:
+def _reason(host: str, output: str) -> str:
     """Return why Ansible could not resolve the host, from what it printed."""
-    found = re.search(rf"^{re.escape(host)} \| [^\n]*=> (\{{.*?^\}})", said, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^{re.escape(host)} \| [^\n]*=> (\{{.*?^\}})", output, re.MULTILINE | re.DOTALL)
     if found:
         return one_line(json.loads(found[1]).get("msg", "no reason given"), 300).removeprefix("Task failed: ")
-    errors = [line for line in said.splitlines() if "ERROR" in line or "rror:" in line]
-    return one_line(" ".join(errors) or said or "Ansible said nothing of it", 300)
+    errors = [line for line in output.splitlines() if "ERROR" in line or "rror:" in line]
+    return one_line(" ".join(errors) or output or "Ansible gave no reason", 300)
 
 
 def _hop(entry: Mapping[str, list[str]]) -> Hop:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Talk to one host over SSH: run a command, follow one, reach a port of it; all of it bounded in time."""
+"""Work on one host over SSH: run a command, follow one, connect to a port; all of it limited in time."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _CHUNK = 1 << 15
 _SILENCE_MS = 15_000
 _REAP_SECONDS = 5.0
 
-# What goes wrong is raised; the library would also write it to standard error, with a traceback.
+# Errors are raised; the library would also write them to standard error, with a traceback.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Result:
-    """Hold what a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -45,7 +45,7 @@ class Result:
 
 
 class Remote:
-    """Hold the connection to one host; every method raises HostError with the reason and the way out."""
+    """The connection to one host; every method raises HostError with the reason and the next step."""
 
     def __init__(self, way: Way, seconds: float = CONNECT_SECONDS) -> None:
         self.way = way
@@ -59,11 +59,11 @@ class Remote:
         self.close()
 
     def open(self) -> None:
-        """Log in on every machine on the way, unless that is done."""
+        """Log in on every jump host and on the host, unless that is done."""
         if self._connection is not None and self._connection.is_connected:
             return
         if self.way.trouble:
-            raise HostError(self.way.trouble, "mend this host's connection words in the inventory")
+            raise HostError(self.way.trouble, "fix this host's connection variables in the inventory")
         connection: Any = None
         for hop in self.way.hops:
             began = time.monotonic()
@@ -79,7 +79,7 @@ class Remote:
         self._connection = connection
 
     def close(self) -> None:
-        """Hang up, on the jump hosts as well."""
+        """Close the connection, on the jump hosts as well."""
         connection: Any = self._connection
         self._connection = None
         while isinstance(connection, Connection):
@@ -118,10 +118,12 @@ class Remote:
         if code == -1:
             raise HostError(*unreachable.explain("Connection closed", self.way.host))
         if code:
-            raise HostError(f"the command ended with {code}: {one_line(last)}", unreachable.hint(last))
+            raise HostError(
+                f"the command failed with exit code {code}: {one_line(last)}", unreachable.hint(last)
+            )
 
     def tunnel(self, address: str, port: int) -> paramiko.Channel:
-        """Return a stream to a port as the host itself sees it; no port is opened on this machine."""
+        """Return a stream to a port on the host's side; no port is opened on this machine."""
         self.open()
         transport = self._transport()
         try:
@@ -131,8 +133,8 @@ class Remote:
         except ChannelException as error:
             if error.code == 1:
                 step = "allow it: `AllowTcpForwarding local` in the host's sshd_config"
-                raise HostError("its sshd forbids tunnels to its own ports", step) from error
-            raise HostError(f"nothing answers on {address}:{port} of the host", None) from error
+                raise HostError("its sshd does not allow tunnels to its ports", step) from error
+            raise HostError(f"nothing listens on {address}:{port} on the host", None) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise HostError(*unreachable.explain(f"Connection closed: {error}", self.way.host)) from error
 
@@ -149,7 +151,7 @@ class Remote:
                 channel.shutdown_write()
                 yield channel
         except TimeoutError as error:
-            step = "look at its load and disks, or set a longer --timeout; what it does may go on there"
+            step = "check its load and disks, or set a longer --timeout; the work may still be running there"
             raise HostError(f"no result within {seconds:g} s", step) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise HostError(*unreachable.explain(f"Connection closed: {error}", self.way.host)) from error
@@ -206,12 +208,12 @@ def _hang_up(connection: Connection) -> None:
     transport = connection.client.get_transport()
     proxy = transport.sock if transport is not None else None
     if isinstance(proxy, paramiko.ProxyCommand):
-        # The library signals a bare process id, which may have gone; the process knows of its own end.
+        # The library signals a process id, which may be gone; the process object knows whether it has ended.
         vars(proxy)["close"] = proxy.process.kill
     connection.close()
     connection.client.close()
     if isinstance(proxy, paramiko.ProxyCommand):
-        # The library forgets it; its pipes and its exit are ours to collect.
+        # The library does not wait for it, so collect its pipes and its exit here.
         proxy.process.kill()
         transport.join(_REAP_SECONDS)
         with proxy.process:
@@ -220,7 +222,7 @@ def _hang_up(connection: Connection) -> None:
 
 def _notice_silence(transport: paramiko.Transport) -> None:
     transport.set_keepalive(5)
-    # Keep-alives ask for no answer, so that the kernel has to notice when nothing of them arrives.
+    # Keep-alives request no answer, so the kernel has to notice when they are not acknowledged.
     if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_MS)
 
@@ -243,7 +245,7 @@ def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple
 
 
 def _explain(error: Exception, hop: Hop, host: str, *, in_time: bool) -> tuple[str, str]:
-    """Return the reason in one line and the way out, for a login that failed."""
+    """Return the reason in one line and the next step, for a login that failed."""
     where = f"connect to host {hop.host} port {hop.port}"
     if isinstance(error, PasswordRequiredException):
         return (
@@ -251,18 +253,19 @@ def _explain(error: Exception, hop: Hop, host: str, *, in_time: bool) -> tuple[s
             "load it with ssh-add, then run this again",
         )
     if isinstance(error, KeyRefused):
-        said = str(error)
+        message = str(error)
     elif isinstance(error, paramiko.AuthenticationException):
-        said = f"Permission denied ({error})"
+        message = f"Permission denied ({error})"
     elif isinstance(error, NoValidConnectionsError):
-        said = f"{where}: {'; '.join(str(getattr(one, 'strerror', one)) for one in error.errors.values())}"
+        reasons = "; ".join(str(getattr(one, "strerror", one)) for one in error.errors.values())
+        message = f"{where}: {reasons}"
     elif isinstance(error, socket.gaierror):
-        said = f"Could not resolve hostname {hop.host}"
+        message = f"Could not resolve hostname {hop.host}"
     elif isinstance(error, TimeoutError) or not in_time:
-        # The library has several words for a host that accepts a connection and stays silent.
-        said = f"{where}: Connection timed out"
+        # The library has several messages for a host that accepts a connection and stays silent.
+        message = f"{where}: Connection timed out"
     elif isinstance(error, (EOFError, ConnectionError)) or "banner" in str(error):
-        said = "Connection closed by remote host"
+        message = "Connection closed by remote host"
     else:
-        said = f"{where}: {error}"
-    return unreachable.explain(said, host)
+        message = f"{where}: {error}"
+    return unreachable.explain(message, host)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say how hosts, services and models are: the answers of hosts, judged; nothing here prints."""
+"""Judge the state of hosts, services and models from the answers of hosts; nothing here prints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RESULTS = {0: "done", 1: "failed", 2: "needed consent"}
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """Say how one service is; `note` explains every state but serving."""
+    """The state of one service; `note` explains every state but serving."""
 
     name: str
     unit: str
@@ -36,7 +36,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class LastRun:
-    """Name the last run of this inventory that worked on a host, and how it ended there."""
+    """The last run of this inventory that worked on a host, and how it ended there."""
 
     id: str
     started: float
@@ -45,9 +45,9 @@ class LastRun:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """Say how one host is; `trouble` and `next` are set when it could not be asked.
+    """The state of one host; `trouble` and `next` are set when it could not be inspected.
 
-    `unnamed` holds the units on it that the inventory no longer names.
+    `unnamed` holds the units on it that are no longer in the inventory.
     """
 
     name: str
@@ -60,7 +60,7 @@ class HostStatus:
 
     @property
     def is_well(self) -> bool:
-        """Tell whether the host answered and all its services serve."""
+        """Return whether the host answered and all its services serve."""
         return self.trouble is None and all(service.state == SERVING for service in self.services)
 
     def to_json(self) -> dict[str, Any]:
@@ -68,85 +68,81 @@ class HostStatus:
         return {**dataclasses.asdict(self), "well": self.is_well}
 
 
-def ask(remote: Remote, seconds: float) -> dict[str, Any]:
-    """Return what the host says of itself and its services, in one round trip; raises HostError."""
+def inspect(remote: Remote, seconds: float) -> dict[str, Any]:
+    """Return what the host reports about itself and its services, in one round trip; raises HostError."""
     way = remote.way
-    asked = {
+    request = {
         "services": [
             {"name": one.name, "unit": one.unit, "url": one.url, "health_path": one.engine.health_path}
             for one in way.services
         ],
         "paths": ["/", *way.model_folders],
     }
-    return program.call(remote, "status", asked, seconds)
+    return program.call(remote, "status", request, seconds)
 
 
-def judge(way: Way, said: Mapping[str, Any], last_run: LastRun | None) -> HostStatus:
+def judge(way: Way, answer: Mapping[str, Any], last_run: LastRun | None) -> HostStatus:
     """Return the status of a host that has answered."""
-    found = {one["unit"]: one for one in said["services"]}
+    found = {one["unit"]: one for one in answer["services"]}
     return HostStatus(
         way.host,
         services=tuple(_service(found[one.unit], one) for one in way.services),
         last_run=last_run,
-        unnamed=tuple(said["unnamed"]),
-        facts={key: value for key, value in said.items() if key not in ("services", "unnamed")},
+        unnamed=tuple(answer["unnamed"]),
+        facts={key: value for key, value in answer.items() if key not in ("services", "unnamed")},
     )
 
 
 def failed(way: Way, error: HostError, last_run: LastRun | None) -> HostStatus:
-    """Return the status of a host that could not be asked."""
+    """Return the status of a host that could not be inspected."""
     return HostStatus(way.host, trouble=error.message, next=error.next_step, last_run=last_run)
 
 
-def _service(said: Mapping[str, Any], asked: Service) -> ServiceStatus:
-    model = asked.served_name
-    # What has no tag may be listed under the one that this means.
-    tag = asked.engine.default_tag
-    state, note = _state(said, (model, f"{model}:{tag}") if tag else (model,))
+def _service(found: Mapping[str, Any], service: Service) -> ServiceStatus:
+    model = service.served_name
+    # A model without a tag may be listed under the default one.
+    tag = service.engine.default_tag
+    state, note = _state(found, (model, f"{model}:{tag}") if tag else (model,))
     return ServiceStatus(
-        name=said["name"],
-        unit=said["unit"],
+        name=found["name"],
+        unit=found["unit"],
         state=state,
         model=model,
-        uptime_s=said["uptime_s"],
-        restarts=said["restarts"],
+        uptime_s=found["uptime_s"],
+        restarts=found["restarts"],
         note=note,
     )
 
 
-def _state(said: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
-    """Return one word for the state and, unless it serves, why."""
-    active = said["active"]
-    if said["load"] == "not-found":
-        return "missing", "not on this host yet: provision apply"
+def _state(found: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
+    """Return the state and, unless it serves, the reason."""
+    active = found["active"]
+    if found["load"] == "not-found":
+        return "missing", "not installed on this host yet: run provision apply"
     if active in ("activating", "reloading"):
-        return STARTING, _starting(said)
+        return STARTING, _starting(found)
     if active != "active":
-        return (
-            active,
-            f"{said['result']}: provision logs shows why"
-            if active == "failed"
-            else "provision apply starts it",
-        )
-    if said["error"] or said["health"] != 200:
-        return "unhealthy", one_line(said["error"] or f"its health page answers {said['health']}")
-    if not set(model) & set(said["models"]):
-        names = ", ".join(said["models"]) or "no model"
+        failed = f"{found['result']}: provision logs shows why"
+        return active, failed if active == "failed" else "provision apply starts it"
+    if found["error"] or found["health"] != 200:
+        return "unhealthy", one_line(found["error"] or f"its health check returns {found['health']}")
+    if not set(model) & set(found["models"]):
+        names = ", ".join(found["models"]) or "no model"
         return "unhealthy", f"serves {one_line(names)} instead of {model[0]}"
     return SERVING, ""
 
 
-def _starting(said: Mapping[str, Any]) -> str:
-    """Say what a service that is coming up waits for."""
-    restarts = said["restarts"]
+def _starting(found: Mapping[str, Any]) -> str:
+    """Return what a service that is starting waits for."""
+    restarts = found["restarts"]
     times = f", restarted {restarts} time{'' if restarts == 1 else 's'}" if restarts else ""
-    if said["sub"].startswith("auto-restart"):
-        return f"it ended ({said['result']}) and starts again in a moment{times}: provision logs shows why"
-    return f"waits for its first answer{times}"
+    if found["sub"].startswith("auto-restart"):
+        return f"it exited ({found['result']}) and restarts in a moment{times}: provision logs shows why"
+    return f"waiting for its first answer{times}"
 
 
 def last_runs(inventory: str, hosts: Sequence[str]) -> dict[str, LastRun]:
-    """Return the last run of each host, from the evidence that runs of this inventory have left."""
+    """Return the last run of each host, from what runs of this inventory have recorded."""
     found: dict[str, LastRun] = {}
     for run, report in evidence.runs_of(inventory):
         if len(found) == len(hosts):

@@ -28,14 +28,14 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Event:
-    """Be the base of all events; `t` is seconds since the epoch."""
+    """The base of all events; `t` is seconds since the epoch."""
 
     t: float
 
 
 @dataclass(frozen=True)
 class RunStart(Event):
-    """Say that Ansible has begun."""
+    """Ansible has started."""
 
     playbook: str = ""
     check: bool = False
@@ -43,7 +43,7 @@ class RunStart(Event):
 
 @dataclass(frozen=True)
 class PhaseStart(Event):
-    """Say that a phase (a play) begins on these hosts."""
+    """A phase (a play) starts on these hosts."""
 
     phase: str
     hosts: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class PhaseStart(Event):
 
 @dataclass(frozen=True)
 class TaskStart(Event):
-    """Say that a host begins a task."""
+    """A host starts a task."""
 
     host: str
     phase: str
@@ -62,7 +62,7 @@ class TaskStart(Event):
 
 @dataclass(frozen=True)
 class Result(Event):
-    """Say how a task ended on a host; with `item`, how one item of its loop ended."""
+    """A task has ended on a host; with `item`, one item of its loop."""
 
     host: str
     phase: str
@@ -80,7 +80,7 @@ class Result(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """Say that a task that is asked again and again goes on."""
+    """A task that is polled has not finished yet."""
 
     host: str
     phase: str
@@ -92,7 +92,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Counts:
-    """Hold Ansible's own count of results of one host."""
+    """Ansible's own counts of the results of one host."""
 
     ok: int = 0
     changed: int = 0
@@ -105,7 +105,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class RunEnd(Event):
-    """Say that Ansible has ended; without it the run was cut short."""
+    """Ansible has ended; a run without this event was cut short."""
 
     stats: Mapping[str, Counts] = field(default_factory=dict)
 
@@ -164,7 +164,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def parse(line: str | bytes) -> Event | None:
-    """Return the event of one line, or None when the line is torn or of a kind not known here."""
+    """Return the event of one line, or None when the line is torn or of an unknown kind."""
     try:
         raw = json.loads(line)
         if not isinstance(raw, dict) or raw.get("v") != VERSION or raw.get("event") not in KINDS:
@@ -175,7 +175,7 @@ def parse(line: str | bytes) -> Event | None:
 
 
 def read(path: Path) -> Iterator[Event]:
-    """Yield the events that the file holds now."""
+    """Yield the events that the file contains now."""
     return follow(path, lambda: True)
 
 

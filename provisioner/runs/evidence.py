@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look back at what earlier runs of an inventory have left: when they were, and what they found."""
+"""Read what earlier runs of an inventory recorded: when they ran, and what they found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.runs.rundir import RunDir
 
 
 def runs_of(inventory: str) -> Iterator[tuple[RunDir, Report]]:
-    """Yield the runs of an inventory with their reports, the newest first; damaged ones are passed over."""
+    """Yield the runs of an inventory with their reports, the newest first; damaged ones are skipped."""
     for run in rundir.runs():
         try:
             source = json.loads(run.plan.read_text())["inventory"]
@@ -25,7 +25,7 @@ def runs_of(inventory: str) -> Iterator[tuple[RunDir, Report]]:
 
 
 def drivers(inventory: str, hosts: Sequence[str]) -> dict[str, str]:
-    """Return the GPU driver that each host had when a run looked last; hosts without one are left out."""
+    """Return the GPU driver that the last run found on each host; hosts without one are left out."""
     found: dict[str, str | None] = {}
     for _, report in runs_of(inventory):
         for driver in report.drivers:

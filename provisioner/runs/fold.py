@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fold events into what is known of a run: for the live screen at any time, for the report at the end."""
+"""Fold events into the state of a run: for the live screen at any time, for the report at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SLOWEST = 5
 
 
 class Fold:
-    """Take events with `add`; tell with `cell`, `now`, `trouble` and `report`."""
+    """Collect events with `add`; `cell`, `now`, `trouble` and `report` return the state."""
 
     def __init__(self, hosts: Iterable[str] = (), phases: Iterable[str] = ()) -> None:
-        # Held while something changes; a screen holds it while it draws, in a thread of its own.
+        # Held while something changes; a screen holds it while it draws, in its own thread.
         self.lock = threading.Lock()
         self._hosts = {name: HostTally() for name in hosts}
         self._course = Course(list(phases))
@@ -67,11 +67,11 @@ class Fold:
         return self._hosts[host].left_out
 
     def cell(self, host: str, phase: str) -> r.Cell:
-        """Return how far a phase is on a host; running and waiting come on top of a report's outcomes."""
+        """Return how far a phase is on a host: an outcome of a report, or running, or waiting."""
         return self._hosts[host].cell(phase, self._course)
 
     def add(self, event: Event) -> None:
-        """Take in one event; a kind that the report does not use is passed over."""
+        """Add one event; a kind that the report does not use is ignored."""
         with self.lock:
             self._add(event)
 
@@ -85,9 +85,9 @@ class Fold:
         elif isinstance(event, TaskStart):
             self._host(event.host).begin(event)
         elif isinstance(event, Progress):
-            self._host(event.host).go_on(event)
+            self._host(event.host).advance(event)
         elif isinstance(event, Result):
-            self._learn(event)
+            self._record(event)
             self._host(event.host).end(event)
         elif isinstance(event, RunEnd):
             self._end(event)
@@ -133,15 +133,15 @@ class Fold:
         for name, counts in event.stats.items():
             self._host(name).close(counts)
 
-    def _learn(self, event: Result) -> None:
-        told = event.provision
-        for rung in told.rungs:
+    def _record(self, event: Result) -> None:
+        payload = event.provision
+        for rung in payload.rungs:
             self._rungs[event.host, rung.service, rung.rung] = r.Rung(host=event.host, **vars(rung))
-        if told.answer:
-            self._answers[event.host, told.answer.service] = r.Answer(host=event.host, **vars(told.answer))
-        if told.driver:
-            self._drivers[event.host] = r.Driver(event.host, told.driver.installed)
-        for text in told.warning:
+        if answer := payload.answer:
+            self._answers[event.host, answer.service] = r.Answer(host=event.host, **vars(answer))
+        if payload.driver:
+            self._drivers[event.host] = r.Driver(event.host, payload.driver.installed)
+        for text in payload.warning:
             self._warnings[r.Warned(event.host, text)] = None
         if event.item is not None:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell a CI system about the verification ladder: one suite for a host, one case for a rung of a service."""
+"""Write the verification ladder as JUnit XML: one suite for a host, one case for a rung of a service."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what an apply would do, from the inventory alone: no host is contacted."""
+"""Plan what an apply would do, from the inventory alone: no host is contacted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Phase:
-    """Name one part of the site, in the order of `playbooks/site.yml`."""
+    """Describe one part of the site, in the order of `playbooks/site.yml`."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the phases, the hosts, what would be replaced there, and what deserves a second look."""
+    """Hold the phases, the hosts, the drivers that would be replaced, and warnings."""
 
     fleet: Fleet
     phases: tuple[Phase, ...]
@@ -56,10 +56,7 @@ def phases() -> tuple[Phase, ...]:
 
 
 def make(fleet: Fleet, only: Sequence[str] = ()) -> Plan:
-    """Return the plan for `fleet`, of the phases named in `only` or of all.
-
-    Raises UsageError for a name that is none.
-    """
+    """Return the plan for `fleet`, with all phases or `only` some; raises UsageError for an unknown one."""
     known = phases()
     names = [phase.name for phase in known]
     for name in only:
@@ -76,7 +73,7 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 
 def _driver_changes(fleet: Fleet) -> Iterator[str]:
-    """Name the drivers that an apply would replace, by what the last run saw of each host."""
+    """Yield a line for each driver that an apply would replace, from what the last run found."""
     known = evidence.drivers(fleet.source, [host.name for host in fleet.hosts])
     seen: dict[tuple[str, str], list[str]] = {}
     for host in fleet.hosts:
@@ -86,7 +83,7 @@ def _driver_changes(fleet: Fleet) -> Iterator[str]:
     for (installed, wanted), hosts in seen.items():
         yield (
             f"{some(hosts)}: driver {installed}, which the last run found, is replaced by {wanted}; apply "
-            "asks before it stops what uses the GPUs"
+            "asks before it stops programs that use the GPUs"
         )
 
 
@@ -125,8 +122,9 @@ def _exposed(service: Service) -> str | None:
     address, key = service.address, service.settings.get("serve_api_key_file")
     if key or values.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
         return None
-    without = "(serve_api_key_file)" if service.engine.api_key else f"({service.engine.title} checks none)"
-    return f"{service.unit} listens on {address} without an API key {without}"
+    title = service.engine.title
+    note = "serve_api_key_file" if service.engine.api_key else f"{title} does not support one"
+    return f"{service.unit} listens on {address} without an API key ({note})"
 
 
 def _host(host: Host) -> dict[str, Any]:

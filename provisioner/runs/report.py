@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold what came of a run: host by phase, failures, rungs, answers; know its exit code and its JSON document.
+"""Hold the results of a run (host by phase, failures, rungs, answers), its exit code and its JSON document.
 
-`provisioner.fold` makes one from events; nothing here prints.
+`fold` makes a report from events; nothing here prints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOT_REACHED, INTERRUPTED = "not reached", "interrupted"
 
 @dataclass(frozen=True)
 class Cell:
-    """Tell how one phase ended on one host: one of the seven outcomes above."""
+    """How one phase ended on one host: one of the seven outcomes above."""
 
     phase: str
     outcome: str
@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HostReport:
-    """Tell how each phase ended on a host, with Ansible's own counts; `skipped` says why it was left out."""
+    """How each phase ended on a host, with Ansible's own counts; `skipped` says why it was left out."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -49,7 +49,7 @@ class HostReport:
 
 @dataclass(frozen=True)
 class Failure:
-    """Say what happened, where, and what to do next; `kind` is failed or unreachable."""
+    """What failed, where, and what to do next; `kind` is failed or unreachable."""
 
     host: str
     phase: str
@@ -64,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Change:
-    """Name one task that changed a host."""
+    """One task that changed a host."""
 
     host: str
     phase: str
@@ -81,17 +81,17 @@ class OnHost:
 
 @dataclass(frozen=True)
 class Rung(payload.Rung, OnHost):
-    """Hold one rung of the verification ladder of a host, or of one of its services."""
+    """One rung of the verification ladder of a host, or of one of its services."""
 
 
 @dataclass(frozen=True)
 class Answer(payload.Answer, OnHost):
-    """Hold the answer of a model on a host."""
+    """The answer of a model on a host."""
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Hold one thing that a host wants known although it is no failure."""
+    """A warning of a host, which is not a failure."""
 
     host: str
     text: str
@@ -99,7 +99,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Driver:
-    """Tell which GPU driver a host had when it was looked at last; the version is None without one."""
+    """The GPU driver that was last found on a host; the version is None without one."""
 
     host: str
     installed: str | None = None
@@ -107,7 +107,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """Tell how long a phase took, all its hosts together."""
+    """How long a phase took, all its hosts together."""
 
     phase: str
     seconds: float
@@ -115,7 +115,7 @@ class PhaseTime:
 
 @dataclass(frozen=True)
 class TaskTime:
-    """Tell how long a task took on the host that needed longest for it."""
+    """How long a task took on the slowest host."""
 
     phase: str
     task: str
@@ -125,7 +125,7 @@ class TaskTime:
 
 @dataclass(frozen=True)
 class Report:
-    """Hold all that is known about a run; `complete` is false when it was cut short."""
+    """The results of a run; `complete` is false when it was cut short."""
 
     started: float | None
     finished: float | None
@@ -156,7 +156,7 @@ class Report:
 
     @property
     def consent(self) -> tuple[str, ...]:
-        """Return what needs somebody's agreement, each as `host: what`."""
+        """Return what needs consent, each as `host: what`."""
         return tuple(f"{failure.host}: {need}" for failure in self.failures for need in failure.consent)
 
     @property
@@ -171,14 +171,14 @@ class Report:
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Return the hosts that the run left aside although nothing failed on them."""
+        """Return the hosts that the run did not reach although nothing failed on them."""
         stopped = {failure.host for failure in self.failures}
         unfinished = (host.name for host in self.hosts if any(c.outcome == NOT_REACHED for c in host.cells))
         return tuple(name for name in unfinished if name not in stopped)
 
     @property
     def exit_code(self) -> int:
-        """Return 0 when all is well, 2 when only consent is missing, else 1."""
+        """Return 0 when nothing failed, 2 when only consent is missing, else 1."""
         broken = any(not failure.consent for failure in self.failures)
         if broken or self.unhealthy or self.missed or not self.complete:
             return 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a playbook as one Ansible process and hand over its events; owns signals, secrets and the lock."""
+"""Run a playbook as one Ansible process and pass on its events; owns signals, secrets and the lock."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from provisioner.runs import events, locks
 from provisioner.runs.events import Event
 from provisioner.runs.rundir import RunDir
 
-# Ansible's modules end at once; the long work on the hosts goes on in units of its own.
+# Ansible's modules end at once; long work on the hosts continues in its own units.
 _GRACE_SECONDS = 10.0
-# Time for lookups of the inventory, which may ask a secret store.
+# Time for lookups of the inventory, which may query a secret store.
 _LOCAL_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """Hold passwords that the user typed; they travel in private files that end with the run."""
+    """Passwords that the user typed; Ansible gets them in private files, which are removed after the run."""
 
     become_password: str | None = None
     vault_password: str | None = None
@@ -39,7 +39,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Request:
-    """Describe one run of a playbook in the words that Ansible's users know."""
+    """Describe one run of a playbook, in Ansible's terms; `variables` are set by the command line itself."""
 
     playbook: str
     inventory: str
@@ -51,18 +51,18 @@ class Request:
     forks: int | None = None
     verbosity: int = 0
     vault_password_files: tuple[str, ...] = ()
-    words: tuple[tuple[str, Any], ...] = ()
+    variables: tuple[tuple[str, Any], ...] = ()
     secrets: Secrets = Secrets()
 
     def argv(self) -> list[str]:
-        """Return the command that runs it; it holds no secret."""
+        """Return the command that runs it; it contains no secret."""
         playbook = str(content.playbook(self.playbook))
         argv = [sys.executable, "-m", "ansible", "playbook", playbook, "-i", self.inventory]
         if self.phases:
             argv += ["--tags", ",".join(self.phases)]
         argv += self.selection()
-        if self.words:
-            argv += ["-e", json.dumps(dict(self.words))]
+        if self.variables:
+            argv += ["-e", json.dumps(dict(self.variables))]
         argv += ["--check"] * self.check + ["--diff"] * self.diff
         if self.forks:
             argv += ["--forks", str(self.forks)]
@@ -72,12 +72,12 @@ class Request:
     def selection(self) -> list[str]:
         """Return the arguments that choose hosts and set variables."""
         argv = ["--limit", self.limit] if self.limit else []
-        return argv + [word for value in self.extra_vars for word in ("-e", value)]
+        return argv + [argument for value in self.extra_vars for argument in ("-e", value)]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Say how Ansible ended: its exit code, and whether the user stopped it."""
+    """How Ansible ended: its exit code, and whether the user stopped it."""
 
     returncode: int
     interrupted: bool
@@ -112,9 +112,9 @@ def execute(request: Request, run_dir: RunDir, on_event: Callable[[Event], None]
 
 
 def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
-    """Run one action plugin of ours for every host on this machine; return what Ansible printed.
+    """Run one of our action plugins for every host on this machine; return what Ansible printed.
 
-    It contacts no host, so it takes no lock and leaves no evidence. `extra` goes into the environment.
+    It contacts no host, so it takes no lock and keeps no run folder. `extra` is added to the environment.
     """
     settings.known_hosts().parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", request.inventory, "-m", action]
@@ -134,7 +134,7 @@ def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def password_files(secrets: Secrets) -> Iterator[list[str]]:
-    """Write the passwords where only this user can read them, and take them away again."""
+    """Write the passwords to files that only this user can read, and remove them afterwards."""
     given = {
         "--become-password-file": secrets.become_password,
         "--vault-password-file": secrets.vault_password,
@@ -201,11 +201,11 @@ def raise_if_interrupted(outcome: Outcome) -> None:
     """Raise Interrupted when the user stopped the run."""
     if outcome.interrupted:
         raise Interrupted(
-            "stopped; work that was under way on a host goes on there",
+            "stopped; work that has started on a host continues there",
             "run the same command again: it picks up that work and finishes the rest",
         )
 
 
 def inventory_arguments(vault_password_files: Sequence[str]) -> list[str]:
     """Return the options by which `ansible-inventory` reads encrypted variable files."""
-    return [word for path in vault_password_files for word in ("--vault-password-file", path)]
+    return [argument for path in vault_password_files for argument in ("--vault-password-file", path)]

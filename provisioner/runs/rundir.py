@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep one folder of evidence for each run: what was planned, what happened, what came of it.
+"""Keep one folder for each run: the plan, the events, Ansible's log and the report.
 
-They lie in `$XDG_STATE_HOME/provision/runs/` (else `~/.local/state/…`), for their owner only. A new one
-removes the oldest beyond the newest 50; one without a report may still be going on and stays a week.
+They are in `$XDG_STATE_HOME/provision/runs/` (else `~/.local/state/…`), readable by their owner only. A new
+one removes the oldest beyond the newest 50; one without a report may still be running and stays a week.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = re.compile(r"\d{8}-\d{9}-[0-9a-f]{4}")
 
 @dataclass(frozen=True)
 class RunDir:
-    """Name the files of one run."""
+    """The files of one run."""
 
     path: Path
 
@@ -37,22 +37,22 @@ class RunDir:
 
     @property
     def plan(self) -> Path:
-        """Return where the plan lies."""
+        """Return the path of the plan."""
         return self.path / "plan.json"
 
     @property
     def events(self) -> Path:
-        """Return where the callback writes its lines."""
+        """Return the path of the events, one JSON line each."""
         return self.path / "events.jsonl"
 
     @property
     def log(self) -> Path:
-        """Return where Ansible's own output lies."""
+        """Return the path of Ansible's own output."""
         return self.path / "ansible.log"
 
     @property
     def report(self) -> Path:
-        """Return where the report lies."""
+        """Return the path of the report."""
         return self.path / "report.json"
 
     @property
@@ -62,7 +62,7 @@ class RunDir:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or nothing; its owner alone may read it."""
+    """Write a file so that a reader sees all of it or nothing; only its owner may read it."""
     half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -77,12 +77,12 @@ def write(path: Path, text: str) -> None:
 
 
 def root() -> Path:
-    """Return the folder that holds all runs."""
+    """Return the folder of all runs."""
     return settings.state_home() / "runs"
 
 
 def create(keep: int = KEEP) -> RunDir:
-    """Make the folder of a new run and remove the ones that are too old to keep."""
+    """Create the folder of a new run and remove those that are too old to keep."""
     folder = root()
     now = datetime.now(UTC)
     stamp = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}"
@@ -92,8 +92,8 @@ def create(keep: int = KEEP) -> RunDir:
         made.path.mkdir(mode=0o700)
     except OSError as error:
         raise ProvisionError(
-            f"the record of this run cannot be kept in {folder}: {error.strerror}",
-            "set XDG_STATE_HOME to a folder that you may write, with room",
+            f"cannot create a run folder in {folder}: {error.strerror}",
+            "set XDG_STATE_HOME to a folder that you can write to, with free space",
         ) from error
     prune(keep)
     return made
@@ -109,16 +109,16 @@ def runs() -> tuple[RunDir, ...]:
 
 
 def find(name: str = "latest") -> RunDir:
-    """Return the run of this name, the only one whose name holds this text, or the latest."""
+    """Return the run of this name, the only one whose name contains this text, or the latest."""
     known = runs()
     if not known:
-        raise UsageError(f"there is no run in {root()}", "run provision apply first")
+        raise UsageError(f"there are no runs in {root()}", "run provision apply first")
     if name == "latest":
         return known[0]
     fitting = [run for run in known if name in run.id]
     if len(fitting) != 1:
         count = "no run" if not fitting else f"{len(fitting)} runs"
-        raise UsageError(f"{count} with a name that holds {name!r}", "see provision runs list")
+        raise UsageError(f"{count} with a name that contains {name!r}", "see provision runs list")
     return fitting[0]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count what happened to one host, phase by phase, and tell how far it is."""
+"""Count the results of one host, phase by phase, and track how far it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HIDDEN = "the details are hidden because the task may show secrets"
 
 @dataclass(frozen=True)
 class Now:
-    """Tell what a host is busy with."""
+    """What a host is doing now."""
 
     task: str
     since: float
@@ -29,7 +29,7 @@ class Now:
 
 @dataclass
 class Course:
-    """Tell where the whole run is: all phases, the present one, those that began, whether it ended."""
+    """Where the whole run is: all phases, the current one, those that have started, whether it has ended."""
 
     phases: list[str]
     phase: str = ""
@@ -37,7 +37,7 @@ class Course:
     begun: set[str] = field(default_factory=set)
 
     def before(self, phase: str, other: str) -> bool:
-        """Tell whether one phase comes before another."""
+        """Return whether one phase comes before another."""
         return self.phases.index(phase) < self.phases.index(other)
 
 
@@ -63,25 +63,25 @@ class HostTally:
 
     @property
     def failures(self) -> tuple[r.Failure, ...]:
-        """Leave out what a rescue section has mended: a host goes on after that, so those come first."""
+        """Return the failures that no rescue section has handled; the rescued ones are always the first."""
         return tuple(failure for group in self.failed[self.rescued :] for failure in group)
 
     def begin(self, event: TaskStart) -> None:
-        """Take in that a task begins; one in a later phase shows that a failure was rescued."""
+        """Add the start of a task; one in a later phase shows that a failure was rescued."""
         if any(failure.phase != event.phase for failure in self.failures):
             self.rescued = len(self.failed)
         self.phases.setdefault(event.phase, PhaseTally()).started = True
         self.items.clear()
         self.now = Now(event.task, event.t)
 
-    def go_on(self, event: Progress) -> None:
-        """Take in how far a task is."""
+    def advance(self, event: Progress) -> None:
+        """Add how far a task is."""
         now = self.now or Now(event.task, event.t)
         transfer = event.provision.progress or now.transfer
         self.now = replace(now, transfer=transfer, attempt=event.attempt, attempts=event.attempts)
 
     def end(self, event: Result) -> None:
-        """Take in the result of a task, or of one item of its loop."""
+        """Add the result of a task, or of one item of its loop."""
         bad = event.status in (r.FAILED, r.UNREACHABLE)
         self.left_out = event.provision.skipped or self.left_out
         if event.item is not None:
@@ -96,7 +96,7 @@ class HostTally:
         self.now = None
 
     def close(self, counts: Counts) -> None:
-        """Take in Ansible's own counts at the end of the run."""
+        """Add Ansible's own counts at the end of the run."""
         self.counts, self.rescued, self.now = counts, counts.rescued, None
 
     def cell(self, phase: str, course: Course) -> r.Cell:
@@ -115,7 +115,7 @@ class HostTally:
             return RUNNING
         if tally.results:
             return next((name for name in (r.CHANGED, r.OK) if tally.results.get(name)), r.SKIPPED)
-        # No result: tell apart what comes later, what had nothing to do, and what will never come.
+        # No result: distinguish what comes later, what had nothing to do, and what is never reached.
         if failures:
             return r.SKIPPED if course.before(phase, failures[0].phase) else r.NOT_REACHED
         if course.complete:
@@ -125,11 +125,11 @@ class HostTally:
 
 
 def failure_of(event: Result) -> r.Failure:
-    """Return the failure that a result tells, with the next step of the module or of ours."""
+    """Return the failure in a result, with the module's next step or one for its message."""
     message, step = event.msg.strip(), event.provision.next
     if event.status == r.UNREACHABLE:
-        message, way_out = explain(message, event.host)
-        step = step or way_out
+        message, advice = explain(message, event.host)
+        step = step or advice
     return r.Failure(
         host=event.host,
         phase=event.phase,

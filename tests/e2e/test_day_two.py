@@ -71,4 +71,4 @@ def test_doctor_names_the_program_that_holds_a_port(serving: Machines, tmp_path:
     finally:
         serving.sh("hf", "systemctl stop squatter.service")
     (wrong,) = {finding["says"] for finding in done.report["findings"] if finding["level"] == "wrong"}
-    assert "vllm.service wants port 8011, which python3" in wrong
+    assert "vllm.service needs port 8011, which is in use by python3" in wrong

@@ -34,7 +34,7 @@ def test_a_changed_host_key_without_details_still_has_a_command() -> None:
         ("No ED25519 host key is known for x and you have requested strict checking.", "key is not known"),
         ("ssh: connect to host 192.0.2.7 port 22: Connection refused", "(192.0.2.7 port 22)"),
         ("ssh: connect to host 192.0.2.7 port 22: Connection timed out", "did not answer in time"),
-        ("ssh: connect to host 192.0.2.7 port 22: No route to host", "no way to the host"),
+        ("ssh: connect to host 192.0.2.7 port 22: No route to host", "not reachable over the network"),
         ("ssh: Could not resolve hostname gpu1: Name or service not known", "cannot be resolved"),
         ("root@gpu1: Permission denied (publickey,password).", "login was refused"),
         ("Received disconnect: Too many authentication failures", "too many keys"),

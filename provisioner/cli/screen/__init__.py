@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run looks like: live on a terminal, line by line elsewhere."""
+"""Show a run: live on a terminal, line by line elsewhere."""

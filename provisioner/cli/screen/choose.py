@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose how a run is shown: a live table on a terminal, plain lines elsewhere. It draws, nothing else."""
+"""Choose how a run is shown: a live table on a terminal, plain lines elsewhere. It only draws."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Screen(Protocol):
     """Show a run: enter it, give it each event, finish it with the report."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show the run."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the terminal back, whatever happened."""
+        """Restore the terminal, whatever happened."""
 
     def event(self, event: Event) -> None:
         """Show one event."""
 
     def finish(self, report: Report) -> None:
-        """Show what came of the run."""
+        """Show the results of the run."""
 
 
 def make(console: Console, fold: Fold, *, diff: bool = False, ladder: bool = False) -> Screen:
@@ -59,7 +59,7 @@ def export_svg(
     phases: Iterable[str] = (),
     width: int = 100,
 ) -> None:
-    """Write a picture of the live table as it stands after these events; it loads nothing from elsewhere."""
+    """Write a picture of the live table after these events; it loads nothing from the network."""
     fold = Fold(hosts, phases)
     for event in events:
         fold.add(event)

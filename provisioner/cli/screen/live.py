@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the live table: hosts by phases, what each host is busy with, how long it has been at it."""
+"""Draw the live table: hosts by phases, what each host is doing and for how long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from provisioner.runs.fold import Fold
 from provisioner.runs.tally import RUNNING, WAITING
 
 MEDIUM = 60
-NAME_ROOM = ((100, 12), (80, 6), (0, 4))  # from this width on, so many letters of a phase
+NAME_ROOM = ((100, 12), (80, 6), (0, 4))  # from this terminal width on, this many letters of a phase
 FRAME_LINES = 5
 STYLE_BAD = "bold red"
 
@@ -35,7 +35,7 @@ class LiveTable:
         self._clock = clock
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw what is known now; the refreshing thread calls this while events come in."""
+        """Draw the current state; the refreshing thread calls this while events arrive."""
         with self.fold.lock:
             drawn = self._draw(console, options.max_width, options.height or console.size.height)
         yield drawn
@@ -85,7 +85,7 @@ class LiveTable:
         return Text.assemble(shown, (f"  {task}", "dim")) if shown else Text(task)
 
     def _choose(self, room: int) -> tuple[list[str], str]:
-        """Pick the hosts that fit: those in trouble, then the busy, the waiting and the finished."""
+        """Choose the hosts that fit: those in trouble, then the busy, the waiting and the finished."""
         names = self.fold.hosts
         if len(names) <= room:
             return list(names), ""
@@ -93,8 +93,8 @@ class LiveTable:
         hidden = [name for name in names if name not in ranked]
         kinds = ("in trouble", "busy", "waiting", "finished")
         counts = [sum(self._rank(host) == rank for host in hidden) for rank in range(len(kinds))]
-        told = ", ".join(f"{count} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
-        return [name for name in names if name in ranked], f"and {told}"
+        rest = ", ".join(f"{count} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
+        return [name for name in names if name in ranked], f"and {rest}"
 
     def _rank(self, host: str) -> int:
         if self.fold.trouble(host):
@@ -114,7 +114,7 @@ class LiveTable:
 
 
 class LiveScreen:
-    """Show a run on a terminal: the table while it goes on, the report when it has ended."""
+    """Show a run on a terminal: the table while it runs, the report when it has ended."""
 
     def __init__(
         self, console: Console, fold: Fold, *, ladder: bool = False, clock: Callable[[], float] = time.time
@@ -125,21 +125,21 @@ class LiveScreen:
         self._live = Live(self._table, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start to draw."""
         self._live.start(refresh=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop drawing and give the terminal back, whatever happened."""
+        """Stop drawing and restore the terminal, whatever happened."""
         self._live.stop()
 
     def event(self, event: Event) -> None:
         """Do nothing: the table draws the fold at its next refresh."""
 
     def finish(self, report: r.Report) -> None:
-        """Replace the table by the report."""
+        """Replace the table with the report."""
         self._live.stop()
         show_report(report, self._console, ladder=self._ladder)
 

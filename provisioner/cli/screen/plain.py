@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell a run in plain lines where there is no terminal: phases, changes, failures, progress now and then."""
+"""Show a run in plain lines where there is no terminal: phases, changes, failures, some progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from provisioner.cli.screen.report import show_report
-from provisioner.cli.screen.text import forgive, host_text, hosts, progress
+from provisioner.cli.screen.text import host_text, hosts, progress, replace_unencodable
 from provisioner.plain import clean
 from provisioner.runs import report as r
 from provisioner.runs.events import Event, PhaseStart, Progress, Result
@@ -21,28 +21,28 @@ LINE = 300
 
 
 class PlainScreen:
-    """Print a line for each thing worth knowing; progress at most every ten seconds a host."""
+    """Print a line for each event of interest; progress at most every ten seconds for each host."""
 
     def __init__(self, console: Console, *, diff: bool = False, ladder: bool = False) -> None:
         self._console = console
         self._diff = diff
         self._ladder = ladder
-        self._told: dict[str, float] = {}
+        self._shown: dict[str, float] = {}
         self._items: set[tuple[str, str, str]] = set()
         self._skipped: set[str] = set()
 
     def __enter__(self) -> Self:
-        """Begin; make sure that every line can be written."""
-        forgive(self._console)
+        """Start; make sure that every line can be written."""
+        replace_unencodable(self._console)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End; there is nothing to give back."""
+        """End; there is nothing to restore."""
 
     def event(self, event: Event) -> None:
-        """Print what the event has to say, if anything."""
+        """Print the lines of the event, if it has any."""
         if isinstance(event, PhaseStart):
             self._line(f"== {event.phase} ({hosts(len(event.hosts))})", "bold")
         elif isinstance(event, Progress):
@@ -56,9 +56,9 @@ class PlainScreen:
         show_report(report, self._console, ladder=self._ladder)
 
     def _progress(self, event: Progress) -> None:
-        if event.t - self._told.get(event.host, 0.0) < PROGRESS_S:
+        if event.t - self._shown.get(event.host, 0.0) < PROGRESS_S:
             return
-        self._told[event.host] = event.t
+        self._shown[event.host] = event.t
         shown = progress(event.provision.progress, event.attempt, event.attempts)
         self._line(": ".join(filter(None, (event.host, event.task, shown))))
 
@@ -78,7 +78,7 @@ class PlainScreen:
     def _failure(self, event: Result) -> None:
         place = (event.host, event.task, event.path)
         if event.item is None and place in self._items:
-            return  # each failed item has been told
+            return  # each failed item has been shown
         if event.item is not None:
             self._items.add(place)
         failure = failure_of(event)

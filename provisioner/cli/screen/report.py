@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the report of a run that has ended: outcomes, failures with the way out, the ladder, the answers."""
+"""Draw the report of a run that has ended: outcomes, failures with next steps, the ladder, the answers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from provisioner.cli.screen.text import duration, forgive, host_text, hosts, legend, symbol
+from provisioner.cli.screen.text import duration, host_text, hosts, legend, replace_unencodable, symbol
 from provisioner.plain import clean, one_line
 from provisioner.runs import report as r
 
 MANY_HOSTS = 30
 NARROW = 60
 MESSAGE_LINES = 30
-WORD = max(len(name) for name in r.RUNGS)
+RUNG_WIDTH = max(len(name) for name in r.RUNGS)
 QUIET = (r.OK, r.SKIPPED)
 
 
 def show_report(report: r.Report, console: Console, *, ladder: bool = False) -> None:
-    """Print the report; with `ladder` each rung of the verification, else only what failed there."""
-    forgive(console)
+    """Print the report; with `ladder` each rung of the verification, else only the failed ones."""
+    replace_unencodable(console)
     _matrix(report, console)
     rungs = _rungs(report, console, every=ladder)
     sections = (rungs, _answers(report), _warnings(report), _skipped(report), _failures(report))
@@ -67,9 +67,9 @@ def _rungs(report: r.Report, console: Console, *, every: bool) -> Iterator[Text]
         for rung in rungs:
             note = "not applicable: " if rung.status == "not applicable" else ""
             mark, name = symbol(rung.status, console), one_line(rung.rung, 20)
-            yield Text.assemble("  ", mark, f" {name:<{WORD}} ", host_text(note + rung.evidence))
+            yield Text.assemble("  ", mark, f" {name:<{RUNG_WIDTH}} ", host_text(note + rung.evidence))
             if rung.next and rung.status == r.FAILED:
-                yield _next(rung.next, WORD + 5)
+                yield _next(rung.next, RUNG_WIDTH + 5)
 
 
 def _answers(report: r.Report) -> Iterator[Text]:
@@ -84,8 +84,8 @@ def _answers(report: r.Report) -> Iterator[Text]:
         if answer.tokens_per_s is not None:
             speed.append(f"{answer.tokens_per_s:.0f} tok/s")
         head = host_text(f"{answer.host} · {answer.service}: ", "bold", 300)
-        said = host_text(f"'{answer.text.strip()}'", "green", 500)
-        yield Text.assemble(head, " ", said, ("  " + ", ".join(speed) if speed else "", "dim"))
+        text = host_text(f"'{answer.text.strip()}'", "green", 500)
+        yield Text.assemble(head, " ", text, ("  " + ", ".join(speed) if speed else "", "dim"))
 
 
 def _warnings(report: r.Report) -> Iterator[Text]:
@@ -143,7 +143,7 @@ def _end(report: r.Report) -> Iterator[Text]:
     ]
     parts += [f"{bad} stopped"] if bad else []
     parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    parts += [f"{len(report.missed)} left aside"] if report.missed and report.complete else []
+    parts += [f"{len(report.missed)} not reached"] if report.missed and report.complete else []
     parts += [] if report.complete else ["cut short"]
     style = {0: "bold green", 1: "bold red", 2: "bold yellow"}[report.exit_code]
     verdict = {0: "done", 1: "failed", 2: "waits for consent"}[report.exit_code]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spell outcomes, sizes and times for the screen; a symbol always says what a colour says."""
+"""Format outcomes, sizes and times for the screen; every colour has a symbol with the same meaning."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ KILO = 1000.0
 MINUTE, HOUR = 60, 3600
 
 
-def forgive(console: Console) -> None:
-    """Let an output that is not UTF-8 show a question mark where it has no letter, rather than fail."""
+def replace_unencodable(console: Console) -> None:
+    """Print a question mark for what the output's encoding cannot represent, rather than fail."""
     if isinstance(console.file, io.TextIOWrapper) and "utf" not in console.encoding.lower():
         console.file.reconfigure(errors="replace")
 
 
 def hosts(count: int) -> str:
-    """Return a number of hosts in words."""
+    """Return a number of hosts, with the noun: 1 host, 2 hosts."""
     return "1 host" if count == 1 else f"{count} hosts"
 
 
 def symbol(outcome: str, console: Console, count: int = 0) -> Text:
-    """Return the mark of an outcome; a change shows how many there were."""
+    """Return the symbol of an outcome, for changes with their number."""
     mark = SYMBOLS.get(outcome, "?")
     mark = mark if "utf" in console.encoding.lower() else mark.translate(ASCII)
     return Text(f"{mark}{count}" if count else mark, STYLES.get(outcome, "dim"))
 
 
 def legend(outcomes: set[str], console: Console) -> Text:
-    """Explain the marks that occur."""
+    """Return the meaning of each symbol that is used."""
     parts = [Text.assemble(symbol(name, console), f" {name}") for name in MEANINGS if name in outcomes]
     return Text("   ").join(parts)
 
@@ -87,19 +87,19 @@ def duration(seconds: float) -> str:
     return f"{whole // HOUR}:{whole % HOUR // MINUTE:02d}:{whole % MINUTE:02d}"
 
 
-def transfer(told: Transfer) -> str:
+def transfer(progress: Transfer) -> str:
     """Return how far a transfer is, with its rate and the time left where these are known."""
-    done, total, rate = told.done_bytes, told.total_bytes, told.rate_bytes_s
+    done, total, rate = progress.done_bytes, progress.total_bytes, progress.rate_bytes_s
     parts = [f"{size(rate)}/s"] if rate else []
     if done is not None and total:
         left = [f"{duration(max(total - done, 0) / rate)} left"] if rate else []
         head = " ".join((f"{min(done / total, 1.0):.0%}", *parts, *left))
         parts = [head, f"{size(done)} of {size(total)}"]
-    elif done or (done is not None and not told.label):
-        # A step that moves no bytes says what it does instead.
+    elif done or (done is not None and not progress.label):
+        # A step that transfers nothing has a label instead.
         parts = [size(done), *parts]
-    if told.label:
-        parts.append(one_line(told.label, 60))
+    if progress.label:
+        parts.append(one_line(progress.label, 60))
     return ", ".join(parts)
 
 
@@ -112,14 +112,14 @@ def progress(known: Transfer | None, attempt: int | None, attempts: int | None) 
 
 
 def value(given: object) -> str:
-    """Return the value of a word as an inventory may hold it."""
+    """Return the value of a variable as an inventory may contain it."""
     if given is None:
         return "unset"
     return given if isinstance(given, str) else json.dumps(given)
 
 
 def middle(text: str, width: int) -> str:
-    """Shorten a name in its middle: names of one family differ at their ends."""
+    """Shorten a name in its middle: similar names mostly differ at their ends."""
     if len(text) <= width:
         return text
     tail = (width - 1) // 2
@@ -127,5 +127,5 @@ def middle(text: str, width: int) -> str:
 
 
 def host_text(text: object, style: str = "", limit: int = 2000) -> Text:
-    """Return text of a host as a single harmless line: no markup, no control characters."""
+    """Return text from a host as a single harmless line: no markup, no control characters."""
     return Text(one_line(text, limit), style)

@@ -87,7 +87,7 @@ def test_plan_says_once_what_a_profile_sets(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "vllm.service on gpu1, gpu2, gpu3 and 2 more\n" in said
     assert said.count("  profile memory sets engine_vllm_enforce_eager = true\n") == 1
-    assert "  engine_vllm_max_num_seqs = 4 is your own\n" in said
+    assert "  engine_vllm_max_num_seqs = 4 is set in the inventory\n" in said
 
 
 @pytest.mark.parametrize(("tasks", "code", "says"), [(0, 2, "before any host was"), (3, 1, "in the middle")])
@@ -169,7 +169,7 @@ def test_a_record_that_cannot_be_kept_is_told_before_any_host_is_contacted(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nothing")
     assert call("apply", good, "--yes") == 1
-    assert "the record of this run cannot be kept in /proc/nothing" in capsys.readouterr().err
+    assert "cannot create a run folder in /proc/nothing" in capsys.readouterr().err
 
 
 def test_engines_lists_words_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:

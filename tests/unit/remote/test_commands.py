@@ -62,7 +62,7 @@ def test_status_says_a_bad_host_in_one_line(fleet: Path, capsys: pytest.CaptureF
     assert "serving" in said
     (line,) = [line for line in said.splitlines() if line.startswith("! bad:")]
     assert "the SSH login was refused — next: check ansible_user" in line
-    assert "1 of 2 hosts well" in said
+    assert "1 of 2 hosts healthy" in said
 
 
 def test_status_says_what_is_wrong_with_a_driver_in_one_line(
@@ -218,7 +218,7 @@ def test_an_engine_that_does_not_listen_points_to_its_log(
 ) -> None:
     monkeypatch.setattr(reach, "load", lambda *_: (sshd.way("good", (replace(service, port=1),)),))
     assert call("chat", fleet, "good", "hello") == 1
-    assert "nothing answers on 127.0.0.1:1" in capsys.readouterr().err
+    assert "nothing listens on 127.0.0.1:1" in capsys.readouterr().err
 
 
 def test_doctor_has_a_line_for_each_finding_and_fails_for_a_wrong_one(
@@ -229,7 +229,7 @@ def test_doctor_has_a_line_for_each_finding_and_fails_for_a_wrong_one(
     said = capsys.readouterr().out
     assert "ok     this machine: software: Python" in said
     assert "wrong  bad: reachable: the SSH login was refused — fix: check ansible_user" in said
-    assert "wrong  good: dns: the name huggingface.co (hub) cannot be resolved there — fix: mend" in said
+    assert "wrong  good: dns: the host cannot resolve huggingface.co (hub) — fix: fix" in said
     assert "2 hosts examined" in said
     assert call("doctor", fleet, "--json") == 1
     assert json.loads(capsys.readouterr().out)["wrong"] >= 2

@@ -74,13 +74,13 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         ({"disks": [{"mount": "/", "free_bytes": 1 << 30}]}, WRONG, "disk", "1.0 GiB free on /", "du "),
         ({"skew_s": -300.0}, WRONG, "clock", "300 s behind", "chrony"),
         ({"skew_s": 5.0}, NOTE, "clock", "5 s ahead of", "chrony"),
-        ({"time_service": False}, NOTE, "time service", "nothing keeps", "provision apply"),
+        ({"time_service": False}, NOTE, "time service", "no time service", "provision apply"),
         (reached(resolves=False), WRONG, "dns", "h.example (hub)", "resolv.conf"),
         (
             reached(error="CERTIFICATE_VERIFY_FAILED"),
             WRONG,
             "tls",
-            "not trusted",
+            "does not trust",
             "host_base_ca_certificates",
         ),
         (reached(error="timed out"), WRONG, "network", "timed out", "proxy"),
@@ -98,12 +98,12 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         ),
         (graphics(faults=[FAULT]), WRONG, "GPU", "Xid 79", "boot the host"),
         (graphics(notes=[FAULT]), NOTE, "GPU", "Xid 79", "boot the host"),
-        ({"unnamed": ["vllm-b.service"]}, NOTE, "services", "vllm-b.service was made", "removes it"),
+        ({"unnamed": ["vllm-b.service"]}, NOTE, "services", "vllm-b.service was set up", "removes it"),
         (
             {"unnamed": ["vllm-b.service"], "listening": [{**SOCKET, "unit": "vllm-b.service"}]},
-            *(NOTE, "services", "no longer names it", "removes it"),
+            *(NOTE, "services", "no longer in the inventory", "removes it"),
         ),
-        ({"listening": [{**SOCKET, "unit": ""}]}, WRONG, "port", "python (pid 7) holds", "serve_port"),
+        ({"listening": [{**SOCKET, "unit": ""}]}, WRONG, "port", "in use by python (pid 7)", "serve_port"),
         ({"listening": [{**SOCKET, "address": "0.0.0.0"}]}, WRONG, "listening", "0.0.0.0:8000", "drop-in"),
     ],
 )
@@ -118,7 +118,7 @@ def test_each_fault_is_one_finding_with_its_fix(
 
 def test_only_what_the_services_need_is_reached_for() -> None:
     asked = {one["what"]: one["url"] for one in doctor.addresses(WAY)}
-    assert asked == {"hub": "https://modelscope.cn", "packages of Python": "https://x.example/i"}
+    assert asked == {"hub": "https://modelscope.cn", "Python packages": "https://x.example/i"}
 
 
 def test_an_engines_own_registry_and_releases_are_reached_for_by_its_proxy() -> None:
@@ -132,14 +132,14 @@ def test_an_engines_own_registry_and_releases_are_reached_for_by_its_proxy() -> 
     asked = doctor.addresses(Way("one", services=services.resolve(given, defaults).services))
     assert {one["what"]: one["url"] for one in asked} == {
         "releases": "https://github.com/",
-        "registry of models": "https://registry.ollama.ai",
+        "model registry": "https://registry.ollama.ai",
     }
     assert [one["environment"] for one in asked] == [{"HTTPS_PROXY": "http://proxy.example:3128"}] * 2
 
 
 def test_an_unreachable_host_is_a_finding() -> None:
-    found = doctor.unreachable(WAY, HostError("no way", "mend it"))
-    assert (found.level, found.says, found.fix) == (WRONG, "no way", "mend it")
+    found = doctor.unreachable(WAY, HostError("no way", "fix it"))
+    assert (found.level, found.says, found.fix) == (WRONG, "no way", "fix it")
 
 
 def test_this_machine_is_examined_too(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ echo NRestarts=2; echo MainPID=7; echo ActiveEnterTimestampMonotonic=1000000"""
 
 def ask(sshd: Sshd, service: Service) -> dict[str, Any]:
     with Remote(sshd.way(services=(service,))) as remote:
-        return status.ask(remote, 30)
+        return status.inspect(remote, 30)
 
 
 def test_a_serving_host_answers_in_one_round_trip_as_root(sshd: Sshd, service: Service) -> None:
@@ -181,7 +181,7 @@ def test_a_slow_examination_hides_no_wrong_clock(
 
     monkeypatch.setattr(program, "call", slow)
     with Remote(sshd.way()) as remote:
-        assert doctor.ask(remote, 60)["skew_s"] == pytest.approx(ahead, abs=1)
+        assert doctor.inspect(remote, 60)["skew_s"] == pytest.approx(ahead, abs=1)
 
 
 def test_a_user_without_root_rights_is_told_so_in_one_line(sshd: Sshd, service: Service) -> None:
@@ -203,7 +203,7 @@ def test_a_host_without_python_says_what_its_shell_can(
 
 @pytest.mark.parametrize(
     ("python", "says"),
-    [("echo welcome", "unreadable answer: welcome"), ("echo boom >&2; exit 5", "ended with 5: boom")],
+    [("echo welcome", "unreadable answer: welcome"), ("echo boom >&2; exit 5", "exit code 5: boom")],
 )
 def test_an_answer_that_is_none_is_shown(sshd: Sshd, service: Service, python: str, says: str) -> None:
     sshd.tool("python3", python)

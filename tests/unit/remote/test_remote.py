@@ -59,7 +59,7 @@ def test_a_command_has_both_outputs_its_code_and_its_input(sshd: Sshd) -> None:
 def test_lines_arrive_and_a_failure_is_told(sshd: Sshd) -> None:
     with Remote(sshd.way()) as remote:
         assert list(remote.lines("echo one; printf two")) == ["one", "two"]
-        with pytest.raises(HostError, match="ended with 4: no such unit"):
+        with pytest.raises(HostError, match="exit code 4: no such unit"):
             list(remote.lines("echo no such unit >&2; exit 4"))
 
 
@@ -153,10 +153,10 @@ def test_a_tunnel_reaches_the_hosts_own_ports(sshd: Sshd, engine: Engine, nobody
         channel.sendall(b"GET /health HTTP/1.0\r\n\r\n")
         assert channel.recv(12) == b"HTTP/1.1 200"
         channel.close()
-        with pytest.raises(HostError, match=f"nothing answers on 127.0.0.1:{nobody}"):
+        with pytest.raises(HostError, match=f"nothing listens on 127.0.0.1:{nobody}"):
             remote.tunnel("127.0.0.1", nobody)
         sshd.forbids_tunnels = True
-        with pytest.raises(HostError, match="sshd forbids tunnels"):
+        with pytest.raises(HostError, match="sshd does not allow tunnels"):
             remote.tunnel("127.0.0.1", engine.server_address[1])
 
 

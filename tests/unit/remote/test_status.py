@@ -37,14 +37,14 @@ GOOD: dict[str, Any] = {
         ({}, "serving", ""),
         ({"load": "not-found", "active": "inactive"}, "missing", "provision apply"),
         ({"active": "activating", "sub": "start-post", "restarts": 3}, "starting", "restarted 3 times"),
-        ({"active": "activating", "sub": "start-post"}, "starting", "waits for its first answer"),
+        ({"active": "activating", "sub": "start-post"}, "starting", "waiting for its first answer"),
         (
             {"active": "activating", "sub": "auto-restart", "result": "signal", "restarts": 1},
-            *("starting", "it ended (signal) and starts again in a moment, restarted 1 time: provision logs"),
+            *("starting", "it exited (signal) and restarts in a moment, restarted 1 time: provision logs"),
         ),
         ({"active": "failed", "result": "exit-code"}, "failed", "exit-code: provision logs"),
         ({"active": "inactive"}, "inactive", "provision apply starts it"),
-        ({"health": 503}, "unhealthy", "answers 503"),
+        ({"health": 503}, "unhealthy", "returns 503"),
         ({"error": "refused\nby it"}, "unhealthy", "refused by it"),
         ({"models": ["other\x1b[2J"]}, "unhealthy", "instead of a/b"),
     ],
@@ -73,8 +73,8 @@ def test_names_what_the_inventory_no_longer_names() -> None:
 
 
 def test_a_host_that_cannot_be_asked_is_not_well() -> None:
-    judged = status.failed(Way("gpu1"), HostError("no way", "mend it"), None)
-    assert (judged.is_well, judged.to_json()["next"]) == (False, "mend it")
+    judged = status.failed(Way("gpu1"), HostError("no way", "fix it"), None)
+    assert (judged.is_well, judged.to_json()["next"]) == (False, "fix it")
 
 
 def test_the_last_run_is_that_of_this_inventory_and_host(tmp_path: Path) -> None:

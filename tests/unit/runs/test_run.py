@@ -20,7 +20,7 @@ def test_the_command_is_what_an_ansible_user_would_type() -> None:
         forks=5,
         verbosity=3,
         vault_password_files=("secret",),
-        words=(("provision_consent", False),),
+        variables=(("provision_consent", False),),
     )
     text = " ".join(request.argv())
     assert text.endswith(

@@ -57,7 +57,7 @@ def test_runs_are_found_by_a_part_of_their_name_and_as_the_latest() -> None:
 def test_an_unknown_or_ambiguous_name_is_a_usage_error(name: str) -> None:
     made("20260101-000000000-aaaa")
     made("20260102-000000000-bbbb")
-    with pytest.raises(UsageError, match="that holds"):
+    with pytest.raises(UsageError, match="that contains"):
         rundir.find(name)
 
 
