@@ -81,12 +81,10 @@ class Work:
             click.echo(report.to_json(), nl=False)
         run.raise_if_interrupted(outcome)
         if outcome.returncode and not report.complete and not report.failures:
-            reason, step = _last_error(run_dir.log), f"see {run_dir.log}"
+            why, step = _last_error(run_dir.log), f"see {run_dir.log}"
             if any(cell.tasks for host in report.hosts for cell in host.cells):
-                raise ProvisionError(
-                    f"Ansible stopped during the run: {reason}", f"{step}, then run it again"
-                )
-            raise UsageError(f"Ansible stopped before any host was reached: {reason}", step)
+                raise ProvisionError(f"Ansible stopped during the run: {why}", f"{step}, then run it again")
+            raise UsageError(f"Ansible stopped before any host was reached: {why}", step)
         return report
 
     def _kept(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Resolved:
 
 
 def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mapping[str, Any]]) -> Resolved:
-    """Return the services that `host_values` describe; `engine_defaults` holds each engine role's defaults."""
+    """Return the services that `host_values` describe; `engine_defaults` has the defaults of each role."""
     catalog = variables.load()
     findings: list[Finding] = []
     common = {name: value for name, value in host_values.items() if name in catalog.variables}
@@ -99,7 +99,7 @@ def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mappin
 def _items(
     items: object, common: Mapping[str, Any], findings: list[Finding]
 ) -> list[tuple[int | None, Mapping[str, Any]]]:
-    """Return the entries of `serve_services`, or the single service that the host's own variables describe."""
+    """Return the entries of `serve_services`, or the one service that the host's own variables describe."""
     if items is None:
         return [(None, {})] if any(common.get(name) for name in STARTING_VARIABLES) else []
     if not isinstance(items, list):

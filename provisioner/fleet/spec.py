@@ -84,7 +84,7 @@ class Fleet:
 def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
     """Return the fleet that `inventory` describes.
 
-    Raises InventoryError that carries every problem found, each with its origin and the nearest valid variable.
+    Raises InventoryError with every problem, each with its origin and the nearest valid variable.
     """
     if not inventory.hosts:
         raise InventoryError(

@@ -36,7 +36,7 @@ def is_deferred(value: object) -> bool:
 
 
 def check(variable: Variable, value: object) -> tuple[object, str | None]:
-    """Return the value as its variable's type, and why it is not acceptable, or None; null unsets a variable."""
+    """Return the value as its variable's type, and what is wrong with it, or None; null unsets a variable."""
     if value is None or is_deferred(value):
         return value, None
     if variable.type == "str" and isinstance(value, (list, Mapping, bool)):

@@ -69,12 +69,8 @@ def _state_folder() -> Iterator[tuple[str, ...]]:
     folder = settings.state_home()
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(place, os.W_OK):
-        yield (
-            WRONG,
-            "state",
-            f"{place} is not writable",
-            "set XDG_STATE_HOME to a folder that you can write to",
-        )
+        step = "set XDG_STATE_HOME to a folder that you can write to"
+        yield WRONG, "state", f"{place} is not writable", step
         return
     free = shutil.disk_usage(place).free
     says = f"{free / GIB:.1f} GiB free for run folders in {folder}"
@@ -288,12 +284,8 @@ def _listening(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 socket["unit"] == service.unit and socket["address"] in EVERY and service.address not in EVERY
             ):
                 says = f"{service.unit} listens on {where}, but the inventory sets {service.address}"
-                yield (
-                    WRONG,
-                    "listening",
-                    says,
-                    f"run provision apply, and look for a drop-in: systemctl cat {service.unit}",
-                )
+                step = f"run provision apply, and look for a drop-in: systemctl cat {service.unit}"
+                yield WRONG, "listening", says, step
 
 
 def _unnamed(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

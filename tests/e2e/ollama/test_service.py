@@ -33,8 +33,9 @@ def rung(done: Done, name: str, service: str = "ollama") -> dict[str, Any]:
 def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
     words: dict[str, Any] = {"serve_env": {"OLLAMA_NUM_PARALLEL": "3"}}
     done = ollama.apply(**words)
-    assert "slots: requested 3, effective 3 (--parallel of llama-server)" in rung(done, "settings")["evidence"]
-    assert "context: requested 2048, effective 2048" in rung(done, "settings")["evidence"]
+    evidence = rung(done, "settings")["evidence"]
+    assert "slots: requested 3, effective 3 (--parallel of llama-server)" in evidence
+    assert "context: requested 2048, effective 2048" in evidence
     arguments = ollama.sh("tr '\\0' ' ' </proc/$(pgrep --newest llama-server)/cmdline")
     assert " -np 3 " in arguments
     spans = ask_together(ollama, 3)
