@@ -36,4 +36,4 @@ def test_output_that_does_not_fit_is_no_bug(good: Path) -> None:
         argv = [sys.executable, "-m", "provisioner", "plan", str(good)]
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: this machine has stopped the command: No space left on device")
+    assert done.stderr.startswith("error: the command failed on this machine: No space left on device")

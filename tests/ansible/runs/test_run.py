@@ -59,7 +59,7 @@ def test_ctrl_c_ends_ansible_and_says_what_to_do(tmp_path: Path, request_for: Re
 
     outcome = run.execute(request_for, rundir.create(), interrupt)
     assert outcome.interrupted
-    with pytest.raises(Interrupted, match="goes on there"):
+    with pytest.raises(Interrupted, match="continues there"):
         run.raise_if_interrupted(outcome)
 
 

@@ -90,7 +90,7 @@ def test_plan_says_once_what_a_profile_sets(tmp_path: Path, capsys: pytest.Captu
     assert "  engine_vllm_max_num_seqs = 4 is set in the inventory\n" in said
 
 
-@pytest.mark.parametrize(("tasks", "code", "says"), [(0, 2, "before any host was"), (3, 1, "in the middle")])
+@pytest.mark.parametrize(("tasks", "code", "says"), [(0, 2, "before any host was"), (3, 1, "during the run")])
 def test_ansible_that_dies_is_told_by_how_far_it_came(  # noqa: PLR0917 - fixtures
     good: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,7 +122,7 @@ def test_a_removal_needs_consent(good: Path, connections: Path, capsys: pytest.C
         (("plan", "/nowhere.ini"), "no inventory at /nowhere.ini"),
         (("plan", CASES / "mistakes.ini", "--phase", "sreve"), "problems"),
         (("engines", "vlm"), "did you mean vllm?"),
-        (("runs", "show", "nothing"), "there is no run"),
+        (("runs", "show", "nothing"), "there are no runs"),
         (("aply",), "No such command"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_bug_is_exit_code_3_with_its_log(
 
 @pytest.mark.parametrize(
     ("number", "step"),
-    [(errno.ENOSPC, "free space"), (errno.EACCES, "XDG_STATE_HOME"), (errno.EMFILE, "ulimit -n")],
+    [(errno.ENOSPC, "free disk space"), (errno.EACCES, "XDG_STATE_HOME"), (errno.EMFILE, "ulimit -n")],
 )
 def test_what_this_machine_refuses_is_no_bug(
     good: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, step: str
