@@ -87,7 +87,7 @@ def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama
         done = ollama.apply(engine_ollama_version=version, **words)
         assert starts(ollama) == before + 1
         settings = rung(done, "settings")["evidence"]
-        assert f"version: asked {version}, effective {version}" in settings
+        assert f"version: requested {version}, effective {version}" in settings
         assert f"slots: requested 3, effective 3 ({source})" in settings
         assert not [path for path in hub.sent() if "/blobs/" in path]
         assert ollama.manifests() == models
