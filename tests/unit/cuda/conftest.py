@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from ansible.module_utils.provision.jobs.unit import UnitState
 from provisioner import content, documents
 from provisioner.ansible.modules import cuda_toolkit
 from tests.unit.cuda import standin
+from tests.unit.fakes import Programs, Said, script
 
 GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
 BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
@@ -71,13 +73,18 @@ class Host:
             monkeypatch.setattr(module, name, value)
 
     def programs(self) -> None:
-        """Put the stand-ins before the machine's own programs."""
+        """Install the stand-ins: for shells by PATH, and for what is started without one."""
         folder = self.root / "bin"
         folder.mkdir()
+        found = Programs(self.patch)
         for name in standin.PROGRAMS:
             (folder / name).symlink_to(standin.__file__)
+            found.add(name, self.standin(name))
         self.patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         self.patch.setenv("STANDIN_STATE", str(self.state))
+
+    def standin(self, name: str) -> Callable[[Sequence[str]], Said]:
+        return lambda words: script(lambda: standin.be(name, self.state, list(words)))
 
     def keep(self, state: dict[str, Any]) -> None:
         self.state.write_text(json.dumps(state))

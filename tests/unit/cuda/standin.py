@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stand-ins for apt-get, dpkg-query, apt-mark and update-alternatives, and for NVIDIA's installer; no CUDA.
 
-The programs are this one file under several names. They keep what is installed in a JSON file, and know of
-dependencies, of holds and of nothing else.
+They keep what is installed in a JSON file, and know of dependencies, of holds and of nothing else. A shell
+starts this one file under several names; what host code starts itself is run in the process of the test.
 """
 
 from __future__ import annotations
@@ -125,10 +125,9 @@ def purge(machine: Machine, names: list[str], *, dry: bool) -> None:
             Path(machine.state["root"], f"cuda-{release}/bin/nvcc").unlink(missing_ok=True)
 
 
-def main() -> None:
-    """Be whatever this file is called."""
-    machine = Machine(Path(os.environ["STANDIN_STATE"]))
-    program, words = Path(sys.argv[0]).name, sys.argv[1:]
+def be(program: str, state: Path, words: list[str]) -> None:
+    """Be one of the programs."""
+    machine = Machine(state)
     machine.state["log"].append([program, *words])
     names = words[words.index("--") + 1 :] if "--" in words else []
     if program == "dpkg-query":
@@ -149,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    be(Path(sys.argv[0]).name, Path(os.environ["STANDIN_STATE"]), sys.argv[1:])
