@@ -55,7 +55,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine import causes, files, gate
 from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.look import Look, Service, look
+from ansible.module_utils.provision.engine.inspection import Inspection, Service, inspect
 from ansible.module_utils.provision.engine.ports import Holder
 from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
@@ -71,7 +71,7 @@ def start(module: AnsibleModule) -> None:
     """Write files, create the user and queue the start or restart of the unit, as far as needed."""
     service = Service.of(module.params)
     refuse_foreign(module)
-    found = look(service)
+    found = inspect(service)
     status = found.status
     if found.holder and not (module.check_mode and will_be_removed(found.holder, module.params["units"])):
         raise Fault(f"port {found.port} is taken by {found.holder}", gate.FREE_THE_PORT)
@@ -113,7 +113,7 @@ def will_be_removed(holder: Holder, units: list[str]) -> bool:
     return bool(unit) and unit not in units
 
 
-def converge(unit: str, found: Look) -> None:
+def converge(unit: str, found: Inspection) -> None:
     """Write what is wrong and notify systemd; a run that ends in between is completed by the next one."""
     for file in found.wrong:
         file.write()

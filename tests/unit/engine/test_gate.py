@@ -287,22 +287,22 @@ def test_the_file_of_a_start_is_that_of_every_earlier_release(places: Path) -> N
 
 
 def test_what_changed_is_what_the_engine_was_not_started_with(places: Path) -> None:
-    assert inputs.look("vllm.service", "").started == {}
+    assert inputs.read("vllm.service", "").started == {}
     inputs.record("vllm.service", "")
-    found = inputs.look("vllm.service", "")
+    found = inputs.read("vllm.service", "")
     assert found.changed(found.now) == []
     _change_environment(places)
-    found = inputs.look("vllm.service", "")
+    found = inputs.read("vllm.service", "")
     assert found.changed(found.now) == ["environment"]
 
 
 def test_a_file_system_that_does_not_answer_is_reported_with_a_next_step(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(inputs, "READ_SECONDS", 0.01)
     monkeypatch.setattr(inputs, "digests", lambda *_: time.sleep(0.5))
     with pytest.raises(Fault, match=r"took longer than 0\.01 s") as refusal:
-        inputs.look("vllm.service", str(places / "model"))
+        inputs.read("vllm.service", str(places / "model"))
     assert str(places / "model") in refusal.value.next_step
     time.sleep(0.6)
 
@@ -315,7 +315,7 @@ def test_a_directory_that_cannot_be_read_is_an_error_of_the_system(
 
     monkeypatch.setattr(inputs, "digests", refuse)
     with pytest.raises(PermissionError):
-        inputs.look("vllm.service", "")
+        inputs.read("vllm.service", "")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::"])

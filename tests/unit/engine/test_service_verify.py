@@ -153,7 +153,7 @@ def test_names_what_changed_after_the_start(given: dict[str, Any], monkeypatch: 
 def test_compares_with_what_the_gate_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     found = inputs.Inputs({"environment": "1", "unit file": "2"}, {"environment": "1"})
-    monkeypatch.setattr(inputs, "look", lambda *_: found)
+    monkeypatch.setattr(inputs, "read", lambda *_: found)
     monkeypatch.setattr(files, "GATE", tmp_path / "gate")
     assert engine_rungs.stale_inputs("vllm.service", "/m") == ["unit file", "start gate"]
     (tmp_path / "gate").touch()
@@ -304,7 +304,7 @@ def test_an_error_inside_the_stream_is_an_error(engine: Any, monkeypatch: pytest
         lambda *_: iter([{"error": {"message": "out of memory"}}]),
     )
     with pytest.raises(NoAnswerError, match="out of memory"):
-        Engine(engine.url).ask("org/model", "?")
+        Engine(engine.url).answer("org/model", "?")
 
 
 def test_prints_what_was_asked_and_what_took_effect(given: dict[str, Any]) -> None:

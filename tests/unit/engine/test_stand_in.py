@@ -39,7 +39,7 @@ def test_it_lists_its_model_with_what_takes_effect(engine: Engine) -> None:
 
 
 def test_a_streamed_chat_says_that_it_is_a_stand_in(engine: Engine) -> None:
-    text, speed = engine.ask("a/b", "What is the capital of France?")
+    text, speed = engine.answer("a/b", "What is the capital of France?")
     assert text == abacus_server.ANSWER
     assert speed.tokens == len(abacus_server.ANSWER.split())
     assert "stand-in" in text
@@ -47,7 +47,7 @@ def test_a_streamed_chat_says_that_it_is_a_stand_in(engine: Engine) -> None:
 
 def test_it_refuses_what_it_does_not_serve(engine: Engine) -> None:
     with pytest.raises(NoAnswerError, match="the model other is not served here"):
-        engine.ask("other", "Hello?")
+        engine.answer("other", "Hello?")
     assert engine.status("/elsewhere") == 404
 
 

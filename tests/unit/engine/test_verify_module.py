@@ -36,7 +36,7 @@ def service(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Res
     monkeypatch.setattr(files, "GATE", tmp_path / "gate")
     (tmp_path / "gate").touch()
     monkeypatch.setattr(unit, "status", lambda _: SERVING)
-    monkeypatch.setattr(inputs, "look", lambda *_: inputs.Inputs({"environment": "1"}, {"environment": "1"}))
+    monkeypatch.setattr(inputs, "read", lambda *_: inputs.Inputs({"environment": "1"}, {"environment": "1"}))
     monkeypatch.setattr(service_verify, "exposed", lambda *_: [])
     return {
         "scope": "service",

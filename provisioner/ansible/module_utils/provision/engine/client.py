@@ -112,17 +112,17 @@ class Engine:
             raise NoAnswerError(f"{COMPLETIONS} answered without a token")
         return tokens
 
-    def ask(self, model: str, question: str) -> tuple[str, Speed]:
+    def answer(self, model: str, question: str) -> tuple[str, Speed]:
         """Return the model's answer as a chat, or as a plain completion if it was not made to chat."""
         common = {"model": model, "max_tokens": ANSWER_TOKENS, "temperature": 0}
         try:
-            return self._ask(CHAT, {**common, "messages": [{"role": "user", "content": question}]})
+            return self._answer(CHAT, {**common, "messages": [{"role": "user", "content": question}]})
         except NoAnswerError as error:
             if error.status not in (400, 404):
                 raise
-            return self._ask(COMPLETIONS, {**common, "prompt": question})
+            return self._answer(COMPLETIONS, {**common, "prompt": question})
 
-    def _ask(self, path: str, body: dict[str, Any]) -> tuple[str, Speed]:
+    def _answer(self, path: str, body: dict[str, Any]) -> tuple[str, Speed]:
         speed = Speed()
         text = "".join(self.stream(path, body, speed, speed.began + self.seconds))
         if not speed.pieces:

@@ -19,7 +19,7 @@ from ..host.files import replace_file
 from ..host.json_files import read_json
 from . import files
 
-LOOK_SECONDS = 60
+READ_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,23 @@ class Inputs:
         return [name for name, digest in wanted.items() if self.started.get(name) != digest]
 
 
-def look(unit: str, model_dir: str) -> Inputs:
+def read(unit: str, model_dir: str) -> Inputs:
     """Return the inputs of a service; a file system that does not answer is left alone after a while."""
     found: Future[Inputs] = Future()
 
-    def read() -> None:
+    def work() -> None:
         try:
             found.set_result(Inputs(digests(unit, model_dir), read_json(started_file(unit), {})))
         except OSError as error:
             found.set_exception(error)
 
-    threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=work, daemon=True).start()
     try:
-        return found.result(LOOK_SECONDS)
+        return found.result(READ_SECONDS)
     except NotInTime as error:
         place = model_dir or str(files.SETTINGS)
         raise Fault(
-            f"reading {place} took longer than {LOOK_SECONDS} s",
+            f"reading {place} took longer than {READ_SECONDS} s",
             f"check whether the file system of {place} responds, then run the command again",
         ) from error
 

@@ -114,7 +114,7 @@ class Ladder:
         problem = evidence = ""
         expected = self.wanted.expect
         try:
-            text, speed = self.engine.ask(self.wanted.model, self.wanted.prompt)
+            text, speed = self.engine.answer(self.wanted.model, self.wanted.prompt)
             ttft, rate = round(speed.ttft_s, 3), round(speed.tokens_per_s, 1)
             self.answer = Answer(self.wanted.service, self.wanted.prompt, text, ttft, speed.tokens, rate)
             evidence = f"{plural(speed.tokens, 'token')}, the first after {ttft:.2f} s"
@@ -198,7 +198,7 @@ def sandbox(pid: int) -> list[str]:
 
 def stale_inputs(unit: str, model_dir: str) -> list[str]:
     """Return which inputs changed on disk after the engine was started."""
-    found = inputs.look(unit, model_dir)
+    found = inputs.read(unit, model_dir)
     return found.changed(found.now) + ([] if files.GATE.exists() else ["start gate"])
 
 

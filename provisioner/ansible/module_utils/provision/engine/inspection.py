@@ -54,8 +54,8 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Look:
-    """Hold what one look at the host has shown."""
+class Inspection:
+    """Hold what was found on the host."""
 
     status: UnitStatus
     port: int
@@ -85,14 +85,14 @@ class Look:
         )
 
 
-def look(service: Service) -> Look:
+def inspect(service: Service) -> Inspection:
     """Compare the host with what is wanted."""
     wanted, given = service.files(), gate.given_by(service.unit_text)
     status = engine_unit.status(service.unit)
-    found = inputs.look(service.unit, given.model_dir)
+    found = inputs.read(service.unit, given.model_dir)
     holder = ports.holder(given.address, given.port)
     keys = (engine_files.key_path(service.unit), engine_files.secret_path(service.unit))
-    return Look(
+    return Inspection(
         status=status,
         port=given.port,
         holder=None if holder and holder.is_of(status.control_group) else holder,
