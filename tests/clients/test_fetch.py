@@ -172,7 +172,7 @@ def test_a_hub_that_falls_silent_is_left_and_asked_again(hub: Any, orders: Order
 
 def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orders, source: str) -> None:
     spec = orders(source, reserve_bytes=10**18)
-    with pytest.raises(Fault, match=r"not enough disk .* GB still to fetch .* GB are free at ") as caught:
+    with pytest.raises(Fault, match=r"not enough disk .* GB still to download .* GB are free at ") as caught:
         fetch(spec)
     assert "model_store_root" in caught.value.next_step
     assert not hub.stats(ONE)
@@ -190,7 +190,7 @@ def test_a_model_the_hub_does_not_have_is_no_reason_to_retry(orders: Orders, sou
 
 def test_a_missing_token_is_asked_for_by_its_word(hub: Any, orders: Orders, source: str) -> None:
     hub.plant({"kind": "token", "token": "canary-7c1d"})
-    with pytest.raises(Fault, match="HTTP 401: no token was given") as caught:
+    with pytest.raises(Fault, match="HTTP 401: no token is configured") as caught:
         fetch(orders(source))
     assert f"model_store_{source}_token_file" in caught.value.next_step
 

@@ -75,7 +75,7 @@ def test_a_choice_brings_that_model_and_no_other(
 
 def test_a_split_model_without_a_part_is_refused(hub: Any, order: Callable[..., dict[str, Any]]) -> None:
     spec = order(PARTS[1])
-    with pytest.raises(Fault, match="without its part 1 of 2"):
+    with pytest.raises(Fault, match="without part 1 of 2"):
         fetch(spec)
     assert not hub.sent(REPO)
     assert_nothing_served(spec)

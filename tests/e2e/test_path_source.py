@@ -27,7 +27,7 @@ def test_a_directory_that_is_not_there_is_refused_and_the_service_stays(serving:
     before = serving.pid("hf")
     done = serving.provision("apply", str(own), "--limit", "hf", "--yes", "--json", code=1)
     (failure,) = done.report["failures"]
-    assert f"the model of vllm is to be served from {OWN}, which is not a directory" in failure["message"]
+    assert f"the model of vllm must be served from {OWN}, which is not a directory" in failure["message"]
     assert "serve_model_source" in failure["next"]
     assert serving.pid("hf") == before
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, fetch, verify and remove the models of a host."""
+"""Inspect, download, verify and remove the models of a host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ module: model_store
 short_description: Keep verified models in a directory of the host
 description:
   - V(inspected) compares directories with their manifests without reading files and lists what is missing.
-  - V(present) brings one model about as the transient unit C(provision-job-model-<digest>); V(verified)
+  - V(present) downloads one model as the transient unit C(provision-job-model-<digest>); V(verified)
     hashes all models as C(provision-job-model-verify). Both survive a lost connection. The task
     waits until they have ended.
   - V(absent) ends these units and removes the store's programs and tokens, and with O(purge) its models.
@@ -20,41 +20,41 @@ options:
     required: true
     description: What to do.
   models: {type: list, elements: dict, default: [], description: What provision_services lists.}
-  model: {type: dict, description: The one model to bring about.}
+  model: {type: dict, description: The one model to download.}
   root: {type: path, default: /var/lib/provision/models, description: The store.}
   endpoint: {type: str, default: "", description: Address of the model's hub.}
   token_file: {type: str, default: "", description: File on the host with the hub's token.}
   client_python: {type: path, description: Python of the environment that holds the hubs' clients.}
   environment_file: {type: path, description: systemd environment file with proxies and CA bundle.}
-  workers: {type: int, default: 4, description: Files fetched at a time.}
-  streams: {type: int, default: 4, description: Parts of one large file fetched at a time.}
-  attempts: {type: int, default: 5, description: Rounds in a row that may bring nothing.}
+  workers: {type: int, default: 4, description: Files downloaded at a time.}
+  streams: {type: int, default: 4, description: Parts of one large file downloaded at a time.}
+  attempts: {type: int, default: 5, description: Rounds in a row without progress before the job fails.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
   purge: {type: bool, default: false, description: Remove the models as well.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Where the store's program lies.}
-  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the store's program.}
+  runtime: {type: path, default: /run/provision, description: Where jobs write their state.}
   cache: {type: path, default: /var/cache/provision/model_store, description: Where the clients keep notes.}
-  settings: {type: path, default: /etc/provision, description: Where tokens and the environment file lie.}
+  settings: {type: path, default: /etc/provision, description: Directory of tokens and environment.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Look at the models
+- name: Inspect the models
   model_store: {state: inspected, models: "{{ ansible_facts.provision_models }}"}
   register: look
 
-- name: Fetch a model
+- name: Download a model
   model_store: {state: present, model: "{{ look.missing[0] }}", endpoint: https://huggingface.co}
 """
 
 RETURN = r"""
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-missing: {type: list, returned: when inspected, description: Models to bring about, each with its reason.}
-fetched: {type: list, returned: when present and finished, description: Files that came from the hub.}
+missing: {type: list, returned: when inspected, description: Models to download, each with its reason.}
+fetched: {type: list, returned: when present and finished, description: Files that were downloaded.}
 """
 
 import hashlib
@@ -79,12 +79,12 @@ PASSED_ON = ("endpoint", "token_file", "client_python", "workers", "streams", "a
 
 
 def unit_of(directory: str) -> str:
-    """Return the unit that brings a directory about."""
+    """Return the unit that downloads a directory."""
     return f"provision-job-model-{hashlib.sha256(directory.encode()).hexdigest()[:10]}"
 
 
-def observe(models: list[dict[str, Any]]) -> dict[str, Any]:
-    """List the models that are not there as wanted."""
+def inspect(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """List the models that are missing or not as requested."""
     missing = []
     for model in models:
         if model["source"] == "path":
@@ -102,7 +102,7 @@ def job_of(params: dict[str, Any], unit: str) -> Job:
 
 
 def fetch(module: AnsibleModule) -> dict[str, Any]:
-    """Bring one model about as far as one call can."""
+    """Download one model, as far as one call can."""
     model = module.params["model"]
     wanted, directory = Wanted.of(model), model["directory"]
     why = doubt(Path(directory), wanted)
@@ -112,42 +112,42 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
         "after": f"{directory}: {wanted} from {wanted.source}\n",
     }
     if module.check_mode:
-        return dict(result, msg=f"would fetch {wanted} from {module.params['endpoint']} into {directory}")
+        return dict(result, msg=f"would download {wanted} from {module.params['endpoint']} into {directory}")
     job = job_of(module.params, unit_of(directory))
-    told: dict[str, Any] | None
+    reported: dict[str, Any] | None
     if not why and not job.running:
-        told = job.told()
+        reported = job.told()
     else:
         spec = {**model, **{key: module.params[key] for key in PASSED_ON}}
         spec.update({key: module.params[key] for key in ("root", "reserve_bytes", "cache")})
-        title = f"Fetch {wanted} into {directory}"
+        title = f"Download {wanted} into {directory}"
         make_root(Path(spec["root"]))
         program = partial(install, Path(module.params["programs"]))
-        told = job.advance(program, "fetch", {**spec, "title": title}, sandbox(module.params))
-        if told is None:
+        reported = job.advance(program, "fetch", {**spec, "title": title}, sandbox(module.params))
+        if reported is None:
             return dict(job.progress())
     why = doubt(Path(directory), wanted)
     if why:
-        raise Fault(f"{directory} was brought about, yet {why}", "something else writes there: apply again")
-    return dict(result, changed=bool(told.get("changed")), fetched=told.get("fetched", []))
+        raise Fault(f"{directory} was downloaded, but {why}", "another program writes there: apply again")
+    return dict(result, changed=bool(reported.get("changed")), fetched=reported.get("fetched", []))
 
 
 def verify(module: AnsibleModule) -> dict[str, Any]:
     """Hash every model of the host as far as one call can."""
-    # Models of other sources are the engines' own, and so is what there is to say of their files.
+    # Models of other sources belong to the engines, which report on their files.
     models = [model for model in module.params["models"] if model["source"] in (*HUBS, "path")]
     held = sorted({m["directory"] for m in models if read_manifest(Path(m["directory"]))})
     results: dict[str, Any] = {}
     if held and not module.check_mode:
         job = job_of(module.params, VERIFY_UNIT)
-        told: dict[str, Any] | None = job.told()
-        if told is None or told.get("state") != "done" or told.get("run") != module.params["run"]:
+        reported: dict[str, Any] | None = job.told()
+        if reported is None or reported.get("state") != "done" or reported.get("run") != module.params["run"]:
             orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
-            told = job.advance(partial(install, Path(module.params["programs"])), "verify", orders, {})
-        if told is None or told.get("run") != module.params["run"]:
-            # What another run's job has read says nothing of this one: the next call starts one of its own.
+            reported = job.advance(partial(install, Path(module.params["programs"])), "verify", orders, {})
+        if reported is None or reported.get("run") != module.params["run"]:
+            # The results are those of another run's job: the next call starts a new one.
             return dict(job.progress())
-        results = told["results"]
+        results = reported["results"]
     rungs = [rung(model, name, results, module.check_mode) for model in models for name in model["services"]]
     failed = [one for one in rungs if one["status"] == "failed"]
     if failed and not module.check_mode:
@@ -157,23 +157,23 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
 
 
 def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Return what the files rung says of one service."""
+    """Return the files rung of one service."""
     directory = Path(model["directory"])
     found = results.get(str(directory))
     if found is None and model["source"] in HUBS:
         why = doubt(directory, Wanted.of(model)) or ("" if check_mode else "its files were not hashed")
-        evidence = f"{directory}: {why or 'unchanged since its hashes were right; not read in check mode'}"
+        evidence = f"{directory}: {why or 'unchanged since its hashes were checked; not read in check mode'}"
         found = {"status": "failed" if why else "passed", "evidence": evidence, "next": None}
         if why:
-            found["next"] = "run `provision apply`: it fetches what is missing"
+            found["next"] = "run `provision apply`: it downloads what is missing"
     if found is None:
-        evidence = f"{directory} has no manifest: this store did not fetch it"
+        evidence = f"{directory} has no manifest: it was not downloaded by this store"
         found = {"status": "not applicable", "evidence": evidence, "next": None}
     return {"service": service, "rung": "files", **found}
 
 
 STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "inspected": lambda module: observe(module.params["models"]),
+    "inspected": lambda module: inspect(module.params["models"]),
     "present": fetch,
     "verified": verify,
     "absent": remove,

@@ -56,7 +56,7 @@ def test_waits_as_long_as_the_hub_asks(pauses: list[float]) -> None:
 
 
 def test_does_not_sit_through_an_hour(pauses: list[float]) -> None:
-    with pytest.raises(Fault, match="the hub asks to wait 3600 s"):
+    with pytest.raises(Fault, match="the hub asks for a wait of 3600 s"):
         Failures(SPEC).add([passing(wait=3600)], progressed=True)
     assert pauses == []
 

@@ -63,7 +63,7 @@ def test_a_manifest_from_before_there_was_a_choice_of_formats_stays_valid(model:
     del body["weights"]
     path.write_text(json.dumps(body))
     assert doubt(model, dataclasses.replace(WANTED, format="safetensors")) == ""
-    assert "other choices" in doubt(model, WANTED)
+    assert "another choice of files" in doubt(model, WANTED)
 
 
 def test_a_note_is_replaced_whole_and_never_wider_than_asked(tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_an_untouched_directory_raises_no_doubt(model: Path) -> None:
 
 
 def test_doubts_what_is_not_there(model: Path) -> None:
-    assert doubt(model / "other", WANTED) == "not there"
+    assert doubt(model / "other", WANTED) == "it does not exist"
 
 
 def test_doubts_another_wish(model: Path) -> None:
-    assert "other choices" in doubt(model, Wanted("huggingface", "org/name", "main"))
+    assert "another choice of files" in doubt(model, Wanted("huggingface", "org/name", "main"))
 
 
 def _same_size_and_time(path: Path) -> None:
@@ -111,7 +111,7 @@ def _another_file(path: Path) -> None:
 @pytest.mark.parametrize("change", [Path.unlink, Path.touch, _same_size_and_time, _another_file])
 def test_doubts_a_file_that_changed_in_any_way(model: Path, change: Any) -> None:
     change(model / "a.gguf")
-    assert doubt(model, WANTED) == "a.gguf changed since the hashes were right"
+    assert doubt(model, WANTED) == "a.gguf changed since the hashes were checked"
 
 
 def test_doubts_a_file_without_a_stamp(model: Path) -> None:

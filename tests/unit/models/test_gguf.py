@@ -43,15 +43,15 @@ def test_a_split_model_is_one_and_comes_whole(include: str) -> None:
 def test_a_companion_is_kept_and_is_no_model() -> None:
     names = ["a-Q4.gguf", "config.json", "mmproj-F16.gguf"]
     assert chosen(*names) == names
-    with pytest.raises(Fault, match="no GGUF model among the 2 files"):
+    with pytest.raises(Fault, match="no GGUF model among the 2 selected files"):
         chosen("config.json", "mmproj-F16.gguf")
 
 
 def test_refuses_a_split_model_without_a_part() -> None:
-    with pytest.raises(Fault, match=r"big/b-Q8-\*-of-00003.gguf without its part 1, 3 of 3") as caught:
+    with pytest.raises(Fault, match=r"big/b-Q8-\*-of-00003.gguf without part 1, 3 of 3") as caught:
         chosen(PARTS[1])
     assert "serve_model_include" in caught.value.next_step
-    with pytest.raises(Fault, match="without its part 3 of 3"):
+    with pytest.raises(Fault, match="without part 3 of 3"):
         chosen(exclude=["a-*", "*-00003-of-*"])
     with pytest.raises(Fault, match=r"offers 2 .*\(2 of 3 parts, 4\.00 GB\)"):
         chosen(exclude=["*-00003-of-*"])
@@ -78,7 +78,7 @@ def test_an_engine_is_given_the_first_part_and_never_a_companion(tmp_path: Path)
 
 def test_a_directory_with_several_needs_a_choice(tmp_path: Path) -> None:
     model = own(tmp_path, *PARTS, "a-Q4.gguf")
-    with pytest.raises(Fault, match=f"{tmp_path} holds 2 GGUF models"):
+    with pytest.raises(Fault, match=f"{tmp_path} contains 2 GGUF models"):
         check_path(model)
     check_path({**model, "include": ["*Q8*"], "exclude": ["a*"]})
 
@@ -103,7 +103,7 @@ def test_a_file_may_have_an_odd_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sub/model.safetensors", "a.gguf"])
 def test_safetensors_lie_in_the_directory_itself(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Fault, match="holds no safetensors file"):
+    with pytest.raises(Fault, match="does not contain a safetensors file"):
         check_path(own(tmp_path, name, format="safetensors"))
 
 

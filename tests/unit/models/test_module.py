@@ -91,12 +91,12 @@ def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[st
 
 
 def test_a_model_that_is_there_is_not_missing(model: dict[str, Any]) -> None:
-    assert [m["reason"] for m in model_store.observe([model])["missing"]] == ["not there"]
+    assert [m["reason"] for m in model_store.inspect([model])["missing"]] == ["it does not exist"]
     publish(model)
-    assert model_store.observe([model])["missing"] == []
+    assert model_store.inspect([model])["missing"] == []
 
 
-@pytest.mark.parametrize(("names", "fault"), [((), "which holds no"), (("a.safetensors",), "")])
+@pytest.mark.parametrize(("names", "fault"), [((), "which does not contain a"), (("a.safetensors",), "")])
 def test_a_directory_of_the_user_needs_weights(
     tmp_path: Path, model: dict[str, Any], names: tuple[str, ...], fault: str
 ) -> None:
@@ -105,16 +105,16 @@ def test_a_directory_of_the_user_needs_weights(
         (tmp_path / name).touch()
     if fault:
         with pytest.raises(Fault, match=fault):
-            model_store.observe([own])
+            model_store.inspect([own])
     else:
-        assert model_store.observe([own])["missing"] == []
+        assert model_store.inspect([own])["missing"] == []
     with pytest.raises(Fault, match="not a directory"):
-        model_store.observe([{**own, "directory": str(tmp_path / "nowhere")}])
+        model_store.inspect([{**own, "directory": str(tmp_path / "nowhere")}])
 
 
 def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
     own = {**model, "source": "ollama", "model": "smollm2:135m", "directory": ""}
-    assert model_store.observe([own])["missing"] == []
+    assert model_store.inspect([own])["missing"] == []
     result = model_store.verify(Module(**parameters(tmp_path, own)))
     assert result["provision"]["rungs"] == []
     assert units.started == []
@@ -294,7 +294,7 @@ def test_a_failed_rung_fails_and_keeps_the_others(tmp_path: Path, model: dict[st
         model_store.verify(Module(**parameters(tmp_path, model, models=[model, own])))
     (result,) = caught.value.args
     assert [rung["status"] for rung in result["provision"]["rungs"]] == ["failed", "not applicable"]
-    assert "not there" in result["msg"]
+    assert "it does not exist" in result["msg"]
     assert "provision apply" in result["provision"]["next"]
 
 

@@ -60,7 +60,7 @@ def test_takes_the_weights_of_one_format_only() -> None:
     [
         (["a.gguf"], "safetensors", "offers GGUF and no safetensors file"),
         (["a.safetensors"], "gguf", "offers safetensors and no GGUF file"),
-        (["a.bin"], "gguf", "offers no GGUF file among the 1 of 1 files asked for"),
+        (["a.bin"], "gguf", "offers no GGUF file among the 1 selected of 1 files"),
     ],
 )
 def test_refuses_the_other_format(names: list[str], format_: str, fault: str) -> None:
@@ -76,7 +76,7 @@ def test_refuses_a_model_of_pickles_and_names_the_word_that_accepts_it() -> None
 
 
 def test_refuses_a_choice_without_weights() -> None:
-    with pytest.raises(Fault, match="no safetensors file among the 1 of 2") as caught:
+    with pytest.raises(Fault, match="no safetensors file among the 1 selected of 2") as caught:
         chosen(["config.json", "model.safetensors"], include=["*.json"])
     assert "serve_model_include" in caught.value.next_step
 

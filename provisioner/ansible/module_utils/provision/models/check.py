@@ -9,11 +9,11 @@ from typing import Any
 from ..jobs.progress import Progress
 from .files import STAMPS, Manifest, RemoteFile, hash_files, mismatch, read_manifest, strangers, write_stamps
 
-AGAIN = "run `provision apply`: it fetches that file again and no other"
+AGAIN = "run `provision apply`: it downloads that file again and no other"
 
 
 def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
-    """Compare one model with its manifest; a wrong file loses its stamp, so that apply mends it."""
+    """Compare one model with its manifest; a wrong file loses its stamp, so that apply downloads it again."""
     found = hash_files(directory, manifest.files, counted)
     wrong = {}
     for name, record in sorted(manifest.files.items()):
@@ -26,14 +26,14 @@ def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
     if wrong:
         return {"status": "failed", "evidence": "; ".join(wrong.values()), "next": AGAIN}
     if unknown:
-        named = ", ".join(str(directory / name) for name in unknown[:3])
+        listed = ", ".join(str(directory / name) for name in unknown[:3])
         return {
             "status": "failed",
-            "evidence": f"{len(unknown)} files are not in the manifest: {named}",
-            "next": "remove them: nobody knows where they came from, and an engine may load them",
+            "evidence": f"{len(unknown)} files are not in the manifest: {listed}",
+            "next": "remove them: they are of unknown origin, and an engine may load them",
         }
     size = sum(record.size for record in manifest.files.values())
-    evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, sha256 of each as in the manifest"
+    evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, the sha256 of each matches the manifest"
     return {"status": "passed", "evidence": evidence, "next": None}
 
 

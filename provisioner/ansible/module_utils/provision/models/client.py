@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Talk to a hub through its own client library, as a process of its own that can be ended and started again.
+"""Talk to a hub through its client library, in a separate process that can be ended and started again.
 
 It reads one request from standard input and writes JSON lines to standard output. It runs on the Python of
 the environment that holds the libraries, so they are imported by name only when a request needs them.
@@ -29,7 +29,7 @@ class Hub(Protocol):
         """Return the commit and the files at the revision."""
 
     def fetch(self, item: dict[str, Any]) -> None:
-        """Fetch one file into the directory, going on where an earlier attempt ended."""
+        """Download one file into the directory, resuming an earlier attempt."""
 
 
 class HuggingFace:
@@ -53,7 +53,7 @@ class HuggingFace:
         return info.sha, files
 
     def fetch(self, item: dict[str, Any]) -> None:
-        """Fetch one file into the directory, going on where an earlier attempt ended."""
+        """Download one file into the directory, resuming an earlier attempt."""
         constants: Any = import_module("huggingface_hub.constants")
         if not constants.HF_HUB_DISABLE_XET:
             directory, endpoint = self.request["directory"], self.request["endpoint"]
@@ -61,7 +61,7 @@ class HuggingFace:
                 self.request["model"], item["name"], endpoint=endpoint, local_dir=directory, **self.common
             )
             return
-        # The client's own download begins anew in every process, so only its transport is used here.
+        # The client's own download starts again in every process, so only its transport is used here.
         transport = import_module("huggingface_hub.file_download")
         constants.DOWNLOAD_CHUNK_SIZE = BLOCK
         url = self.library.hf_hub_url(
@@ -97,7 +97,7 @@ class ModelScope:
         self.api = library.HubApi(endpoint=request["endpoint"], token=request["token"] or None)
 
     def files(self) -> tuple[str, list[dict[str, Any]]]:
-        """Return no commit, which this hub does not name, and the files at the revision."""
+        """Return no commit, which this hub does not report, and the files at the revision."""
         listed = self.api.list_repo_files(self.request["model"], "model", revision=self.request["revision"])
         files = [
             {"name": item.path, "size": item.size or 0, "sha256": item.sha256 or "", "git_sha1": ""}
@@ -107,7 +107,7 @@ class ModelScope:
         return "", files
 
     def fetch(self, item: dict[str, Any]) -> None:
-        """Fetch one file into the directory, going on where an earlier attempt ended."""
+        """Download one file into the directory, resuming an earlier attempt."""
         self.api.download_file(
             self.request["model"],
             "model",
@@ -122,7 +122,7 @@ HUBS: dict[str, Callable[[dict[str, Any]], Hub]] = {"huggingface": HuggingFace, 
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Return what a failure was: its kind, text, and the wait that the hub asked for."""
+    """Return what a failure was: its kind, text, and the wait that the hub requested."""
     status, wait = 0, 0.0
     for cause in _chain(error):
         response = getattr(cause, "response", None)
@@ -170,7 +170,7 @@ def _seconds(value: Any) -> float:
 
 
 def answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the answer to a request: the list of files, or one line for each file asked for."""
+    """Yield the answer to a request: the list of files, or one line for each requested file."""
     hub = HUBS[request["source"]](request)
     if request["action"] == "list":
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch files in rounds; each is a process of the hub's client that is watched and ended when it stalls."""
+"""Download files in rounds; each is a process of the hub's client that is ended when it stalls."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .files import CLIENT_NOTES, Hashes, RemoteFile, Wanted, hash_files, mismatc
 from .process import Client
 
 HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
-# A file that arrives wrong is fetched again this often before the hub is called wrong.
+# A file that arrives wrong is downloaded again this often before the hub is blamed.
 REFETCHES = 2
-# A round that brought less than this brought nothing.
+# A round in which less than this arrived counts as one without progress.
 PROGRESS_BYTES = 1024**2
 ALTERED = (
-    "a mirror or proxy alters the file, or the revision has moved on: try another endpoint, or remove the "
+    "a mirror or proxy alters the file, or the revision has changed: try another endpoint, or remove the "
     "model's directory and apply again"
 )
 
 
-def ask(spec: dict[str, Any], revision: str) -> dict[str, Any]:
-    """Return the hub's list of files, asking again while it answers with passing errors."""
+def list_files(spec: dict[str, Any], revision: str) -> dict[str, Any]:
+    """Return the hub's list of files, asking again while the hub answers with temporary errors."""
     failures = Failures(spec)
     while True:
         deadline = time.monotonic() + 4 * spec["stall_seconds"]
@@ -37,13 +37,13 @@ def ask(spec: dict[str, Any], revision: str) -> dict[str, Any]:
         failures.add(answers, progressed=False)
 
 
-def told(answer: dict[str, Any]) -> str:
+def text_of(answer: dict[str, Any]) -> str:
     """Return a failure with the file it is about."""
     return ": ".join(filter(None, [answer.get("name"), answer["error"]]))
 
 
 class Failures:
-    """Count the rounds in a row that brought nothing, and wait longer after each."""
+    """Count the rounds in a row without progress, and wait longer after each."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
@@ -56,44 +56,45 @@ class Failures:
             if answer["kind"] != "transient":
                 raise self.final(answer, where)
         stalled = f"no data for {2 * self.spec['stall_seconds']} s, or its client ended"
-        reason = told(answers[-1]) if answers else stalled
+        reason = text_of(answers[-1]) if answers else stalled
         wait = max([0.0, *(answer["retry_after"] for answer in answers)])
         pause = self.patience.pause(progressed=progressed, asked=wait)
         if pause is None:
-            asked = f"; the hub asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
+            asked = f"; the hub asks for a wait of {wait:.0f} s" if wait > LONGEST_WAIT else ""
             times = self.patience.in_a_row
             raise Fault(
                 f"{where} failed {times} times in a row, the last time with: {reason}{asked}",
                 "check that this host reaches it (endpoint, proxy, DNS), then apply again: "
-                "what has arrived is kept and the rest is fetched",
+                "what has arrived is kept and only the rest is downloaded",
             )
         sys.stderr.write(f"{where}: {reason}; again in {pause:.0f} s\n")
         time.sleep(pause)
 
     def final(self, answer: dict[str, Any], where: str) -> Fault:
-        """Return the failure that no repetition mends."""
+        """Return the failure that trying again cannot fix."""
         wanted = Wanted.of(self.spec)
-        word = f"model_store_{self.spec['source']}_token_file"
+        variable = f"model_store_{self.spec['source']}_token_file"
         if answer["kind"] == "refused":
-            given = "the token given has no access" if self.spec["token_file"] else "no token was given"
+            given = "the token does not give access" if self.spec["token_file"] else "no token is configured"
             return Fault(
                 f"{where} refused {wanted} with HTTP {answer['status']}: {given} ({answer['error']})",
-                f"accept the model's terms on the hub if it has some, and name a file with a token in {word}",
+                "accept the model's terms on the hub if there are any, and set "
+                f"{variable} to a file with a token",
             )
         if answer["kind"] == "full":
             return Fault(
-                f"the disk became full while {wanted} was fetched ({answer['error']})",
+                f"the disk became full while {wanted} was being downloaded ({answer['error']})",
                 "free space and apply again: what has arrived is kept",
             )
         if answer["kind"] == "wrong":
-            return Fault(f"{where} keeps sending {answer['name']} wrong: {answer['error']}", ALTERED)
+            return Fault(f"{where} keeps sending a wrong {answer['name']}: {answer['error']}", ALTERED)
         if answer["kind"] == "missing":
             return Fault(
-                f"{where} has no {wanted}, or hides it from who asks ({answer['error']})",
-                f"check serve_model and serve_model_revision; a private model needs {word}",
+                f"{where} has no {wanted}, or does not show it to this client ({answer['error']})",
+                f"check serve_model and serve_model_revision; a private model needs {variable}",
             )
         return Fault(
-            f"{where} cannot give {wanted}: HTTP {answer['status']} {answer['error']}",
+            f"{where} cannot deliver {wanted}: HTTP {answer['status']} {answer['error']}",
             "check the endpoint and the model's page on the hub",
         )
 
@@ -119,7 +120,7 @@ class Download:
         return int(sum(size for _, size in self._census()))
 
     def bytes_to_fetch(self) -> int:
-        """Return the bytes still to come."""
+        """Return how many bytes are still to be downloaded."""
         total = sum(r.size for r in self.pending.values()) + sum(found.size for found in self.good.values())
         return max(0, int(total) - self.bytes_on_disk())
 
@@ -135,7 +136,7 @@ class Download:
         return sorted(found)
 
     def run(self) -> dict[str, Hashes]:
-        """Fetch until every file is there and right."""
+        """Download until every file is present and correct."""
         failures = Failures(self.spec)
         while self.pending:
             before, waiting = self.bytes_on_disk(), len(self.pending)
@@ -151,7 +152,7 @@ class Download:
 
     def _round(self) -> Iterator[dict[str, Any]]:
         for orphan in (self.staging / CLIENT_NOTES / "huggingface").rglob("*.incomplete"):
-            orphan.unlink()  # of a process that was ended; its successor begins the file anew
+            orphan.unlink()  # of a process that was ended; its successor starts the file again
         files = [
             {"name": remote.name, "size": remote.size, "hash": remote.sha256 or remote.git_sha1}
             for remote in self.pending.values()
@@ -166,7 +167,7 @@ class Download:
         yield from Client(self.spec, request, xet=self._xet).answers(self._movement())
 
     def _movement(self) -> Any:
-        """Return a function that tells whether anything has arrived lately."""
+        """Return a function that returns whether anything has arrived lately."""
         seen: dict[str, Any] = {"census": None, "at": time.monotonic()}
 
         def alive() -> bool:
@@ -179,7 +180,7 @@ class Download:
         return alive
 
     def accept(self, names: list[str]) -> None:
-        """Verify files that are said to be complete; drop a wrong one so that it is fetched again."""
+        """Verify files that are reported as complete; drop a wrong one so that it is downloaded again."""
         for name, found in hash_files(self.staging, names).items():
             reason = mismatch(self.pending[name], found)
             if found is not None and not reason:
@@ -193,7 +194,7 @@ class Download:
             sys.stderr.write(f"{name} {reason}: dropped\n")
             if self._wrong[name] > REFETCHES:
                 raise Fault(
-                    f"{name} of {Wanted.of(self.spec)} {reason}; {self.spec['endpoint']} sent it wrong "
+                    f"{name} of {Wanted.of(self.spec)} {reason}; {self.spec['endpoint']} sent a wrong one "
                     f"{self._wrong[name]} times",
                     ALTERED,
                 )

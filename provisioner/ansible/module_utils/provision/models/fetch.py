@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a model's directory about: list, fetch, verify, publish. Resumes whatever an earlier run left."""
+"""Download a model into its directory: list, download, verify, publish. Resumes what an earlier run left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ..host.fault import Fault
 from ..host.paths import sync
 from ..jobs.progress import Progress
-from .download import Download, ask
+from .download import Download, list_files
 from .files import (
     CLIENT_NOTES,
     MANIFEST,
@@ -40,9 +40,9 @@ GB = 1e9
 class Fetch:
     """One model on its way into the store.
 
-    A directory that is not there yet is filled beside its place and takes its name when every file is
-    verified. A directory that is there gets only the files that it lacks, each verified before it replaces
-    the old one, so an engine that has the old one open keeps reading what it began with.
+    A directory that does not exist yet is filled beside its place and takes its name when every file is
+    verified. An existing directory gets only the files that it lacks, each verified before it replaces
+    the old one, so an engine that has the old one open keeps reading what it started with.
     """
 
     def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
@@ -55,7 +55,7 @@ class Fetch:
         self.old = read_manifest(self.directory)
 
     def run(self) -> dict[str, Any]:
-        """Bring the directory about and return what was fetched."""
+        """Fill the directory and return what was downloaded."""
         commit, files = self.remote_files()
         good = self.verified_here(files)
         lacking = [remote for remote in files if remote.name not in good]
@@ -72,7 +72,7 @@ class Fetch:
         return {"changed": changed, "commit": commit, "fetched": [remote.name for remote in lacking]}
 
     def make_place(self) -> None:
-        """Make the staging directory and those above it, down from the store's root."""
+        """Create the staging directory and those above it, from the store's root down."""
         root = Path(self.spec["root"])
         make_root(root)
         above = [path for path in self.directory.parents if root in path.parents]
@@ -80,7 +80,7 @@ class Fetch:
             make_directory(path)
 
     def remote_files(self) -> tuple[str, list[RemoteFile]]:
-        """Return the commit and the files to hold; a manifest of the same wish needs no hub."""
+        """Return the commit and the files to hold; a manifest of the same request needs no hub."""
         if self.old and self.old.wanted == self.wanted:
             files = [RemoteFile(name, k.size, k.sha256) for name, k in self.old.files.items()]
             return self.old.commit, files
@@ -88,12 +88,12 @@ class Fetch:
         if self.old and self.old.commit and self.old.wanted.revision == revision:
             # A branch may have moved on; files of two commits do not belong together.
             revision = self.old.commit
-        answer = ask(self.spec, revision)
+        answer = list_files(self.spec, revision)
         listed = [RemoteFile(**item) for item in answer["files"]]
         return answer["commit"], select(listed, self.wanted)
 
     def verified_here(self, files: list[RemoteFile]) -> dict[str, Hashes]:
-        """Return the files of the published directory that need not be fetched."""
+        """Return the files of the published directory that need not be downloaded."""
         if not self.published:
             return {}
         trusted = untouched(self.directory, self.old.files) if self.old else set()
@@ -110,13 +110,13 @@ class Fetch:
             found_now = hashes[remote.name]
             reason = mismatch(remote, found_now)
             if reason or found_now is None:
-                say(f"{self.directory / remote.name} {reason}: fetching it again")
+                log(f"{self.directory / remote.name} {reason}: downloading it again")
             else:
                 good[remote.name] = found_now
         return good
 
     def fetch(self, commit: str, lacking: list[RemoteFile], total: int) -> dict[str, Hashes]:
-        """Fetch and verify the missing files into the staging directory."""
+        """Download and verify the missing files into the staging directory."""
         if not lacking:
             return {}
         download = Download(self.spec, self.staging, commit or self.wanted.revision, lacking)
@@ -129,13 +129,13 @@ class Fetch:
         return arrived
 
     def check_disk(self, needed: int) -> None:
-        """Refuse to begin what cannot fit."""
+        """Refuse to start what cannot fit."""
         reserve = self.spec["reserve_bytes"]
         free = shutil.disk_usage(str(self.staging)).free
         if free < needed + reserve:
             short = (needed + reserve - free) / GB
             raise Fault(
-                f"not enough disk for {self.wanted}: {needed / GB:.2f} GB still to fetch plus "
+                f"not enough disk for {self.wanted}: {needed / GB:.2f} GB still to download plus "
                 f"{reserve / GB:.2f} GB in reserve are needed, {free / GB:.2f} GB are free at "
                 f"{self.directory.parent}",
                 f"free {short:.2f} GB there, set model_store_root to a larger file system, or narrow "
@@ -165,13 +165,13 @@ class Fetch:
         sync(self.directory.parent)
 
     def replace(self, names: list[str], manifest: Manifest) -> None:
-        """Put verified files in the place of missing or wrong ones, then drop what is no longer wanted."""
+        """Replace missing or wrong files with verified ones, then drop what is no longer wanted."""
         for name in names:
             settle(self.staging / name)
             make_directory((self.directory / name).parent)
             (self.staging / name).replace(self.directory / name)
         if names or manifest != self.old:
-            # Whoever started before the manifest was written may have loaded other bytes.
+            # An engine that started before the manifest was written may have loaded other bytes.
             manifest.write(self.directory)
         self.write_stamps(self.directory, manifest)
         for name in set(self.old.files if self.old else ()) - set(manifest.files):
@@ -192,7 +192,7 @@ def _files_below(directory: Path) -> list[str]:
 
 
 def readers() -> int:
-    """Return the group that may read the store; root's own where host_base has not run."""
+    """Return the group that may read the store; root's where host_base has not run."""
     try:
         return grp.getgrnam(READERS).gr_gid
     except KeyError:
@@ -200,11 +200,11 @@ def readers() -> int:
 
 
 def make_root(root: Path) -> None:
-    """Make the store's root and what is missing above it; a directory that is there stays as it is."""
+    """Create the store's root and what is missing above it; an existing directory stays as it is."""
     if root.is_dir():
         return
     for path in reversed([path for path in root.parents if not path.exists()]):
-        # Others have to pass through it, whatever the umask of who makes it.
+        # Other users have to pass through it, whatever the umask of this process.
         path.mkdir()
         os.chown(str(path), os.geteuid(), os.getegid())
         path.chmod(0o755)
@@ -212,20 +212,20 @@ def make_root(root: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory of the store, readable by engines and writable by root."""
+    """Create a directory of the store, readable by engines and writable by root."""
     path.mkdir(parents=True, exist_ok=True)
     os.chown(str(path), -1, readers())
     path.chmod(0o750)
 
 
 def settle(path: Path) -> None:
-    """Give a verified file its owner and mode, and make sure that it is on disk."""
+    """Set a verified file's owner and mode, and make sure that it is on disk."""
     os.chown(str(path), -1, readers())
     path.chmod(0o640)
     sync(path)
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Write a line to the journal."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stderr.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know what a directory of the model store holds: its manifest, its hashes, and what changed since."""
+"""Read and write what is known of a model's directory: its manifest, its hashes, and what changed since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterable
 from ..host.json_files import read_json, write_json
 
 MANIFEST = ".provision-manifest.json"
-# Kept apart from the manifest: what the host's file system says of the files when their hashes were right.
+# Kept apart from the manifest: what the file system reported when the files' hashes were right.
 STAMPS = ".provision-stamps.json"
 MODE = 0o640
 # The Hugging Face client keeps its notes and partial files below this folder of the directory it fills.
@@ -21,12 +21,11 @@ CLIENT_NOTES = ".cache"
 
 SAFETENSORS = "safetensors"
 BLOCK = 4 * 1024**2
-# Almost all the store does is a job; its faults are those of one.
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Identify what was asked for: two equal ones hold the same files."""
+    """Identify the requested model and its files: two equal ones have the same files."""
 
     source: str
     model: str
@@ -83,7 +82,7 @@ class Manifest:
     def write(self, directory: Path) -> None:
         """Write it into the directory."""
         files = {name: asdict(known) for name, known in sorted(self.files.items())}
-        # In a manifest `format` is its own version; what the weights' is called stands beside it.
+        # In a manifest `format` is its version; the format of the weights has another key.
         own = {"format": 1, "weights": self.wanted.format, "commit": self.commit, "files": files}
         write_json(directory / MANIFEST, {**asdict(self.wanted), **own}, MODE)
 
@@ -126,21 +125,21 @@ def _stamp_or_none(path: Path) -> list[int] | None:
 def doubt(directory: Path, wanted: Wanted) -> str:
     """Return why the directory may not hold what is wanted; nothing when it does. Reads no file's content."""
     if not directory.is_dir():
-        return "not there"
+        return "it does not exist"
     manifest = read_manifest(directory)
     if manifest is None:
         return "it has no manifest"
     if manifest.wanted != wanted:
-        return f"it holds {manifest.wanted} with other choices of files"
+        return f"it contains {manifest.wanted} with another choice of files"
     changed = sorted(set(manifest.files) - untouched(directory, manifest.files))
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return f"{changed[0]}{more} changed since the hashes were right"
+        return f"{changed[0]}{more} changed since the hashes were checked"
     return ""
 
 
 def strangers(directory: Path, manifest: Manifest) -> list[str]:
-    """List files that the manifest does not know."""
+    """List files that are not in the manifest."""
     own = {MANIFEST, STAMPS}
     found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
     return sorted(name for name in found if name not in own and name not in manifest.files)
@@ -158,7 +157,7 @@ class Hashes:
 def hash_file(path: Path) -> Hashes:
     """Read a file once and return its hashes."""
     size = path.stat().st_size
-    # FIPS builds of Python refuse SHA-1 unless they are told that security does not hang on it.
+    # FIPS builds of Python refuse SHA-1 unless it is declared not to be used for security.
     sha256 = hashlib.sha256()
     git = hashlib.new("sha1", b"blob %d\0" % size, **_not_for_security())  # noqa: S324 - git's own name
     with path.open("rb") as stream:
@@ -177,7 +176,7 @@ def _not_for_security() -> dict[str, Any]:
 
 
 def hash_files(
-    directory: Path, names: Iterable[str], told: Callable[[str], None] | None = None
+    directory: Path, names: Iterable[str], counted: Callable[[str], None] | None = None
 ) -> dict[str, Hashes | None]:
     """Hash files side by side; a file that cannot be read gives None."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -185,8 +184,8 @@ def hash_files(
         found = {}
         for future in as_completed(asked):
             found[asked[future]] = future.result()
-            if told:
-                told(asked[future])
+            if counted:
+                counted(asked[future])
     return found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell GGUF models apart by the names of their files: a file is one, and so are the parts of a split one."""
+"""Find GGUF models by the names of their files: each file is one, or a part of a split one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .files import RemoteFile
 
 SUFFIX = ".gguf"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
-# A projector for pictures and sound is loaded beside a model and is none itself.
+# A projector for pictures and sound is loaded beside a model and is not a model itself.
 COMPANION = "mmproj"
 GB, MB = 1e9, 1e6
 
 
 @dataclass(frozen=True)
 class Gguf:
-    """One GGUF model: a file, or the parts of a split one that are there; `name` is also a glob over them."""
+    """One GGUF model: a file, or the existing parts of a split one; `name` is also a glob over them."""
 
     name: str
     files: tuple[RemoteFile, ...]
@@ -28,7 +28,7 @@ class Gguf:
 
     @property
     def missing(self) -> list[int]:
-        """Return the numbers of the parts that are not there."""
+        """Return the numbers of the missing parts."""
         return sorted(set(range(1, self.count + 1)) - {_part(remote.name)[0] for remote in self.files})
 
     def __str__(self) -> str:
@@ -40,17 +40,17 @@ class Gguf:
 
 
 def is_model(name: str) -> bool:
-    """Tell whether a file is a GGUF model or a part of one."""
+    """Return whether a file is a GGUF model or a part of one."""
     return name.lower().endswith(SUFFIX) and not is_companion(name)
 
 
 def is_companion(name: str) -> bool:
-    """Tell whether a file is loaded beside a GGUF model."""
+    """Return whether a file is loaded beside a GGUF model."""
     return name.lower().endswith(SUFFIX) and COMPANION in name.rpartition("/")[2].lower()
 
 
 def whole(name: str) -> str:
-    """Return what the parts of one split model have in common, or the file's own name."""
+    """Return what the parts of one split model have in common, or the file's name."""
     found = PART.fullmatch(name)
     return f"{found['stem']}-*-of-{found['count']}{SUFFIX}" if found else name
 
@@ -65,26 +65,26 @@ def models(files: Iterable[RemoteFile]) -> list[Gguf]:
 
 
 def the_one(files: list[RemoteFile], there: str) -> Gguf:
-    """Return the only model among files, or refuse; `there` says who has them, as in "/srv/model holds"."""
+    """Return the only model among files, or refuse; `there` starts the message: "/srv/model contains"."""
     found = models(files)
     if not found:
         raise Fault(
-            f"{there} no GGUF model among the {len(files)} files asked for",
+            f"{there} no GGUF model among the {len(files)} selected files",
             "check serve_model, serve_model_include and serve_model_exclude",
         )
     if len(found) > 1:
         companions = [remote.name for remote in files if is_companion(remote.name)][:1]
         example = ", ".join(f"'{_glob(name)}'" for name in (found[0].name, *companions))
         raise Fault(
-            f"{there} {len(found)} GGUF models, and a service takes one: " + ", ".join(map(str, found)),
+            f"{there} {len(found)} GGUF models, but a service loads one: " + ", ".join(map(str, found)),
             f"choose one with serve_model_include, such as serve_model_include: [{example}]",
         )
     (one,) = found
     if one.missing:
         lacking = ", ".join(map(str, one.missing[:5])) + (", …" if len(one.missing) > 5 else "")
         raise Fault(
-            f"{there} {one.name} without its part {lacking} of {one.count}: a split model needs all of them",
-            "let serve_model_include and serve_model_exclude leave every part in, or choose a whole model",
+            f"{there} {one.name} without part {lacking} of {one.count}: a split model needs every part",
+            "include every part with serve_model_include and serve_model_exclude, or choose another model",
         )
     return one
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be the store's program on a host: `model-store-<digest>.pyz fetch SPEC`, `verify SPEC` or `client`."""
+"""The store's program on a host: `model-store-<digest>.pyz fetch SPEC`, `verify SPEC` or `client`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ install = PROGRAM.install
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the command line asks for."""
+    """Run what the command line requests."""
     if arguments[0] == "client":
         return int(client.main())
     return int(PROGRAM.main(arguments))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find what an engine loads in a directory of the host, which the store has filled or its user has."""
+"""Find what an engine loads in a directory of the host, filled by the store or by its user."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 from ..host.fault import Fault
 from .files import SAFETENSORS, RemoteFile, Wanted, read_manifest
 from .gguf import SUFFIX, the_one
-from .select import GGUF, TITLES, asked_for
+from .select import GGUF, TITLES, selected
 
 
 def check_path(model: dict[str, Any]) -> None:
-    """Refuse a directory or file of the user's own that no engine could serve."""
+    """Refuse a directory or file of the user that no engine could serve."""
     wanted, directory = Wanted.of(model), Path(model["directory"])
     title = TITLES[wanted.format]
-    who = f"the model of {', '.join(model['services'])} is to be served from"
+    who = f"the model of {', '.join(model['services'])} must be served from"
     own = Path(wanted.model)
     if own.suffix.lower() == SUFFIX and not own.is_file():
         raise Fault(
             f"{who} {own}, which is not a file on this host",
-            "put the model there, or let provision fetch it with serve_model_source: huggingface",
+            "put the model there, or let provision download it with serve_model_source: huggingface",
         )
     if not directory.is_dir():
         raise Fault(
             f"{who} {directory}, which is not a directory on this host",
-            "put the model there, or let provision fetch it with serve_model_source: huggingface",
+            "put the model there, or let provision download it with serve_model_source: huggingface",
         )
     names = [remote.name for remote in held(wanted, directory)]
     if wanted.format == SAFETENSORS:
@@ -34,15 +34,15 @@ def check_path(model: dict[str, Any]) -> None:
         names = [name for name in names if "/" not in name]
     if not any(name.lower().endswith(f".{wanted.format}") for name in names):
         raise Fault(
-            f"{who} {directory}, which holds no {title} file",
-            f"convert the model to {title}, or name the directory that holds the files",
+            f"{who} {directory}, which does not contain a {title} file",
+            f"convert the model to {title}, or set serve_model to the directory that contains the files",
         )
     if wanted.format == GGUF:
         loaded(wanted, directory)
 
 
 def held(wanted: Wanted, directory: Path) -> list[RemoteFile]:
-    """List the files of a model: what the store has recorded, or all that lie there and one level below."""
+    """List a model's files: those the store has recorded, or all in the directory and one level below."""
     manifest = read_manifest(directory) if wanted.source != "path" else None
     if manifest:
         return [RemoteFile(name, known.size) for name, known in manifest.files.items()]
@@ -51,6 +51,6 @@ def held(wanted: Wanted, directory: Path) -> list[RemoteFile]:
 
 
 def loaded(wanted: Wanted, directory: Path) -> Path:
-    """Return the GGUF file that an engine is given; it finds the other parts of a split model by itself."""
-    asked = asked_for(held(wanted, directory), wanted.include, wanted.exclude)
-    return Path(directory, the_one(asked, f"{directory} holds").files[0].name)
+    """Return the GGUF file that an engine is given; it finds the other parts of a split model itself."""
+    chosen = selected(held(wanted, directory), wanted.include, wanted.exclude)
+    return Path(directory, the_one(chosen, f"{directory} contains").files[0].name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a hub's client as a process: its environment, its request, its answers, its end."""
+"""Run a hub's client as a process: its environment, its request, its answers and its end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def environment(spec: dict[str, Any], *, xet: bool = True) -> dict[str, str]:
         # One file of a large model takes longer than the client's hour; this store watches for stalls itself.
         "MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT": str(30 * 24 * 3600),
         "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1",
-        # It asks an address that only one cloud has, and there it has brought back empty files.
+        # It asks an address that only one cloud has, and files from there have been empty.
         "MODELSCOPE_DOWNLOAD_INTRA_CLOUD": "false",
         "INTRA_CLOUD_ACCELERATION": "false",
         "TQDM_DISABLE": "1",
@@ -85,7 +85,7 @@ class Client:
         self._lines.put(None)
 
     def answers(self, alive: Any) -> Iterator[dict[str, Any]]:
-        """Yield answers until the process ends or `alive` says that nothing moves any more."""
+        """Yield answers until the process ends or `alive` returns False because nothing arrives any more."""
         try:
             while alive():
                 try:
@@ -106,4 +106,4 @@ def _token(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise Fault(f"cannot read the hub's token: {error}", "apply again: it is copied anew") from error
+        raise Fault(f"cannot read the hub's token: {error}", "apply again to copy it again") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take the model store off a host: its jobs, programs, tokens and notes, and its models when asked to."""
+"""Remove the model store from a host: its jobs, programs, tokens and notes, and on request its models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def leftovers(params: dict[str, Any]) -> Iterator[Path]:
 
 
 def models(root: Path) -> Iterator[Path]:
-    """Yield the directories that the store made, finished or not; foreign ones below the root stay."""
+    """Yield the directories that the store created, finished or not; others below the root stay."""
     for source in SOURCES:
         for directory in sorted(root.glob(f"{source}/*/*")):
             if directory.name.endswith(".partial") or (directory / MANIFEST).is_file():
@@ -32,7 +32,7 @@ def models(root: Path) -> Iterator[Path]:
 
 
 def remove(module: Any) -> dict[str, Any]:
-    """Remove what is there and say what it was."""
+    """Remove what exists and return what it was."""
     params = module.params
     runtime = Path(params["runtime"])
     units = sorted({path.name.split(".")[0] for path in runtime.glob("provision-job-model-*")})
@@ -56,7 +56,7 @@ def remove(module: Any) -> dict[str, Any]:
 
 
 def delete(path: Path) -> None:
-    """Remove a file or directory; a model's manifest goes first, so half of it never counts as whole."""
+    """Remove a file or directory; a model's manifest goes first, so that half of it never counts as one."""
     if path.is_dir() and not path.is_symlink():
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(str(path))
@@ -65,7 +65,7 @@ def delete(path: Path) -> None:
 
 
 def drop_empty(root: Path) -> None:
-    """Remove the folders above the models, and the root, where nothing is left in them."""
+    """Remove the folders above the models, and the root, where they are empty."""
     folders = [path for source in SOURCES for path in (*root.glob(f"{source}/*"), root / source)]
     for folder in [*folders, root]:
         if folder.is_dir() and not any(folder.iterdir()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose which of a model's files to hold: the weights of one format and what engines read beside them."""
+"""Choose which of a model's files to keep: the weights of one format and what engines read beside them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CODE = (".py",)
 
 
 def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
-    """Choose the files to fetch, or refuse: names that escape, formats that can run code, no weights."""
+    """Choose the files to download, or refuse: names that escape, formats that can run code, no weights."""
     for remote in files:
         reason = _unsafe_name(remote.name)
         if reason:
@@ -39,7 +39,7 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
                 f"{wanted} lists a file named {remote.name!r}, which {reason}",
                 "do not use this model: the name would be written outside of its directory",
             )
-    asked = asked_for(files, wanted.include, wanted.exclude)
+    asked = selected(files, wanted.include, wanted.exclude)
     risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
     weights = (f".{wanted.format}", *(PICKLES if risky else ()))
     suffixes = (*weights, *COMPANIONS, *(CODE if risky else ()))
@@ -51,8 +51,8 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
     return chosen
 
 
-def asked_for(files: list[RemoteFile], include: Iterable[str], exclude: Iterable[str]) -> list[RemoteFile]:
-    """Return the files that the globs take; a part of a split GGUF model brings the others along."""
+def selected(files: list[RemoteFile], include: Iterable[str], exclude: Iterable[str]) -> list[RemoteFile]:
+    """Return the files that the globs select; a part of a split GGUF model includes the others."""
     patterns = tuple(include)
     taken = {whole(r.name) for r in files if not patterns or _matches(r.name, patterns)}
     return [r for r in files if whole(r.name) in taken and not _matches(r.name, exclude)]
@@ -64,7 +64,7 @@ def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> Fa
     pickles = [remote.name for remote in asked if remote.name.endswith(PICKLES)]
     if any(remote.name.lower().endswith(f".{other}") for remote in asked):
         return Fault(
-            f"{wanted} offers {TITLES[other]} and no {title} file, and this service's engine reads {title}",
+            f"{wanted} offers {TITLES[other]} and no {title} file, but this service's engine reads {title}",
             f"choose a model in {title}, or another engine: `provision engines` lists what each one reads",
         )
     if pickles and wanted.format == SAFETENSORS:
@@ -74,13 +74,13 @@ def _without_weights(asked: list[RemoteFile], listed: int, wanted: Wanted) -> Fa
             f"choose another model, or accept the risk by adding {wanted.model} to model_store_unsafe_models",
         )
     return Fault(
-        f"{wanted} offers no {title} file among the {len(asked)} of {listed} files asked for",
+        f"{wanted} offers no {title} file among the {len(asked)} selected of {listed} files",
         "check serve_model, serve_model_include and serve_model_exclude",
     )
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    # A name is taken as it stands, too: one that holds brackets would not match itself.
+    # A name also matches itself literally: one that contains brackets would not match as a pattern.
     return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -89,7 +89,7 @@ def _unsafe_name(name: str) -> str:
     if not name or name.startswith("/") or ".." in parts:
         return "leads out of the model's directory"
     if "\\" in name or any(ord(character) < 32 or ord(character) == 127 for character in name):
-        return "holds characters that no model needs"
+        return "contains characters that no model needs"
     if parts[0] == CLIENT_NOTES or name.startswith(".provision-"):
-        return "is one that the store keeps for itself"
+        return "is reserved for the store"
     return ""
