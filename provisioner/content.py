@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know where the shipped playbooks, roles and templates lie; nothing else does.
+"""Find the shipped playbooks, roles and templates; no other module knows where they are.
 
 In a wheel they are `provisioner/_content`; in a checkout they are the folders beside the package.
 """
@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def root() -> Path:
-    """Return the folder that holds `playbooks`, `roles`, `templates` and `inventories`."""
+    """Return the folder that contains `playbooks`, `roles`, `templates` and `inventories`."""
     shipped = PACKAGE / "_content"
     return shipped if shipped.is_dir() else PACKAGE.parent
 
@@ -33,7 +33,7 @@ def plugins(kind: str) -> Path:
 
 
 def lab_inventory() -> Path:
-    """Return the inventory of the throwaway hosts that the tool brings along."""
+    """Return the shipped inventory of throwaway hosts."""
     return root() / "inventories" / "lab.ini"
 
 

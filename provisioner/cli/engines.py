@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offer `engines`: what can be served by what, and every word that tunes it."""
+"""The command `engines`: what each engine can serve, and every variable that tunes it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,7 +16,7 @@ from provisioner.cli import options
 from provisioner.cli.screen import text
 from provisioner.errors import UsageError
 from provisioner.fleet import engines as registry
-from provisioner.fleet import variables as words
+from provisioner.fleet import variables
 from provisioner.fleet.engines import Engine
 
 
@@ -23,22 +24,30 @@ from provisioner.fleet.engines import Engine
 @click.argument("name", required=False)
 @options.as_json
 def engines(name: str | None, as_json: bool) -> int:
-    """List the inference engines, or the inventory words of the one called NAME."""
+    """List the inference engines, or the inventory variables of the engine NAME."""
     known = registry.load()
     if name is not None and name not in known:
-        near = words.load().nearest(name, known)
+        near = variables.load().nearest(name, known)
         raise UsageError(
             f"there is no engine {name}", f"did you mean {near}?" if near else f"there are {', '.join(known)}"
         )
     chosen = [engine for engine in known.values() if name in (None, engine.name)]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(engine) for engine in chosen], indent=2))
+        click.echo(json.dumps([_document(engine) for engine in chosen], indent=2))
         return 0
     console = Console()
     _list(chosen, console)
     if name is not None:
-        _words(known[name], console)
+        _variables(known[name], console)
     return 0
+
+
+def _document(engine: Engine) -> dict[str, Any]:
+    document = dataclasses.asdict(engine)
+    if engine.environment:
+        # The JSON keeps the key that it had before the variables got this name.
+        document["environment"]["words"] = document["environment"].pop("variables")
+    return document
 
 
 def _list(chosen: list[Engine], console: Console) -> None:
@@ -52,22 +61,20 @@ def _list(chosen: list[Engine], console: Console) -> None:
     console.print(table)
 
 
-def _words(engine: Engine, console: Console) -> None:
-    catalog = words.load()
-    variables = (
-        {word: name for name, word in engine.environment.variables.items()} if engine.environment else {}
-    )
+def _variables(engine: Engine, console: Console) -> None:
+    catalog, environment = variables.load(), engine.environment
+    in_environment = {name: key for key, name in environment.variables.items()} if environment else {}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("word", "type", "meaning"):
+    for title in ("variable", "type", "meaning"):
         table.add_column(title, overflow="fold")
-    shared = {name: word for name, word in catalog.variables.items() if name in catalog.serve_variables}
-    for name, word in {**shared, **catalog.knobs(engine.name)}.items():
-        kind = " | ".join(map(str, word.choices)) or word.type
-        variable = f" ({variables[name]})" if name in variables else ""
-        table.add_row(Text(name), Text(kind), Text(word.description + variable))
+    shared = {name: one for name, one in catalog.variables.items() if name in catalog.serve_variables}
+    for name, variable in {**shared, **catalog.knobs(engine.name)}.items():
+        kind = " | ".join(map(str, variable.choices)) or variable.type
+        note = f" ({in_environment[name]})" if name in in_environment else ""
+        table.add_row(Text(name), Text(kind), Text(variable.description + note))
     console.print()
     console.print(table)
     console.print()
     for name, sets in engine.profiles.items():
-        settings = ", ".join(f"{word} = {text.value(value)}" for word, value in sets.items())
+        settings = ", ".join(f"{variable} = {text.value(value)}" for variable, value in sets.items())
         console.print(Text(f"profile {name} sets {settings}"))

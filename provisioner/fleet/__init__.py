@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an inventory asks for, as frozen values. Imports the ground modules of provisioner alone."""
+"""What an inventory requests, as frozen values. Imports the ground modules of provisioner alone."""

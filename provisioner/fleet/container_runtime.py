@@ -25,14 +25,14 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
     if engine not in ("podman", "docker"):
         return
     known = {name: value for name, value in given.items() if not values.is_deferred(value)}
-    # What has a known hole is refused by the role alone: such a host has to be removable, and looked at.
+    # Only the role refuses vulnerable versions, so that such a host can still be inspected and cleaned.
     if _VERSION in known and not _EXACT.fullmatch(str(known[_VERSION])):
-        hint = "give it as the package has it, such as 1.20.1-1"
+        hint = "write it as the package does, such as 1.20.1-1"
         yield of_variable(known, _VERSION, "must be a version with its revision", hint)
     if engine == "podman" and str(known.get(_CDI)).lower() in _FALSE:
         hint = f"set it to true, or set {PREFIX}engine to docker"
         yield of_variable(known, _CDI, "is false, but podman gives GPUs to containers only through CDI", hint)
     for name in (PREFIX + part for part in _ADDRESSES):
-        # An empty one is a repository that nobody has named.
+        # An empty one means that no repository is set.
         if known.get(name) and not _ADDRESS.fullmatch(str(known[name])):
-            yield of_variable(known, name, "is not an address", "give it as https://host/path")
+            yield of_variable(known, name, "is not a URL", "write it as https://host/path")

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """Say what is wrong with one value; `item` is the service's number when it came from the list."""
+    """One mistake in a value; `item` is the number of the service in the list, if it is from there."""
 
     variable: str
     reason: str

@@ -19,7 +19,7 @@ from provisioner.fleet import origins
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
-# What a listing has to be, whatever ansible.cfg and the environment say of runs.
+# Settings of a listing, whatever ansible.cfg and the environment set for runs.
 _LISTING = {
     # A half-read inventory would silently leave hosts out, and so would the same key twice.
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
@@ -30,10 +30,10 @@ _LISTING = {
     "ANSIBLE_VERBOSITY": "0",
     "ANSIBLE_DEBUG": "false",
 }
-# What Ansible says of an inventory that none of its plugins can read.
+# Ansible's message about an inventory that none of its plugins can read.
 _READING = re.compile(r"Failed to parse inventory with '\w+' plugin: (?:Failed to parse inventory: )?(.+)")
 _PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
-# How it begins what it says before it has looked at any inventory; later errors stand in brackets.
+# How messages begin that it prints before it reads any inventory; later errors are in brackets.
 _NO_START = "ERROR: "
 _FORMS = "as name=value, as JSON, or as @FILE"
 _UNLOCK = "give the password of the vault with --ask-vault-pass or --vault-password-file"
@@ -42,7 +42,7 @@ _UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 @dataclass(frozen=True)
 class Inventory:
-    """Hold the merged variables of every host, and the groups it belongs to, nearest first."""
+    """The merged variables of every host, and the groups it belongs to, nearest first."""
 
     source: str
     hosts: Mapping[str, Mapping[str, Any]]
@@ -50,7 +50,7 @@ class Inventory:
 
     @property
     def folder(self) -> Path:
-        """Return the folder that relative names in the inventory mean."""
+        """Return the folder to which relative paths in the inventory refer."""
         path = Path(self.source)
         return path if path.is_dir() else path.parent
 
@@ -62,9 +62,9 @@ def load(
     extra_vars: Sequence[str] = (),
     vault_arguments: Sequence[str] = (),
 ) -> Inventory:
-    """Return the inventory at `source`: INI, YAML, a folder, a program, or a list such as `host,`.
+    """Return the inventory at `source`: INI, YAML, a folder, a script, or a list such as `host,`.
 
-    Raises UsageError when there is no such file, or when the limit or the variables are no such thing, and
+    Raises UsageError when there is no such file, or when the limit or the variables are not valid, and
     InventoryError when Ansible cannot read it.
     """
     if "," not in source and not Path(source).exists():
@@ -80,15 +80,16 @@ def load(
 
 
 def _check_variables(extra_vars: Sequence[str]) -> None:
-    """Refuse what Ansible would take for nothing, or name by no name."""
+    """Refuse what Ansible would ignore, or report without the name of the file."""
     for given in extra_vars:
         if given.startswith("@") and not Path(given[1:]).expanduser().is_file():
             raise UsageError(
-                f"there is no regular file {given[1:]}, which -e names", "give -e the path of a file as @FILE"
+                f"there is no regular file {given[1:]}, to which -e refers",
+                "give -e the path of a file as @FILE",
             )
         # It is not shown, as it may be a secret.
         if given[:1] not in {"@", "{", "["} and "=" not in given:
-            raise UsageError("an -e has no '=', and sets nothing", f"give it {_FORMS}")
+            raise UsageError("an -e has no '=', so it sets nothing", f"give it {_FORMS}")
 
 
 def _list(
@@ -101,26 +102,26 @@ def _list(
     if done.returncode == 0:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
-    # Ansible says of all of these that it cannot read the inventory.
+    # For all of these, Ansible reports that it cannot read the inventory.
     if (variables or limited) and not done.stderr.startswith(_NO_START) and _call(argv).returncode == 0:
         reason = _reason(source, done.stderr)
         if variables and _call([*argv, *variables]).returncode:
             step = _UNLOCK if "vault" in reason else f"give them {_FORMS}"
             raise UsageError(f"Ansible cannot read the variables of -e: {reason}", step)
-        step = "give names of hosts or groups, or a pattern of Ansible's"
+        step = "give names of hosts or groups, or an Ansible pattern"
         raise UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
     raise _refusal(source, done.stderr)
 
 
 def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    told = {**os.environ, **settings.locale_for_ansible(), **_LISTING}
-    return subprocess.run(argv, env=told, capture_output=True, encoding="utf-8", check=False)
+    environment = {**os.environ, **settings.locale_for_ansible(), **_LISTING}
+    return subprocess.run(argv, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
 def _refusal(source: str, stderr: str) -> ProvisionError:
     if stderr.startswith(_NO_START):
         reason = stderr.partition("\n")[0].removeprefix(_NO_START)
-        step = "mend that: it stands in the environment or in the ansible.cfg that `ansible --version` names"
+        step = "fix that in the environment or in the ansible.cfg that `ansible --version` shows"
         return UsageError(f"Ansible does not start: {reason}", step)
     return InventoryError(
         f"Ansible cannot read the inventory {source}: {_reason(source, stderr)}",
@@ -129,19 +130,19 @@ def _refusal(source: str, stderr: str) -> ProvisionError:
 
 
 def _reason(source: str, stderr: str) -> str:
-    # Ansible does not say which file of variables it could not read.
+    # Ansible does not report which file of variables it could not read.
     place = origins.broken_yaml(source) if "YAML parsing failed" in stderr else None
     if named := _PLACE.search(stderr):
         place = place or named[1]
     where = f" ({place})" if place else ""
     readings, unread = _READING.findall(stderr), _UNREAD.search(stderr)
     if readings and unread:
-        # Ansible tries INI last, also on files that are plainly something else.
+        # Ansible tries INI last, even for files that are clearly something else.
         return readings[-1] if _may_be_ini(Path(unread[1])) else f"{readings[0]}{where}"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or "rror:" in line]
-    said = " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ")
-    return f"{said}{where}" if said else "it gives no reason"
+    message = " ".join(errors or lines[-3:]).removeprefix("[ERROR]: ")
+    return f"{message}{where}" if message else "no reason given"
 
 
 def _may_be_ini(path: Path) -> bool:

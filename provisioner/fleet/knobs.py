@@ -50,7 +50,9 @@ def profile(service: Service) -> Iterator[Finding]:
     if chosen and chosen.name in known and chosen.name not in offered:
         title = service.engine.title
         reason = f"is not a profile of {title}" if offered else f"cannot be set: {title} has no profiles"
-        hint = f"it has {', '.join(offered)}" if offered else "remove it, and set the engine's own variables"
+        hint = (
+            f"it has {', '.join(offered)}" if offered else "remove it, and set the engine's variables instead"
+        )
         yield Finding(profiles.VARIABLE, reason, chosen.name, True, hint, service.item)
 
 
@@ -97,7 +99,7 @@ def _contradiction(service: Service, variable: str, requirement: Requirement) ->
     involved = (variable, *requirement.when)
     # Only what is in the inventory can be corrected there.
     blamed = next((name for name in involved if name in service.own), variable)
-    others = [f"{name} = {_say(service.settings.get(name))}" for name in involved if name != blamed]
+    others = [f"{name} = {_shown(service.settings.get(name))}" for name in involved if name != blamed]
     return _finding(service, blamed, f"cannot be combined with {' and '.join(others)}: {requirement.reason}")
 
 
@@ -106,12 +108,12 @@ def _finding(service: Service, variable: str, reason: str) -> Finding:
     value = service.settings.get(variable)
     if variable in service.spelt:
         return Finding(
-            environment.VARIABLE, f"{service.spelt[variable]} = {_say(value)} {reason}", item=service.item
+            environment.VARIABLE, f"{service.spelt[variable]} = {_shown(value)} {reason}", item=service.item
         )
     return Finding(variable, reason, value, value is not None, item=service.item)
 
 
-def _say(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "unset" if value in _UNSET else str(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identify the weights that a service asks for, and the folder of a host that holds them."""
+"""Identify the weights that a service needs, and the folder of a host that contains them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_REVISIONS = {"huggingface": "main", "modelscope": "master"}
 
 @dataclass(frozen=True)
 class Model:
-    """Name one set of weights and the folder that serves them."""
+    """One set of weights and the folder from which they are served."""
 
     source: str
     name: str
@@ -68,12 +68,12 @@ def identify(engine: Engine, settings: Mapping[str, Any], given: Mapping[str, An
 
 
 def is_gguf_file(name: str) -> bool:
-    """Tell whether `name` is that of one GGUF file, not of a folder or a repository."""
+    """Return whether `name` is that of one GGUF file, not of a folder or a repository."""
     return name.lower().endswith(f".{GGUF}")
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Return the items of a list as texts; anything else holds none."""
+    """Return the items of a list as texts; anything else has none."""
     sequence = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
     return tuple(map(str, sequence))
 

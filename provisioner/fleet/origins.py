@@ -19,7 +19,7 @@ _PAIR = re.compile(r"""(?P<name>[A-Za-z_]\w*)=(?:'[^']*'|"[^"]*"|\S*)""")
 
 @dataclass(frozen=True)
 class Origin:
-    """Name one place that sets a variable, for a host or for a group."""
+    """One place that sets a variable, for a host or for a group."""
 
     variable: str
     owner: str
@@ -33,7 +33,7 @@ class Origin:
 
 
 class Origins:
-    """Remember where the files of one inventory set their variables; they are read once."""
+    """The places where the files of one inventory set variables; they are read once."""
 
     def __init__(self, source: str, extra_vars: Sequence[str] = ()) -> None:
         self._source = source
@@ -78,7 +78,7 @@ def _read(file: Path) -> Iterator[Origin]:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
-        return  # a program or a binary file sets its variables where no line can be named
+        return  # a program or a binary file has no line that sets a variable
     if kind := _variable_folder(file):
         below = file.parts[file.parts.index(kind) + 1 :]
         owner = below[0] if len(below) > 1 else file.stem
@@ -90,7 +90,7 @@ def _read(file: Path) -> Iterator[Origin]:
 
 
 def _variable_folder(file: Path) -> str | None:
-    """Return which of the folders of variables a file lies in, at whatever depth."""
+    """Return which folder of variables (host_vars, group_vars) contains a file, at any depth."""
     parents = [parent.name for parent in file.parents]
     return next((name for name in _VARIABLE_FOLDERS if name in parents), None)
 
@@ -115,7 +115,7 @@ def _ini(text: str, file: Path) -> Iterator[Origin]:
 
 
 def _expand(pattern: str) -> list[str]:
-    """Return the hosts of an INI range such as `gpu[01:20]`, or the one host that it names."""
+    """Return the hosts of an INI range such as `gpu[01:20]`, or the one host of that name."""
     found = re.fullmatch(r"(.*)\[(\d+):(\d+)\](.*)", pattern)
     if not found:
         return [pattern.split(":", maxsplit=1)[0]]

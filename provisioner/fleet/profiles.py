@@ -15,7 +15,7 @@ VARIABLE = "serve_profile"
 
 @dataclass(frozen=True)
 class Profile:
-    """Hold what a profile sets for one service, and what the inventory overrides."""
+    """What a profile sets for one service, and what the inventory overrides."""
 
     name: str
     sets: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Profile:
 
 
 def choose(engine: Engine, given: Mapping[str, Any]) -> Profile | None:
-    """Return the profile that a service asks for; one that the engine lacks sets nothing."""
+    """Return the profile of a service; one that the engine does not have sets nothing."""
     chosen = given.get(VARIABLE)
     if not chosen:
         return None

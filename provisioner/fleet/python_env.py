@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the variables of a host whose Python comes from conda: terms, pins, no passwords in addresses."""
+"""Check the variables of a host that uses conda's Python: terms, pins, no passwords in URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.fleet.findings import Finding, of_variable
 
 PREFIX = "python_env_conda_"
 _TERMS = f"{PREFIX}accept_terms"
-# Channels that Anaconda keeps; conda-forge and the like have no such terms.
+# Channels of Anaconda; conda-forge and others have no such terms.
 _ANACONDA = re.compile(r"(defaults|anaconda|main|r|msys2)|(https?://)?repo\.anaconda\.com\b.*")
 _EXACT = re.compile(r"3\.\d+\.\d+")
 _PINNED = re.compile(r"[A-Za-z0-9_.-]+=[^\s=<>!*|,]+(=[^\s=<>!*|,]+)?")
@@ -24,7 +24,7 @@ _ADDRESSES = ("url", "channel_alias", "channels", "custom_channels", "default_ch
 
 @functools.cache
 def installers() -> Mapping[str, Mapping[str, Any]]:
-    """Return what is known of each installer: its versions, hashes and where they are published."""
+    """Return the known installers: their versions, hashes and where they are published."""
     document: Mapping[str, Mapping[str, Any]] = documents.read(content.roles() / "python_env/files/conda.yml")
     return document
 
@@ -39,7 +39,7 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
         yield of_variable(
             plain,
             "python_env_python",
-            "selects a Python of the distribution, but Python comes from conda here",
+            "selects a Python of the distribution, but this host uses conda's Python",
             f"set the exact version in {PREFIX}python",
         )
     yield from _terms(provider, given, plain)
@@ -62,17 +62,17 @@ def _terms(provider: str, given: Mapping[str, Any], plain: Mapping[str, Any]) ->
     ):
         what = f"the channel {named[0]}" if named and provider != "miniconda" else "Miniconda"
         hint = f"read them, and set {_TERMS}: true if you accept them; miniforge with conda-forge needs none"
-        # Where the variable is not set, the place to show is that of the variable that requires it.
+        # Where the variable is not set, show the place of the variable that requires it.
         variable = _TERMS if _TERMS in given else "python_env_provider"
-        yield of_variable(given, variable, f"{what} may be used only under the terms of Anaconda", hint)
+        yield of_variable(given, variable, f"{what} may be used only under Anaconda's terms", hint)
 
 
 def _hash(provider: str, given: Mapping[str, Any], plain: Mapping[str, Any]) -> Iterator[Finding]:
     published = installers()[provider]
     version, digest = plain.get(f"{PREFIX}version"), given.get(f"{PREFIX}sha256")
     if version and str(version) not in published["sha256"] and not digest:
-        reason = f"is a version of {published['title']} whose sha256 is not known here"
-        hint = f"read it at {published['releases']} and set {PREFIX}sha256"
+        reason = f"is a version of {published['title']} with an unknown sha256"
+        hint = f"look it up at {published['releases']} and set {PREFIX}sha256"
         yield of_variable(plain, f"{PREFIX}version", reason, hint)
     if (
         digest
@@ -90,17 +90,20 @@ def _pins(plain: Mapping[str, Any]) -> Iterator[Finding]:
         yield of_variable(plain, f"{PREFIX}python", "must be an exact version", "such as 3.12.11")
     for package in _texts(plain.get(f"{PREFIX}packages")):
         if not _PINNED.fullmatch(package):
-            reason, hint = f"pins no version for {package}", "write name=version or name=version=build"
+            reason, hint = (
+                f"does not pin the version of {package}",
+                "write name=version or name=version=build",
+            )
             yield of_variable(plain, f"{PREFIX}packages", reason, hint)
 
 
 def _passwords(given: Mapping[str, Any]) -> Iterator[Finding]:
     for name in (PREFIX + name for name in _ADDRESSES):
         if any(_PASSWORD.search(text) for text in _texts(given.get(name))):
-            reason = "holds a user, a password or a token, which anybody on the host could read"
+            reason = "contains a user, a password or a token, which every user on the host could read"
             # The value itself is not shown.
             yield Finding(
-                name, reason, hint=f"write it into a netrc file and name that in {PREFIX}netrc_file"
+                name, reason, hint=f"write it into a netrc file and set {PREFIX}netrc_file to that file"
             )
 
 

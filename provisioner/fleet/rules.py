@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check what one variable cannot show: how those of a service, and the services of a host, fit together."""
+"""Check that the variables of a service, and the services of a host, fit together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provisioner.fleet.services import EVERY_IPV4, Service
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# An index, the beginning of a UUID of a GPU or of a part of one, or a PCI address.
+# An index, the beginning of the UUID of a GPU or of a MIG instance, or a PCI address.
 _GPU = re.compile(
     r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
     re.IGNORECASE,
@@ -53,7 +53,7 @@ def _source(service: Service) -> Iterator[Finding]:
     source, engine = service.model.source, service.engine
     # A source that is not a choice of the variable has already been reported as a wrong value.
     if source in variables.load().variables["serve_model_source"].choices and source not in engine.sources:
-        reason = f"{engine.title} takes its model from {', '.join(engine.sources)}"
+        reason = f"must be one of {', '.join(engine.sources)} for {engine.title}"
         yield _finding(service, "serve_model_source", reason, source)
 
 
@@ -63,9 +63,9 @@ def _format(service: Service) -> Iterator[Finding]:
         map(models.is_gguf_file, service.model.include)
     )
     if asks_for_gguf and models.GGUF not in engine.formats:
-        reason = f"is in the GGUF format, and {engine.title} serves {', '.join(engine.formats)}"
+        reason = f"is in the GGUF format, but {engine.title} serves {', '.join(engine.formats)}"
         yield _finding(
-            service, "serve_model", reason, name, hint="name the repository of the original weights"
+            service, "serve_model", reason, name, hint="use the repository with the original weights"
         )
 
 
@@ -88,7 +88,7 @@ def _model_name(service: Service) -> Iterator[Finding]:
 
 
 def _library_model(service: Service, library: Library) -> Iterator[Finding]:
-    """Check a model that the engine itself fetches, by what its engine.yml says of its library."""
+    """Check a model that the engine itself downloads, with the rules in its engine.yml."""
     name, revision = service.model.name, service.model.revision
     if reason := knobs.beyond(library.model, name):
         yield _finding(service, "serve_model", reason, name, hint=library.model_hint)
@@ -102,16 +102,16 @@ def _library_model(service: Service, library: Library) -> Iterator[Finding]:
 def _gpus(service: Service) -> Iterator[Finding]:
     gpus = list(service.gpus)
     if len(set(gpus)) < len(gpus):
-        yield _finding(service, "serve_gpus", "names the same GPU twice", gpus)
+        yield _finding(service, "serve_gpus", "lists the same GPU twice", gpus)
     for name in gpus:
         if not values.is_deferred(name) and not _GPU.fullmatch(name):
-            hint = "name each GPU by its index, its UUID or the beginning of it, or its PCI address"
+            hint = "list each GPU by its index, its UUID or the beginning of it, or its PCI address"
             yield _finding(
-                service, "serve_gpus", f"holds {name or 'nothing'}, which names no GPU", gpus, hint
+                service, "serve_gpus", f"contains {name or 'an empty item'}, which is not a GPU", gpus, hint
             )
     if gpus and service.settings.get(f"{service.engine.role}_device") == "cpu":
-        reason = f"is given to a service that {service.engine.role}_device = cpu keeps off the GPUs"
-        yield _finding(service, "serve_gpus", reason, gpus, "leave one of the two out")
+        reason = f"is set, but {service.engine.role}_device = cpu keeps the service off the GPUs"
+        yield _finding(service, "serve_gpus", reason, gpus, "remove one of the two")
 
 
 def _environment(service: Service) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def _environment(service: Service) -> Iterator[Finding]:
 def _arguments(service: Service) -> Iterator[Finding]:
     arguments = service.settings["serve_args"]
     for argument in arguments if isinstance(arguments, list) else ():
-        # Some engines take an underscore for a dash. The value stays unsaid: it may be a key.
+        # Some engines treat an underscore like a dash. The value is not shown: it may be a key.
         flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
         if flag in service.engine.reserved_args:
             reason = f"{flag} is set from inventory variables and cannot be given again"
@@ -156,8 +156,8 @@ def _parsed(version: object) -> Version:
 def _no_key(service: Service) -> Iterator[Finding]:
     given = service.settings.get("serve_api_key_file")
     if given and not service.engine.api_key:
-        reason = f"cannot be given: {service.engine.title} checks no API key"
-        hint = "leave it out, and put a gateway that checks keys in front"
+        reason = f"cannot be set: {service.engine.title} does not support API keys"
+        hint = "remove it, and put a gateway that checks keys in front"
         yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
 
 
@@ -178,20 +178,20 @@ def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _unreadable(folder: Path, name: str) -> str | None:
-    """Return why a file on this machine cannot be read, or None; a relative name is one of `folder`."""
+    """Return why a file on this machine cannot be read, or None; a relative path starts at `folder`."""
     try:
         path = folder / Path(name).expanduser()
         if not path.is_file():
             return "there is no such file on this machine"
-    except (OSError, RuntimeError) as error:  # no such user, a name too long, a folder that is closed to us
-        return f"cannot be looked for on this machine: {getattr(error, 'strerror', None) or error}"
-    return None if os.access(path, os.R_OK) else "cannot be read on this machine by you"
+    except (OSError, RuntimeError) as error:  # no such user, a name that is too long, a folder without access
+        return f"cannot be searched for on this machine: {getattr(error, 'strerror', None) or error}"
+    return None if os.access(path, os.R_OK) else "is not readable for you on this machine"
 
 
 def _pair(first: Service, second: Service) -> Iterator[Finding]:
     both = f"services {first.name} and {second.name}"
     if first.unit == second.unit:
-        reason = f"is used by two services of one host, which would both be {first.unit}"
+        reason = f"is used by two services of one host, and both would be {first.unit}"
         yield _finding(second, "serve_name", reason, second.name, hint="give each service its own serve_name")
     same_address = first.address == second.address or {first.address, second.address} & set(_EVERY_ADDRESS)
     if first.port is not None and first.port == second.port and same_address:

@@ -20,7 +20,7 @@ from provisioner.fleet.models import Model
 from provisioner.fleet.profiles import Profile
 
 LIST_VARIABLE = "serve_services"
-# These mean nothing unless a model is served, so any of them shows that a service is wanted.
+# These have no meaning unless a model is served, so any of them shows that a service is requested.
 STARTING_VARIABLES = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 
@@ -70,7 +70,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Hold the services of one host and everything that is wrong with its variables."""
+    """The services of one host and every mistake in its variables."""
 
     services: tuple[Service, ...]
     findings: tuple[Finding, ...]

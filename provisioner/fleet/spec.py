@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a Fleet of an inventory: typed and frozen, or every error in it at once, with no host contacted."""
+"""Turn an inventory into a Fleet, typed and frozen, or report every mistake in it; no host is contacted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from provisioner.fleet.origins import Origins
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack import Chain
 
-# The connection variables of Ansible that people type by hand, to recognise a misspelt one.
+# Ansible's connection variables that people type by hand, to recognise a misspelt one.
 _CONNECTION_VARIABLES = tuple(
     f"ansible_{name}"
     for name in (
@@ -69,13 +69,13 @@ class Host:
     compatibility: Chain
 
 
-# What a host's own variables lead to: its services, how driver and CUDA fit them, and what is wrong.
-_Seen = tuple[tuple[Service, ...], Chain, tuple[Finding, ...]]
+# The result of a host's own variables: its services, driver and CUDA, and what is wrong.
+_Checked = tuple[tuple[Service, ...], Chain, tuple[Finding, ...]]
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Hold every host of an inventory, in the inventory's order."""
+    """Every host of an inventory, in the inventory's order."""
 
     source: str
     hosts: tuple[Host, ...]
@@ -111,7 +111,7 @@ class _Checker:
         self._inventory = inventory
         self._defaults = {name: variables.defaults(engine.role) for name, engine in engines.load().items()}
         self._reserved = _reserved_names()
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _Checked] = {}
         self.found: dict[Finding, list[str]] = {}
 
     def host(self, name: str) -> Host:
@@ -134,7 +134,7 @@ class _Checker:
             compatibility=chain,
         )
 
-    def _resolve(self, own: Mapping[str, Any]) -> _Seen:
+    def _resolve(self, own: Mapping[str, Any]) -> _Checked:
         resolved = services.resolve(own, self._defaults)
         findings = [*_unknown_variables(own, self._reserved), *resolved.findings]
         findings += rules.check(resolved.services, self._inventory.folder)
@@ -144,8 +144,8 @@ class _Checker:
 
 
 def _reserved_names() -> set[str]:
-    """Return the names that Ansible keeps for itself, without the one that people use all the same."""
-    # Its import reads ansible.cfg and makes folders, and ends with a traceback where it cannot.
+    """Return the names that Ansible reserves, without `name`, which people use all the same."""
+    # The import reads ansible.cfg and creates folders, and ends with a traceback where it cannot.
     from ansible.vars.reserved import get_reserved_names  # noqa: PLC0415
 
     return set(get_reserved_names()) - {"name"}
@@ -256,7 +256,7 @@ def _holds(given: Mapping[str, Any], finding: Finding) -> bool:
 
 
 def _may_be_secret(finding: Finding) -> bool:
-    """Tell whether a value is not to be shown: the path to a secret may be, a secret in its place may not."""
+    """Return whether a value must not be shown; the path to a secret may, a secret instead of it may not."""
     names = [finding.variable, *re.findall(r"did you mean (\w+)\?", finding.hint)]
     if any(map(_SECRET_NAME.search, names)):
         return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host's variables ask for: driver, CUDA toolkits, and the CUDA that its engines contain."""
+"""What a host's variables request: driver, CUDA toolkits, and the CUDA that its engines contain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Driver:
-    """Describe the driver that a host is to have; what only Ansible can know is None."""
+    """The requested driver of a host; what only Ansible can know is None."""
 
     state: str | None
     source: str | None
@@ -39,7 +39,7 @@ class Driver:
 
     @property
     def branch(self) -> int | None:
-        """Return the branch that is asked for, where one is and there is to be a driver."""
+        """Return the requested branch, if there is one and a driver is requested."""
         found = DRIVER.fullmatch(self.version or "") if self.state not in (ABSENT, IGNORED) else None
         return int(found.group(1)) if found else None
 
@@ -67,7 +67,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class Toolkits:
-    """Describe the CUDA toolkits that a host is to have; None stands for a list only Ansible can know."""
+    """The requested CUDA toolkits of a host; None stands for a list that only Ansible can know."""
 
     versions: tuple[str, ...] | None
     default: str
@@ -81,7 +81,7 @@ class Toolkits:
 
 @dataclass(frozen=True)
 class EngineCuda:
-    """Describe the CUDA of one service; `shipped` is false for builds that only their owner knows."""
+    """The CUDA of one service; `shipped` is false for other builds, about which nothing is known."""
 
     title: str
     unit: str
@@ -95,14 +95,14 @@ class EngineCuda:
 
     def __str__(self) -> str:
         if not self.shipped:
-            return f"{self.title} in another build than the shipped one, not checked"
+            return f"{self.title} (not the standard build, so its CUDA was not checked)"
         needs = f" (driver ≥ {self.minimum_driver})" if self.minimum_driver else ""
-        return f"{self.title} brings CUDA {' or '.join(self.cuda)}{needs}"
+        return f"{self.title} contains CUDA {' or '.join(self.cuda)}{needs}"
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Hold driver, toolkits and engines of a host, what deserves a second look, and the facts behind it."""
+    """Driver, toolkits and engines of a host, with warnings and the facts behind them."""
 
     driver: Driver
     toolkits: Toolkits
@@ -122,8 +122,8 @@ class Chain:
             found[table.proprietary_last] = None
         if self.driver.modules == OPEN:
             found[table.open_first] = None
-        brought = [version for engine in self.engines if engine.shipped for version in engine.cuda]
-        for version in (*(self.toolkits.versions or ()), *brought):
+        contained = [version for engine in self.engines if engine.shipped for version in engine.cuda]
+        for version in (*(self.toolkits.versions or ()), *contained):
             if major := table.major(version):
                 found |= dict.fromkeys(major.reasons)
         for version in self.toolkits.versions or ():
@@ -136,7 +136,7 @@ class Chain:
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `plan --json` says of it."""
+        """Return what `plan --json` prints of it."""
         engines = [{**dataclasses.asdict(one), "text": str(one)} for one in self.engines]
         for one in engines:
             del one["device_variable"]
@@ -150,8 +150,8 @@ class Chain:
         }
 
 
-def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
-    """Return what the variables of a host ask for."""
+def requested(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
+    """Return what the variables of a host request."""
     driver, toolkit = _Variables("nvidia_driver", given), _Variables("cuda_toolkit", given)
     versions = toolkit.value("versions")
     return Chain(
@@ -167,19 +167,19 @@ def see(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
             default=toolkit.text("default") or "",
             source=toolkit.text("source"),
         ),
-        tuple(engine for service in services if (engine := _seen(service))),
+        tuple(engine for service in services if (engine := _engine_cuda(service))),
     )
 
 
 @functools.cache
 def default_branch() -> str:
-    """Return the branch that a host gets where no driver is and none is asked for."""
+    """Return the branch for a host that has no driver, if the inventory requests none."""
     path = content.roles() / "nvidia_driver/files/branches.yml"
     return str(documents.read(path)["default"])
 
 
 def release_of(version: str) -> str:
-    """Return the release that a version is of, such as 13.0 of 13.0.2."""
+    """Return the release of a version, such as 13.0 of 13.0.2."""
     found = VERSION.fullmatch(version)
     return found.group(1) if found else ""
 
@@ -200,7 +200,7 @@ class _Variables:
         return None if values.is_deferred(value) else str(value or "")
 
 
-def _seen(service: Service) -> EngineCuda | None:
+def _engine_cuda(service: Service) -> EngineCuda | None:
     engine, settings = service.engine, service.settings
     variable = f"{engine.role}_device"
     device = str(settings.get(variable) or AUTO)

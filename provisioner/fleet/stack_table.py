@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the table of what goes with what: driver, CUDA and GPU. The role cuda_toolkit reads the same file."""
+"""Read the table of compatible drivers, CUDA releases and GPUs. The role cuda_toolkit reads the same file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provisioner import content, documents
 
 @dataclass(frozen=True)
 class Reason:
-    """Say one fact that a verdict rests on, and where it was read."""
+    """One fact on which a verdict rests, and its source."""
 
     statement: str
     source: str
@@ -23,7 +23,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Major:
-    """Say what every CUDA of one major version needs."""
+    """What every CUDA of one major version needs."""
 
     name: str
     driver: str
@@ -33,7 +33,7 @@ class Major:
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Return what this row says."""
+        """Return the facts of this row."""
         return (
             Reason(f"CUDA {self.name} needs driver {self.driver} or newer", self.driver_source),
             Reason(f"CUDA {self.name} compiles nothing for {', '.join(self.drops)}", self.drops_source),
@@ -42,7 +42,7 @@ class Major:
 
 @dataclass(frozen=True)
 class Table:
-    """Hold the table."""
+    """The whole table."""
 
     majors: Mapping[str, Major]
     releases: Mapping[str, Reason]
@@ -54,7 +54,7 @@ class Table:
     proprietary_until: int
 
     def major(self, version: str) -> Major | None:
-        """Return what is known of a version's major one."""
+        """Return what is known about the major version of a version."""
         return self.majors.get(version.partition(".")[0])
 
     @property

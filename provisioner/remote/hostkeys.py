@@ -53,7 +53,7 @@ def name_of(host: str, port: int) -> str:
 
 
 class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
-    """Check the key that a host presents; paramiko knows no keys itself, so it passes on every one."""
+    """Check the key that a host presents; paramiko has no known keys, so it asks this policy about each."""
 
     def __init__(
         self, name: str, files: Sequence[Path], further: Sequence[Path] = (), *, learn: bool

@@ -58,8 +58,8 @@ def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"extra_vars": ["@nowhere.yml"]}, r"no regular file nowhere\.yml, which -e names"),
-        ({"extra_vars": ["serve_port"]}, "an -e has no '=', and sets nothing"),
+        ({"extra_vars": ["@nowhere.yml"]}, r"no regular file nowhere\.yml, to which -e refers"),
+        ({"extra_vars": ["serve_port"]}, "an -e has no '=', so it sets nothing"),
         ({"extra_vars": ["{bad"]}, "cannot read the variables of -e: YAML parsing failed"),
         ({"limit": "h1:&", "extra_vars": ["a=1"]}, "cannot read --limit h1:&"),
     ],

@@ -172,12 +172,18 @@ def test_a_record_that_cannot_be_kept_is_told_before_any_host_is_contacted(
     assert "cannot create a run folder in /proc/nothing" in capsys.readouterr().err
 
 
-def test_engines_lists_words_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_engines_lists_variables_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("engines", "vllm") == 0
     said = capsys.readouterr().out
     assert "engine_vllm_max_model_len" in said
     assert "serve_model_source" in said
     assert "profile latency sets engine_vllm_performance_mode = interactivity" in said
+
+
+def test_engines_as_json_keep_the_keys_of_earlier_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("engines", "ollama", "--json") == 0
+    (engine,) = json.loads(capsys.readouterr().out)
+    assert engine["environment"]["words"]["OLLAMA_NUM_PARALLEL"] == "engine_ollama_num_parallel"
 
 
 def test_init_writes_an_inventory_that_plan_accepts(

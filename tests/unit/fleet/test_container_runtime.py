@@ -35,13 +35,13 @@ def test_what_can_be_is_right(engine: str, given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("engine", "given", "variable", "said"),
     [
-        ("podman", {"toolkit_version": "1.20"}, "toolkit_version", "a version with its revision; give"),
+        ("podman", {"toolkit_version": "1.20"}, "toolkit_version", "a version with its revision; write"),
         ("podman", {"toolkit_version": 1.2}, "toolkit_version", "a version with its revision"),
         ("podman", {"cdi": False}, "cdi", "podman gives GPUs to containers only through CDI; set it to true"),
         ("podman", {"cdi": "no"}, "cdi", "only through CDI"),
         ("podman", {"cdi": "f"}, "cdi", "only through CDI"),
-        ("podman", {"repository": "mirror.example.com"}, "repository", "is not an address"),
-        ("docker", {"docker_repository": "https://mirror"}, "docker_repository", "is not an address"),
+        ("podman", {"repository": "mirror.example.com"}, "repository", "is not a URL"),
+        ("docker", {"docker_repository": "https://mirror"}, "docker_repository", "is not a URL"),
     ],
 )
 def test_what_cannot_be_is_told_without_a_host(

@@ -75,8 +75,8 @@ class TestOfAnEngine:
     def test_a_key_is_refused_where_nothing_checks_it(self) -> None:
         (reason, _) = reasons(serve_api_key_file="key")
         assert reason == (
-            "serve_api_key_file: cannot be given: Abacus checks no API key; "
-            "leave it out, and put a gateway that checks keys in front"
+            "serve_api_key_file: cannot be set: Abacus does not support API keys; "
+            "remove it, and put a gateway that checks keys in front"
         )
 
 

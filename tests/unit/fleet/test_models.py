@@ -39,7 +39,7 @@ def test_a_path_is_a_folder_or_one_file_of_it() -> None:
 
 def test_an_engine_without_the_format_refuses_the_file() -> None:
     (reason,) = reasons(serve_engine="vllm", serve_model="/models/Small.gguf", serve_model_source="path")
-    assert reason.startswith("serve_model: is in the GGUF format, and vLLM serves safetensors")
+    assert reason.startswith("serve_model: is in the GGUF format, but vLLM serves safetensors")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_any_engine_may_keep_models_of_a_library_of_its_own() -> None:
 
 def test_the_library_of_one_engine_is_known_and_refused_by_the_others() -> None:
     (reason,) = reasons(serve_engine="vllm", serve_model="red:1", serve_model_source="beadshop")
-    assert reason == "serve_model_source: vLLM takes its model from huggingface, modelscope, path"
+    assert reason == "serve_model_source: must be one of huggingface, modelscope, path for vLLM"
     (reason,) = reasons(serve_model="a/b", serve_model_source="beedshop")
     assert reason.startswith(
         "serve_model_source: must be one of beadshop, huggingface, modelscope, ollama, path"

@@ -53,4 +53,4 @@ def test_an_engine_without_profiles_refuses_each_of_them() -> None:
     (found,) = knobs.profile(without)
     assert (found.variable, found.value) == ("serve_profile", "latency")
     assert found.reason == "cannot be set: Abacus has no profiles"
-    assert found.hint == "remove it, and set the engine's own variables"
+    assert found.hint == "remove it, and set the engine's variables instead"

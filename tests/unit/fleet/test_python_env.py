@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.fleet import python_env
 
-TERMS = "may be used only under the terms of Anaconda"
+TERMS = "may be used only under Anaconda's terms"
 
 
 def found(provider: str = "miniforge", **given: Any) -> list[tuple[str, str]]:
@@ -65,10 +65,10 @@ def test_channels_of_anaconda_have_terms_as_well(channel: str) -> None:
 @pytest.mark.parametrize(
     ("words", "name", "text"),
     [
-        ({"version": "99.1.0-0"}, "version", "sha256 is not known here; read it at https://github.com/"),
+        ({"version": "99.1.0-0"}, "version", "an unknown sha256; look it up at https://github.com/"),
         ({"sha256": "latest"}, "sha256", "64 hexadecimal digits"),
         ({"python": "3.12"}, "python", "must be an exact version; such as 3.12.11"),
-        ({"packages": ["pip", "a=1"]}, "packages", "pins no version for pip"),
+        ({"packages": ["pip", "a=1"]}, "packages", "does not pin the version of pip"),
     ],
 )
 def test_what_pins_nothing_is_refused(words: dict[str, Any], name: str, text: str) -> None:

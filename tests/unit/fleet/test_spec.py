@@ -80,8 +80,8 @@ def test_the_path_to_a_secret_is_shown(tmp_path: Path) -> None:
     [
         ("serve_port=inf", "serve_port: must be a whole number"),
         ("ansible_port=\N{SUPERSCRIPT TWO}", "ansible_port: must be a port"),
-        ("serve_api_key_file=~nobody-of-this-name/x", "serve_api_key_file: cannot be looked for"),
-        (f"serve_api_key_file=/{'x' * 300}", "serve_api_key_file: cannot be looked for"),
+        ("serve_api_key_file=~nobody-of-this-name/x", "serve_api_key_file: cannot be searched for"),
+        (f"serve_api_key_file=/{'x' * 300}", "serve_api_key_file: cannot be searched for"),
         (
             "model_store_modelscope_token_file=~nobody-of-this-name/x",
             "model_store_modelscope_token_file: cannot",
@@ -96,7 +96,7 @@ def test_no_value_is_too_odd_for_a_message(tmp_path: Path, words: str, says: str
 @pytest.mark.parametrize("name", ["all", "0-3", "gpu0", "-1", "1.0", "", "x y", "0000:1b"])
 def test_a_gpu_is_named_as_the_driver_does(tmp_path: Path, name: str) -> None:
     (said,) = problems_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")
-    assert said.startswith(f"serve_gpus: holds {name or 'nothing'}, which names no GPU")
+    assert said.startswith(f"serve_gpus: contains {name or 'an empty item'}, which is not a GPU")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_service_on_the_processor_has_no_gpus(tmp_path: Path) -> None:
     (said,) = problems_of(
         tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nengine_vllm_device=cpu\nserve_gpus=[0]\n"
     )
-    assert "engine_vllm_device = cpu keeps off the GPUs; leave one of the two out" in said
+    assert "engine_vllm_device = cpu keeps the service off the GPUs; remove one of the two" in said
 
 
 def test_a_mistake_of_an_item_is_placed_at_the_item(tmp_path: Path) -> None:

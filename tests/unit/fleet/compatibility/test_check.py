@@ -70,11 +70,11 @@ def test_everything_wrong_is_said_at_once() -> None:
     [
         (
             {"driver_version": "580", "versions": ["13.0", "12.9"], **VLLM},
-            f"driver 580 ({USUAL}) · CUDA toolkit 13.0, 12.9 · vLLM brings CUDA 13 (driver ≥ 580)",
+            f"driver 580 ({USUAL}) · CUDA toolkit 13.0, 12.9 · vLLM contains CUDA 13 (driver ≥ 580)",
         ),
         (
             {"driver_modules": "proprietary", "driver_version": "580.178.04", "driver_hold": False, **OLLAMA},
-            "driver 580.178.04 (proprietary modules) · no CUDA toolkit · Ollama brings CUDA 12 or 13",
+            "driver 580.178.04 (proprietary modules) · no CUDA toolkit · Ollama contains CUDA 12 or 13",
         ),
         ({"driver_state": "ignored"}, "driver left as it is · no CUDA toolkit"),
         ({"driver_version": "550"}, "driver 550 (proprietary modules where the GPU allows, held)"),
@@ -87,7 +87,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         ),
         (
             {**VLLM, "engine_vllm_requirements": "/own.txt"},
-            f"driver that works, else 580 ({USUAL}) · no CUDA toolkit · vLLM in another build",
+            f"driver that works, else 580 ({USUAL}) · no CUDA toolkit · vLLM (not the standard build",
         ),
         (
             {**VLLM, "engine_vllm_device": "cpu", "driver_version": "580"},

@@ -35,7 +35,7 @@ def run(path: Path, text: str, *words: str) -> int:
 def test_equal_hosts_share_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "fleet.ini", FLEET) == 0
     said = capsys.readouterr().out
-    chain = "CUDA toolkit 13.1 · vLLM brings CUDA 13 (driver ≥ 580)"
+    chain = "CUDA toolkit 13.1 · vLLM contains CUDA 13 (driver ≥ 580)"
     assert f"gpu1, gpu2: driver 580 (open modules where the GPU allows, held) · {chain}\n" in said
     assert "cpu1: driver that works, else 580 (open modules where the GPU allows, held) · no CUDA" in said
     assert "note: CUDA toolkit 13.1 was made with driver 590.44.01" in said
