@@ -78,19 +78,16 @@ def _driver_changes(fleet: Fleet) -> Iterator[str]:
     seen: dict[tuple[str, str], list[str]] = {}
     for host in fleet.hosts:
         driver, installed = host.compatibility.driver, known.get(host.name)
-        if installed and driver.version and driver.branch and not _is_of(installed, driver.version):
+        if not (installed and driver.version and driver.branch):
+            continue
+        # A version, or its branch, number by number.
+        if not f"{installed}.".startswith(f"{driver.version}."):
             seen.setdefault((installed, driver.version), []).append(host.name)
     for (installed, wanted), hosts in seen.items():
         yield (
             f"{some(hosts)}: driver {installed}, which the last run found, is replaced by {wanted}; apply "
             "asks before it stops programs that use the GPUs"
         )
-
-
-def _is_of(version: str, wanted: str) -> bool:
-    """Tell whether a version is of a branch, or the very one, number by number."""
-    asked = wanted.split(".")
-    return version.split(".")[: len(asked)] == asked
 
 
 def _warnings(fleet: Fleet) -> Iterator[str]:

@@ -166,8 +166,9 @@ def _unit_of(name: str) -> str:
 
 def _packages_of_hosts(path: Path) -> Iterator[str]:
     """Yield the packages for hosts that one of their modules imports, all by relative imports."""
+    above = len(path.relative_to(SENT).parts)
     for node in ast.walk(tree.parsed(path)):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
+        if isinstance(node, ast.ImportFrom) and node.level == above:
             yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ansible.module_utils"):
             assert node.module == "ansible.module_utils.pynvml", "import siblings relatively"

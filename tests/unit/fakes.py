@@ -12,8 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
-from ansible.module_utils.provision.host import commands
-from ansible.module_utils.provision.jobs import command
+from ansible.module_utils.provision.host import commands, follow
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Programs:
         self.calls: list[tuple[str, ...]] = []
         self._programs: dict[str, Program] = {}
         stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": self._start})
-        for module in (commands, command):
+        for module in (commands, follow):
             monkeypatch.setattr(module, "subprocess", stand_in)
 
     def add(self, name: str, program: Program | Said | str = "") -> None:
@@ -55,6 +54,29 @@ class Programs:
         if argv[0] == "sh" or argv[0].startswith("/"):
             return subprocess.Popen(argv, **options)
         raise FileNotFoundError(argv[0])
+
+
+class Answers(Programs):
+    """Programs that answer by the beginning of their command line; all others end well and say nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.answers: dict[tuple[str, ...], Said] = {}
+
+    @property
+    def ran(self) -> list[str]:
+        """Return every command line, in order."""
+        return [" ".join(call) for call in self.calls]
+
+    def answer(self, command: str, out: str = "", *, code: int = 0, err: str = "") -> None:
+        """Answer command lines that begin like this; the longest beginning counts."""
+        self.answers[tuple(command.split())] = Said(out, code, err)
+
+    def _start(self, argv: Sequence[str], **options: Any) -> _Process:
+        self.calls.append(tuple(argv))
+        fitting = [command for command in self.answers if tuple(argv[: len(command)]) == command]
+        said = self.answers[max(fitting, key=len)] if fitting else Said()
+        return _Process(said, merged=options["stderr"] == subprocess.STDOUT)
 
 
 class _Process:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a container engine to give NVIDIA's GPUs to its containers, or take that back."""
+"""Make NVIDIA's GPUs available to the containers of an engine, or undo that."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: container_runtime
-short_description: Manage what a container engine gives GPUs by
+short_description: Make NVIDIA's GPUs available to the containers of an engine
 description:
   - V(inspected) changes nothing. O(step=requirements) refuses what cannot work; O(step=changes) does so too,
     lists what would change, and asks for consent where containers would be interrupted.
@@ -28,11 +28,11 @@ options:
     choices: [requirements, changes, versions, settings, leftovers]
     description: Part of it, required by every state but V(verified).
   engine: {type: str, choices: [podman, docker], default: podman, description: The engine.}
-  engine_packages: {type: list, elements: str, default: [], description: Its packages, the telling one first.}
+  engine_packages: {type: list, elements: str, default: [], description: Its packages, the main one first.}
   toolkit_version: {type: str, default: '', description: Version of NVIDIA's toolkit; empty for none.}
-  repository: {type: str, default: '', description: Address of its repository, with C({kind}) and C({arch}).}
+  repository: {type: str, default: '', description: URL of its repository, with C({kind}) and C({arch}).}
   replace_repository: {type: bool, default: false, description: Move other sources of it out of sight.}
-  cdi: {type: bool, default: true, description: Give GPUs by CDI, not by a runtime of NVIDIA's.}
+  cdi: {type: bool, default: true, description: Use CDI instead of NVIDIA's own runtime.}
   gpus: {type: list, elements: dict, default: [], description: GPUs that the driver offers.}
   driver: {type: str, default: '', description: Version of the driver that is loaded.}
   container: {type: bool, default: false, description: Whether the host is a container itself.}
@@ -43,7 +43,7 @@ author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Give GPUs to the containers of podman
+- name: Make GPUs available to the containers of podman
   container_runtime:
     state: present
     step: settings
@@ -58,7 +58,7 @@ pending: {type: list, returned: step changes, description: What would change, pa
 engine_packages: {type: list, returned: step changes, description: Packages of its engine.}
 finished: {type: bool, returned: step versions, description: Whether there is nothing left to wait for.}
 command_line: {type: bool, returned: step settings, description: Whether it has a command line.}
-findings: {type: list, returned: verified, description: What differs from what is wanted.}
+findings: {type: list, returned: verified, description: Differences from the requested state.}
 """
 
 import shutil
@@ -70,9 +70,9 @@ from ansible.module_utils.provision.containers import modules as container_modul
 from ansible.module_utils.provision.containers import packages as container_packages
 from ansible.module_utils.provision.containers import sources
 from ansible.module_utils.provision.containers.docker import DAEMON, load
-from ansible.module_utils.provision.containers.removal import ANY, Removal
-from ansible.module_utils.provision.containers.settings import Settings
-from ansible.module_utils.provision.containers.steps import DOCKER, Wanted
+from ansible.module_utils.provision.containers.ledger import lines
+from ansible.module_utils.provision.containers.runtime import ANY, Runtime
+from ansible.module_utils.provision.containers.wanted import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
@@ -88,31 +88,28 @@ class Run:
         self.needs: list[str] = []
 
     def wanted(self) -> Wanted:
-        """Return what the arguments ask for."""
-        packages = container_packages.serving(tuple(self.given["engine_packages"]))
+        """Return what the options request."""
+        manager = container_packages.toolkit_manager()
+        packages = container_packages.serving(manager, tuple(self.given["engine_packages"]))
         names = ("engine", "toolkit_version", "cdi", "gpus", "driver", "container")
         return Wanted(engine_packages=packages, **{name: self.given[name] for name in names})
 
-    def steps(self, *, dry: bool = False) -> Settings:
-        """Return the steps for what is wanted."""
+    def runtime(self, wanted: Wanted | None = None, *, dry: bool = False) -> Runtime:
+        """Return the requested runtime, or another one."""
         dry = dry or self.module.check_mode
-        return Settings(self.wanted(), dry=dry, allow=self.allow(dry=dry), warn=self.module.warn)
 
-    def allow(self, *, dry: bool) -> Any:
-        """Return what is called before containers are interrupted."""
+        def allow(what: str) -> None:
+            if not self.given["consent"]:
+                self.needs.append(what)
+                if not dry:
+                    raise ConsentNeeded(self.needs)
 
-        def ask(what: str) -> None:
-            if self.given["consent"]:
-                return
-            self.needs.append(what)
-            if not dry:
-                raise ConsentNeeded(self.needs)
+        return Runtime(wanted or self.wanted(), dry=dry, allow=allow, warn=self.module.warn)
 
-        return ask
-
-    def result(self, steps: Settings, **more: Any) -> dict[str, Any]:
+    def result(self, runtime: Runtime, **more: Any) -> dict[str, Any]:
         """Return the module's result."""
-        found: dict[str, Any] = {"changed": bool(steps.changes), "diff": steps.diff, **more}
+        ledger = runtime.ledger
+        found: dict[str, Any] = {"changed": bool(ledger.changes), "diff": ledger.diff, **more}
         if self.needs:
             found["provision"] = ConsentNeeded(self.needs).provision
         return found
@@ -122,119 +119,115 @@ class Run:
         self.refuse_sources()
         if self.given["engine"] == DOCKER:
             load(read_file(str(DAEMON)))
-        self.steps(dry=True).refuse_old_engine()
+        self.runtime(dry=True).packages.refuse_old_engine()
         return {"changed": False}
 
     def other_sources(self) -> list[Path]:
-        """Return package sources of the toolkit that somebody else has added."""
+        """Return package sources of the toolkit that someone else has added."""
         found: list[Path] = sources.stale(self.given["repository"])
         return found if self.given["toolkit_version"] else []
 
     def refuse_sources(self) -> None:
-        """Refuse sources of the toolkit that somebody else has added, unless they may be moved."""
+        """Refuse sources of the toolkit that someone else has added, unless they may be moved."""
         found = self.other_sources()
         fixed = [path for path in found if not sources.may_move(path)]
         if fixed or (found and not self.given["replace_repository"]):
             names = ", ".join(map(str, fixed or found))
-            step = (
-                "set container_runtime_replace_repository to true, which moves it out of sight, or remove it"
-            )
+            step = "set container_runtime_replace_repository: true to disable it, or remove it"
             raise Fault(
-                f"{names} names a repository of NVIDIA's container toolkit already; dnf mixes two sources of "
-                "one, and apt refuses them (Conflicting values set for option Signed-By)",
+                f"{names} already defines a repository of NVIDIA's container toolkit; dnf mixes two sources "
+                "of one, and apt refuses them (Conflicting values set for option Signed-By)",
                 f"remove those lines from {names}" if fixed else step,
             )
 
     def list_changes(self) -> dict[str, Any]:
-        """Say what would change, and ask where that interrupts containers."""
+        """List what would change, and ask where that interrupts containers."""
         self.check_requirements()
-        steps = self.steps(dry=True)
-        steps.lock()
-        steps.settle()
-        modules = steps.missing_modules()
+        runtime = self.runtime(dry=True)
+        runtime.holds.lock()
+        runtime.settle()
+        modules = runtime.packages.missing_modules()
         if not self.module.check_mode:
-            container_modules.refuse_missing(modules)
-        packages = [*steps.missing_packages(), *modules, *steps.wrong_versions()]
+            container_modules.refuse_missing(runtime.packages.manager, modules)
+        packages = [*runtime.packages.missing_packages(), *modules, *runtime.packages.wrong_versions()]
         moves = [f"move {path}" for path in self.other_sources()]
         lacks = [] if packages or self.has_command_line() else ["the engine's command line"]
-        if packages or any(change.endswith(" on") for change in steps.changes):
+        if packages or any(change.startswith("enable ") for change in runtime.ledger.changes):
             for one in containers.gpu_containers():
                 # Packages with units reload systemd themselves.
-                steps.allow(f"reload systemd, which may take the GPUs from {containers.named(one)}")
+                runtime.allow(f"reload systemd, which may remove the GPUs from {containers.named(one)}")
         self.require_consent()
-        pending = [*packages, *lacks, *moves, *steps.changes]
-        engine = list(steps.wanted.engine_packages)
-        return self.result(steps, pending=pending, engine_packages=engine, changed=False, diff=[])
+        pending = [*packages, *lacks, *moves, *runtime.ledger.changes]
+        engine = list(runtime.wanted.engine_packages)
+        return self.result(runtime, pending=pending, engine_packages=engine, changed=False, diff=[])
 
     def require_consent(self) -> None:
-        """Go no further where something waits for consent; a check only names it."""
+        """Stop where something needs consent; a dry run only lists it."""
         if self.needs and not self.module.check_mode:
             raise ConsentNeeded(self.needs)
 
     def pin_versions(self) -> dict[str, Any]:
-        """Move other sources away, lock the version, and bring what is installed to it."""
-        steps = self.steps()
-        steps.note_absent()
+        """Disable other sources, lock the version, and change what is installed to it."""
+        runtime = self.runtime()
+        plan, packages = runtime.ledger.plan, runtime.packages
+        runtime.note_absent()
         for path in self.other_sources():
             to = sources.out_of_sight(path)
-            if steps.record(f"moved {path}", f"{path}\n", f"{to}\n"):
+            if plan(f"move {path}", f"{path}\n", f"{to}\n"):
                 path.rename(to)
-        steps.lock()
-        version, wrong = self.given["toolkit_version"], steps.wrong_versions()
+        runtime.holds.lock()
+        version, wrong = self.given["toolkit_version"], packages.wrong_versions()
         finished = True
         if wrong:
-            before = "".join(f"{name} {steps.found[name]}\n" for name in wrong)
-            after = "".join(f"{name} {version}\n" for name in wrong)
-            if steps.record("versions of the container toolkit", before, after):
-                finished = container_packages.change(version, wrong, self.given["poll"])
-        modules = steps.missing_modules() if finished else []
-        if modules and steps.record("modules of the kernel", "", "".join(f"{name}\n" for name in modules)):
-            engine = steps.wanted.engine_packages
+            before = lines(f"{name} {packages.found[name]}" for name in wrong)
+            if plan(
+                "versions of the container toolkit", before, lines(f"{name} {version}" for name in wrong)
+            ):
+                finished = container_packages.change(packages.manager, version, wrong, self.given["poll"])
+        modules = packages.missing_modules() if finished else []
+        if modules and plan("modules of the kernel", "", lines(modules)):
+            engine = runtime.wanted.engine_packages
             finished = container_packages.add_modules(modules, engine, self.given["poll"])
-        return self.result(steps, finished=finished)
+        return self.result(runtime, finished=finished)
 
     def configure(self) -> dict[str, Any]:
-        """Bring settings about once the packages are there."""
-        steps = self.steps()
+        """Make all settings once the packages are installed."""
+        runtime = self.runtime()
         if not self.module.check_mode:
-            steps.require_packages()
-            steps.refuse_old_engine()
-        steps.settle()
-        return self.result(steps, command_line=self.module.check_mode or self.has_command_line())
+            runtime.packages.require()
+            runtime.packages.refuse_old_engine()
+        runtime.settle()
+        return self.result(runtime, command_line=self.module.check_mode or self.has_command_line())
 
     def has_command_line(self) -> bool:
-        """Tell whether the engine can be used from a shell: Debian's Docker has a package for that alone."""
+        """Return whether the engine has its command line: Debian's Docker has a package for that alone."""
         return shutil.which(self.given["engine"]) is not None
 
     def verify(self) -> dict[str, Any]:
-        """Say what differs."""
-        steps = self.steps(dry=True)
-        steps.lock()
-        steps.settle()
-        findings = [f"{name} is missing" for name in steps.missing()]
-        findings += [f"{name} is {steps.found[name]}" for name in steps.wrong_versions()]
-        findings += [f"to be changed: {change}" for change in steps.changes]
+        """List the differences."""
+        runtime = self.runtime(dry=True)
+        runtime.holds.lock()
+        runtime.settle()
+        packages = runtime.packages
+        findings = [f"{name} is missing" for name in packages.missing()]
+        findings += [f"{name} is {packages.found[name]}" for name in packages.wrong_versions()]
+        findings += [f"not as requested: {change}" for change in runtime.ledger.changes]
         self.needs.clear()
-        return self.result(steps, findings=findings, changed=False, diff=[])
-
-    def removal(self, *, dry: bool = False) -> Removal:
-        """Return the steps that take things back."""
-        dry = dry or self.module.check_mode
-        return Removal(ANY, dry=dry, allow=self.allow(dry=dry), warn=self.module.warn)
+        return self.result(runtime, findings=findings, changed=False, diff=[])
 
     def undo_settings(self) -> dict[str, Any]:
-        """Take settings back before the packages go."""
-        self.removal(dry=True).ask()
+        """Undo settings before the packages are removed."""
+        self.runtime(ANY, dry=True).ask()
         self.require_consent()
-        steps = self.removal()
-        steps.take_back()
-        return self.result(steps)
+        runtime = self.runtime(ANY)
+        runtime.undo()
+        return self.result(runtime)
 
     def remove_leftovers(self) -> dict[str, Any]:
         """Remove what the packages have left behind."""
-        steps = self.removal()
-        steps.forget()
-        return self.result(steps)
+        runtime = self.runtime(ANY)
+        runtime.forget()
+        return self.result(runtime)
 
 
 STEPS: dict[tuple[str, str | None], Callable[[Run], dict[str, Any]]] = {

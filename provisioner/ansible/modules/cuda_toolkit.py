@@ -77,12 +77,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.cuda.judge import c_library, judge, loaded_driver
 from ansible.module_utils.provision.cuda.main import install
+from ansible.module_utils.provision.cuda.orders import Orders
 from ansible.module_utils.provision.cuda.packages import refuse_drivers
 from ansible.module_utils.provision.cuda.place import Layout
 from ansible.module_utils.provision.cuda.runfile import require_library
 from ansible.module_utils.provision.cuda.state import State, check_toolkits, foreseen
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
-from ansible.module_utils.provision.driver.decision import matches
+from ansible.module_utils.provision.driver.packages import matches
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
@@ -105,44 +106,49 @@ def order_of(steps: dict[str, Any]) -> str:
 
 
 def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
-    """Bring and remove as far as one call can; return nothing as long as the unit is at work."""
+    """Remove and install as far as one call can; return nothing as long as the unit is at work."""
     job = job_of(params)
     steps = {"remove": list(state.remove), "install": [asdict(one) for one in state.install]}
     order = order_of(steps)
     if job.running and job.orders().get("order") != order:
-        # Others are on their way; these follow.
+        # The unit is working on other orders; these follow.
         wait(job.unit, params["poll"])
         return None
     given = params["wanted"]
-    spec = {key: params[key] for key in PASSED_ON}
-    spec.update(steps, order=order, override=given["override"], tmpdir=given["tmpdir"] or "")
-    spec.update(needed_bytes=given["needed_bytes"], title=", ".join(state.work))
-    spec["layout"] = {key: str(value) for key, value in asdict(state.layout).items()}
-    # Scripts of packages take other domains of SELinux, which a unit without new privileges cannot.
+    orders = Orders(
+        order=order,
+        title=", ".join(state.work),
+        remove=list(state.remove),
+        install=list(state.install),
+        layout=state.layout,
+        tmpdir=given["tmpdir"] or "",
+        override=given["override"],
+        needed_bytes=given["needed_bytes"],
+        **{name: params[name] for name in PASSED_ON},
+    )
+    # Scripts of packages change to other domains of SELinux, which NoNewPrivileges prevents.
     limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
     try:
-        told = job.advance(partial(install, Path(params["programs"])), "bring", spec, limits)
+        result = job.advance(partial(install, Path(params["programs"])), "bring", orders.to_dict(), limits)
     except Fault:
         if job.told().get("order") not in (None, order):
-            return None  # the other order's failure has been read now
+            return None  # the other orders' failure has been read now
         raise
-    return told if told and told.get("order") == order else None
+    return result if result and result.get("order") == order else None
 
 
-def bring(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:
-    """Bring everything about as far as one call can."""
+def change(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:
+    """Change everything as far as one call can."""
     params = module.params
     if state.work or job_of(params).running:
-        told = work(params, state)
-        if told is None:
+        if work(params, state) is None:
             return dict(job_of(params).progress(changed=True))
-        left = look(params, toolkits)
-        if left.install:
+        state = look(params, toolkits)
+        if state.install:
             raise Fault(
-                f"{', '.join(left.work)} is still to be done after it was done",
-                "something else works there: apply again",
+                f"the job has ended, but there is still something to do: {', '.join(state.work)}",
+                "something else changes the toolkits of this host: apply again",
             )
-        state = left
     state.settle()
     if params["state"] == "absent":
         for path in Path(params["programs"]).glob("cuda-toolkit-*.pyz"):
@@ -152,7 +158,7 @@ def bring(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[
 
 def look(params: dict[str, Any], toolkits: list[Toolkit]) -> State:
     """Return what is there and what is to be done."""
-    layout = Layout(**{key: Path(value) for key, value in params["layout"].items()})
+    layout = Layout.read(params["layout"])
     return State.of(layout, toolkits, default(params["wanted"], toolkits), params["wanted"]["source"])
 
 
@@ -200,7 +206,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         for toolkit, changes in foreseen(state):
             refuse_drivers(changes, toolkit)
         return dict(result, changed=bool(state.todo))
-    return {**result, **bring(module, state, toolkits)}
+    return {**result, **change(module, state, toolkits)}
 
 
 WANTED: dict[str, dict[str, Any]] = {

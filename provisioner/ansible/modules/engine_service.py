@@ -61,7 +61,7 @@ from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
+from ansible.module_utils.provision.host.fault import Fault, require_consent
 
 JOURNAL_LINES = 600
 NEEDED_TO_START = ("user", "unit_text", "environment_text")
@@ -205,13 +205,8 @@ def container_warnings() -> list[str]:
 
 def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
     """Refuse what no one has allowed; check mode only reports it."""
-    allowed: bool = module.params["consent"]
-    if allowed:
-        return {}
-    fault = ConsentNeeded([what])
-    if not module.check_mode:
-        raise fault
-    return {"provision": fault.provision}
+    provision = require_consent([what], given=module.params["consent"], dry=module.check_mode)
+    return {"provision": provision} if provision else {}
 
 
 STATES = {"inspected": request_removal, "present": start, "absent": remove, "verified": wait}

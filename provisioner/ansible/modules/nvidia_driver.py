@@ -1,48 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide about a host's NVIDIA driver, change it as a transient unit, and show that it is there."""
+"""Decide about a host's NVIDIA driver, change it as a transient unit, and prove that it is installed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: nvidia_driver
-short_description: Bring an NVIDIA driver about, or take it away
+short_description: Install or remove an NVIDIA driver
 description:
-  - V(inspected) looks, decides and refuses what cannot work; it changes nothing. C(present) does what was
-    decided as the unit C(provision-job-driver), which survives a lost connection. The task
-    waits until it has ended.
-  - What ends running work (a reload of the driver, a reboot, the removal of a driver of another source) needs
-    I(consent), and is named.
-  - The package manager's word is no proof. A driver counts as installed when the kernel that boots next has
-    its module, of the right version and kind; else the packages are taken back.
+  - V(inspected) looks at the host, decides and refuses what cannot work; it changes nothing. C(present) does
+    what was decided as the unit C(provision-job-driver), which survives a lost connection. The task waits
+    until it has ended.
+  - Whatever interrupts running work (a reload of the driver, a reboot, the removal of a driver of another
+    source) needs I(consent), and is listed.
+  - A driver counts as installed only when the kernel that boots next has its module, of the right version and
+    kind, whatever the package manager reports; else the packages are rolled back.
 options:
   state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   source:
     type: str
     choices: [auto, nvidia, distribution, runfile]
     default: auto
-    description: Where the driver comes from; V(auto) is the source of the one that is there, else V(nvidia).
-  version: {type: str, default: '', description: Branch or version; empty keeps a driver that works.}
-  default_branch: {type: str, default: '580', description: Branch where there is no driver.}
-  modules: {type: str, choices: [auto, open, proprietary], default: auto, description: Their kind.}
+    description: Source of the driver; V(auto) is that of the installed driver, else V(nvidia).
+  version: {type: str, default: '', description: Branch or version; empty keeps a working driver.}
+  default_branch: {type: str, default: '580', description: Branch to install if there is no driver.}
+  modules: {type: str, choices: [auto, open, proprietary], default: auto, description: Kind of modules.}
   reboot: {type: str, choices: [consent, never], default: consent, description: Whether a reboot may follow.}
   consent: {type: bool, default: false, description: Whether running work may be ended.}
   hold: {type: bool, default: true, description: Hold driver and kernel at their versions.}
   vault: {type: str, default: '', description: Archive of older headers.}
   runfile_sha256: {type: str, default: '', description: Hash of the .run installer.}
   environment_file: {type: path, description: Where the unit finds the address of the .run installer.}
-  gpus_expected: {type: int, default: 0, description: GPUs that the host must have; 0 for what the bus shows.}
+  gpus_expected: {type: int, default: 0, description: GPUs that the host must have; 0 for no check.}
   lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
   stop_seconds: {type: int, default: 180, description: Longest time in seconds for a service to stop.}
-  attempts: {type: int, default: 5, description: Attempts in a row of a download that bring nothing.}
-  stall_seconds: {type: int, default: 60, description: Seconds without a byte after which a download is dead.}
+  attempts: {type: int, default: 5, description: Attempts in a row without progress that fail.}
+  stall_seconds: {type: int, default: 60, description: Seconds of silence that end a connection.}
   poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Bring the driver about
+- name: Install the driver
   nvidia_driver:
     version: "580"
     consent: true
@@ -54,7 +54,7 @@ action: {type: str, returned: always, description: What was decided.}
 why: {type: list, returned: always, description: The reasons.}
 reboot: {type: str, returned: when present, description: Why a reboot is needed; empty when it is not.}
 version: {type: str, returned: when present, description: The driver's version.}
-ours: {type: bool, returned: always, description: Whether this driver was brought by provision.}
+ours: {type: bool, returned: always, description: Whether provision installed this driver.}
 target: {type: dict, returned: unless refused, description: Source, version or branch, and kind of modules.}
 """
 
@@ -65,40 +65,40 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.driver import hold
-from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Wanted, decide
+from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Target, Wanted, decide
 from ansible.module_utils.provision.driver.look import fabric, look
 from ansible.module_utils.provision.driver.main import install
-from ansible.module_utils.provision.driver.outcome import INSTALL, REMOVE, job_of, report, tell
+from ansible.module_utils.provision.driver.orders import INSTALL, REMOVE, Orders
+from ansible.module_utils.provision.driver.outcome import job_of, report, unreported
 from ansible.module_utils.provision.driver.packages import RUNFILE
 from ansible.module_utils.provision.driver.record import RECORD
+from ansible.module_utils.provision.driver.transaction import driver_manager
 from ansible.module_utils.provision.gpu.pci import own_gpus
 from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import NO_CONSENT, Fault
+from ansible.module_utils.provision.host.fault import Fault, require_consent
 from ansible.module_utils.provision.host.json_files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
 PROGRAMS = Path("/usr/local/lib/provision")
-SECONDS = 7200
+LIMITS: dict[str, object] = {"RuntimeMaxSec": 7200, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
 
 
 def asked_of(params: dict[str, Any]) -> dict[str, Any]:
-    """Return what the inventory asks for."""
-    return {word: params[word] for word in ("source", "version", "modules", "reboot", "default_branch")}
+    """Return what the inventory requests."""
+    return {name: params[name] for name in ("source", "version", "modules", "reboot", "default_branch")}
 
 
-def decided(module: AnsibleModule, seen: Seen) -> Decision:
-    """Return what has to be done; refuses what cannot be."""
-    given = module.params
-    decision: Decision = decide(Wanted(**asked_of(given)), seen)
+def decided(params: dict[str, Any], seen: Seen) -> Decision:
+    """Return what to do; refuses what cannot work."""
+    decision: Decision = decide(Wanted(**asked_of(params)), seen)
     if decision.refusal:
-        module.fail_json(msg=decision.refusal, finished=True, provision={"next": decision.next_step})
-    expected, there = given["gpus_expected"], len(own_gpus(seen.devices))
-    if expected and there != expected:
-        module.fail_json(
-            msg=f"the PCI bus shows {there} of the {expected} GPUs that nvidia_driver_gpus_expected asks for",
-            finished=True,
-            provision={"next": "see `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle"},
+        raise Fault(decision.refusal, decision.next_step)
+    expected, found = params["gpus_expected"], len(own_gpus(seen.devices))
+    if expected and found != expected:
+        raise Fault(
+            f"the PCI bus shows {found} GPUs, but nvidia_driver_gpus_expected is {expected}",
+            "check `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle",
         )
     return decision
 
@@ -115,141 +115,138 @@ def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
         "target": target,
         "version": seen.installed.version,
         "reboot": "",
-        # What somebody else has installed, and works, keeps its own sources.
+        # A working driver that someone else has installed keeps its own sources.
         "ours": RECORD.exists(),
         "provision": {"driver": driver},
     }
 
 
-def plan(module: AnsibleModule) -> None:
-    """Look, decide, and ask for what somebody has to agree to."""
+def ask(module: AnsibleModule, result: dict[str, Any], changes: list[str]) -> None:
+    """Refuse what no one has allowed; a dry run only lists it."""
+    given = module.params["consent"]
+    result["provision"].update(require_consent(changes, given=given, dry=module.check_mode))
+
+
+def inspected(module: AnsibleModule) -> dict[str, Any]:
+    """Inspect the host, decide, and ask for the consent that is needed."""
     job = job_of(module.params)
     if job.running:
-        # What is seen in the middle of a change means nothing; whoever asks next joins it.
-        orders_of_it = job.orders()
-        if orders_of_it.get("verb") == REMOVE:
-            raise Fault(
-                "an earlier run is removing the driver of this host",
-                f"wait until it has ended (`systemctl status {job.unit}` on the host), then apply again",
-            )
-        target = {word: orders_of_it.get(word, "") for word in ("source", "version", "modules")}
-        running = {"action": "running", "why": ["a change of the driver is under way"], "target": target}
-        module.exit_json(
-            changed=False, finished=True, reboot="", version=None, ours=RECORD.exists(), **running
-        )
+        return running(job)
     seen = look()
-    decision = decided(module, seen)
+    decision = decided(module.params, seen)
     result = result_of(decision, seen)
     ask(module, result, list(decision.consent))
-    module.exit_json(**result)
+    return result
 
 
-def ask(module: AnsibleModule, result: dict[str, Any], needs: list[str]) -> None:
-    """Refuse what nobody has allowed; a dry run only names it."""
-    if not needs or module.params["consent"]:
-        return
-    result["provision"].update(consent=needs, next=NO_CONSENT)
-    if not module.check_mode:
-        module.fail_json(
-            msg=f"needs consent: {'; '.join(needs)}", finished=True, provision=result["provision"]
+def running(job: Job) -> dict[str, Any]:
+    """Return the plan while a change is under way, during which inspecting the host makes no sense."""
+    orders = job.orders()
+    if orders.get("verb") == REMOVE:
+        raise Fault(
+            "an earlier run is removing the driver of this host",
+            f"wait until it has ended (`systemctl status {job.unit}` on the host), then apply again",
         )
+    result = {"changed": False, "finished": True, "action": "running", "why": ["the driver is being changed"]}
+    target = {name: orders.get(name, "") for name in ("source", "version", "modules")}
+    return {**result, "target": target, "version": None, "reboot": "", "ours": RECORD.exists()}
 
 
-def bring(module: AnsibleModule) -> None:
-    """Bring the driver about as far as one call can."""
-    job = job_of(module.params)
-    # What is seen in the middle of a change means nothing.
+def present(module: AnsibleModule) -> dict[str, Any]:
+    """Install the driver as far as one call can."""
+    params, job = module.params, job_of(module.params)
+    # During a change, even a dry run waits for its outcome.
     if job.running or not module.check_mode:
-        tell(module, job, INSTALL, asked_of(module.params))
+        earlier = unreported(job, INSTALL, asked_of(params), module.warn)
+        if earlier is not None:
+            return earlier
     seen = look()
-    decision = decided(module, seen)
+    decision = decided(params, seen)
     result = result_of(decision, seen)
-    drift = hold.drift(seen.installed.version, hold=module.params["hold"])
     if decision.action == KEEP or decision.target is None:
-        keep(module, result, drift)
-        return
+        return keep(module, result)
     what = f"driver {decision.target.version} of {decision.target.source}, {decision.target.modules} modules"
-    before = f"driver {seen.installed.version}" if seen.installed.version else ""
-    result.update(changed=True, diff={"before": f"{before}\n" * bool(before), "after": f"{what}\n"})
+    before = f"driver {seen.installed.version}\n" if seen.installed.version else ""
+    result.update(changed=True, diff={"before": before, "after": f"{what}\n"})
     ask(module, result, list(decision.consent))
     if module.check_mode:
-        module.exit_json(**result)
-    follow(module, job, orders(module.params, decision, seen), result)
+        return result
+    return follow(module, job, orders_of(params, decision, decision.target, seen), result)
 
 
-def keep(module: AnsibleModule, result: dict[str, Any], drift: list[str]) -> None:
-    """End with a driver that is right; what should be held and is not, is."""
+def keep(module: AnsibleModule, result: dict[str, Any]) -> dict[str, Any]:
+    """Keep a driver that is right, and correct its holds."""
+    packages, wants_hold = driver_manager(), module.params["hold"]
+    drift = hold.drift(packages, result["version"], wants_hold=wants_hold)
     if drift:
         result.update(changed=True, diff={"before": "", "after": "".join(f"{line}\n" for line in drift)})
-        if not module.check_mode:
-            hold.prepare()
-            (hold.hold if module.params["hold"] else hold.release)()
-    module.exit_json(**result)
+    if drift and not module.check_mode:
+        hold.prepare(packages)
+        (hold.hold if wants_hold else hold.release)(packages)
+    return result
 
 
-def orders(params: dict[str, Any], decision: Decision, seen: Seen) -> dict[str, Any]:
-    """Return what the unit has to know."""
-    target = decision.target
-    if target is None:
-        raise ValueError("a decision without a target keeps what is there, so there is nothing to order")
+def orders_of(params: dict[str, Any], decision: Decision, target: Target, seen: Seen) -> Orders:
+    """Return the orders of an installation."""
     joined, more = fabric(seen.devices)
-    return {
-        **{word: params[word] for word in PASSED_ON},
-        "asked": asked_of(params),
+    return Orders(
+        verb=INSTALL,
+        title=f"driver {target.version}",
         **asdict(target),
-        "title": f"driver {target.version}",
-        "action": decision.action,
-        "system": asdict(seen.system),
-        "running": seen.running,
-        "booting": seen.booting,
-        "installed_version": seen.installed.version,
-        "installed_source": seen.installed.origin,
-        "serving": seen.serving,
-        "secure_boot": seen.secure_boot,
-        "may_reboot": params["reboot"] != NEVER,
-        "fabric": joined,
-        "more_packages": more,
-    }
+        asked=asked_of(params),
+        action=decision.action,
+        system=seen.system,
+        running=seen.running,
+        booting=seen.booting,
+        installed_version=seen.installed.version,
+        installed_source=seen.installed.origin,
+        serving=seen.serving,
+        secure_boot=seen.secure_boot,
+        fabric=joined,
+        more_packages=more,
+        may_reboot=params["reboot"] != NEVER,
+        **{name: params[name] for name in PASSED_ON},
+    )
 
 
-def follow(module: AnsibleModule, job: Job, spec: dict[str, Any], result: dict[str, Any]) -> None:
-    """Start the unit or attach to it, and end with its outcome or its progress."""
-    verb = REMOVE if module.params["state"] == "absent" else INSTALL
-    limits = {"RuntimeMaxSec": SECONDS, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
-    told = job.advance(partial(install, PROGRAMS), verb, {"asked": {}, **spec, "verb": verb}, limits)
-    if told is None:
-        module.exit_json(**job.progress())
-    else:
-        report(module, told, result)
+def follow(module: AnsibleModule, job: Job, orders: Orders, result: dict[str, Any]) -> dict[str, Any]:
+    """Start the unit or attach to it, and return its outcome or its progress."""
+    ended = job.advance(partial(install, PROGRAMS), orders.verb, orders.to_dict(), LIMITS)
+    return job.progress() if ended is None else {**result, **report(ended, module.warn)}
 
 
-def take_away(module: AnsibleModule) -> None:
-    """Take away the driver that was brought here; one that somebody else installed stays."""
+def absent(module: AnsibleModule) -> dict[str, Any]:
+    """Remove the driver that provision installed; one that someone else installed stays."""
     job = job_of(module.params)
-    if not module.check_mode:
-        tell(module, job, REMOVE, {})
+    earlier = None if module.check_mode else unreported(job, REMOVE, {}, module.warn)
+    if earlier is not None:
+        return earlier
     record = read_json(RECORD, None)
     if record is None:
-        # A driver of somebody else stays; that it was held by us ends.
+        # A driver that someone else installed stays, but our holds on it do not.
         changed = hold.LEDGER.exists()
         if changed and not module.check_mode:
-            hold.release()
-        module.exit_json(changed=changed, finished=True)
+            hold.release(driver_manager())
+        return {"changed": changed, "finished": True}
     if module.check_mode:
         diff = {"before": f"driver {record['version']} of {record['source']}\n", "after": ""}
-        module.exit_json(changed=True, finished=True, diff=diff)
+        return {"changed": True, "finished": True, "diff": diff}
     seen = look()
-    held: dict[str, Any] = {"provision": {}}
-    what = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
-    ask(module, held, [f"{what}remove driver {record['version']}"] if seen.loaded else [])
-    spec = {word: module.params[word] for word in PASSED_ON}
-    spec.update(
-        source=record["source"], title="removing the driver", serving=seen.serving, booting=seen.booting
+    stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
+    changes = [f"{stop}remove driver {record['version']}"] if seen.loaded else []
+    require_consent(changes, given=module.params["consent"], dry=False)
+    orders = Orders(
+        verb=REMOVE,
+        title="removing the driver",
+        source=record["source"],
+        booting=seen.booting,
+        serving=seen.serving,
+        **{name: module.params[name] for name in PASSED_ON},
     )
-    follow(module, job, {**spec, "fabric": False, "may_reboot": True}, {})
+    return follow(module, job, orders, {})
 
 
-STATES = {"inspected": plan, "present": bring, "absent": take_away}
+STATES = {"inspected": inspected, "present": present, "absent": absent}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"choices": list(STATES), "default": "present"},
     "source": {"choices": ["auto", "nvidia", "distribution", RUNFILE], "default": "auto"},

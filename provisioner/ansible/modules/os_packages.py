@@ -8,17 +8,17 @@ DOCUMENTATION = r"""
 module: os_packages
 short_description: Install and remove packages of the distribution
 description:
-  - What is there already costs one query. A transaction runs as the unit C(provision-job-packages) and
-    survives a lost connection. The task waits until it has ended.
-  - Another package manager's lock is waited for, with its owner in the progress and in the error. An
+  - If everything is installed already, this costs one query. A transaction runs as the unit
+    C(provision-job-packages), which survives a lost connection. The task waits until it has ended.
+  - If another process holds the package manager's lock, the task waits, and shows which one it is. An
     interrupted dpkg run is repaired first.
-  - Packages that a transaction brought are recorded on the host; O(recorded) removes those of
+  - Packages that a transaction installs are recorded on the host; O(recorded) removes those of
     these names, or all of them without names, and no others.
 options:
   names: {type: list, elements: str, required: true, description: Names of packages.}
   state: {type: str, choices: [present, absent], default: present, description: What to do.}
   recorded: {type: bool, default: false, description: Whether V(absent) removes only what is recorded.}
-  cache_valid_time: {type: int, default: 86400, description: Age in seconds of package lists that will do.}
+  cache_valid_time: {type: int, default: 86400, description: Age in seconds at which package lists are stale.}
   lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
   poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
@@ -32,14 +32,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-missing: {type: list, returned: when present, description: Names that are or were not installed.}
-installed: {type: list, returned: when present, description: Packages that the transaction brought.}
+missing: {type: list, returned: when present, description: Names that are not installed, or were not.}
+installed: {type: list, returned: when present, description: Packages that the transaction installed.}
 removed: {type: list, returned: when absent, description: Packages that the transaction removed.}
 """
 
-import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -48,59 +46,30 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
-from ansible.module_utils.provision.host.packages import RECORDING, lock_owner, manager
-from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
+from ansible.module_utils.provision.host.packages import Allow, User, manager, record
+from ansible.module_utils.provision.host.packages.common import held_too_long
+from ansible.module_utils.provision.jobs.packages import Transaction
+from ansible.module_utils.provision.jobs.unit import journal_tail, state, wait
 
-UNIT = "provision-job-packages"
-STATE = Path("/var/lib/provision")
-# What was asked for and what there was right before and after; it exists until the result has been reported.
-RECORD = STATE / "packages.transaction"
-LEDGER = STATE / "packages.json"
 WAITING = Path("/run/provision/packages.waiting")
-TRANSACTION_SECONDS = 3600
-# Package managers take anything else for a pattern, a file or an order to remove.
+# Package managers interpret anything else as a pattern, a file or an instruction to remove.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*[A-Za-z0-9+]")
-ADVICE = (
-    (("not valid yet", "is not yet valid"), "the host's clock is behind: set it, then apply again"),
-    (("is expired", "Release file expired"), "the mirror is out of date or the clock ahead: fix that first"),
-    (("Could not resolve", "Temporary failure resolving"), "give the host a working DNS server or a mirror"),
-    (
-        ("Unable to locate package", "No match for argument", "has no installation candidate"),
-        "check the package sources of the host and the host_base mirror words",
-    ),
-    (
-        ("remove is disabled",),
-        "the packages to be removed, named above, stand in the way: remove them by hand if nobody needs them",
-    ),
-    (
-        (" conflicts with ", " obsoletes "),
-        "the packages named above exclude each other: remove by hand the one that nobody needs",
-    ),
-    (("No space left on device",), "free space on the host, then apply again"),
-    (("certificate verify failed", "SSL certificate problem"), "put the CA in host_base_ca_certificates"),
-)
+# There can be only one time service: the distribution's own is removed when this one is requested.
+EXCLUSIVE = "chrony"
 
 
-def advice(text: str) -> str:
-    """Return what to do about a transaction that failed with this output."""
-    for signs, step in ADVICE:
-        if any(sign in text for sign in signs):
-            return step
-    return f"read 'journalctl -u {UNIT}' on the host, then apply again"
-
-
-class Transaction:
-    """Bring one set of packages about, over as many calls as it takes."""
+class Change:
+    """Install or remove one set of packages, over as many calls as it takes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.packages = manager()
+        self.packages = manager(User(record.UNIT))
         self.found: dict[str, str] = self.packages.installed()
         self.asked: list[str] = module.params["names"]
         self.remove = module.params["state"] != "present"
         strange = [name for name in self.asked if not NAME.fullmatch(name)]
         if strange:
-            raise Fault(f"{', '.join(strange)} is not the name of a package", "give plain names of packages")
+            raise Fault(f"not the name of a package: {', '.join(strange)}", "give plain names of packages")
 
     def open(self) -> list[str]:
         """List the packages that are still to be installed or removed."""
@@ -111,134 +80,82 @@ class Transaction:
         return self.ours()
 
     def ours(self) -> list[str]:
-        """List what the recorded transactions for these names brought and is still there."""
-        entries = read_json(LEDGER, [])
-        brought = {
-            name
-            for entry in entries
-            if not self.asked or set(entry["asked"]) & set(self.asked)
-            for name in entry["installed"]
-        }
-        present = sorted(name for name in brought if self.found.get(name) == name)
-        if not present:
-            return []
-        strangers = self.packages.would_remove(present) - set(present)
-        if strangers:
+        """List what the recorded transactions for these names installed and is still installed."""
+        present = sorted(name for name in record.installed_for(self.asked) if self.found.get(name) == name)
+        needing = self.packages.would_remove(present) - set(present) if present else set()
+        if needing:
             self.module.warn(
-                f"{', '.join(present)} stay: {', '.join(sorted(strangers))} came later and need them"
+                f"{', '.join(present)} not removed: {', '.join(sorted(needing))}, installed later, need them"
             )
-            return []
-        return present
+        return [] if needing else present
 
     def settle(self) -> dict[str, Any]:
         """Report what the last transaction changed, once."""
-        nothing: dict[str, Any] = {"installed": [], "removed": []}
-        if not RECORD.exists() or self.module.check_mode or state(UNIT).running:
-            return nothing
-        before, after = (self.listed(name) for name in ("before", "after"))
-        if not before or not after:
-            # Nobody can tell any more which packages are ours, so none is.
-            shutil.rmtree(str(RECORD))
-            return nothing
-        installed, removed = sorted(after - before), sorted(before - after)
-        entries = read_json(LEDGER, [])
-        gone = set(removed)
-        entries = [
-            dict(entry, installed=[x for x in entry["installed"] if x not in gone]) for entry in entries
-        ]
-        if installed:
-            entries.append({"asked": read_json(RECORD / "asked", self.asked), "installed": installed})
-        entries = [entry for entry in entries if entry["installed"]]
-        if entries:
-            write_json(LEDGER, entries, 0o644)
-        else:
-            LEDGER.unlink(missing_ok=True)
-        shutil.rmtree(str(RECORD))
+        installed: list[str] = []
+        removed: list[str] = []
+        if record.RECORD.exists() and not self.module.check_mode and not state(record.UNIT).running:
+            installed, removed = record.settle(self.packages, self.asked)
         return {"installed": installed, "removed": removed}
 
-    def listed(self, name: str) -> set[str]:
-        """Return the packages that one list of the last transaction names."""
-        path = RECORD / name
-        return self.packages.names(path.read_text(encoding="utf-8")) if path.exists() else set()
-
     def wait_for_lock(self) -> str:
-        """Return who holds the package manager's lock after waiting a little, or nothing."""
-        deadline = time.monotonic() + self.module.params["poll"]
-        owner = str(lock_owner(self.packages))
+        """Return which process holds the package manager's lock after waiting a little, or nothing."""
+        owner = self.packages.lock_owner()
         if not owner:
             WAITING.unlink(missing_ok=True)
             return ""
         since = read_json(WAITING, None) or time.monotonic()
         write_json(WAITING, since, 0o644)
-        while owner and time.monotonic() < deadline:
-            time.sleep(0.5)
-            owner = str(lock_owner(self.packages))
-        if owner and time.monotonic() - since > self.module.params["lock_timeout"]:
+        owner = self.packages.await_lock(self.module.params["poll"])
+        waited = time.monotonic() - since
+        if owner and waited > self.module.params["lock_timeout"]:
             WAITING.unlink(missing_ok=True)
-            raise Fault(
-                f"{owner} has held the package manager's lock for {time.monotonic() - since:.0f} s",
-                "wait for it to end or stop it, then apply again",
-            )
+            raise held_too_long(owner, waited)
         return owner
 
     def start(self, names: list[str]) -> bool:
         """Start the transaction, or attach to the one that runs."""
         script = self.packages.script(
-            repair=self.packages.interrupted(),
             refresh=not self.remove and self.packages.stale(self.module.params["cache_valid_time"]),
             remove=self.remove,
+            allow=Allow(removal=EXCLUSIVE in names),
         )
         self.settle()
-        STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
-        properties = {
-            "Description": ("Remove " if self.remove else "Install ") + " ".join(names),
-            "Environment": list(self.packages.environment),
-            "RuntimeMaxSec": TRANSACTION_SECONDS,
-        }
-        record = [str(RECORD), json.dumps(self.asked), self.packages.listing]
-        argv = ["/bin/sh", "-ec", RECORDING + script, "sh", *record, *names]
-        return bool(start_or_attach(UNIT, argv, properties=properties))
+        what = f"{'Remove' if self.remove else 'Install'} {' '.join(names)}"
+        return bool(Transaction(self.packages, script, self.asked, names, what).start())
 
     def advance(self, names: list[str]) -> dict[str, Any]:
-        """Bring the transaction as far as one call can."""
-        if not state(UNIT).running:
+        """Continue the transaction as far as one call can."""
+        if not state(record.UNIT).running:
             owner = self.wait_for_lock()
             if owner:
                 return {"finished": False, "provision": {"progress": {"label": f"waiting for {owner}"}}}
         return self.follow(names, mine=self.start(names))
 
     def follow(self, names: list[str], *, mine: bool) -> dict[str, Any]:
-        """Wait a little for the transaction, and return whether it has done all that is asked for."""
-        now = wait(UNIT, self.module.params["poll"])
-        if now.failed:
-            tail = journal_tail(UNIT, 20, now.invocation)
-            self.found = self.packages.installed()
-            self.settle()
-            raise Fault(
-                f"{'removing' if self.remove else 'installing'} {', '.join(names)} failed:\n{tail}",
-                advice(tail),
-            )
+        """Wait a little for the transaction, and return whether it has done all that was requested."""
+        now = wait(record.UNIT, self.module.params["poll"])
         if now.running:
-            return {
-                "finished": False,
-                "provision": {
-                    "progress": {"label": journal_tail(UNIT, 1)[:100] or "waiting for the package manager"}
-                },
-            }
+            label = journal_tail(record.UNIT, 1)[:100] or "waiting for the package manager"
+            return {"finished": False, "provision": {"progress": {"label": label}}}
         self.found = self.packages.installed()
+        if now.failed:
+            tail = journal_tail(record.UNIT, 20, now.invocation)
+            self.settle()
+            what = f"{'removing' if self.remove else 'installing'} {', '.join(names)}"
+            raise self.packages.failure(f"{what} failed:\n{tail}", tail)
         left = self.open()
         if left and mine:
             raise Fault(
-                f"the package manager ended well, but {', '.join(left)} "
-                + ("stayed" if self.remove else "did not come"),
-                f"read 'journalctl -u {UNIT}' on the host",
+                f"the package manager reported success, but {', '.join(left)} "
+                + ("is still installed" if self.remove else "is not installed"),
+                f"read 'journalctl -u {record.UNIT}' on the host",
             )
         return {"finished": not left}
 
     def result(self) -> dict[str, Any]:
         """Return the module's result."""
         names = self.open()
-        listed = "".join(name + "\n" for name in names)
+        listed = "".join(f"{name}\n" for name in names)
         diff = {"before": listed, "after": ""} if self.remove else {"before": "", "after": listed}
         outcome: dict[str, Any] = {"finished": True, "missing": [] if self.remove else names}
         if names:
@@ -247,8 +164,8 @@ class Transaction:
             return dict(outcome, changed=True, installed=[], removed=names if self.remove else [])
         if names:
             outcome.update(self.advance(names))
-        elif RECORD.exists() and not self.module.check_mode and state(UNIT).running:
-            # In the middle of a transaction the lists of packages are neither those of before nor of after.
+        elif record.RECORD.exists() and not self.module.check_mode and state(record.UNIT).running:
+            # During a transaction the list of packages is neither the one before nor the one after it.
             outcome.update(self.follow(self.asked, mine=False))
         settled = self.settle() if outcome["finished"] else {"installed": [], "removed": []}
         return dict(outcome, changed=bool(settled["installed"] or settled["removed"]), **settled)
@@ -268,7 +185,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run_module(module, lambda: Transaction(module).result())
+    run_module(module, lambda: Change(module).result())
 
 
 if __name__ == "__main__":

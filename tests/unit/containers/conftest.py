@@ -5,24 +5,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import cdi as container_cdi
-from ansible.module_utils.provision.containers import docker as container_docker
 from ansible.module_utils.provision.containers import (
+    daemon,
+    devices,
+    holds,
+    ledger,
     modules,
     packages,
-    removal,
+    runtime,
     selinux,
-    settings,
     sources,
-    steps,
+    wanted,
 )
+from ansible.module_utils.provision.containers import docker as container_docker
 from ansible.module_utils.provision.containers.docker import CDI
 from ansible.module_utils.provision.containers.packages import TOOLKIT
 from ansible.module_utils.provision.gpu import containers
+from ansible.module_utils.provision.host.packages import Apt, Dnf, dnf, record
 
 from provisioner.ansible.modules import container_runtime
 
@@ -58,13 +63,8 @@ class Host:
         self.modules: list[str] = []
         self.loose: list[str] = []
         self.selinux = root / "selinux"
-
-    def versions(self, *names: str) -> dict[str, str]:
-        return {name: version for name, version in self.packages.items() if name in names}
-
-    def mark(self, verb: str, names: list[str]) -> None:
-        self.did.append(f"{verb} {len(names)}")
-        self.held = self.held | set(names) if verb == "hold" else self.held - set(names)
+        # What apt would install of the engine.
+        self.candidate = ""
 
     def systemctl(self, verb: str, unit: str) -> None:
         self.did.append(f"{verb} {unit}")
@@ -114,6 +114,35 @@ class Host:
         self.packages = {**dict.fromkeys(TOOLKIT, version), **dict.fromkeys(engine, "28.1")}
 
 
+class Manager(Apt):
+    """A package manager of either kind."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self.host = host
+
+    @property
+    def holds_versions(self) -> bool:  # type: ignore[override] # a test may change it
+        return not self.host.apt
+
+    def versions(self, *names: str) -> dict[str, str]:
+        return {name: version for name, version in self.host.packages.items() if name in names}
+
+    def candidate(self, _name: str) -> str:
+        return self.host.candidate
+
+    def held(self) -> list[str]:
+        return sorted(self.host.held) if self.host.apt else Dnf().held()
+
+    def hold(self, words: Iterable[str], instead_of: Iterable[str] = ()) -> None:
+        if not self.host.apt:
+            Dnf().hold(words, instead_of)
+            return
+        for verb, names in (("unhold", set(instead_of)), ("hold", set(words))):
+            self.host.did += [f"{verb} {len(names)}"] if names else []
+        self.host.held = self.host.held - set(instead_of) | set(words)
+
+
 def replace(monkeypatch: pytest.MonkeyPatch, module: Any, **parts: Any) -> None:
     for name, part in parts.items():
         monkeypatch.setattr(module, name, part)
@@ -122,17 +151,12 @@ def replace(monkeypatch: pytest.MonkeyPatch, module: Any, **parts: Any) -> None:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     fake = Host(tmp_path)
-    replace(
-        monkeypatch,
-        packages,
-        LOCKS=fake.locks_file,
-        is_apt=lambda: fake.apt,
-        held=lambda: set(fake.held),
-        mark=fake.mark,
-        brought=lambda: set(fake.ours),
-        candidate=lambda _name: "",
-        versions=fake.versions,
-    )
+    manager = Manager(fake)
+    for module in (packages, wanted):
+        monkeypatch.setattr(module, "toolkit_manager", lambda: manager)
+    monkeypatch.setattr(dnf, "VERSIONLOCK", fake.locks_file)
+    monkeypatch.setattr(record, "installed_for", lambda _asked: set(fake.ours))
+    monkeypatch.setattr(packages, "podman_running", lambda: list(fake.podman_runs))
     replace(
         monkeypatch,
         container_cdi,
@@ -142,11 +166,11 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
         listed=lambda: set(fake.devices),
         described_drivers=set,
         units=lambda: [unit for unit in fake.units if unit.startswith("nvidia-cdi")],
-        is_on=lambda unit: fake.units.get(unit, False),
+        is_enabled=lambda unit: fake.units.get(unit, False),
         unlinked=lambda: list(fake.unlinked),
         link=fake.link,
         generate=fake.generate,
-        tell_udev=lambda: None,
+        reload_udev=lambda: None,
     )
     replace(
         monkeypatch,
@@ -159,20 +183,21 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     )
     write = container_docker.write
     monkeypatch.setattr(container_docker, "write", lambda text: write(text, fake.daemon))
-    running = {"docker": lambda: list(fake.runs), "podman": lambda: list(fake.podman_runs)}
     leftovers = (str(tmp_path / "leftover"), str(tmp_path / "shared"))
-    replace(monkeypatch, steps, LEDGER=fake.ledger, versions=fake.versions, LEFTOVERS=leftovers)
-    replace(monkeypatch, settings, DAEMON=fake.daemon, systemctl=fake.systemctl)
-    replace(monkeypatch, removal, systemctl=fake.systemctl, RUNNING=running, SHARED=leftovers[1:])
+    monkeypatch.setattr(ledger, "LEDGER", fake.ledger)
+    replace(monkeypatch, runtime, LEFTOVERS=leftovers, SHARED=leftovers[1:])
+    replace(monkeypatch, daemon, DAEMON=fake.daemon, systemctl=fake.systemctl)
+    replace(monkeypatch, devices, systemctl=fake.systemctl)
     replace(monkeypatch, containers, gpu_containers=lambda: list(fake.gpu_containers))
     replace(
         monkeypatch,
         modules,
-        missing_packages=lambda: list(fake.modules),
-        refuse_missing=lambda _names: None,
+        missing_packages=lambda _manager: list(fake.modules),
+        refuse_missing=lambda _manager, _names: None,
         loose=lambda: list(fake.loose),
     )
-    monkeypatch.setattr(settings.holds, "hold", fake.hold)
+    monkeypatch.setattr(holds.driver_hold, "hold", lambda _manager: fake.hold())
+    monkeypatch.setattr(holds, "driver_manager", lambda: manager)
     replace(monkeypatch, selinux, SELINUX=fake.selinux, DEVICES=tmp_path / "dev", put=fake.put)
     replace(monkeypatch, sources, stale=lambda _repository: [])
     replace(monkeypatch, container_runtime, DAEMON=fake.daemon)

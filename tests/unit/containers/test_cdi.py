@@ -95,7 +95,7 @@ def test_a_specification_of_another_driver_is_a_fault(tool: Tool, monkeypatch: p
     assert cdi.fault_of(GPUS, "580.178.04") == ""
     monkeypatch.setattr(cdi, "described_drivers", lambda: {"580.159.04"})
     assert cdi.fault_of(GPUS, "580.159.04") == ""
-    assert "is that of driver 580.159.04, and 580.178.04 is loaded" in cdi.fault_of(GPUS, "580.178.04")
+    assert "is for driver 580.159.04, but 580.178.04 is loaded" in cdi.fault_of(GPUS, "580.178.04")
 
 
 def test_without_the_tool_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,8 @@ def test_tells_whether_the_value_is_there(text: str | None, keys: tuple[str, ...
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"debug": true,\n}', "no JSON: .*line 2"),
-        ('["debug"]', "holds a list in place of an object"),
+        ('{"debug": true,\n}', "not JSON: .*line 2"),
+        ('["debug"]', "contains a list instead of an object"),
     ],
 )
 def test_refuses_a_file_that_docker_could_not_read(text: str, message: str) -> None:
@@ -79,7 +79,7 @@ def test_refuses_a_file_that_docker_could_not_read(text: str, message: str) -> N
 
 
 def test_refuses_to_overwrite_a_value_of_another_kind() -> None:
-    with pytest.raises(Fault, match=r"'features' in /etc/docker/daemon.json is no object"):
+    with pytest.raises(Fault, match=r"'features' in /etc/docker/daemon.json is not an object"):
         docker.with_value({"features": "all"}, CDI, value=True)
 
 
@@ -104,7 +104,7 @@ def test_a_new_file_is_validated_before_it_takes_its_name(
     docker.write('{"debug": true}\n', path)
     assert seen == [(0o600, '{"debug": true}\n')]
     assert (path.read_text(), path.stat().st_mode & 0o777) == ('{"debug": true}\n', 0o640)
-    with pytest.raises(Fault, match=r"Docker refuses the new .*unknown option bogus"):
+    with pytest.raises(Fault, match=r"Docker rejects the new .*unknown option bogus"):
         docker.write('{"bogus": 1}\n', path)
     assert path.read_text() == '{"debug": true}\n'
     assert list(path.parent.iterdir()) == [path]

@@ -22,7 +22,7 @@ GPU_CONTAINER = {
     "devices": ["/dev/nvidia0"],
     "holds": True,
 }
-RELOAD = "reload systemd, which may take the GPUs from docker container aaaaaaaaaaaa (python3, process 7)"
+RELOAD = "reload systemd, which may remove the GPUs from docker container aaaaaaaaaaaa (python3, process 7)"
 
 
 def call(state: str, step: str | None = None, *, check: bool = False, **params: Any) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_bare_host_lacks_everything_and_nothing_is_done(host: Host) -> None:
         "packages that apt holds",
         str(host.rule),
         str(host.daemon),
-        "CDI specification, no CDI device for GPU-1",
+        "CDI specification: no CDI device for GPU-1",
     ]
     assert (host.did, host.ledger.exists()) == ([], False)
 
@@ -121,7 +121,7 @@ def test_a_docker_without_its_command_line_is_not_done(docker: Host) -> None:
 
 def test_refuses_a_daemon_json_that_is_broken(docker: Host) -> None:
     docker.daemon.write_text("{")
-    with pytest.raises(Fault, match="is no JSON"):
+    with pytest.raises(Fault, match="is not JSON"):
         call("inspected", "requirements")
 
 
@@ -131,7 +131,7 @@ def test_refuses_other_sources_by_their_name_or_moves_them(
     path = host.root / "nvidia-docker.list"
     path.write_text("deb ...\n")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path] if path.exists() else [])
-    with pytest.raises(Fault, match=r"nvidia-docker\.list names a repository") as caught:
+    with pytest.raises(Fault, match=r"nvidia-docker\.list already defines a repository") as caught:
         call("inspected", "requirements")
     assert "container_runtime_replace_repository" in caught.value.next_step
     assert f"move {path}" in call("inspected", "changes", replace_repository=True)["pending"]
@@ -147,7 +147,7 @@ def test_never_moves_the_distributions_own_list(host: Host, monkeypatch: pytest.
     del host
     path = Path("/etc/apt/sources.list")
     monkeypatch.setattr(sources, "stale", lambda _repository: [path])
-    with pytest.raises(Fault, match=r"sources\.list names") as caught:
+    with pytest.raises(Fault, match=r"sources\.list already defines") as caught:
         call("inspected", "requirements", replace_repository=True)
     assert caught.value.next_step == "remove those lines from /etc/apt/sources.list"
 
@@ -164,7 +164,7 @@ def test_brings_installed_packages_to_the_version(host: Host, monkeypatch: pytes
     assert call("present", "versions")["finished"] is False
     result = call("present", "versions")
     assert (result["finished"], result["changed"]) == (True, True)
-    assert asked[0] == (VERSION, list(TOOLKIT), 0)
+    assert asked[0][1:] == (VERSION, list(TOOLKIT), 0)
     host.install("docker.io")
     assert call("present", "versions") == {"changed": False, "diff": [], "finished": True}
 
@@ -231,8 +231,8 @@ def test_verify_names_what_differs(docker: Host) -> None:
     docker.held = set()
     assert call("verified")["findings"] == [
         "nvidia-container-toolkit is 1.19.1-1",
-        "to be changed: packages that apt holds",
-        "to be changed: CDI specification, no CDI device for GPU-1",
+        "not as requested: packages that apt holds",
+        "not as requested: CDI specification: no CDI device for GPU-1",
     ]
 
 

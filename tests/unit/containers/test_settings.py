@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import cdi
+from ansible.module_utils.provision.containers.devices import PERMISSION, WITHOUT_PERMISSION
+from ansible.module_utils.provision.containers.ledger import Ledger
 from ansible.module_utils.provision.containers.packages import TOOLKIT
-from ansible.module_utils.provision.containers.settings import PERMISSION, WITHOUT_PERMISSION, Settings
-from ansible.module_utils.provision.containers.steps import Wanted, too_old
+from ansible.module_utils.provision.containers.runtime import Runtime
+from ansible.module_utils.provision.containers.wanted import Packages, Wanted, too_old
 from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
@@ -26,11 +28,12 @@ def refuse(what: str) -> None:
     raise Refused(what)
 
 
-def settle(wanted: Wanted = WANTED, *, dry: bool = False, warnings: list[str] | None = None) -> Settings:
-    steps = Settings(wanted, dry=dry, allow=refuse, warn=(warnings if warnings is not None else []).append)
-    steps.lock()
-    steps.settle()
-    return steps
+def settle(wanted: Wanted = WANTED, *, dry: bool = False, warnings: list[str] | None = None) -> Ledger:
+    warned = warnings if warnings is not None else []
+    runtime = Runtime(wanted, dry=dry, allow=refuse, warn=warned.append)
+    runtime.holds.lock()
+    runtime.settle()
+    return runtime.ledger
 
 
 def ledger(host: Host) -> dict[str, Any]:
@@ -47,11 +50,11 @@ def test_brings_all_of_it_about_once(host: Host) -> None:
         "packages that apt holds",
         str(host.rule),
         "links in /dev/char",
-        "nvidia-cdi-refresh.path on",
-        "nvidia-cdi-refresh.service on",
+        "enable nvidia-cdi-refresh.path",
+        "enable nvidia-cdi-refresh.service",
         str(host.daemon),
-        "docker.service on",
-        "CDI specification, no CDI device for GPU-1",
+        "enable docker.service",
+        "CDI specification: no CDI device for GPU-1",
     ]
     assert host.did == [
         "hold 4",
@@ -85,14 +88,14 @@ def test_podman_needs_no_daemon(host: Host) -> None:
     assert settle(PODMAN).changes == [
         "packages that apt holds",
         str(host.rule),
-        "CDI specification, no CDI device for GPU-1",
+        "CDI specification: no CDI device for GPU-1",
     ]
     assert not host.daemon.exists()
 
 
 def test_a_host_without_gpus_gets_the_engine_alone(host: Host) -> None:
     host.packages = {"docker.io": "28.1"}
-    assert settle(Wanted("docker", ("docker.io",))).changes == ["docker.service on"]
+    assert settle(Wanted("docker", ("docker.io",))).changes == ["enable docker.service"]
 
 
 def test_a_driver_that_is_broken_for_the_moment_takes_nothing_from_docker(docker: Host) -> None:
@@ -113,7 +116,7 @@ def test_links_that_cannot_be_made_are_a_warning_that_is_given_once(host: Host) 
     warnings: list[str] = []
     settle(PODMAN, warnings=warnings)
     assert warnings == [
-        "systemctl daemon-reload may take GPUs from containers: nvidia-ctk failed: no such device"
+        "systemctl daemon-reload may remove GPUs from containers: nvidia-ctk failed: no such device"
     ]
     assert settle(PODMAN, warnings=warnings).changes == []
     assert len(warnings) == 1
@@ -138,7 +141,7 @@ def test_dnf_locks_the_version_and_remembers_the_locks_that_were_there(host: Hos
 
 def test_restarts_a_docker_that_has_not_read_its_daemon_json(docker: Host) -> None:
     docker.docker = {"CDISpecDirs": []}
-    assert settle().changes == ["restart of Docker"]
+    assert settle().changes == ["restart Docker"]
     assert docker.did == ["restart docker"]
     assert settle().changes == []
 
@@ -161,7 +164,7 @@ def test_a_docker_that_ignores_its_daemon_json_is_a_fault(
 
 def test_goes_over_to_nvidias_runtime_and_back(docker: Host) -> None:
     runtime = dataclasses.replace(WANTED, cdi=False)
-    assert settle(runtime).changes == [str(docker.daemon), str(docker.daemon), "restart of Docker"]
+    assert settle(runtime).changes == [str(docker.daemon), str(docker.daemon), "restart Docker"]
     assert json.loads(docker.daemon.read_text()) == {
         "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}
     }
@@ -189,7 +192,7 @@ def test_drops_its_own_specification_once_the_units_work(host: Host) -> None:
     assert ledger(host)["made"] == [str(cdi.KEPT)]
     cdi.PASSING.parent.mkdir()
     cdi.PASSING.touch()
-    assert settle(PODMAN).changes == [f"removed {cdi.KEPT}"]
+    assert settle(PODMAN).changes == [f"remove {cdi.KEPT}"]
     assert not cdi.KEPT.exists()
     assert settle(PODMAN).changes == []
 
@@ -254,11 +257,11 @@ def test_holds_the_kernels_modules_with_the_driver(docker: Host) -> None:
 def test_refuses_packages_of_another_version(host: Host) -> None:
     host.install("podman", version="1.19.1-1")
     del host.packages["libnvidia-container1"]
-    steps = Settings(PODMAN, dry=False, allow=refuse, warn=print)
-    assert steps.missing_packages() == ["libnvidia-container1"]
-    assert steps.wrong_versions() == list(TOOLKIT[:3])
-    with pytest.raises(Fault, match=r"nvidia-container-toolkit is 1\.19\.1-1.*1 is missing, and"):
-        steps.require_packages()
+    packages = Packages(PODMAN)
+    assert packages.missing_packages() == ["libnvidia-container1"]
+    assert packages.wrong_versions() == list(TOOLKIT[:3])
+    with pytest.raises(Fault, match=r"nvidia-container-toolkit is 1\.19\.1-1.*1 is missing, but"):
+        packages.require()
 
 
 @pytest.mark.parametrize(
@@ -281,14 +284,10 @@ def test_knows_which_engines_know_cdi(version: str, engine: str, *, old: bool) -
     assert too_old(version, engine) is old
 
 
-def test_refuses_an_engine_that_would_come_and_knows_no_cdi(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del host
-    monkeypatch.setattr(
-        "ansible.module_utils.provision.containers.packages.candidate", lambda _name: "3.4.4+ds1-1"
-    )
-    with pytest.raises(Fault, match=r"podman 3\.4\.4\+ds1-1 of this host knows nothing of CDI"):
-        Settings(PODMAN, dry=True, allow=refuse, warn=print).refuse_old_engine()
-    docker = dataclasses.replace(WANTED, cdi=False)
-    Settings(docker, dry=True, allow=refuse, warn=print).refuse_old_engine()
+def test_refuses_an_engine_that_would_be_installed_without_cdi(host: Host) -> None:
+    host.candidate = "3.4.4+ds1-1"
+    with pytest.raises(
+        Fault, match=r"podman 3\.4\.4\+ds1-1 on this host does not support CDI; 4.1 or newer is"
+    ):
+        Packages(PODMAN).refuse_old_engine()
+    Packages(dataclasses.replace(WANTED, cdi=False)).refuse_old_engine()

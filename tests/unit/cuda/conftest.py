@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.cuda import install
-from ansible.module_utils.provision.host import packages
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.packages import apt, common, dnf
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
@@ -66,9 +66,10 @@ class Host:
             (cuda_toolkit, "devices", list),
             (cuda_toolkit, "loaded_driver", lambda: ""),
             (cuda_toolkit, "c_library", lambda: "2.39"),
-            (install, "STAMP", root / "stamp"),
-            (packages, "STAMPS", (root / "stamp",)),
-            (packages, "lock_holder", lambda _: 0),
+            (apt, "STAMP", root / "stamp"),
+            (apt, "STAMPS", (root / "stamp",)),
+            (dnf, "VERSIONLOCK", root / "lib/versionlock.list"),
+            (common, "lock_holder", lambda _: 0),
         ):
             monkeypatch.setattr(module, name, value)
 
@@ -104,7 +105,7 @@ class Host:
         self.after = GONE
         if self.works:
             try:
-                install.bring(json.loads(Path(argv[-1]).read_text()))
+                install.change(json.loads(Path(argv[-1]).read_text()))
             except Fault:
                 self.after = FAILED
         return True
@@ -117,7 +118,7 @@ class Host:
         wanted.update({key: params.pop(key) for key in list(params) if key in wanted})
         folders = {key: str(self.root / key) for key in ("runtime", "programs", "cache")}
         etc = {key: self.root / f"etc/{key}" for key in ("profile", "libraries", "alternatives")}
-        etc.update(ledger=self.root / "lib/ledger.json", versionlock=self.root / "lib/versionlock.list")
+        etc["ledger"] = self.root / "lib/ledger.json"
         layout = {key: str(value) for key, value in {"root": self.local, **etc}.items()}
         asked = {**given, **folders, "wanted": wanted, "table": TABLE, "layout": layout, "reserve_bytes": 0}
         module = SimpleNamespace(params={**asked, **params}, check_mode=check, warn=self.warnings.append)

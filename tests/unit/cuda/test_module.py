@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.cuda import install, main, packages, state
+from ansible.module_utils.provision.cuda import install, main, state
 from ansible.module_utils.provision.cuda import place as cuda_place
-from ansible.module_utils.provision.host import packages as package_managers
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 
@@ -81,7 +80,7 @@ def test_a_transaction_that_brings_a_driver_is_refused_with_its_name(host: Host,
     repository = host.known["repository"]
     repository["cuda-nvcc-13-0"]["depends"].append("nvidia-driver")
     host.change(repository=repository)
-    with pytest.raises(Fault, match="would change nvidia-driver, and a toolkit never touches a driver"):
+    with pytest.raises(Fault, match="would change nvidia-driver, but a toolkit must not change a driver"):
         host.call("13.0", check=check)
     assert host.known["installed"] == {}
     assert host.ledger == {}
@@ -128,7 +127,7 @@ def test_a_version_stays_while_a_strangers_package_needs_it(host: Host) -> None:
         True,
         [f"let {host.local}/cuda lead to {host.local}/cuda-12.9"],
     )
-    assert host.warnings == ["CUDA toolkit 13.0 stays: theirs came later and need it"]
+    assert host.warnings == ["CUDA toolkit 13.0 not removed: theirs, installed later, need it"]
     assert host.call("12.9")["changed"] is False
     assert "cuda-toolkit-13-0" in host.known["installed"]
 
@@ -153,7 +152,7 @@ def test_an_exact_version_is_held_and_the_hold_moves_along(host: Host) -> None:
     assert host.known["installed"]["cuda-toolkit-13-0"] == "13.0.2-1"
     assert sorted(host.known["held"]) == own
     host.change(held=[])
-    assert host.call("13.0.2")["todo"] == ["install CUDA toolkit 13.0.2 (packages): not held any more"]
+    assert host.call("13.0.2")["todo"] == ["install CUDA toolkit 13.0.2 (packages): no longer held"]
     assert sorted(host.known["held"]) == own
     host.call("13.0")
     assert host.known["held"] == []
@@ -172,23 +171,11 @@ def test_a_version_that_cannot_be_had_leaves_the_old_one_held(host: Host) -> Non
     assert host.call("13.0.1")["changed"] is False
 
 
-def test_locks_of_dnf_stand_before_those_of_the_driver(tmp_path: Path) -> None:
-    path = tmp_path / "versionlock.list"
-    path.write_text("theirs-0:1-1.*\n# provision: driver and kernel as a pair\nkernel-0:5-1.*\n")
-    before = path.read_text()
-    words = ["cuda-toolkit-13-0-0:13.0.2-1.*"]
-    packages.hold(package_managers.Dnf(), words, path, on=True)
-    assert path.read_text() == words[0] + "\n" + before
-    assert packages.are_held(package_managers.Dnf(), words, path)
-    packages.hold(package_managers.Dnf(), words, path, on=False)
-    assert path.read_text() == before
-
-
 def test_an_order_that_was_carried_out_between_two_looks_does_no_harm(host: Host) -> None:
     host.call("13.0", "12.9")
     spec = json.loads(Path(host.started[0][0][-1]).read_text())
     before = host.ledger
-    install.bring({**spec, "remove": ["11.8"]})
+    install.change({**spec, "remove": ["11.8"]})
     assert host.ledger == before
 
 
@@ -198,7 +185,7 @@ def test_what_the_repository_lacks_is_said_with_the_way_out(host: Host, version:
         host.call(version)
     assert (
         "cuda_toolkit_source: runfile" in caught.value.next_step
-        or "in place of 13.0.2" in caught.value.next_step
+        or "instead of 13.0.2" in caught.value.next_step
     )
     assert host.ledger == {}
 

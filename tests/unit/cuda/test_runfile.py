@@ -168,7 +168,7 @@ def test_moves_from_packages_to_an_installer_and_back(host: Host, site: Site) ->
 
 def test_an_order_that_was_carried_out_between_two_looks_fetches_nothing(host: Host, site: Site) -> None:
     bring(host, site)
-    install.bring(json.loads(Path(host.started[0][0][-1]).read_text()))
+    install.change(json.loads(Path(host.started[0][0][-1]).read_text()))
     assert len(site.paths) == 1
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.driver.decision import Decision, Seen, Wanted, decide, matches
+from ansible.module_utils.provision.driver.decision import Decision, Seen, Wanted, decide
 from ansible.module_utils.provision.driver.installed import Installed
-from ansible.module_utils.provision.driver.packages import System
+from ansible.module_utils.provision.driver.packages import System, matches
 from ansible.module_utils.provision.gpu.kernel import KernelModule
 
 UBUNTU = System("ubuntu", "debian", "24.04", 24, "x86_64")

@@ -3,26 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.driver import (
     hold,
-    managers,
     record,
     reload,
     rollback,
     runfile,
     services,
     steps,
+    transaction,
 )
 from ansible.module_utils.provision.driver import install as nvidia_install
 from ansible.module_utils.provision.driver.install import Install
+from ansible.module_utils.provision.driver.orders import Orders
+from ansible.module_utils.provision.driver.packages import System
 from ansible.module_utils.provision.gpu import kernel
 from ansible.module_utils.provision.gpu.kernel import KernelModule
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import write_json
+from ansible.module_utils.provision.host.packages import Allow, Apt, Changes
+from ansible.module_utils.provision.host.packages import record as package_record
+from ansible.module_utils.provision.host.packages.common import NOTHING
 from ansible.module_utils.provision.jobs import progress
 
 OLD, NEW = "580.105.08", "580.159.04"
@@ -36,28 +42,28 @@ class Progress(progress.Progress):
         self.label = ""
 
 
-class Host:
+class Host(Apt):
     """A host whose package manager, kernel and services do what a test says, and note the order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        super().__init__()
         self.packages = {"libnvidia-compute-580": f"{OLD}-1ubuntu1", "bash": "5.2"}
         self.done: list[str] = []
         self.loaded: str | None = OLD
         self.ready: KernelModule | None = KernelModule(NEW, "open", KERNEL, "")
-        self.fault: Fault | None = None
+        self.fault: BaseException | None = None
         self.holders: list[dict[str, Any]] = []
         self.unload = ""
+        self.by_runfile: list[str | None] = [None]
         note = self.done.append
         monkeypatch.setattr(nvidia_install, "driver_manager", lambda: self)
-        monkeypatch.setattr(managers, "lock_owner", lambda _: "")
-        monkeypatch.setattr(nvidia_install, "listed", lambda: dict(self.packages))
         monkeypatch.setattr(record, "RECORD", folder / "record.json")
         write_json(folder / "record.json", {"source": "nvidia", "version": OLD, "state": "done"}, 0o644)
-        monkeypatch.setattr(rollback, "STREAM", folder / "stream")
+        monkeypatch.setattr(rollback, "STREAM_FILE", folder / "stream")
         monkeypatch.setattr(rollback, "PINS", folder / "pins")
+        monkeypatch.setattr(transaction, "pin", self.pin)
         monkeypatch.setattr(hold, "LEDGER", folder / "holds.json")
-        monkeypatch.setattr(rollback, "listed", lambda: dict(self.packages))
-        monkeypatch.setattr(nvidia_install, "BROUGHT", folder / "brought.json")
+        monkeypatch.setattr(package_record, "LEDGER", folder / "brought.json")
         monkeypatch.setattr(services, "STOPPED", folder / "stopped.json")
         monkeypatch.setattr(services.Services, "_ask", self.systemctl)
         for name in ("room", "keep_nouveau_off", "rebuild_initramfs"):
@@ -65,7 +71,8 @@ class Host:
         monkeypatch.setattr(steps, "headers", lambda *_: note("headers"))
         monkeypatch.setattr(steps, "prove", self.prove)
         for name in ("prepare", "release", "hold", "hold_kernel"):
-            monkeypatch.setattr(hold, name, lambda name=name: note(name))
+            monkeypatch.setattr(hold, name, lambda *_, name=name: note(name))
+        monkeypatch.setattr(rollback, "runfile_version", lambda _: self.by_runfile[-1])
         monkeypatch.setattr(reload, "holders", lambda: self.holders)
         monkeypatch.setattr(reload, "unload", self.let_go)
         monkeypatch.setattr(reload, "drop_nouveau", lambda: True)
@@ -90,80 +97,79 @@ class Host:
         if self.fault:
             raise self.fault
 
+    def versions(self, *_names: str) -> dict[str, str]:
+        return dict(self.packages)
+
+    def lock_owner(self) -> str:
+        return ""
+
     def repair(self) -> None:
         self.done.append("repair")
 
-    def refresh(self, *, strict: bool) -> None:
-        assert strict
+    def stale(self, max_age: float) -> bool:
+        return max_age == 0
+
+    def origin(self, repository: str) -> str:
+        return f"https://mirror/{repository}"
+
+    def refresh(self, repository: str = "", *, strict: bool = True) -> None:
+        assert strict is bool(repository)
         self.done.append("refresh")
 
-    def prepare(self, streams: tuple[str, ...]) -> None:
-        assert streams == ()
-
-    def versions(self, name: str, *, ours: bool) -> list[str]:
-        assert ours
+    def offers(self, name: str) -> list[tuple[str, str]]:
         if name == "nvidia-modprobe":
             return []
-        return [f"{NEW}-1ubuntu1", f"{OLD}-1ubuntu1"]
+        ours = "https://mirror/provision-nvidia  Packages"
+        return [(f"{NEW}-1ubuntu1", ours), (f"{OLD}-1ubuntu1", ours), ("610.1-1ubuntu1", "https://archive")]
 
-    def branches(self, name: str) -> list[str]:
-        return [name]
+    def offered_names(self, prefix: str) -> list[str]:
+        return [prefix, f"{prefix}-580"]
 
-    def pin(self, version: str) -> None:
-        self.done.append(f"pin {version}")
+    def pin(self, _packages: object, version: str | None) -> None:
+        self.done.append(f"pin {version}" if version else "unpin")
 
-    def unpin(self) -> None:
-        self.done.append("unpin")
+    def simulate(self, specs: Iterable[str], allow: Allow = NOTHING, *, cached: bool = False) -> Changes:
+        assert list(specs)
+        assert (allow, cached) == (Allow(older=True, held=True, removal=True), False)
+        return Changes()
 
-    def check(self, specs: list[str]) -> None:
-        assert specs
-
-    def fetch(self, specs: list[str]) -> None:
-        assert specs
+    def download(self, specs: Iterable[str], _what: str, _allow: Allow = NOTHING) -> None:
+        assert list(specs)
         self.done.append("fetch")
 
-    def install(self, specs: list[str], _: str, *, erase: bool) -> None:
-        assert erase
+    def install(self, specs: Iterable[str], _what: str, allow: Allow = NOTHING) -> None:
+        assert allow == Allow(older=True, held=True, removal=True)
         self.done.append("install")
         for spec in specs:
             name, _, version = spec.partition("=")
             self.packages[name] = version
 
-    def spec(self, name: str, version: str) -> str:
-        return f"{name}={version}"
+    def would_remove(self, names: Iterable[str]) -> set[str]:
+        return set(names)
 
-    def remove(self, names: list[str]) -> None:
+    def remove(self, names: Iterable[str], _what: str, _allow: Allow = NOTHING) -> None:
         for name in names:
             self.done.append(f"remove {name}")
             del self.packages[name]
 
     def change(self, **words: Any) -> Install:
-        spec = {
+        orders: dict[str, Any] = {
+            "verb": "install",
+            "title": "driver 580.159",
             "action": "change",
             "source": "nvidia",
             "version": "580.159",
             "modules": "open",
-            "system": {
-                "id": "ubuntu",
-                "family": "debian",
-                "version": "24.04",
-                "major": 24,
-                "arch": "x86_64",
-            },
+            "system": System("ubuntu", "debian", "24.04", 24, "x86_64"),
             "running": KERNEL,
             "booting": KERNEL,
             "installed_version": OLD,
             "installed_source": "nvidia",
             "serving": ["vllm.service"],
-            "secure_boot": False,
-            "may_reboot": True,
-            "fabric": False,
-            "more_packages": [],
-            "hold": True,
             "lock_timeout": 1,
             "stop_seconds": 1,
         }
-        return Install({**spec, **words}, Progress())
+        return Install(Orders(**{**orders, **words}), Progress())
 
 
 @pytest.fixture
@@ -226,7 +232,7 @@ def test_a_first_driver_that_fails_leaves_no_package_behind(host: Host) -> None:
 
 
 def test_a_version_that_nobody_has_is_refused_before_anything_stops(host: Host) -> None:
-    with pytest.raises(Fault, match=f"driver 610 is in no repository.*{OLD}, {NEW}"):
+    with pytest.raises(Fault, match=f"driver 610 is in no repository.*available: {OLD}, {NEW}"):
         host.change(version="610").run()
     assert "stop vllm.service" not in host.done
 
@@ -258,7 +264,7 @@ def test_a_driver_that_cannot_be_unloaded_asks_for_a_reboot(host: Host) -> None:
 
 def test_where_no_reboot_may_follow_the_engine_goes_on_and_the_reason_is_told(host: Host) -> None:
     host.unload = "nvidia stay loaded: in use"
-    with pytest.raises(Fault, match=r"only a reboot can bring it to work: driver .* cannot be unloaded"):
+    with pytest.raises(Fault, match=r"it becomes active after a reboot: driver .* cannot be unloaded"):
         host.change(may_reboot=False).run()
     assert host.done[-1] == "start vllm.service"
 
@@ -266,14 +272,14 @@ def test_where_no_reboot_may_follow_the_engine_goes_on_and_the_reason_is_told(ho
 def test_packages_that_do_not_come_back_are_told_beside_the_first_fault(host: Host) -> None:
     host.fault = Fault("DKMS cannot build its modules", "choose another version")
     host.ready = None
-    with pytest.raises(Fault, match=rf"driver {OLD} is back, but kernel {KERNEL} has no module of it"):
+    with pytest.raises(Fault, match=rf"driver {OLD} is restored, but kernel {KERNEL} no longer has a module"):
         host.change().run()
 
 
 def test_a_kernel_without_the_module_asks_for_a_reboot(host: Host) -> None:
     host.ready = None
     outcome = host.change(running="6.8.0-88-generic").run()
-    assert outcome["reboot"] == f"kernel {KERNEL} has driver {NEW}, and kernel 6.8.0-88-generic runs"
+    assert outcome["reboot"] == f"kernel {KERNEL} has driver {NEW}, and kernel 6.8.0-88-generic is running"
 
 
 def test_an_installed_driver_is_loaded_without_touching_packages(host: Host) -> None:
@@ -285,14 +291,25 @@ def test_an_installed_driver_is_loaded_without_touching_packages(host: Host) -> 
     assert "load" in host.done
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("a defect"), SystemExit(143)]
+)
+def test_whatever_ends_a_change_the_packages_are_restored(host: Host, error: BaseException) -> None:
+    before = dict(host.packages)
+    host.fault, host.ready = error, KernelModule(OLD, "open", KERNEL, "")
+    with pytest.raises(type(error)):
+        host.change().run()
+    assert host.packages == before
+    assert host.done[-1] == "start vllm.service"
+
+
 @pytest.mark.parametrize(("before", "arrived"), [(None, NEW), (OLD, OLD), (OLD, NEW)])
 def test_a_run_installer_that_is_not_proven_is_taken_away_and_no_other(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str | None, arrived: str
 ) -> None:
     """An installer that gives up leaves the driver of before where it was."""
     left = arrived if arrived == before else None
-    there: list[str | None] = [before]
-    monkeypatch.setattr(rollback, "runfile_version", lambda: there[-1])
+    there = host.by_runfile = [before]
     monkeypatch.setattr(runfile, "fetch", lambda *_: tmp_path / "driver.run")
     monkeypatch.setattr(runfile, "install", lambda *_: there.append(arrived))
     monkeypatch.setattr(runfile, "uninstall", lambda: there.append(None))

@@ -3,30 +3,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.driver import hold, outcome
+from ansible.module_utils.provision.driver.orders import Orders
 from ansible.module_utils.provision.gpu.kernel import KernelModule
-from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.packages import Apt
 from ansible.module_utils.provision.jobs.job import Job
 
 from provisioner.ansible.modules import nvidia_driver
 from tests.unit.driver.test_decision import WORKING
 
 DEFAULTS = {name: option.get("default") for name, option in nvidia_driver.ARGUMENTS.items()}
-DONE = {"changed": True, "version": "580.159.04", "reboot": "", "warnings": []}
-
-
-class Ended(Exception):
-    """Hold the result with which a module ended."""
-
-    def __init__(self, **result: Any) -> None:
-        super().__init__(result)
-        self.result = result
+DONE = {"changed": True, "version": "580.159.04", "reboot": "", "warnings": ["one was left out"]}
 
 
 class Host:
@@ -34,22 +30,26 @@ class Host:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.started: list[str] = []
+        self.orders: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
         self.running = False
         self.seen = WORKING
-        self.result, self.orders = (folder / f"provision-job-driver{end}.json" for end in ("", ".spec"))
+        self.result, self.spec = (folder / f"provision-job-driver{end}.json" for end in ("", ".spec"))
         self.record = folder / "record.json"
         monkeypatch.setattr(outcome, "RUNTIME", folder)
         monkeypatch.setattr(outcome, "REPORTED", folder / "reported")
         monkeypatch.setattr(nvidia_driver, "RECORD", self.record)
         monkeypatch.setattr(hold, "LEDGER", folder / "holds.json")
         monkeypatch.setattr(hold, "drift", lambda *_, **__: [])
+        monkeypatch.setattr(nvidia_driver, "driver_manager", Apt)
         monkeypatch.setattr(nvidia_driver, "look", lambda: self.seen)
         monkeypatch.setattr(Job, "running", property(lambda _: self.running))
         monkeypatch.setattr(Job, "advance", self.advance)
         write_json(self.record, {"source": "nvidia", "version": "580.159.04", "state": "done"}, 0o644)
 
-    def advance(self, _program: Any, verb: str, _spec: Any, _limits: Any) -> None:
+    def advance(self, _program: Any, verb: str, spec: dict[str, Any], _limits: Any) -> None:
         self.started.append(verb)
+        self.orders.append(spec)
 
     def was_asked(self, verb: str, **asked: Any) -> None:
         """Have an earlier run's unit ended well, without anybody having been told."""
@@ -60,20 +60,9 @@ class Host:
         """Run the module and return its result."""
         params = {**DEFAULTS, "state": state, "consent": True, **words}
 
-        class Module:
-            check_mode = False
-
-            def __init__(self) -> None:
-                self.params = params
-
-            def exit_json(self, **result: Any) -> None:
-                raise Ended(**result)
-
-            fail_json = exit_json
-
-        with pytest.raises(Ended) as ended:
-            nvidia_driver.STATES[state](Module())
-        return ended.value.result
+        module = SimpleNamespace(params=params, check_mode=False, warn=self.warnings.append)
+        result: dict[str, Any] = nvidia_driver.STATES[state](module)
+        return result
 
 
 @pytest.fixture
@@ -90,6 +79,7 @@ def test_who_asks_again_is_told_what_came_of_it_once(host: Host) -> None:
     assert host.call("present", version="580")["version"] == "580.159.04"
     assert host.call("present", version="580")["changed"] is False
     assert host.started == []
+    assert host.warnings == ["one was left out"]
 
 
 def test_who_asks_for_another_driver_gets_that_one(host: Host) -> None:
@@ -114,7 +104,7 @@ def test_a_removal_that_ended_between_two_looks_is_told(host: Host) -> None:
 
 def test_nothing_is_planned_while_the_driver_is_being_removed(host: Host) -> None:
     host.running = True
-    write_json(host.orders, {"verb": "remove"}, 0o600)
+    write_json(host.spec, {"verb": "remove"}, 0o600)
     with pytest.raises(Fault, match="an earlier run is removing the driver"):
         host.call("inspected")
 
@@ -125,3 +115,20 @@ def test_a_driver_that_is_damaged_is_repaired_though_an_older_order_was_done(hos
     host.seen = replace(WORKING, ready=KernelModule("580.105.08", "open", WORKING.booting, ""))
     assert host.call("present")["finished"] is False
     assert host.started == ["install"]
+
+
+def test_the_orders_of_a_job_are_read_as_they_were_written(host: Host) -> None:
+    host.call("present", version="595")
+    host.call("absent")
+    for written in host.orders:
+        assert Orders.read(json.loads(json.dumps(written))).to_dict() == written
+    # What the jobs of earlier builds are known by, and may be running still.
+    assert {"verb", "asked", "source", "version", "modules", "title"} <= set(host.orders[0])
+
+
+def test_what_needs_consent_is_refused_with_all_of_it(host: Host) -> None:
+    host.seen = replace(WORKING, holders=["python3 (process 7 of ada) holds /dev/nvidia0"])
+    with pytest.raises(ConsentNeeded) as refused:
+        host.call("inspected", version="595", consent=False)
+    assert len(refused.value.changes) == 1
+    assert refused.value.changes[0].startswith("replace ")

@@ -9,12 +9,32 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.provision.host import packages as package_managers
+from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.packages import (
+    Allow,
+    Apt,
+    Dnf,
+    Manager,
+    User,
+    apt,
+    dnf,
+    manager,
+    record,
+)
+from ansible.module_utils.provision.host.packages.advice import UNKNOWN, advice
+from ansible.module_utils.provision.host.packages.lock import lock_holder, process_name
+
+from tests.unit.fakes import Answers
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    return Answers(monkeypatch)
 
 
 def test_reads_what_dpkg_has_installed() -> None:
     output = "ii |python3|python3-minimal-abi (= 3), libpy3\nrc |gone|\niU |half|\nhi |held|\n"
-    assert package_managers.parse_dpkg(output) == {
+    assert apt.parse(output) == {
         "python3": "python3",
         "python3-minimal-abi": "python3",
         "libpy3": "python3",
@@ -22,30 +42,40 @@ def test_reads_what_dpkg_has_installed() -> None:
     }
 
 
-def test_reads_what_rpm_has_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_what_rpm_has_installed(programs: Answers) -> None:
     output = "python3|python3 python3.12 python(abi) libpython3.so()(64bit) \nbash|bash config(bash) \n"
-    monkeypatch.setattr(package_managers, "query", lambda _argv: (0, output))
-    assert package_managers.Dnf().installed() == {
-        "python3": "python3",
-        "python3.12": "python3",
-        "bash": "bash",
+    programs.answer("rpm -qa", output)
+    assert Dnf().installed() == {"python3": "python3", "python3.12": "python3", "bash": "bash"}
+
+
+def test_reads_versions_of_both(programs: Answers) -> None:
+    listed = "ii |docker.io|26.1.5+dfsg1-9\nii |docker-ce|5:28.0.1-1~debian.13\nrc |podman|5.4.2\n"
+    programs.answer("dpkg-query", f"{listed}hi |nvidia-container-toolkit|1.20.1-1\n", code=1)
+    assert Apt().versions("docker.io", "gone") == {
+        "docker.io": "26.1.5+dfsg1-9",
+        "docker-ce": "5:28.0.1-1~debian.13",
+        "nvidia-container-toolkit": "1.20.1-1",
     }
+    programs.answer("rpm -q", "bash|0:5.1-9\npackage gone is not installed\n", code=1)
+    assert Dnf().versions("bash", "gone") == {"bash": "0:5.1-9"}
+    programs.answer("rpm -qa", "bash|0:5.1-9\ngpg-pubkey|0:1-1\n")
+    assert Dnf().versions() == {"bash": "0:5.1-9"}
 
 
-@pytest.mark.parametrize("packages", [package_managers.Apt(), package_managers.Dnf()])
-def test_says_that_the_package_database_is_broken(
-    monkeypatch: pytest.MonkeyPatch, packages: package_managers.Apt | package_managers.Dnf
-) -> None:
-    monkeypatch.setattr(package_managers, "query", lambda _argv: (2, "database is damaged\n"))
-    with pytest.raises(package_managers.Fault, match="database is damaged"):
-        packages.installed()
+@pytest.mark.parametrize("packages", [Apt(), Dnf()])
+def test_says_that_the_package_database_is_broken(programs: Answers, packages: Manager) -> None:
+    for program in ("dpkg-query", "rpm"):
+        programs.answer(program, code=2, err="database is damaged\n")
+    for query in (packages.installed, packages.versions):
+        with pytest.raises(Fault, match="database is damaged"):
+            query()
 
 
 def test_finds_who_holds_a_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.touch()
-    assert package_managers.lock_holder(lock) == 0
-    assert package_managers.lock_holder(tmp_path / "missing") == 0
+    assert lock_holder(lock) == 0
+    assert lock_holder(tmp_path / "missing") == 0
     holder = (
         "import fcntl, sys; handle = open(sys.argv[1], 'r+'); fcntl.lockf(handle, fcntl.LOCK_EX); "
         "print('locked', flush=True); sys.stdin.read()"
@@ -55,8 +85,8 @@ def test_finds_who_holds_a_lock(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
-        assert package_managers.lock_holder(lock) == process.pid
-        assert str(process.pid) in package_managers.process_name(process.pid)
+        assert lock_holder(lock) == process.pid
+        assert str(process.pid) in process_name(process.pid)
         process.communicate()
 
 
@@ -64,42 +94,49 @@ def test_a_process_of_its_own_does_not_block_itself(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with lock.open("w") as handle:
         fcntl.lockf(handle, fcntl.LOCK_EX)
-        assert package_managers.lock_holder(lock) == 0
+        assert lock_holder(lock) == 0
 
 
 def test_names_the_owner_of_the_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    packages = package_managers.Dnf()
+    packages = Dnf()
     pid_file = tmp_path / "metadata_lock.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    monkeypatch.setattr(packages, "pid_files", (str(pid_file), str(tmp_path / "missing")), raising=False)
-    monkeypatch.setattr(packages, "locks", (), raising=False)
-    assert f"(process {os.getpid()})" in package_managers.lock_owner(packages)
+    monkeypatch.setattr(packages, "pid_files", (pid_file, tmp_path / "missing"))
+    monkeypatch.setattr(packages, "locks", ())
+    assert f"(process {os.getpid()})" in packages.lock_owner()
+    said: list[str] = []
+    with pytest.raises(Fault, match="has held the package manager's lock for 0 s"):
+        packages.require_lock(0.01, said.append)
+    assert said[0].startswith("waiting for ")
     pid_file.write_text("4194304000\n")
-    assert package_managers.lock_owner(packages) == ""
+    assert packages.lock_owner() == ""
+    packages.require_lock(0, said.append)
 
 
 def test_a_process_that_ended_keeps_its_number() -> None:
-    assert package_managers.process_name(4194304000) == "process 4194304000"
+    assert process_name(4194304000) == "process 4194304000"
 
 
-def test_the_script_repairs_and_refreshes_before_it_installs() -> None:
-    script = package_managers.Apt().script(repair=True, refresh=True, remove=False)
-    order = [script.index(step) for step in ("--configure -a", "apt-get update", "apt-get install")]
-    assert order == sorted(order)
-    assert "update" not in package_managers.Apt().script(repair=False, refresh=False, remove=False)
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_the_script_repairs_and_refreshes_before_it_installs(programs: Answers, *, interrupted: bool) -> None:
+    programs.answer("dpkg --audit", "half installed" if interrupted else "")
+    script = Apt().script(refresh=True, remove=False)
+    assert script.startswith("dpkg --force-confdef --force-confold --configure -a; ") is interrupted
+    assert script.index("apt-get update") < script.index("apt-get install")
+    assert "update" not in Apt().script(refresh=False, remove=False)
+
+
+def run(script: str, tools: Path, *names: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a transaction's script with programs of the test before those of this machine."""
+    argv = ["/bin/sh", "-ec", script, "sh", *names]
+    path = {"PATH": f"{tools}:/usr/bin:/bin"}
+    return subprocess.run(argv, env=path, capture_output=True, text=True, check=check)
 
 
 def test_a_failed_refresh_does_not_stop_the_script(tmp_path: Path) -> None:
     (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$1"\n[ "$1" = install ]\n')
     (tmp_path / "apt-get").chmod(0o755)
-    script = package_managers.Apt().script(repair=False, refresh=True, remove=False)
-    done = subprocess.run(
-        ["/bin/sh", "-ec", script, "sh", "zstd"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run(Apt().script(refresh=True, remove=False), tmp_path, "zstd")
     assert done.stdout.splitlines()[0] == "update"
     assert done.stdout.splitlines()[-1] == "install"
 
@@ -109,41 +146,35 @@ def test_a_failed_installation_fetches_fresh_lists_the_next_time(
 ) -> None:
     (tmp_path / "apt-get").write_text("#!/bin/sh\nexit 100\n")
     (tmp_path / "apt-get").chmod(0o755)
-    monkeypatch.setattr(package_managers, "STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(apt, "STAMP", tmp_path / "stamp")
     (tmp_path / "stamp").touch()
-    script = package_managers.Apt().script(repair=False, refresh=False, remove=False)
-    path = f"{tmp_path}:/usr/bin:/bin"
-    done = subprocess.run(["/bin/sh", "-ec", script, "sh", "zstd"], env={"PATH": path}, check=False)
-    assert done.returncode == 1
+    assert run(Apt().script(refresh=False, remove=False), tmp_path, "zstd", check=False).returncode == 1
     assert not (tmp_path / "stamp").exists()
 
 
-@pytest.mark.parametrize(
-    ("names", "may_remove"), [(["zstd"], False), (["chrony"], True), (["zstd", "chrony", "jq"], True)]
-)
-def test_only_another_time_service_makes_room_for_what_is_asked_for(
-    tmp_path: Path, names: list[str], may_remove: bool
-) -> None:
+@pytest.mark.parametrize("packages", [Apt(), Dnf()])
+def test_installed_packages_are_removed_only_with_leave(packages: Manager) -> None:
+    allowed = {"--allowerasing", "--no-remove"}
+    strict = packages.install_command(["zstd"], Allow(), ())
+    lax = packages.install_command(["zstd"], Allow(removal=True), ())
+    assert set(strict) & allowed == ({"--no-remove"} if packages.program == "apt-get" else set())
+    assert set(lax) & allowed == ({"--allowerasing"} if packages.program == "dnf" else set())
+    assert strict[-2:] == lax[-2:] == ["--", "zstd"]
+
+
+def test_the_packages_are_the_arguments_of_the_script(tmp_path: Path) -> None:
     (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "apt-get").chmod(0o755)
-    script = package_managers.Apt().script(repair=False, refresh=False, remove=False)
-    done = subprocess.run(
-        ["/bin/sh", "-ec", script, "sh", *names],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ("--no-remove" not in done.stdout.split()) is may_remove
-    assert done.stdout.split()[-len(names) :] == names
+    done = run(Apt().script(refresh=False, remove=False), tmp_path, "zstd", "jq")
+    assert done.stdout.split()[-3:] == ["--", "zstd", "jq"]
 
 
 @pytest.mark.parametrize(
     ("packages", "program", "listed"),
     [
-        (package_managers.Apt(), "apt-get", ("ii |bash|sh\n", "ii |bash|sh\nii |zstd|\nrc |old|\n")),
+        (Apt(), "apt-get", ("ii |bash|sh\n", "ii |bash|sh\nii |zstd|\nrc |old|\n")),
         (
-            package_managers.Dnf(),
+            Dnf(),
             "dnf",
             ("bash-5.1.8-9.el9.x86_64\n", "bash-5-9.x86_64\nzstd-1-1.x86_64\n"),
         ),
@@ -152,12 +183,12 @@ def test_only_another_time_service_makes_room_for_what_is_asked_for(
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_transaction_lists_what_there_is_right_before_and_after(
     tmp_path: Path,
-    packages: package_managers.Apt | package_managers.Dnf,
+    packages: Manager,
     program: str,
     listed: tuple[str, str],
     status: int,
 ) -> None:
-    installed, tools, record = tmp_path / "installed", tmp_path / "tools", tmp_path / "the record"
+    installed, tools, record_folder = tmp_path / "installed", tmp_path / "tools", tmp_path / "the record"
     installed.write_text(listed[0])
     (tmp_path / "later").write_text(listed[1])
     tools.mkdir()
@@ -170,58 +201,176 @@ def test_a_transaction_lists_what_there_is_right_before_and_after(
     for name, text in lines.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
-    script = package_managers.RECORDING + packages.script(repair=False, refresh=False, remove=False)
-    done = subprocess.run(
-        ["/bin/sh", "-ec", script, "sh", str(record), '["zstd"]', packages.listing, "zstd"],
-        env={"PATH": f"{tools}:/usr/bin:/bin"},
-        check=False,
-    )
+    script = record.LISTS + packages.script(refresh=False, remove=False)
+    done = run(script, tools, str(record_folder), '["zstd"]', packages.listing, "zstd", check=False)
     assert done.returncode == status
-    found = [packages.names((record / name).read_text()) for name in ("before", "after")]
+    found = [packages.names_in((record_folder / name).read_text()) for name in ("before", "after")]
     assert found == [{"bash"}, {"bash", "zstd"}]
-    assert (record / "asked").read_text() == '["zstd"]\n'
-    assert sorted(path.name for path in record.iterdir()) == ["after", "asked", "before"]
+    assert (record_folder / "asked").read_text() == '["zstd"]\n'
+    assert sorted(path.name for path in record_folder.iterdir()) == ["after", "asked", "before"]
 
 
 def test_dnf_scripts_keep_weak_and_shared_packages_apart() -> None:
-    dnf = package_managers.Dnf()
-    assert dnf.script(repair=False, refresh=True, remove=False).count("dnf -y install --refresh") == 1
-    assert "--noautoremove" in dnf.script(repair=False, refresh=False, remove=True)
-
-
-def test_apt_says_what_else_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    output = "Reading package lists...\nPurg chrony [4.6]\nRemv time-tool:amd64 [1]\nConf x\n"
-    monkeypatch.setattr(package_managers, "query", lambda _argv: (0, output))
-    assert package_managers.Apt().would_remove(["chrony"]) == {"chrony", "time-tool"}
-
-
-def test_rpm_says_who_would_miss_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    output = (
-        "error: Failed dependencies:\n\tlibx.so()(64bit) is needed by (installed) tool-box-1.2-3.el9.x86_64\n"
+    script = Dnf().script(refresh=True, remove=False, allow=Allow(held=True))
+    assert script == (
+        'sh -c "$before"; dnf -y --refresh --disableplugin=versionlock --setopt=install_weak_deps=False '
+        'install -- "$@"'
     )
-    monkeypatch.setattr(package_managers, "query", lambda _argv: (1, output))
-    assert package_managers.Dnf().would_remove(["libx"]) == {"libx", "tool-box"}
+    assert "--noautoremove" in Dnf().script(refresh=False, remove=True)
+
+
+def test_apt_says_what_else_would_go(programs: Answers) -> None:
+    output = "Reading package lists...\nPurg chrony [4.6]\nRemv time-tool:amd64 [1]\nConf x\n"
+    programs.answer("apt-get -s purge", output)
+    assert Apt().would_remove(["chrony"]) == {"chrony", "time-tool"}
+
+
+def test_rpm_says_who_would_miss_a_package_and_who_would_miss_that(programs: Answers) -> None:
+    missed = "error: Failed dependencies:\n\t{} is needed by (installed) {}-1.2-3.el9.x86_64\n"
+    programs.answer(
+        "rpm -e --test --allmatches libx", code=1, err=missed.format("libx.so()(64bit)", "tool-box")
+    )
+    second = missed.format("tool-box", "shelf")
+    programs.answer("rpm -e --test --allmatches libx tool-box", code=1, err=second)
+    programs.answer("rpm -e --test --allmatches libx shelf tool-box")
+    assert Dnf().would_remove(["libx"]) == {"libx", "tool-box", "shelf"}
 
 
 def test_rpm_is_asked_about_every_version_and_an_answer_it_does_not_give_is_no_leave(
-    monkeypatch: pytest.MonkeyPatch,
+    programs: Answers,
 ) -> None:
-    asked: list[list[str]] = []
-
-    def query(argv: list[str]) -> tuple[int, str]:
-        asked.append(argv)
-        return 1, 'error: "kernel-modules-extra" specifies multiple packages'
-
-    monkeypatch.setattr(package_managers, "query", query)
-    with pytest.raises(package_managers.Fault, match="specifies multiple packages"):
-        package_managers.Dnf().would_remove(["kernel-modules-extra", "docker-ce"])
-    assert "--allmatches" in asked[0]
+    programs.answer("rpm -e", code=1, err='error: "kernel-modules-extra" specifies multiple packages')
+    with pytest.raises(Fault, match="specifies multiple packages"):
+        Dnf().would_remove(["kernel-modules-extra", "docker-ce"])
+    assert programs.ran == ["rpm -e --test --allmatches docker-ce kernel-modules-extra"]
 
 
-def test_a_query_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package_managers, "QUERY_SECONDS", 0.01)
-    with pytest.raises(package_managers.Fault, match="sleep 5 did not end"):
-        package_managers.query(["sleep", "5"])
+def test_asks_apt_what_it_would_install(programs: Answers) -> None:
+    programs.answer("apt-cache policy", "podman:\n  Installed: (none)\n  Candidate: 3.4.4+ds1-1ubuntu1\n")
+    assert Apt().candidate("podman") == "3.4.4+ds1-1ubuntu1"
+    programs.answer("apt-cache policy", "podman:\n  Installed: (none)\n  Candidate: (none)\n")
+    assert Apt().candidate("podman") == ""
+    assert Dnf().candidate("podman") == ""
+
+
+def test_offers_of_dnf_are_read_however_it_breaks_its_lines(programs: Answers) -> None:
+    text = """Available Packages
+nvidia-driver-cuda.x86_64      3:580.105.08-1.el9     provision-nvidia
+nvidia-driver-cuda.x86_64
+                               3:580.159.04-1.el9     @provision-nvidia
+"""
+    programs.answer("dnf -q list", text)
+    assert Dnf().offers("nvidia-driver-cuda") == [
+        ("3:580.159.04-1.el9", "provision-nvidia"),
+        ("3:580.105.08-1.el9", "provision-nvidia"),
+    ]
+
+
+def test_disabled_repositories_are_enabled_where_the_host_has_them(programs: Answers) -> None:
+    programs.answer("dnf -q repolist --all", "repo id  repo name status\ncrb  CRB  disabled\n")
+    packages = Dnf(User(repositories=("crb", "powertools")))
+    packages.install(["dkms"], "installing")
+    assert programs.ran[-1] == "dnf -y --enablerepo=crb --setopt=install_weak_deps=False install -- dkms"
+
+
+DNF_SAYS = """\
+Dependencies resolved.
+================================================================================
+ Package                Arch    Version             Repository             Size
+================================================================================
+Installing:
+ cuda-toolkit-13-0      x86_64  13.0.2-1            provision-nvidia       10 k
+     replacing  cuda-toolkit-old.x86_64 13.0.1-1
+Removing:
+ nvidia-driver-cuda     x86_64  3:580.159.04-1.el9  @provision-nvidia      10 k
+ kmod-nvidia-open-dkms-of-a-long-name
+                        noarch  3:580.159.04-1.el9  @provision-nvidia      10 k
+Removing dependent packages:
+ simulation             x86_64  1.0-1.el9           @ours                  10 k
+
+Transaction Summary
+================================================================================
+Remove  3 Packages
+"""
+
+
+def test_what_dnf_would_change_is_read_from_its_table(programs: Answers) -> None:
+    programs.answer("dnf --assumeno", DNF_SAYS, code=1)
+    changes = Dnf().simulate(["cuda-toolkit-13-0"])
+    assert changes.installed == {"cuda-toolkit-13-0"}
+    assert changes.removed == {"nvidia-driver-cuda", "kmod-nvidia-open-dkms-of-a-long-name", "simulation"}
+    programs.answer("dnf --assumeno -C", "Error: Unable to find a match: cuda", code=1)
+    with pytest.raises(Fault, match="cuda-toolkit-13-0 cannot be installed:\nError: Unable"):
+        Dnf().simulate(["cuda-toolkit-13-0"], cached=True)
+
+
+def test_apt_moves_holds(programs: Answers) -> None:
+    programs.answer("apt-mark showhold", "old\ntheirs\n")
+    Apt().hold(["b", "a"], ["old", "older"])
+    assert programs.ran[1:] == ["apt-mark unhold old", "apt-mark hold a b"]
+    programs.answer("apt-mark", code=1, err="no dpkg")
+    with pytest.raises(Fault, match="apt-mark hold failed: no dpkg"):
+        Apt().hold(["a"])
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        (User(mark="# ours"), ["# theirs", "theirs-0:1-1.*", "# ours", "new-0:2-1.*"]),
+        (User(first=True), ["new-0:2-1.*", "# theirs", "theirs-0:1-1.*", "# ours"]),
+        (None, ["# theirs", "theirs-0:1-1.*", "# ours", "new-0:2-1.*"]),
+    ],
+)
+def test_locks_of_dnf_replace_ours_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: User | None, expected: list[str]
+) -> None:
+    path = tmp_path / "versionlock.list"
+    path.write_text("# theirs\ntheirs-0:1-1.*\n# ours\nold-0:1-1.*\n")
+    monkeypatch.setattr(dnf, "VERSIONLOCK", path)
+    packages = Dnf(user)
+    words = packages.hold_words({"new": "0:2-1"})
+    packages.hold(words, ["old-0:1-1.*"])
+    assert path.read_text().splitlines() == expected
+    assert packages.held() == [line for line in expected if not line.startswith("#")]
+    packages.release(words)
+    assert packages.held() == ["theirs-0:1-1.*"]
+
+
+def test_a_command_that_fails_says_what_it_said_and_what_helps(programs: Answers) -> None:
+    programs.answer("apt-get", "E: Unable to locate package zstd", code=100)
+    with pytest.raises(Fault, match=r"installing zstd failed \(exit 100\):\nE: Unable to locate") as caught:
+        Apt(User(steps={UNKNOWN: "look elsewhere"})).install(["zstd"], "installing zstd")
+    assert caught.value.next_step == "look elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("output", "word"),
+    [
+        ("Release file for x is not valid yet", "clock"),
+        ("Could not resolve 'mirror'", "DNS"),
+        ("No space left on device", "free space"),
+        ("SSL certificate problem: self-signed", "host_base_ca_certificates"),
+        ("Error: Unable to find a match: chrony\nNo match for argument: chrony", "sources"),
+        ("E: Version '13.0.7-*' for 'cuda-toolkit-13-0' was not found", "does not have that version"),
+        ("W: GPG error: NO_PUBKEY A4B469963BF863CC", "not signed with a key that this host trusts"),
+        ("something else", "journalctl -u provision-job-packages"),
+        ("package containerd.io-1.7 conflicts with runc provided by runc-1.1.12", "exclude each other"),
+        ("E: Packages need to be removed but remove is disabled.", "would have to be removed"),
+    ],
+)
+def test_advice_fits_the_failure(output: str, word: str) -> None:
+    assert word in advice(output, "provision-job-packages")
+
+
+@pytest.mark.parametrize(("program", "kind"), [("apt-get", Apt), ("dnf", Dnf)])
+def test_the_manager_is_the_one_that_the_host_has(
+    monkeypatch: pytest.MonkeyPatch, program: str, kind: type[Manager]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if name == program else None)
+    assert isinstance(manager(), kind)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(Fault, match="neither apt-get nor dnf"):
+        manager()
 
 
 def test_lists_are_stale_when_missing_old_or_older_than_their_sources(
@@ -230,18 +379,18 @@ def test_lists_are_stale_when_missing_old_or_older_than_their_sources(
     lists, stamp, sources = tmp_path / "lists", tmp_path / "stamp", tmp_path / "sources.list.d"
     lists.mkdir()
     sources.mkdir()
-    monkeypatch.setattr(package_managers, "LISTS", lists)
-    monkeypatch.setattr(package_managers, "STAMPS", (stamp,))
-    monkeypatch.setattr(package_managers, "SOURCES", sources)
+    monkeypatch.setattr(apt, "LISTS", lists)
+    monkeypatch.setattr(apt, "STAMPS", (stamp,))
+    monkeypatch.setattr(apt, "SOURCES", sources)
     now = time.time()
     os.utime(sources, (now - 90000, now - 90000))
-    apt = package_managers.Apt()
-    assert apt.stale(3600)
+    packages = Apt()
+    assert packages.stale(3600)
     (lists / "archive_main_binary-amd64_Packages").touch()
     stamp.touch()
-    assert not apt.stale(3600)
+    assert not packages.stale(3600)
     os.utime(stamp, (now - 7200, now - 7200))
-    assert apt.stale(3600)
-    assert not apt.stale(86400)
+    assert packages.stale(3600)
+    assert not packages.stale(86400)
     (sources / "mirror.sources").touch()
-    assert apt.stale(86400)
+    assert packages.stale(86400)

@@ -31,6 +31,6 @@ def test_a_program_runs_where_nothing_is_installed(name: str, tmp_path: Path) ->
 
 def test_a_program_is_named_by_its_content_and_needs_no_list_of_its_parts() -> None:
     names = set(job_program.sources("ansible.module_utils.provision.driver.main"))
-    parts = ("driver", "driver.main", "driver.install", "jobs.command", "host.fault")
+    parts = ("driver", "driver.main", "driver.install", "host.follow", "host.fault")
     assert {f"ansible.module_utils.provision.{part}" for part in parts} <= names
     assert "ansible.module_utils.basic" not in names

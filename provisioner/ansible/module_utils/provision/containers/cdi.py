@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and make what a container gets GPUs by: the CDI specification and the links of /dev/char."""
+"""Read and write what makes GPUs available to containers: the CDI specification and links in /dev/char."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def missing(gpus: list[dict[str, Any]], names: set[str]) -> list[str]:
 
 
 def described_drivers(folders: tuple[Path, ...] = FOLDERS) -> set[str]:
-    """Return the driver versions whose libraries the specifications name."""
+    """Return the driver versions whose libraries the specifications list."""
     texts = [read_file(str(path)) or "" for folder in folders for path in folder.glob("nvidia*.*")]
     return {version for text in texts for version in LIBRARY.findall(text)}
 
@@ -63,15 +63,15 @@ def fault_of(gpus: list[dict[str, Any]], driver: str | None) -> str:
     absent = missing(gpus, listed())
     if absent:
         return f"no CDI device for {', '.join(absent)}"
-    # Ours is the one that counts; an older one of somebody else in /etc/cdi may stay behind it.
+    # Ours counts; an older one that someone else has put into /etc/cdi may stay behind it.
     stale = described_drivers()
     if driver and stale and driver not in stale:
-        return f"the CDI specification is that of driver {', '.join(sorted(stale))}, and {driver} is loaded"
+        return f"the specification is for driver {', '.join(sorted(stale))}, but {driver} is loaded"
     return ""
 
 
 def units() -> list[str]:
-    """Return the units with which the toolkit keeps the specification right, where it has them."""
+    """Return the units with which the toolkit keeps the specification up to date, where it has them."""
     found = []
     for unit in (WATCHER, SERVICE):
         shown = call("systemctl", "show", "--property=LoadState", unit).stdout
@@ -80,13 +80,13 @@ def units() -> list[str]:
     return found
 
 
-def is_on(unit: str) -> bool:
-    """Tell whether a unit starts at boot."""
+def is_enabled(unit: str) -> bool:
+    """Return whether a unit starts at boot."""
     return bool(call("systemctl", "is-enabled", unit).returncode == 0)
 
 
 def generate(gpus: list[dict[str, Any]], driver: str | None) -> Path | None:
-    """Make the specification, by the toolkit's own unit where that works; return a file that we have made."""
+    """Write the specification, by the toolkit's own unit if that works; return the file if we wrote it."""
     if SERVICE in units():
         call("systemctl", "restart", SERVICE, seconds=GENERATE_SECONDS)
         if not fault_of(gpus, driver):
@@ -98,14 +98,14 @@ def generate(gpus: list[dict[str, Any]], driver: str | None) -> Path | None:
     wrong = done.stderr.strip() if done.returncode else fault_of(gpus, driver)
     if wrong:
         raise Fault(
-            f"{' '.join(argv)} did not make the GPUs known to containers: {wrong}",
-            "run it on the host: it needs a driver that works, as 'nvidia-smi -L' shows",
+            f"{' '.join(argv)} did not make the GPUs available to containers: {wrong}",
+            "run it on the host; it needs a working driver: check 'nvidia-smi -L'",
         )
     return path
 
 
 def unlinked(dev: Path = DEV) -> list[str]:
-    """Return NVIDIA's devices without the link by which systemd finds them."""
+    """Return NVIDIA's devices without the link through which systemd finds them."""
     found = []
     for node in sorted(dev.glob("nvidia*")):
         status = node.lstat()
@@ -117,7 +117,7 @@ def unlinked(dev: Path = DEV) -> list[str]:
 
 
 def link() -> str:
-    """Make the links, and return what went wrong; containers work without them until systemd reloads."""
+    """Add the links, and return what went wrong; containers work without them until systemd reloads."""
     done = call(*LINK, seconds=LIST_SECONDS)
     left = unlinked()
     if done.returncode:
@@ -125,7 +125,7 @@ def link() -> str:
     return f"there is no link in /dev/char for {', '.join(left)}" if left else ""
 
 
-def tell_udev() -> None:
-    """Have udev read its rules again, where one runs."""
+def reload_udev() -> None:
+    """Have udev read its rules again, where it is running."""
     if shutil.which("udevadm") and Path("/run/udev/control").exists():
         call("udevadm", "control", "--reload")

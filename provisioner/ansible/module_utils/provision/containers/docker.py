@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Change single values of Docker's daemon.json, and ask the daemon what it works with."""
+"""Change single values of Docker's daemon.json, and query the daemon about what it works with."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ NVIDIA_RUNTIME = {"args": [], "path": "nvidia-container-runtime"}
 
 
 def load(text: str | None) -> dict[str, Any]:
-    """Return what daemon.json holds; one that Docker itself could not read is refused."""
+    """Return what daemon.json contains; one that Docker itself could not read is refused."""
     try:
         found = json.loads(text) if text and text.strip() else {}
     except ValueError as error:
         step = f"repair {DAEMON} on the host, then apply again"
-        raise Fault(f"{DAEMON} is no JSON: {error}", step) from error
+        raise Fault(f"{DAEMON} is not JSON: {error}", step) from error
     if not isinstance(found, dict):
         step = f"make {DAEMON} one JSON object, then apply again"
-        raise Fault(f"{DAEMON} holds a {type(found).__name__} in place of an object", step)
+        raise Fault(f"{DAEMON} contains a {type(found).__name__} instead of an object", step)
     return found
 
 
@@ -59,11 +59,11 @@ def with_value(config: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]
     for key in keys[:-1]:
         if not isinstance(place.setdefault(key, {}), dict):
             step = f"make '{key}' in {DAEMON} an object, then apply again"
-            raise Fault(f"'{key}' in {DAEMON} is no object", step)
+            raise Fault(f"'{key}' in {DAEMON} is not an object", step)
         place = place[key]
     if value is None:
         place.pop(keys[-1], None)
-        # Nobody asks for an object without anything in it.
+        # No one needs an empty object.
         if not place and len(keys) > 1:
             changed.pop(keys[0])
     else:
@@ -72,7 +72,7 @@ def with_value(config: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]
 
 
 def is_right(config: dict[str, Any], keys: Keys) -> bool:
-    """Tell whether daemon.json says what is wanted, be it in somebody else's words."""
+    """Return whether daemon.json has the right value, even if someone else has written it another way."""
     found = lookup(config, keys)
     if keys == CDI:
         return found is True
@@ -80,7 +80,7 @@ def is_right(config: dict[str, Any], keys: Keys) -> bool:
 
 
 def wanted_value(keys: Keys) -> Any:
-    """Return the value that is written where the right one is missing."""
+    """Return the value that is written where it is missing."""
     return True if keys == CDI else NVIDIA_RUNTIME
 
 
@@ -92,14 +92,14 @@ def text_of(config: dict[str, Any], like: str | None) -> str:
 
 
 def write(text: str | None, path: Path = DAEMON) -> None:
-    """Replace daemon.json in one step, after Docker has found it right; None removes it."""
+    """Replace daemon.json in one step, after Docker has validated it; None removes it."""
     if text is None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.provision")
     fresh.unlink(missing_ok=True)
-    # It may name a proxy with a password, so it is for root alone until it has the old one's mode.
+    # It may contain the password of a proxy, so only root may read it until it has the old one's mode.
     descriptor = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
@@ -116,16 +116,16 @@ def _validate(path: Path) -> None:
         return
     argv = ("dockerd", "--validate", "--config-file", str(path))
     done = call(*argv, seconds=VALIDATE_SECONDS)
-    # Docker 20 and older cannot validate; such a daemon says at its start what it does not like.
+    # Docker 20 and older cannot validate; such a daemon reports errors when it starts.
     if done.returncode and "unknown flag" not in done.stderr:
         raise Fault(
-            f"Docker refuses the new {DAEMON}: {done.stderr.strip() or done.stdout.strip()}",
-            f"repair what it says in {DAEMON}, then apply again",
+            f"Docker rejects the new {DAEMON}: {done.stderr.strip() or done.stdout.strip()}",
+            f"repair {DAEMON}, then apply again",
         )
 
 
 class _Connection(http.client.HTTPConnection):
-    """Speak HTTP over the daemon's socket; the command line may be another package."""
+    """Use HTTP over the daemon's socket; the command line may be another package."""
 
     def connect(self) -> None:
         """Connect to the socket."""
@@ -134,8 +134,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(SOCKET)
 
 
-def ask(path: str) -> Any:
-    """Return the daemon's answer, None where none runs or it does not answer in time."""
+def query(path: str) -> Any:
+    """Return the daemon's answer, None if it is not running or does not answer in time."""
     connection = _Connection("localhost", timeout=ASK_SECONDS)
     try:
         connection.request("GET", path)
@@ -148,40 +148,50 @@ def ask(path: str) -> Any:
 
 
 def info() -> dict[str, Any] | None:
-    """Return what the daemon says of itself, None where none answers."""
-    found = ask("/info")
+    """Return what the daemon reports about itself, None if it does not answer."""
+    found = query("/info")
     return found if isinstance(found, dict) else None
 
 
 def running() -> list[str]:
-    """Name the containers that run."""
-    return [str(one.get("Names", ["?"])[0]).lstrip("/") for one in ask("/containers/json") or ()]
+    """List the running containers."""
+    return [str(one.get("Names", ["?"])[0]).lstrip("/") for one in query("/containers/json") or ()]
 
 
-def works_with(said: dict[str, Any], keys: Keys) -> bool:
-    """Tell whether the running daemon knows of CDI, or of NVIDIA's runtime."""
+def works_with(info: dict[str, Any], keys: Keys) -> bool:
+    """Return whether the running daemon has CDI on, or has NVIDIA's runtime."""
     if keys == CDI:
-        return bool(said.get("CDISpecDirs"))
-    return RUNTIME[-1] in (said.get("Runtimes") or {})
+        return bool(info.get("CDISpecDirs"))
+    return RUNTIME[-1] in (info.get("Runtimes") or {})
 
 
 def uses_iptables() -> bool:
-    """Tell whether the daemon is to make rules of iptables, as it does unless daemon.json says otherwise."""
+    """Return whether the daemon uses iptables, as it does unless daemon.json says otherwise."""
     config = load(read_file(str(DAEMON)))
     return config.get("iptables") is not False and config.get("firewall-backend") != "nftables"
 
 
-def is_confined(said: dict[str, Any] | None) -> bool:
-    """Tell whether the running daemon has SELinux confine its containers."""
-    return "name=selinux" in ((said or {}).get("SecurityOptions") or [])
+def is_confined(info: dict[str, Any] | None) -> bool:
+    """Return whether the running daemon has SELinux confine its containers."""
+    return "name=selinux" in ((info or {}).get("SecurityOptions") or [])
 
 
 def control(verb: str) -> None:
-    """Start or restart the daemon; where that fails, the daemon's own words say why."""
+    """Start or restart the daemon; if that fails, the daemon's own messages say why."""
     done = call("systemctl", verb, UNIT, seconds=START_SECONDS)
     if done.returncode:
         tail = call("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "12", "-u", UNIT).stdout.strip()
         raise Fault(
             f"Docker does not {verb}: {done.stderr.strip()}\n{tail}",
             f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
+        )
+
+
+def systemctl(verb: str, unit: str) -> None:
+    """Have systemd do one thing with a unit."""
+    done = call("systemctl", verb, unit, seconds=START_SECONDS)
+    if done.returncode:
+        raise Fault(
+            f"systemctl {verb} {unit} failed: {done.stderr.strip()}",
+            f"read 'journalctl -u {unit}' on the host",
         )

@@ -19,12 +19,12 @@ SET_SECONDS = 300
 
 
 def is_on() -> bool:
-    """Tell whether the kernel follows a policy, be it enforced or not."""
+    """Return whether the kernel follows a policy, be it enforced or not."""
     return (SELINUX / "enforce").exists()
 
 
 def is_allowed() -> bool:
-    """Tell whether containers may use the devices as they are labelled."""
+    """Return whether containers may use the devices as they are labelled."""
     return is_set(WIDE) or (is_set(NARROW) and are_labelled())
 
 
@@ -35,7 +35,7 @@ def permission() -> str:
 
 
 def is_set(name: str) -> bool:
-    """Tell whether the policy's permission is given."""
+    """Return whether the policy's permission is given."""
     try:
         return (SELINUX / "booleans" / name).read_text(encoding="ascii").startswith("1")
     except OSError:  # this policy knows nothing of it
@@ -43,7 +43,7 @@ def is_set(name: str) -> bool:
 
 
 def are_labelled() -> bool:
-    """Tell whether every device of the driver has its own label; what a program makes by hand may lack it."""
+    """Return whether every device of the driver has its label; one that a program creates may lack it."""
     paths = (*DEVICES.glob("nvidia*"), *DEVICES.glob("nvidia-caps*/*"))
     return all(f":{LABEL}:" in _label(path) for path in paths if not path.is_dir())
 

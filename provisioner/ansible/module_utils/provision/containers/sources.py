@@ -51,11 +51,11 @@ def out_of_sight(path: Path) -> Path:
 
 
 def may_move(path: Path) -> bool:
-    """Tell whether a file can go as a whole: the distribution's own list names other sources, too."""
+    """Return whether a file can go as a whole: the distribution's own list names other sources, too."""
     return path.name != "sources.list"
 
 
 def _spellings(repository: str) -> str:
-    """Return a pattern of a repository's address for any kind and processor, apt's own words for it too."""
+    """Return a pattern of a repository's address for any kind and processor, or apt's variables for these."""
     address = re.escape(repository.partition("://")[2].rstrip("/"))
     return address.replace(re.escape("{kind}"), "(deb|rpm)").replace(re.escape("{arch}"), r"[^/\s]+")

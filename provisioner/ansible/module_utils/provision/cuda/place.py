@@ -7,7 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 from ..host.commands import call
 from ..host.fault import Fault
@@ -31,7 +31,11 @@ class Layout:
     libraries: Path = Path("/etc/ld.so.conf.d/provision-cuda.conf")
     alternatives: Path = Path("/etc/alternatives")
     ledger: Path = Path("/var/lib/provision/cuda_toolkit.json")
-    versionlock: Path = Path("/etc/dnf/plugins/versionlock.list")
+
+    @classmethod
+    def read(cls, paths: Mapping[str, str]) -> Layout:
+        """Return the usual layout with other paths in it."""
+        return cls(**{name: Path(path) for name, path in paths.items()})
 
     @property
     def link(self) -> Path:
@@ -41,7 +45,7 @@ class Layout:
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether this role has been at work here."""
+        """Return whether this role has been at work here."""
         return bool(self.entries()) or text_of(self.profile).startswith(HEADER)
 
     def files(self, source: str) -> dict[Path, str]:
@@ -80,7 +84,7 @@ def nvcc(root: Path, release: str) -> Path:
 
 
 def is_bare(place: Path) -> bool:
-    """Tell whether nothing is there but directories, as rpm leaves them when it takes the files."""
+    """Return whether nothing is there but directories, as rpm leaves them when it takes the files."""
     if place.is_symlink() or not place.is_dir():
         return not os.path.lexists(str(place))
     return not any(names for _, _, names in os.walk(str(place)))
@@ -128,7 +132,7 @@ def packages_doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> s
 
 
 def same(package_version: str, version: str) -> bool:
-    """Tell whether a package has this version, whatever its epoch and its revision are."""
+    """Return whether a package has this version, whatever its epoch and its revision are."""
     return package_version.rpartition(":")[2].partition("-")[0] == version
 
 
@@ -181,7 +185,7 @@ def forget_alternative(place: Path) -> None:
 
 
 def file_doubt(path: Path, text: str) -> bool:
-    """Tell whether a file differs from what it is to hold; refuse one that is not ours."""
+    """Return whether a file differs from what it is to hold; refuse one that is not ours."""
     if not os.path.lexists(str(path)):
         return bool(text)
     now = str(text_of(path))

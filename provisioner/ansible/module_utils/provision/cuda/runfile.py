@@ -9,17 +9,17 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
 from ..host.commands import call
 from ..host.fault import Fault, undo
+from ..host.follow import Done, run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes
-from ..jobs.command import Done, run
 from ..jobs.progress import Progress
-from .place import MARKER, Layout, marker, nvcc, runfile_doubt
+from .orders import Orders
+from .place import MARKER, marker, nvcc, runfile_doubt
 from .versions import RUNFILE, Toolkit
 
 # Where the unit finds the address: it may hold a password.
@@ -49,12 +49,11 @@ READ_ON = "read what it says; what it left was removed, so apply again once that
 class Runfiles:
     """The installers of one host on their way."""
 
-    def __init__(self, spec: dict[str, Any], progress: Progress, layout: Layout) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, progress: Progress) -> None:
+        self.orders = orders
         self.progress = progress
-        self.layout = layout
-        self.cache = Path(spec["cache"])
-        self.scratch = Path(spec["tmpdir"] or spec["cache"]) / "unpack"
+        self.layout = orders.layout
+        self.cache, self.scratch = Path(orders.cache), orders.scratch
 
     def fetch(self, toolkits: list[Toolkit]) -> None:
         """Bring the installers to the host, and refuse those with another hash."""
@@ -91,13 +90,13 @@ class Runfiles:
         self.clear([], toolkit.sha256[:12])
 
     def discard(self, toolkit: Toolkit, place: Path) -> None:
-        """Remove what an installer left that failed; until that is done, the note says whose it is."""
+        """Remove what a failed installer left; until that is done, the note says whose it is."""
         if place.exists():
             shutil.rmtree(str(place))
         self.layout.note(toolkit.release, None)
 
     def is_done(self, toolkit: Toolkit) -> bool:
-        """Tell whether a toolkit is there and whole."""
+        """Return whether a toolkit is there and whole."""
         entry = self.layout.entries().get(toolkit.release, {})
         return entry.get("source") == RUNFILE and not runfile_doubt(self.layout, toolkit)
 
@@ -107,9 +106,14 @@ class Runfiles:
 
     def download(self, toolkit: Toolkit, source: Source) -> Download:
         """Return the download of an installer."""
-        spec = {**self.spec, "sha256": toolkit.sha256, "title": f"{toolkit}: fetching its installer"}
+        wanted = {
+            "sha256": toolkit.sha256,
+            "title": f"{toolkit}: fetching its installer",
+            "attempts": self.orders.attempts,
+            "stall_seconds": self.orders.stall_seconds,
+        }
         return Download(
-            source, self.part(toolkit), spec, self.progress, lambda rest: self.check_room(toolkit, rest)
+            source, self.part(toolkit), wanted, self.progress, lambda rest: self.check_room(toolkit, rest)
         )
 
     def clear(self, keep: list[str], only: str = "") -> None:
@@ -125,7 +129,7 @@ class Runfiles:
         shutil.rmtree(str(self.scratch), ignore_errors=True)
         self.scratch.mkdir(mode=0o700, parents=True)
         # Its compiler check is against the host's own gcc.
-        more = ["--override"] if self.spec["override"] else []
+        more = ["--override"] if self.orders.override else []
         words = ["sh", str(runfile), "--silent", "--toolkit", f"--toolkitpath={place}", "--no-man-page"]
         words += ["--no-drm", f"--tmpdir={self.scratch}", *more]
         began = time.time()
@@ -134,19 +138,19 @@ class Runfiles:
             return
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
         how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
-        step = advice(said, override=self.spec["override"])
+        step = advice(said, override=self.orders.override)
         raise Fault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
-        needed = self.spec["needed_bytes"]
+        needed = self.orders.needed_bytes
         places: dict[int, tuple[Path, int]] = {}
         for path, size in ((self.cache, rest or 0), (self.scratch, needed), (self.layout.root, needed)):
             there = existing_parent(path)
             first, sum_ = places.get(there.stat().st_dev, (there, 0))
             places[there.stat().st_dev] = (first, sum_ + size)
         for place, size in places.values():
-            free, asked = free_bytes(place), size + self.spec["reserve_bytes"]
+            free, asked = free_bytes(place), size + self.orders.reserve_bytes
             if free < asked:
                 raise Fault(
                     f"not enough disk for {toolkit}: {place} has {free / GB:.2f} GB free, and its installer, "

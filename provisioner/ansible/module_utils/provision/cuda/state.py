@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.packages import manager
+from ..host.packages import Changes
 from ..host.paths import in_use
 from ..host.payload import FAILED, PASSED, Rung
 from ..host.settings import write_file
@@ -40,7 +40,7 @@ class State:
         entries = layout.entries()
         if not toolkits and not layout.is_ours:
             return cls(layout, (), (), None, "", (), (), ())
-        found = cuda_packages.listed(manager())
+        found = cuda_packages.cuda_manager().versions()
         doubts = {one: doubt(layout, one, found) for one in toolkits}
         install = tuple(one for one, why in doubts.items() if why)
         going, stays = leaving(layout, entries, {one.release for one in toolkits}, found)
@@ -93,8 +93,8 @@ def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
         return why
     why = packages_doubt(layout, toolkit, found)
     held = entry.get("held", [])
-    if not why and held and not cuda_packages.are_held(manager(), held, layout.versionlock):
-        return "not held any more"
+    if not why and held and not set(held) <= set(cuda_packages.cuda_manager().held()):
+        return "no longer held"
     return why
 
 
@@ -110,17 +110,19 @@ def leaving(
         if in_use(place):
             stays.append(f"{place} stays: a unit or a process uses it")
             continue
-        brought = [name for name in entry.get("packages", []) if name in found]
-        needed_by = cuda_packages.removable(manager(), release, brought)[1] if brought else []
+        ours = [name for name in entry.get("packages", []) if name in found]
+        needed_by = cuda_packages.removable(cuda_packages.cuda_manager(), release, ours)[1] if ours else []
         if needed_by:
-            stays.append(f"CUDA toolkit {release} stays: {', '.join(needed_by)} came later and need it")
+            stays.append(
+                f"CUDA toolkit {release} not removed: {', '.join(needed_by)}, installed later, need it"
+            )
         else:
             going.append(release)
     return going, stays
 
 
 def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -> bool:
-    """Tell whether what this role brought of a release has to go before another way of it can come."""
+    """Return whether what this role brought of a release has to go before another way of it can come."""
     if not entry or (entry["source"] == toolkit.source and toolkit.source == PACKAGES):
         return False
     place = toolkit.directory(layout.root)
@@ -132,17 +134,17 @@ def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -
     return True
 
 
-def foreseen(state: State) -> Iterator[tuple[Toolkit, list[str]]]:
-    """Yield what the package manager says that it would change, as far as it knows of the packages yet."""
-    packages = manager()
+def foreseen(state: State) -> Iterator[tuple[Toolkit, Changes]]:
+    """Yield what the package manager would change, as far as it has the lists of the packages yet."""
+    packages = cuda_packages.cuda_manager()
     for toolkit in state.install:
         if toolkit.source != PACKAGES:
             continue
-        wanted = cuda_packages.names(packages, toolkit)
+        specs = [cuda_packages.spec(packages, toolkit)]
         try:
-            yield toolkit, cuda_packages.simulate(packages, wanted, exact=bool(toolkit.exact), offline=True)
+            yield toolkit, packages.simulate(specs, cuda_packages.allowed(toolkit), cached=True)
         except Fault:
-            # The repository, or its list, comes only with a real run, which looks again.
+            # The repository, or its list, is added by a real run, which simulates again.
             continue
 
 

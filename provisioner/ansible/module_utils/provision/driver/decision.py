@@ -10,7 +10,7 @@ from typing import Any
 from ..gpu.choice import OPEN, choose
 from ..gpu.kernel import KernelModule
 from .installed import FOREIGN, MIXED, NONE, Installed
-from .packages import DISTRIBUTION, NVIDIA, System
+from .packages import DISTRIBUTION, NVIDIA, System, matches
 
 AUTO, NEVER = "auto", "never"
 KEEP, INSTALL, CHANGE, MOVE, REPAIR, ACTIVATE = "keep", "install", "change", "move", "repair", "activate"
@@ -106,14 +106,8 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     return Decision(action, target, tuple(why), tuple(_consent(action, target, seen)))
 
 
-def matches(wanted: str, version: str | None) -> bool:
-    """Tell whether a version is of a branch, or the very one, number by number."""
-    asked = wanted.split(".")
-    return version is not None and version.split(".")[: len(asked)] == asked
-
-
 def interrupts(action: str, seen: Seen) -> bool:
-    """Tell whether what has to be done ends what runs on the GPUs."""
+    """Return whether what has to be done ends what runs on the GPUs."""
     return action != KEEP and (bool(seen.loaded) or seen.nouveau)
 
 
@@ -249,7 +243,7 @@ def _inactive(seen: Seen) -> list[str]:
 
 
 def _waits_for_boot(target: Target, seen: Seen) -> bool:
-    """Tell whether the kernel that runs cannot have the driver, and the one that boots next will."""
+    """Return whether the kernel that runs cannot have the driver, and the one that boots next will."""
     has = seen.running_headers or matches(target.version, seen.running_module)
     return seen.running != seen.booting and not has
 

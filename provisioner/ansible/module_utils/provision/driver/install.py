@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a driver about on a host, in an order in which a failure leaves the host as it was.
+"""Install a driver on a host, in an order in which a failure leaves the host as it was.
 
 First comes what can fail without touching what runs: locks, room, lists, headers, downloads. Then services
-stop and packages change. What is not proven for the kernel that boots next is taken back.
+stop and packages change. A driver that is not proven for the kernel that boots next is rolled back.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.fault import Fault, fault_of, undo
-from ..host.json_files import read_json, write_json
-from ..jobs.command import note
+from ..host.follow import note
+from ..host.packages import record as package_record
 from ..jobs.progress import Progress
 from . import hold as holds
-from . import record, reload, runfile, steps
-from .decision import ACTIVATE
-from .installed import listed
-from .managers import AptDriver, choose_version, driver_manager, wait_for_lock
+from . import record, reload, runfile, steps, transaction
+from .decision import ACTIVATE, MOVE
+from .orders import Orders
 from .packages import (
     DESKTOP,
     DISTRIBUTION,
     NVIDIA,
     RUNFILE,
     Packages,
-    System,
     driver_version,
     for_desktop,
     is_family,
@@ -34,125 +32,133 @@ from .packages import (
 )
 from .rollback import Rollback, settle
 from .services import Services
-
-BROUGHT = Path("/var/lib/provision/packages.json")
+from .transaction import choose_version, driver_manager
 
 
 class Install:
     """One change of a host's driver."""
 
-    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, progress: Progress) -> None:
+        self.orders = orders
         self.progress = progress
         self.manager = driver_manager()
-        self.system = System(**spec["system"])
-        self.before: dict[str, str] = {}
         self.installer: Path | None = None
         self.specs: list[str] = []
         self.warnings: list[str] = []
-        self.services = Services(spec, self.warnings)
+        self.services = Services(orders, self.warnings)
 
     def run(self) -> dict[str, Any]:
-        """Do what was decided, and return the version that is there and why a reboot is needed, if it is."""
-        active = self.spec["action"] == ACTIVATE
+        """Do what was decided, and return the installed version and why a reboot is needed, if it is."""
+        active = self.orders.action == ACTIVATE
         try:
-            version = str(self.spec["installed_version"]) if active else self._replace()
+            version = str(self.orders.installed_version) if active else self._replace()
             steps.keep_nouveau_off()
-            self._say("making the initramfs")
-            steps.rebuild_initramfs(self.spec["booting"])
+            self._say("rebuilding the initramfs")
+            steps.rebuild_initramfs(self.orders.booting)
             self.services.enable()
             reboot = self._activate(version)
         except BaseException as error:
-            # Whatever it was, what served before serves on with the driver that is loaded.
+            # In any case, what served before continues with the driver that is loaded.
             undo(error, self.services.start)
             raise
-        record.note(self.spec["source"], version, record.DONE)
+        record.note(self.orders.source, version, record.DONE)
         return {"changed": True, "version": version, "reboot": reboot, "warnings": self.warnings}
 
     def _replace(self) -> str:
-        """Change the driver, and return its version; after a failure, holds and pins are those of before."""
-        rollback = Rollback(self.manager, self.spec)
+        """Change the driver, and return its version; after a failure, restore the previous holds and pins."""
+        rollback = Rollback(self.manager, self.orders)
         try:
             version = self._ready()
-            self._say("stopping what uses the GPUs")
+            self._say("stopping the services that use the GPUs")
             self.services.stop()
-            record.note(self.spec["source"], version, record.CHANGING)
+            record.note(self.orders.source, version, record.CHANGING)
             self._change(version, rollback)
         except BaseException as error:
             undo(error, rollback.streams, rollback.settle, rollback.restore_record)
             raise
-        settle(self.manager, version, packaged=self.installer is None, hold=self.spec["hold"])
+        settle(self.manager, version, packaged=self.installer is None, hold=self.orders.hold)
         return version
 
     def _ready(self) -> str:
         """Do all that can fail before anything of the driver changes, and return its exact version."""
-        wait_for_lock(self.manager, self.spec["lock_timeout"], self._say)
+        self.manager.require_lock(self.orders.lock_timeout, self._say)
         self.manager.repair()
-        steps.room(self.spec["booting"])
-        self._say("reading the package lists")
-        self.manager.refresh(strict=self.spec["source"] == NVIDIA)
-        listed_before = set(listed())
-        # Before anything is installed: DKMS, too, may bring a kernel along.
-        holds.prepare()
-        holds.release()
-        holds.hold_kernel()
-        if self.spec["source"] == RUNFILE:
-            steps.headers(self.manager, self.spec)
+        steps.room(self.orders.booting)
+        self._refresh()
+        listed_before = set(self.manager.versions())
+        # Before anything is installed: DKMS may install a kernel along with it as well.
+        holds.prepare(self.manager)
+        holds.release(self.manager)
+        holds.hold_kernel(self.manager)
+        if self.orders.source == RUNFILE:
+            steps.headers(self.manager, self.orders)
             self._remember(listed_before)
-            self.installer = runfile.fetch(self.spec, self.progress)
-            return str(self.spec["version"])
+            self.installer = runfile.fetch(self.orders, self.progress)
+            return self.orders.version
         named = self._named()
-        self.manager.prepare(named.streams)
+        transaction.enable_stream(self.manager, named.streams)
         version = self._resolve(named)
         if named.dkms:
-            self._say(f"bringing what compiles modules for kernel {self.spec['booting']}")
-            steps.headers(self.manager, self.spec)
+            self._say(f"installing what compiles modules for kernel {self.orders.booting}")
+            steps.headers(self.manager, self.orders)
         self._remember(listed_before)
         self.specs = self._specs(named, version)
-        self.manager.pin(version)
-        self.manager.check(self.specs)
-        self._say(f"downloading driver {version}")
-        self.manager.fetch(self.specs)
+        self._download(version)
         return version
 
+    def _refresh(self) -> None:
+        """Fetch the package lists: NVIDIA's must be fetched if it is used, the others may fail."""
+        self._say("fetching the package lists")
+        if self.orders.source == NVIDIA and self.manager.origin(transaction.REPOSITORY):
+            self.manager.refresh(transaction.REPOSITORY)
+        if self.manager.stale(0):
+            self.manager.refresh(strict=False)
+
+    def _download(self, version: str) -> None:
+        """Download the packages, unless their transaction would remove others or install a kernel."""
+        transaction.pin(self.manager, version)
+        allow = transaction.allowed(self.manager)
+        transaction.refuse_strangers(self.manager.simulate(self.specs, allow))
+        self._say(f"downloading driver {version}")
+        self.manager.download(self.specs, "downloading the driver", allow)
+
     def _named(self) -> Packages:
-        asked = self.spec
-        branch = int(asked["version"].split(".")[0])
-        desktop = asked["installed_source"] == asked["source"] == DISTRIBUTION and for_desktop(listed())
-        source = DESKTOP if desktop else asked["source"]
-        return packages(self.system, source, branch, asked["modules"], asked["booting"])
+        orders = self.orders
+        same = orders.installed_source == orders.source == DISTRIBUTION
+        source = DESKTOP if same and for_desktop(self.manager.versions()) else orders.source
+        if orders.system is None:
+            raise ValueError("orders to install a driver contain the system")
+        return packages(orders.system, source, orders.branch, orders.modules, orders.booting)
 
     def _resolve(self, named: Packages) -> str:
-        """Return the driver's version that the repository has of what is asked for."""
-        offered = self._offered(named.telling)
-        chosen = choose_version(offered, self.spec["version"].split("."))
+        """Return the requested driver's exact version in the repository."""
+        chosen = choose_version(self._offered(named.telling), self.orders.version)
         if chosen is None:
-            names = self.manager.branches(named.telling)
+            names = transaction.branches(self.manager, named.telling)
             every = (driver_version(version) for name in names for version in self._offered(name))
             some = sorted({found for found in every if found})
             raise Fault(
-                f"driver {self.spec['version']} is in no repository of this host "
-                f"(there is {', '.join(some) or 'no driver at all'})",
-                "choose one of these in nvidia_driver_version, or a repository that has it in "
-                "nvidia_driver_repository",
+                f"driver {self.orders.version} is in no repository of this host "
+                f"(available: {', '.join(some) or 'none'})",
+                "set nvidia_driver_version to one of these, or nvidia_driver_repository to a repository that "
+                "has it",
             )
         return str(driver_version(chosen))
 
     def _offered(self, name: str) -> list[str]:
         """Return the versions of a package of the driver, from its own source: others use these names too."""
-        found: list[str] = self.manager.versions(name, ours=self.spec["source"] == NVIDIA)
-        return found
+        return transaction.offered(self.manager, name, ours=self.orders.source == NVIDIA)
 
     def _specs(self, named: Packages, version: str) -> list[str]:
-        """Return the packages, each at this driver's version; what is counted otherwise comes as it is."""
-        wanted = [*named.driver, *(named.fabric if self.spec["fabric"] else ()), *self.spec["more_packages"]]
+        """Return the packages, each at this driver's version, if it has versions of drivers at all."""
+        wanted = [*named.driver, *(named.fabric if self.orders.fabric else ()), *self.orders.more_packages]
         found = []
         for name in wanted:
             offered = self._offered(name)
-            exact = choose_version(offered, version.split("."))
+            exact = choose_version(offered, version)
             if exact:
-                found.append(self.manager.spec(name, exact))
-            elif offered and not any(driver_version(one) for one in offered):
+                found.append(self.manager.exactly(name, exact))
+            elif offered and not any(map(driver_version, offered)):
                 found.append(name)
             elif name in (*named.driver[:2], *named.fabric[:1]):
                 raise Fault(
@@ -161,85 +167,74 @@ class Install:
                 )
             else:
                 self.warnings.append(f"{name} {version} is not in the repository and was left out")
-        # What is there already and is not asked for comes along, or it would stay behind at its version.
-        there = [name for name in listed() if is_family(name) and name not in wanted]
-        along = ((name, choose_version(self._offered(name), version.split("."))) for name in there)
-        return found + [self.manager.spec(name, exact) for name, exact in along if exact]
+        # Other installed packages of a driver are changed as well, or they would stay at their version.
+        others = [name for name in self.manager.versions() if is_family(name) and name not in wanted]
+        along = ((name, choose_version(self._offered(name), version)) for name in others)
+        return found + [self.manager.exactly(name, exact) for name, exact in along if exact]
 
     def _change(self, version: str, rollback: Rollback) -> None:
-        """Change packages and prove what came; what is not proven is taken back."""
-        self.before = rollback.packages
+        """Change packages and prove the result; a driver that is not proven is rolled back."""
         try:
-            self._transaction(version)
-            if kernels.booting() != self.spec["booting"]:
+            self._install(version, rollback.packages)
+            if kernels.booting() != self.orders.booting:
                 raise Fault(
-                    f"kernel {kernels.booting()} boots next since the driver was installed, and not "
-                    f"{self.spec['booting']}",
+                    f"since the driver was installed, kernel {kernels.booting()} boots next instead of "
+                    f"{self.orders.booting}",
                     "apply again: the driver is then built for that kernel",
                 )
-            self._say(f"proving the modules of driver {version}")
+            self._say(f"checking the modules of driver {version}")
+            dkms = self.orders.source == RUNFILE or self._named().dkms
             for kernel in self._kernels():
-                steps.prove(
-                    kernel,
-                    version,
-                    self.spec["modules"],
-                    secure_boot=self.spec["secure_boot"],
-                    dkms=self.spec["source"] == RUNFILE or self._named().dkms,
-                )
+                steps.prove(kernel, version, self.orders, dkms=dkms)
         except BaseException as error:
-            self._say("taking the driver back")
-            rollback.take_back(fault_of(error))
+            self._say("rolling the driver back")
+            rollback.roll_back(fault_of(error))
             raise
 
-    def _transaction(self, version: str) -> None:
-        label = f"installing driver {version} ({self.spec['modules']} modules)"
+    def _install(self, version: str, before: dict[str, str]) -> None:
+        label = f"installing driver {version} ({self.orders.modules} modules)"
         self._say(label)
-        if self.spec["action"] == "move":
-            self._remove_old()
+        if self.orders.action == MOVE:
+            # Drivers of two sources overwrite each other's files.
+            if self.orders.installed_source == RUNFILE:
+                runfile.uninstall()
+            elif before:
+                transaction.remove(self.manager, before)
         if self.installer:
-            runfile.install(self.installer, self.spec)
+            runfile.install(self.installer, self.orders)
         else:
-            self._drop_other_kind()
-            self.manager.install(self.specs, label, erase=True)
+            self._remove_rivals()
+            self.manager.install(self.specs, label, transaction.allowed(self.manager))
 
-    def _remove_old(self) -> None:
-        """Remove the driver of another source; two of them overwrite each other's files."""
-        if self.spec["installed_source"] == RUNFILE:
-            runfile.uninstall()
-        elif self.before:
-            self.manager.remove(self.before)
-
-    def _drop_other_kind(self) -> None:
-        """Remove packages of another branch or of the other kind of modules, whose names stand in the way."""
-        if not isinstance(self.manager, AptDriver):
+    def _remove_rivals(self) -> None:
+        """Remove modules of another branch or kind where branches have packages of their own."""
+        if self.manager.holds_versions:
             return
-        wanted = {spec.split("=")[0] for spec in self.specs}
-        built = [name for name in self.before if "dkms" in name or "kernel-source" in name]
+        wanted = {spec.partition("=")[0] for spec in self.specs}
+        present = [name for name in self.manager.versions() if is_family(name)]
+        built = [name for name in present if "dkms" in name or "kernel-source" in name]
         rivals = [name for name in built if name not in wanted]
         if rivals:
-            self.manager.remove(rivals)
+            transaction.remove(self.manager, rivals)
 
     def _kernels(self) -> list[str]:
         """Return the kernels that must have the module: the one that boots next, and this one if it can."""
-        here = self.spec["running"]
-        more = [here] if here != self.spec["booting"] and kernels.has_headers(here) else []
-        return [self.spec["booting"], *more]
+        here, next_one = self.orders.running, self.orders.booting
+        return [next_one, *([here] if here != next_one and kernels.has_headers(here) else [])]
 
     def _activate(self, version: str) -> str:
-        """Have the driver run, and return why that takes a reboot, empty when it does not."""
+        """Load the driver, and return why that needs a reboot, empty if it does not."""
         self._say(f"loading driver {version}")
         module, _ = kernels.loaded_driver()
-        here = kernels.module(self.spec["running"])
+        orders, here = self.orders, kernels.module(self.orders.running)
         reason = ""
         if here is None or here.version != version:
-            reason = (
-                f"kernel {self.spec['booting']} has driver {version}, and kernel {self.spec['running']} runs"
-            )
+            reason = f"kernel {orders.booting} has driver {version}, and kernel {orders.running} is running"
         elif module != version:
             reason = self._switch(module)
-        if reason and not self.spec["may_reboot"]:
+        if reason and not orders.may_reboot:
             raise Fault(
-                f"driver {version} is installed, and only a reboot can bring it to work: {reason}",
+                f"driver {version} is installed; it becomes active after a reboot: {reason}",
                 "reboot the host by hand, or set nvidia_driver_reboot: consent and apply again",
             )
         if not reason:
@@ -249,10 +244,10 @@ class Install:
     def _switch(self, module: str | None) -> str:
         """Replace what is loaded; return why that cannot be done without a reboot."""
         if not reload.drop_nouveau():
-            return "nouveau holds the GPUs"
+            return "nouveau uses the GPUs"
         if module:
             self.services.stop()
-            others = reload.strangers(reload.holders(), self.spec["serving"])
+            others = reload.strangers(reload.holders(), self.orders.serving)
             stays = "; ".join(others) or reload.unload()
             if stays:
                 return f"driver {module} cannot be unloaded: {stays}"
@@ -260,12 +255,9 @@ class Install:
         return ""
 
     def _remember(self, before: set[str]) -> None:
-        """Note which packages came beside the driver, so that a removal of everything finds them."""
-        # What rpm calls a key is no package that could be removed.
-        came = sorted(name for name in set(listed()) - before - {"gpg-pubkey"} if not is_family(name))
-        if came:
-            entry = {"asked": ["nvidia_driver"], "installed": came}
-            write_json(BROUGHT, [*read_json(BROUGHT, []), entry], 0o644)
+        """Record what was installed besides the driver, so that a removal of everything finds it."""
+        new = set(self.manager.versions()) - before
+        package_record.note(["nvidia_driver"], sorted(name for name in new if not is_family(name)))
 
     def _say(self, label: str) -> None:
         self.progress.label = label
@@ -274,6 +266,7 @@ class Install:
 
 def install(spec: dict[str, Any]) -> None:
     """Do the job, and write its outcome."""
-    about = {word: spec[word] for word in ("verb", "asked", "version", "source", "modules")}
-    with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        progress.finish(**about, outcome=Install(spec, progress).run())
+    orders = Orders.read(spec)
+    about = {name: spec[name] for name in ("verb", "asked", "version", "source", "modules")}
+    with Progress(Path(orders.result), orders.title, about) as progress:
+        progress.finish(**about, outcome=Install(orders, progress).run())

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..host.commands import call
-from ..host.fault import Fault
+from ..host.packages import Manager
 from .packages import DISTRIBUTION, NVIDIA, RUNFILE, System, driver_version, is_core, is_family
 
 UNINSTALLER = Path("/usr/bin/nvidia-uninstall")
 LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
 NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
-QUERY_SECONDS = 60
 # Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
 UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
 # What tells a driver's version, the best first; prebuilt modules count as their kernel does.
@@ -48,9 +45,9 @@ class Installed:
         return int(self.version.split(".")[0]) if self.version else None
 
 
-def installed(system: System, root: Path = Path("/")) -> Installed:
-    """Return the driver that is installed; raises Fault when nobody can say."""
-    return judge(system, listed(), runfile_version(root))
+def installed(system: System, packages: Manager, root: Path = Path("/")) -> Installed:
+    """Return the driver that is installed."""
+    return judge(system, packages.versions(), runfile_version(packages, root))
 
 
 def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> Installed:
@@ -78,7 +75,7 @@ def strays(driver: Installed) -> list[str]:
 
 
 def _apart(name: str, driver: Installed) -> bool:
-    """Tell whether a package may be of another version: a tool, or one that an older branch left behind."""
+    """Return whether a package may be of another version: a tool, or one that an older branch left behind."""
     branch = re.search(r"-([0-9]{3})(-|$)", name)
     return bool(APART.match(name)) or bool(branch and int(branch.group(1)) != driver.branch)
 
@@ -93,9 +90,9 @@ def _version(family: dict[str, str]) -> str | None:
     return None
 
 
-def runfile_version(root: Path = Path("/")) -> str | None:
-    """Return the version of a driver that came by NVIDIA's .run installer, which leaves an uninstaller."""
-    if not (root / UNINSTALLER.relative_to("/")).exists() or _owned(UNINSTALLER):
+def runfile_version(packages: Manager, root: Path = Path("/")) -> str | None:
+    """Return the version of a driver that NVIDIA's .run installer installed, which adds an uninstaller."""
+    if not (root / UNINSTALLER.relative_to("/")).exists() or packages.owns(UNINSTALLER):
         return None
     found = [
         path.name.partition(".so.")[2]
@@ -103,16 +100,6 @@ def runfile_version(root: Path = Path("/")) -> str | None:
         for path in root.glob(f"{place}/libnvidia-ml.so.[0-9][0-9]*.*")
     ]
     return max(found, key=_order, default="unknown")
-
-
-def listed() -> dict[str, str]:
-    """Return every installed package with its version, as the package manager writes it."""
-    if shutil.which("dpkg-query"):
-        text = _query("dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}|${Version}\\n")
-        rows = (line.split("|") for line in text.splitlines())
-        return {row[1]: row[2] for row in rows if len(row) == 3 and row[0][1:2] == "i"}
-    text = _query("rpm", "-qa", "--qf", "%{NAME}|%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n")
-    return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
 
 
 def _origin(system: System, family: dict[str, str]) -> str:
@@ -129,19 +116,6 @@ def _origin(system: System, family: dict[str, str]) -> str:
     server = any("-server" in name for name in family)
     archive = any(UBUNTU_REVISION.search(version) for version in family.values())
     return str(DISTRIBUTION) if server or archive else str(NVIDIA)
-
-
-def _owned(path: Path) -> bool:
-    """Tell whether a package brought a file."""
-    query = ("dpkg-query", "-S") if shutil.which("dpkg-query") else ("rpm", "-qf")
-    return bool(call(*query, str(path), seconds=QUERY_SECONDS).returncode == 0)
-
-
-def _query(*argv: str) -> str:
-    done = call(*argv, seconds=QUERY_SECONDS)
-    if done.returncode:
-        raise Fault(f"{argv[0]} failed: {done.stderr.strip()}", f"run '{argv[0]}' on the host")
-    return str(done.stdout)
 
 
 def _order(version: str) -> list[int]:

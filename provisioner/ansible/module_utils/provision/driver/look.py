@@ -22,6 +22,7 @@ from .packages import DISTRIBUTION, NVIDIA, System, packages
 from .record import CHANGING, RECORD
 from .services import FABRIC, STOPPED, on_gpu
 from .steps import BLACKLIST
+from .transaction import driver_manager
 
 RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 # The SXM boards with NVLink 5, whose switches are no PCI devices of the host: B200 and B300.
@@ -42,7 +43,7 @@ def look() -> Seen:
     running, booting = kernels.running(), kernels.booting()
     version, _ = kernels.loaded_driver()
     modules = kernels.loaded()
-    units, devices, driver = list(managed()), pci.devices(), installed(here)
+    units, devices, driver = list(managed()), pci.devices(), installed(here, driver_manager())
     ready, here_module = kernels.module(booting), kernels.module(running)
     serving = on_gpu(units)
     return Seen(
@@ -94,7 +95,7 @@ def _missing_fabric(
 
 
 def fabric(devices: list[dict[str, Any]]) -> tuple[bool, list[str]]:
-    """Tell whether NVSwitches join the GPUs, and what those need beside the driver's own services."""
+    """Return whether NVSwitches join the GPUs, and what those need beside the driver's own services."""
     nvlink5 = any(one["device_id"] in NVLINK5 for one in devices)
     switches = any(one["kind"] == pci.NVSWITCH for one in devices)
     return switches or nvlink5, list(NVLINK5_PACKAGES) if nvlink5 else []

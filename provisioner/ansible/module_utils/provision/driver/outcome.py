@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow the unit that changes a host's driver, and tell once what came of it."""
+"""Follow the unit that changes a host's driver, and report its outcome once."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..host.json_files import read_json, write_json
 from ..jobs.job import Job
 from ..jobs.unit import wait
 
 UNIT = "provision-job-driver"
-INSTALL, REMOVE = "install", "remove"
 RUNTIME = Path("/run/provision")
 REPORTED = RUNTIME / "nvidia_driver.reported"
 
@@ -21,35 +20,36 @@ def job_of(params: dict[str, Any]) -> Job:
     return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
 
 
-def tell(module: Any, job: Job, verb: str, asked: dict[str, Any]) -> None:
-    """End with what a unit came to, once, if that is what is asked for now; nothing is started here.
+def unreported(
+    job: Job, verb: str, asked: dict[str, Any], warn: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Return the result of a unit that an earlier call started for this request, None if there is none.
 
-    A unit that is still at work ends the call with its progress. What an earlier run has asked for otherwise
-    is nobody's answer any more.
+    If the unit is still running, that is its progress. The outcome of another request is of no interest now.
     """
     if job.running:
         now = wait(job.unit, job.poll)
         if now.running:
-            module.exit_json(**job.progress())
-        told = job.told()
-        if now.failed or told.get("state") != "done":
-            raise job.failure(now, told)
-    told = job.told()
-    if told.get("state") != "done" or told["invocation"] == read_json(REPORTED, None):
-        return
-    if (told.get("verb"), told.get("asked")) == (verb, asked):
-        report(module, told, {})
-    _forget(told)
+            return job.progress()
+        if now.failed or job.told().get("state") != "done":
+            raise job.failure(now, job.told())
+    ended = job.told()
+    if ended.get("state") != "done" or ended["invocation"] == read_json(REPORTED, None):
+        return None
+    if (ended.get("verb"), ended.get("asked")) == (verb, asked):
+        return report(ended, warn)
+    _mark(ended)
+    return None
 
 
-def _forget(told: dict[str, Any]) -> None:
-    write_json(REPORTED, told["invocation"], 0o644)
+def report(ended: dict[str, Any], warn: Callable[[str], None]) -> dict[str, Any]:
+    """Return the result of a unit that has ended; it is reported once."""
+    _mark(ended)
+    outcome = dict(ended["outcome"])
+    for warning in outcome.pop("warnings"):
+        warn(warning)
+    return {"action": "", "why": [], "reboot": "", **outcome, "finished": True}
 
 
-def report(module: Any, told: dict[str, Any], result: dict[str, Any]) -> None:
-    """End with what the unit has done; that is told once."""
-    _forget(told)
-    outcome = told["outcome"]
-    for warning in outcome["warnings"]:
-        module.warn(warning)
-    module.exit_json(**{"action": "", "why": [], "reboot": "", **result, **outcome, "finished": True})
+def _mark(ended: dict[str, Any]) -> None:
+    write_json(REPORTED, ended["invocation"], 0o644)

@@ -31,12 +31,17 @@ FAMILY = re.compile(
     r"|cuda-drivers|linux-(modules|objects|signatures)-nvidia-|kmod-nvidia|dnf-plugin-nvidia"
     r"|firmware-nvidia-gsp|xserver-xorg-video-nvidia)"
 )
+KERNEL_IMAGE = re.compile(r"linux-image-|linux-generic|kernel(-core)?$")
+# What is held with a driver: a kernel, its headers and its modules, and the packages that bring newer ones.
+KERNEL = re.compile(
+    r"linux-(image|headers|modules|modules-extra)-|linux-(generic|virtual|lowlatency|aws|azure|gcp|oracle|kvm)"
+    r"|kernel(-64k)?(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
+)
 # What a driver cannot be without: the rest may have stayed behind, or stand beside another one.
 CORE = re.compile(
     r"libnvidia-(compute|ml)|libcuda1|nvidia-(driver|headless|dkms|utils|compute-utils|smi)|kmod-nvidia"
     r"|nvidia-.*kernel-(source|dkms|open)|linux-(modules|objects|signatures)-nvidia-"
 )
-ARCHES = {"x86_64": "x86_64", "aarch64": "sbsa"}
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,8 @@ class System:
     arch: str
 
     @property
-    def platform(self) -> str:
-        """Return the folder of NVIDIA's repository, such as ubuntu2404 or rhel10."""
-        if self.family == "redhat":
-            return f"rhel{self.major}"
-        return self.id + (self.version.replace(".", "") if self.id == "ubuntu" else str(self.major))
-
-    @property
-    def repository_arch(self) -> str:
-        """Return NVIDIA's name of the processor in its repository."""
-        return ARCHES[self.arch]
-
-    @property
     def has_streams(self) -> bool:
-        """Tell whether NVIDIA's repository sorts branches into module streams here."""
+        """Return whether NVIDIA's repository sorts branches into module streams here."""
         return self.family == "redhat" and self.major <= LAST_WITH_STREAMS
 
 
@@ -90,7 +83,7 @@ def packages(system: System, source: str, branch: int, modules: str, kernel: str
 
 
 def for_desktop(names: Iterable[str]) -> bool:
-    """Tell whether the driver of Ubuntu's archive among these packages is the one for desktops."""
+    """Return whether the driver of Ubuntu's archive among these packages is the one for desktops."""
     core = [name for name in names if is_core(name)]
     return bool(core) and not any("-server" in name for name in core)
 
@@ -101,13 +94,18 @@ def driver_version(version: str) -> str | None:
     return found.group(1) if found else None
 
 
+def matches(wanted: str, version: str | None) -> bool:
+    """Return whether a version is of a branch, or the very one, number by number."""
+    return version is not None and f"{version}.".startswith(f"{wanted}.")
+
+
 def is_family(name: str) -> bool:
-    """Tell whether a package by its name belongs to a driver."""
+    """Return whether a package by its name belongs to a driver."""
     return FAMILY.match(name) is not None
 
 
 def is_core(name: str) -> bool:
-    """Tell whether a package by its name is what a driver cannot be without."""
+    """Return whether a package by its name is what a driver cannot be without."""
     return is_family(name) and CORE.match(name) is not None
 
 

@@ -1,74 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take a driver from a host that provision has brought there, with all that belongs to it."""
+"""Remove a driver that provision has installed, with all that belongs to it."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.fault import undo
+from ..host.follow import note
 from ..host.settings import write_file
-from ..jobs.command import note
 from ..jobs.progress import Progress
 from . import hold as holds
-from . import reload, runfile, steps
-from .installed import listed
-from .managers import driver_manager, wait_for_lock
+from . import reload, runfile, steps, transaction
+from .orders import Orders
 from .packages import RUNFILE, is_family
-from .process import run
 from .record import RECORD
 from .services import Services
 
 
 def remove(spec: dict[str, Any]) -> None:
     """Do the job, and write its outcome."""
-    about = {word: spec[word] for word in ("verb", "asked", "source")}
-    with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        progress.finish(**about, outcome=_remove(spec, progress))
+    orders = Orders.read(spec)
+    about = {name: spec[name] for name in ("verb", "asked", "source")}
+    with Progress(Path(orders.result), orders.title, about) as progress:
+        progress.finish(**about, outcome=_remove(orders, progress))
 
 
-def _remove(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _remove(orders: Orders, progress: Progress) -> dict[str, Any]:
     warnings: list[str] = []
-    manager = driver_manager()
+    manager = transaction.driver_manager()
 
     def say(label: str) -> None:
         progress.label = label
         note(label)
 
-    wait_for_lock(manager, spec["lock_timeout"], say)
+    manager.require_lock(orders.lock_timeout, say)
     manager.repair()
-    services, held = Services(spec, warnings), holds.LEDGER.exists()
+    services, held = Services(orders, warnings), holds.LEDGER.exists()
     try:
-        say("stopping what uses the GPUs")
+        say("stopping the services that use the GPUs")
         services.stop()
         stays = reload.unload()
         if stays:
-            warnings.append(f"{stays}: they go with the next reboot")
+            warnings.append(f"{stays}: they are unloaded by the next reboot")
         say("removing the driver")
-        holds.release()
-        if spec["source"] == RUNFILE:
+        holds.release(manager)
+        if orders.source == RUNFILE:
             runfile.uninstall()
-        elif family := [name for name in listed() if is_family(name)]:
-            manager.remove(family)
+        elif family := [name for name in manager.versions() if is_family(name)]:
+            transaction.remove(manager, family)
     except BaseException as error:
-        # What is left of the driver stays as it was held, and what served with it serves on.
-        undo(error, *([holds.hold] if held else []), services.start)
+        # What is left of the driver stays held as it was, and what served with it continues.
+        undo(error, *([partial(holds.hold, manager)] if held else []), services.start)
         raise
-    manager.unpin()
-    manager.leave()
-    _forget_nouveau(spec["booting"])
+    transaction.pin(manager, None)
+    transaction.reset_stream(manager)
+    _allow_nouveau(orders.booting)
     RECORD.unlink(missing_ok=True)
     return {"changed": True, "warnings": warnings}
 
 
-def _forget_nouveau(kernel: str) -> None:
-    """Take the files against nouveau away, and make the initramfs again, which has copies of them."""
+def _allow_nouveau(kernel: str) -> None:
+    """Remove the files against nouveau, and rebuild the initramfs, which has copies of them."""
     copies = any(name.endswith(steps.BLACKLIST.lstrip("/")) for name in kernels.initramfs_files(kernel))
     for path in (*steps.FILES, steps.DRACUT):
         write_file(path, None)
-    image = kernels.initramfs(kernel)
-    if copies and image:
-        program = ["update-initramfs", "-u", "-k", kernel]
-        argv = program if image.name.startswith("initrd") else ["dracut", "--force", str(image), kernel]
-        run(argv, f"making the initramfs of kernel {kernel}")
+    if copies:
+        steps.make_initramfs(kernel)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from ..fetch.download import Download
 from ..fetch.source import Source, Words
@@ -15,6 +14,7 @@ from ..host.fault import Fault
 from ..host.paths import free_bytes
 from ..jobs.progress import Progress
 from .installed import UNINSTALLER
+from .orders import Orders
 from .process import attempt, run
 
 # Where the unit finds the address: it may hold a password, so neither orders nor command lines do.
@@ -34,15 +34,20 @@ OPTIONS = ("--silent", "--dkms", "--no-x-check", "--no-install-compat32-libs", "
 WHILE_LOADED = ("--no-nouveau-check", "--skip-module-load", "--allow-installation-with-running-driver")
 
 
-def fetch(spec: dict[str, Any], progress: Progress) -> Path:
+def fetch(orders: Orders, progress: Progress) -> Path:
     """Return the installer once it lies on the host with the right hash."""
     CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    place = CACHE / f"{spec['runfile_sha256'][:16]}.run"
+    place = CACHE / f"{orders.runfile_sha256[:16]}.run"
     if place.exists():
         return place
     part = place.with_suffix(".part")
-    orders = {**spec, "sha256": spec["runfile_sha256"], "title": f"driver {spec['version']}"}
-    download = Download(Source(os.environ.get(URL_VARIABLE, ""), WORDS), part, orders, progress, _check_room)
+    wanted = {
+        "sha256": orders.runfile_sha256,
+        "title": f"driver {orders.version}",
+        "attempts": orders.attempts,
+        "stall_seconds": orders.stall_seconds,
+    }
+    download = Download(Source(os.environ.get(URL_VARIABLE, ""), WORDS), part, wanted, progress, _check_room)
     progress.done = download.arrived
     download.run()
     part.chmod(0o755)
@@ -50,15 +55,15 @@ def fetch(spec: dict[str, Any], progress: Progress) -> Path:
     return place
 
 
-def install(installer: Path, spec: dict[str, Any]) -> None:
+def install(installer: Path, orders: Orders) -> None:
     """Run the installer without a question; it replaces another of its kind itself."""
     known = call("/bin/sh", str(installer), "--advanced-options").stdout
     options = [*OPTIONS, *(option for option in WHILE_LOADED if option in known)]
-    kernel = (f"--kernel-module-type={spec['modules']}", f"--kernel-name={spec['booting']}")
+    kernel = (f"--kernel-module-type={orders.modules}", f"--kernel-name={orders.booting}")
     code, said = attempt(["/bin/sh", str(installer), *options, *kernel])
     if code:
         raise Fault(
-            f"NVIDIA's installer of driver {spec['version']} failed (exit {code}):\n{_log() or said}",
+            f"NVIDIA's installer of driver {orders.version} failed (exit {code}):\n{_log() or said}",
             f"read {INSTALLER_LOG} on the host; the installer has taken back what it had done",
         )
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..host.commands import call, unit_values
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from . import reload
+from .orders import Orders
 
 # It outlives a job that was cut off, and ends with the boot, which starts every service by itself.
 STOPPED = Path("/run/provision/nvidia_driver.stopped.json")
@@ -41,19 +41,19 @@ def _environment(pid: str) -> dict[str, str]:
 class Services:
     """The services of a host that a change of its driver interrupts."""
 
-    def __init__(self, spec: dict[str, Any], warnings: list[str]) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, warnings: list[str]) -> None:
+        self.orders = orders
         self.warnings = warnings
 
     def stop(self) -> None:
         """Stop what uses the GPUs by our doing; raises Fault when somebody else uses them."""
-        units = [*self.spec["serving"], *reload.SERVICES]
+        units = [*self.orders.serving, *reload.SERVICES]
         active = [unit for unit in units if self._at_work(unit)]
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
         for unit in active:
             self._ask("stop", unit)
         others = reload.strangers(reload.holders(), units)
-        if others and not self.spec["may_reboot"]:
+        if others and not self.orders.may_reboot:
             raise Fault(
                 f"{'; '.join(others)}: the driver cannot be changed under it, and nothing was",
                 "end these processes, or set nvidia_driver_reboot: consent; then apply again",
@@ -74,14 +74,14 @@ class Services:
         STOPPED.unlink(missing_ok=True)
 
     def _own(self) -> list[str]:
-        units = (PERSISTENCE, *([FABRIC] * self.spec["fabric"]))
+        units = (PERSISTENCE, *([FABRIC] * self.orders.fabric))
         return [unit for unit in units if self._ask("cat", unit)]
 
     def _at_work(self, unit: str) -> bool:
-        """Tell whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
+        """Return whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
         shown = call("systemctl", "show", "--property=ActiveState", "--value", unit).stdout
         return str(shown).strip() in ("active", "activating", "reloading")
 
     def _ask(self, *words: str) -> bool:
-        done = call("systemctl", *words, seconds=self.spec["stop_seconds"])
+        done = call("systemctl", *words, seconds=self.orders.stop_seconds)
         return bool(done.returncode == 0)

@@ -6,15 +6,15 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..gpu import kernel as kernels
-from ..host.commands import call
 from ..host.fault import Fault
+from ..host.follow import note
+from ..host.packages import Allow, Apt, Manager
+from ..host.packages.dnf import UNLOCKED
 from ..host.settings import write_file
-from ..jobs.command import note
-from .hold import UNLOCKED
-from .managers import AptDriver, DnfDriver, present
+from .orders import Orders
+from .packages import System
 from .process import attempt, run
 
 BLACKLIST = "/etc/modprobe.d/provision-nvidia.conf"
@@ -30,7 +30,7 @@ DRACUT_TEXT = '# Written by provision.\nomit_drivers+=" nouveau "\n'
 # What an initramfs takes beside the old one, in parts of its size, and what a driver takes where.
 SPARE = 1.2
 ROOT_BYTES = 2500 * 1024**2
-ARCHIVES = {"debian": "name a source of packages", "redhat": "set nvidia_driver_vault to an archive"}
+ARCHIVES = {"debian": "add a package source", "redhat": "set nvidia_driver_vault to an archive"}
 COMPILERS = {
     "debian": ("dkms", "gcc", "g++", "make"),
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
@@ -58,73 +58,69 @@ def room(kernel: str) -> None:
             )
 
 
-def headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> None:
-    """Have the headers of the kernel that boots next, and a compiler with DKMS."""
-    kernel = spec["booting"]
+def headers(manager: Manager, orders: Orders) -> None:
+    """Install the headers of the kernel that boots next, and a compiler with DKMS."""
+    system, kernel = orders.system, orders.booting
+    if system is None:
+        raise ValueError("orders to install a driver contain the system")
     if not kernels.has_headers(kernel):
-        # First of all: DKMS asks for headers of any kernel, and its words would hide whose are missing.
-        _kernel_headers(manager, spec)
-    needed = present(COMPILERS[spec["system"]["family"]])
-    if isinstance(manager, DnfDriver) and "dkms" in needed and not manager.versions("dkms"):
-        # DKMS is a package of EPEL, which Rocky names in its own repository.
+        # First of all: DKMS requires headers of any kernel, and its message would hide whose are missing.
+        _kernel_headers(manager, system, kernel, orders.vault)
+    installed = manager.versions()
+    needed = [name for name in COMPILERS[system.family] if name not in installed]
+    if system.family == "redhat" and "dkms" in needed and not manager.offers("dkms"):
+        # DKMS is a package of EPEL, which Rocky has in its own repository.
         manager.install(["epel-release"], "adding EPEL, which has DKMS,")
     if needed:
         manager.install(needed, "installing what compiles kernel modules")
 
 
-def _kernel_headers(manager: AptDriver | DnfDriver, spec: dict[str, Any]) -> None:
-    kernel = spec["booting"]
-    if isinstance(manager, AptDriver):
-        name = f"linux-headers-{kernel}"
-        if manager.versions(name):
-            manager.install([name], f"installing the headers of kernel {kernel}")
-    else:
-        name = kernels.package("devel", kernel)
-        # Our own locks hold the headers of the kernel of before.
-        if not (_listed(name) and attempt(["dnf", "-y", UNLOCKED, "install", name])[0] == 0):
-            _from_vault(name, spec)
+def _kernel_headers(manager: Manager, system: System, kernel: str, vault: str) -> None:
+    apt = isinstance(manager, Apt)
+    name = f"linux-headers-{kernel}" if apt else kernels.package("devel", kernel)
+    if not manager.unavailable(name):
+        # Our own holds are on the headers of the previous kernel.
+        argv = manager.install_command([name], Allow(held=True), manager.run_options)
+        code, said = manager.attempt(argv)
+        if code and apt:
+            failed = f"installing the headers of kernel {kernel} failed (exit {code})"
+            raise manager.failure(f"{failed}:\n{said}", said)
+    if not apt and not kernels.has_headers(kernel):
+        _from_vault(manager, name, system, vault)
     if not kernels.has_headers(kernel):
         raise Fault(
             f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
-            f"bring the kernel up to date and reboot (`{_upgrade(kernel)}`), or "
-            f"{ARCHIVES[spec['system']['family']]} that has them; then apply again",
+            f"run `{_upgrade(manager, kernel)}` and reboot, or {ARCHIVES[system.family]} that has them; then "
+            "apply again",
         )
 
 
-def _upgrade(kernel: str) -> str:
-    """Return the command that brings a newer kernel of the same kind, whatever follows the newest there."""
-    if shutil.which("apt-get") is None:
+def _upgrade(manager: Manager, kernel: str) -> str:
+    """Return the command that installs a newer kernel of the same kind, by what follows the newest one."""
+    if not isinstance(manager, Apt):
         _, _, variant = kernel.partition("+")
         return f"dnf {UNLOCKED} upgrade kernel{f'-{variant}' if variant else ''}"
-    shown = call("dpkg-query", "-W", "-f", "${Package}|${Depends}\\n", "linux-image-*").stdout
+    shown = manager.query("dpkg-query", "-W", "-f", "${Package}|${Depends}\\n", "linux-image-*")
     rows = (line.partition("|") for line in shown.splitlines())
     names = [name for name, _, depends in rows if f"linux-image-{kernel}" in depends]
     return f"apt-get install {names[0] if names else 'linux-image-generic'}"
 
 
-def _listed(name: str) -> str:
-    code, said = attempt(["dnf", "-q", "list", "--showduplicates", name])
-    return said if code == 0 else ""
-
-
-def _from_vault(name: str, spec: dict[str, Any]) -> None:
+def _from_vault(manager: Manager, name: str, system: System, vault: str) -> None:
     """Install headers from the archive of older releases; the distribution's own keys must sign them."""
     release = re.search(r"\.el([0-9]+)_([0-9]+)", name)
-    system = spec["system"]
-    words = {
-        "release": f"{release.group(1)}.{release.group(2)}" if release else system["version"],
-        "arch": system["arch"],
-    }
+    version = f"{release.group(1)}.{release.group(2)}" if release else system.version
     keys = ",".join(f"file://{path}" for path in Path("/").glob(VAULT_KEYS.lstrip("/")))
     for repository in ("AppStream", "BaseOS"):
-        url = spec["vault"].format(repository=repository, **words)
+        url = vault.format(repository=repository, release=version, arch=system.arch)
         if not url:
             return
         note(f"looking for {name} in the archive {url}")
         options = [f"--repofrompath=provision-vault,{url}", "--setopt=provision-vault.gpgcheck=1"]
         options += [f"--setopt=provision-vault.gpgkey={keys}"] if keys else []
-        if attempt(["dnf", "-y", UNLOCKED, *options, "install", name])[0] == 0:
+        argv = manager.install_command([name], Allow(held=True), [*manager.run_options, *options])
+        if manager.attempt(argv)[0] == 0:
             return
 
 
@@ -137,65 +133,71 @@ def keep_nouveau_off() -> None:
 
 
 def rebuild_initramfs(kernel: str) -> None:
-    """Make the initramfs of a kernel again where it would load nouveau, and see that it does not."""
+    """Rebuild the initramfs of a kernel where it would load nouveau, and check that it no longer does."""
     if not kernels.boots_nouveau(kernel, BLACKLIST):
         return
-    image = kernels.initramfs(kernel)
-    what = f"making the initramfs of kernel {kernel} without nouveau"
-    if shutil.which("update-initramfs"):
-        run(["update-initramfs", "-u", "-k", kernel], what)
-    else:
-        run(["dracut", "--force", str(image), kernel], what)
+    make_initramfs(kernel)
     if kernels.boots_nouveau(kernel, BLACKLIST):
+        image = kernels.initramfs(kernel)
         raise Fault(
-            f"the initramfs {image} still loads nouveau after it was made again",
+            f"the initramfs {image} still loads nouveau after it was rebuilt",
             "look for nouveau in /etc/initramfs-tools or /etc/dracut.conf.d, and for "
             f"{BLACKLIST} in `lsinitramfs {image}` or `lsinitrd {image}`",
         )
 
 
-def prove(kernel: str, version: str, flavour: str, *, secure_boot: bool, dkms: bool) -> None:
-    """Show that a kernel would load this very driver; the package manager's word is no proof."""
+def make_initramfs(kernel: str) -> None:
+    """Rebuild the initramfs of a kernel, where it has one."""
+    image = kernels.initramfs(kernel)
+    if image is None:
+        return
+    dracut = ["dracut", "--force", str(image), kernel]
+    argv = ["update-initramfs", "-u", "-k", kernel] if shutil.which("update-initramfs") else dracut
+    run(argv, f"rebuilding the initramfs of kernel {kernel}")
+
+
+def prove(kernel: str, version: str, orders: Orders, *, dkms: bool) -> None:
+    """Check that a kernel would load this very driver; what the package manager reports does not prove it."""
     module = kernels.module(kernel)
     if dkms and (module is None or module.vermagic != kernel):
         module = _build(kernel, version)
     if module is None:
         raise Fault(
-            f"the packages of driver {version} installed well, but kernel {kernel} has no module of it",
-            f"see `dkms status` and `modinfo -k {kernel} nvidia` on the host",
+            f"the packages of driver {version} were installed, but kernel {kernel} has no module of it",
+            f"check `dkms status` and `modinfo -k {kernel} nvidia` on the host",
         )
     wrong = [
-        f"{what} {found} in place of {asked}"
-        for what, found, asked in (
+        f"{what} {found} instead of {wanted}"
+        for what, found, wanted in (
             ("version", module.version, version),
-            ("kernel modules of kind", module.flavour, flavour),
+            ("kernel modules of kind", module.flavour, orders.modules),
             ("built for kernel", module.vermagic, kernel),
         )
-        if found != asked
+        if found != wanted
     ]
     if wrong:
         raise Fault(
             f"kernel {kernel} would load a module with {'; '.join(wrong)}",
-            f"see `modinfo -k {kernel} nvidia`: an older module may lie in its folder extra or updates",
+            f"check `modinfo -k {kernel} nvidia`: an older module may be in its directory extra or updates",
         )
-    if secure_boot and not module.signer:
+    if orders.secure_boot and not module.signer:
         raise Fault(
-            f"the module of driver {version} for kernel {kernel} is not signed, and Secure Boot refuses it",
+            f"the module of driver {version} for kernel {kernel} is not signed, and Secure Boot rejects it",
             "enrol DKMS's key: `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm on the console",
         )
 
 
 def _build(kernel: str, version: str) -> kernels.KernelModule | None:
-    """Build a module that should be there already, for the compiler's words when it fails."""
+    """Build a module that should be there already, for the compiler's message when it fails."""
     known = sorted({build.name for build in kernels.dkms() if build.version == version})
     for name in known:
         code, said = attempt(["dkms", "install", f"{name}/{version}", "-k", kernel, "--force"])
         if code:
             raise Fault(
-                f"the packages of driver {version} installed well, but DKMS cannot build its modules for "
+                f"the packages of driver {version} were installed, but DKMS cannot build its modules for "
                 f"kernel {kernel}:\n{_make_log(name, version, kernel) or said}",
-                "choose a version of the driver that knows this kernel in nvidia_driver_version, or an older "
-                "kernel; the host was left as it was",
+                "set nvidia_driver_version to a version that supports this kernel, or boot an older kernel; "
+                "the host was left as it was",
             )
     return kernels.module(kernel)
 

@@ -121,7 +121,7 @@ def dkms() -> list[DkmsBuild]:
 
 
 def has_headers(kernel: str) -> bool:
-    """Tell whether modules can be compiled for a kernel."""
+    """Return whether modules can be compiled for a kernel."""
     return (MODULES / kernel / "build/Makefile").exists()
 
 
@@ -144,7 +144,7 @@ def initramfs_files(kernel: str) -> list[str]:
 
 
 def boots_nouveau(kernel: str, blacklist: str) -> bool:
-    """Tell whether a kernel's initramfs would load nouveau: it has it, and not our file against it."""
+    """Return whether a kernel's initramfs would load nouveau: it has it, and not our file against it."""
     files = initramfs_files(kernel)
     return any(re.search(r"/nouveau\.ko", name) for name in files) and not any(
         name.endswith(blacklist.lstrip("/")) for name in files
@@ -167,7 +167,7 @@ def loaded_driver(path: Path = LOADED_DRIVER) -> tuple[str | None, str | None]:
 
 
 def secure_boot() -> bool:
-    """Tell whether the firmware refuses kernel modules without a known signature."""
+    """Return whether the firmware refuses kernel modules without a known signature."""
     try:
         return SECURE_BOOT.read_bytes()[-1:] == b"\x01"
     except OSError:  # no such variable without UEFI

@@ -52,7 +52,7 @@ class Repository:
 
     @property
     def is_apt(self) -> bool:
-        """Tell whether this host takes packages with apt."""
+        """Return whether this host takes packages with apt."""
         return shutil.which("apt-get") is not None
 
     @property
@@ -115,7 +115,7 @@ def _repo(repository: Repository) -> str:
 
 
 def key_is_right(repository: Repository) -> bool:
-    """Tell whether the key that lies on the host is a pinned one."""
+    """Return whether the key that lies on the host is a pinned one."""
     try:
         return not _strange(repository, repository.key.read_bytes())
     except (OSError, KeyFault):

@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 from ..fetch.download import Download, say
 from ..fetch.source import Source, Words
 from ..host.fault import Fault, undo
+from ..host.follow import run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
-from ..jobs.command import run
 from ..jobs.progress import Progress
 from .conda_place import CONDARC, MARKER, UNFINISHED, Wanted, doubt, prefix_doubt, remove
 from .conda_program import conda_fault, settled

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from ..host.fault import Fault
-from ..jobs.command import Done
+from ..host.follow import Done
 from .conda_place import CONDARC, Wanted
 
 CAUSES = {

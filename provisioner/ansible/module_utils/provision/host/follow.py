@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a program inside a job to its end: the journal hears all that it says, and its last words are kept."""
+"""Run a program inside a job to its end: all output goes to the journal, and the last lines are kept."""
 
 from __future__ import annotations
 

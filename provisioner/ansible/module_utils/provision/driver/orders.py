@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold the orders of a driver's job: the module writes them, and the job reads them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Mapping
+
+from .packages import System
+
+INSTALL, REMOVE = "install", "remove"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a job does to a host's driver. A removal has fewer orders than an installation."""
+
+    verb: str
+    title: str
+    # Where the driver comes from, its exact version or branch, and the kind of its kernel modules.
+    source: str
+    version: str = ""
+    modules: str = ""
+    # What the decision was about, by which the next run recognises that this is what it wants.
+    asked: dict[str, Any] = field(default_factory=dict)
+    action: str = ""
+    # What was found on the host.
+    system: System | None = None
+    running: str = ""
+    booting: str = ""
+    installed_version: str | None = None
+    installed_source: str = ""
+    serving: list[str] = field(default_factory=list)
+    secure_boot: bool = False
+    fabric: bool = False
+    more_packages: list[str] = field(default_factory=list)
+    # What the inventory allows.
+    may_reboot: bool = True
+    hold: bool = True
+    vault: str = ""
+    runfile_sha256: str = ""
+    lock_timeout: float = 600
+    stop_seconds: float = 180
+    attempts: int = 5
+    stall_seconds: float = 60
+    # Where the job itself is, and where it writes its state.
+    program: str = ""
+    result: str = ""
+
+    @classmethod
+    def read(cls, spec: Mapping[str, Any]) -> Orders:
+        """Return the orders in a file."""
+        known = {one.name for one in fields(cls)}
+        given = {name: value for name, value in spec.items() if name in known}
+        return cls(**{**given, "system": System(**spec["system"]) if spec.get("system") else None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written to the file."""
+        return asdict(self)
+
+    @property
+    def branch(self) -> int:
+        """Return the number of the driver's branch."""
+        return int(self.version.split(".")[0])

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record which packages the transactions of this project install, so that a removal finds them.
+
+The script of a transaction itself lists what is installed before and after it, so that what others install
+between two calls never counts as ours. Both lists get their names when they are complete; a transaction that
+was interrupted has no second list.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..json_files import read_json, write_json
+from . import Manager
+
+# One transaction at a time, whichever module starts it.
+UNIT = "provision-job-packages"
+STATE = Path("/var/lib/provision")
+# What the last transaction was for and its two lists; it exists until its result has been reported.
+RECORD = STATE / "packages.transaction"
+LEDGER = STATE / "packages.json"
+LISTS = r"""
+record=$1 asked=$2 listing=$3
+shift 3
+rm -rf "$record"
+mkdir "$record"
+printf '%s\n' "$asked" > "$record/asked"
+before="cd '$record' && { test -e before || { $listing > before.new && mv before.new before; }; }"
+after() {
+    if sh -c "$listing" > "$record/after.new" && sync "$record/after.new"; then
+        mv "$record/after.new" "$record/after"
+    fi
+}
+trap after EXIT
+trap 'exit 143' TERM
+"""
+
+
+def command(packages: Manager, script: str, asked: list[str], names: list[str]) -> list[str]:
+    """Return the command of a recorded transaction: `asked` is what it is for, `names` what it changes."""
+    return ["/bin/sh", "-ec", LISTS + script, "sh", str(RECORD), json.dumps(asked), packages.listing, *names]
+
+
+def installed_for(asked: list[str]) -> set[str]:
+    """Return what the recorded transactions for any of these names have installed, or all of them."""
+    entries = read_json(LEDGER, [])
+    wanted = set(asked)
+    fitting = (entry["installed"] for entry in entries if not asked or wanted & set(entry["asked"]))
+    return {name for installed in fitting for name in installed}
+
+
+def note(asked: list[str], installed: list[str]) -> None:
+    """Add packages that were installed to the ledger."""
+    if installed:
+        write_json(LEDGER, [*read_json(LEDGER, []), {"asked": asked, "installed": installed}], 0o644)
+
+
+def settle(packages: Manager, asked: list[str]) -> tuple[list[str], list[str]]:
+    """Move what the last transaction has installed and removed into the ledger, and return both, once."""
+    before, after = (_listed(packages, name) for name in ("before", "after"))
+    wanted = read_json(RECORD / "asked", asked)
+    shutil.rmtree(str(RECORD))
+    if not before or not after:
+        return [], []  # It is no longer known which packages are ours, so none is.
+    installed, removed = sorted(after - before), sorted(before - after)
+    _forget(set(removed))
+    note(wanted, installed)
+    return installed, removed
+
+
+def _forget(removed: set[str]) -> None:
+    entries: list[dict[str, Any]] = read_json(LEDGER, [])
+    left = [
+        {**entry, "installed": [name for name in entry["installed"] if name not in removed]}
+        for entry in entries
+    ]
+    left = [entry for entry in left if entry["installed"]]
+    if left:
+        write_json(LEDGER, left, 0o644)
+    else:
+        LEDGER.unlink(missing_ok=True)
+
+
+def _listed(packages: Manager, name: str) -> set[str]:
+    path = RECORD / name
+    return packages.names_in(path.read_text(encoding="utf-8")) if path.exists() else set()
