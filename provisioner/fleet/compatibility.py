@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from packaging.version import Version
-
 from provisioner.fleet import stack as chains
 from provisioner.fleet import stack_table, values
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack import Chain
 from provisioner.fleet.stack_table import Table
+from provisioner.versions import Version
 
 DRIVER, STATE, MODULES = "nvidia_driver_version", "nvidia_driver_state", "nvidia_driver_modules"
 VERSIONS, DEFAULT, HASHES = "cuda_toolkit_versions", "cuda_toolkit_default", "cuda_toolkit_runfile_sha256"

@@ -10,8 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
+from provisioner import versions
 from provisioner.fleet import environment, knobs, models, values, variables
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
@@ -141,16 +140,11 @@ def _version(service: Service) -> Iterator[Finding]:
         if not floor or not is_version or not value or values.is_deferred(value):
             continue
         try:
-            if _parsed(value) < _parsed(floor):
+            if versions.parse(value) < versions.parse(floor):
                 reason = f"is below {floor}, the oldest safe version: {service.engine.minimum_safe_reason}"
                 yield _finding(service, name, reason, value, hint=f"set it to {floor} or newer")
-        except InvalidVersion:
+        except versions.InvalidVersion:
             yield _finding(service, name, "must be a version such as " + floor, value)
-
-
-def _parsed(version: object) -> Version:
-    """Read a version that may be a tag with letters before its number, such as b11146."""
-    return Version(re.sub(r"^[A-Za-z]+(?=[0-9])", "", str(version)))
 
 
 def _no_key(service: Service) -> Iterator[Finding]:

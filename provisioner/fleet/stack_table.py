@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.version import Version
-
 from provisioner import content, documents
+from provisioner.versions import Version
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner import content, documents
+from provisioner import content, documents, versions
 from provisioner.errors import UsageError
 from provisioner.fleet import values
 from provisioner.fleet.services import Service
@@ -78,10 +78,7 @@ def _driver_changes(fleet: Fleet) -> Iterator[str]:
     seen: dict[tuple[str, str], list[str]] = {}
     for host in fleet.hosts:
         driver, installed = host.compatibility.driver, known.get(host.name)
-        if not (installed and driver.version and driver.branch):
-            continue
-        # A version, or its branch, number by number.
-        if not f"{installed}.".startswith(f"{driver.version}."):
+        if installed and driver.version and driver.branch and not versions.is_of(installed, driver.version):
             seen.setdefault((installed, driver.version), []).append(host.name)
     for (installed, wanted), hosts in seen.items():
         yield (

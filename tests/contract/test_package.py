@@ -15,7 +15,17 @@ from tests.contract import tree
 CEILING_OF_A_MODULE = 300
 CEILING_OF_A_FUNCTION = 40
 
-GROUND = ("bindings", "content", "documents", "errors", "plain", "settings", "typed", "unreachable")
+GROUND = (
+    "bindings",
+    "content",
+    "documents",
+    "errors",
+    "plain",
+    "settings",
+    "typed",
+    "unreachable",
+    "versions",
+)
 # Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,
 # and imports nothing but the standard library and other modules of this list.
 SHARED = {"engine.client", "host.fault", "host.payload"}

@@ -7,11 +7,18 @@ Runs on the controller. Fails where the host cannot give what the inventory asks
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+# In a checkout, `ansible` may belong to a Python in which the package is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from provisioner.versions import is_older
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 MIG = "MIG-"
@@ -193,10 +200,10 @@ def _refuse_twice(names: Sequence[str], chosen: Sequence[Gpu]) -> None:
 
 def _refuse_old(asked: Asked, driver: Mapping[str, Any], gpus: Sequence[Gpu]) -> None:
     """Refuse what the packages of the engine cannot use; what is not known cannot be too old."""
-    old = [gpu for gpu in gpus if _older(gpu["compute_capability"], asked.minimum_compute_capability)]
+    old = [gpu for gpu in gpus if is_older(gpu["compute_capability"], asked.minimum_compute_capability)]
     version, cuda = driver.get("version"), driver.get("cuda")
-    needs = [f"NVIDIA driver {asked.minimum_driver}"] * _older(version, asked.minimum_driver)
-    needs += [f"a driver for CUDA {asked.minimum_cuda}"] * _older(cuda, asked.minimum_cuda)
+    needs = [f"NVIDIA driver {asked.minimum_driver}"] * is_older(version, asked.minimum_driver)
+    needs += [f"a driver for CUDA {asked.minimum_cuda}"] * is_older(cuda, asked.minimum_cuda)
     needs += [f"compute capability {asked.minimum_compute_capability}"] * bool(old)
     if not needs:
         return
@@ -209,15 +216,6 @@ def _refuse_old(asked: Asked, driver: Mapping[str, Any], gpus: Sequence[Gpu]) ->
         f"and {shown}",
         f"{step}, set {asked.word} to cpu{own}",
     )
-
-
-def _older(version: object, least: str) -> bool:
-    known = re.fullmatch(r"[0-9]+(\.[0-9]+)*", str(version or ""))
-    return bool(least and known and _numbers(known.group()) < _numbers(least))
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".")]
 
 
 def crowded(asked: Asked, gpus: Sequence[Gpu], others: Mapping[str, Mapping[str, Any]]) -> list[str]:
