@@ -69,8 +69,8 @@ class Host:
             "os": {"arch": "x86_64", "family": "debian", "major": 13},
         }
         known = {
-            **loader.load_from_file(str(role / "vars/main.yml"), trusted_as_template=True),
-            f"__engine_{engine}_metadata": loader.load_from_file(str(role / "engine.yml")),
+            **engine_roles.load(role / "vars/main.yml"),
+            f"__engine_{engine}_metadata": engine_roles.load(role / "engine.yml"),
             "engine_common_gguf_result": {"file": "/models/org/model.gguf"},
             "ansible_facts": {
                 "host_probe": probe,
@@ -80,7 +80,7 @@ class Host:
             "service": service,
         }
         if engine != "vllm":
-            pins = loader.load_from_file(str(role / "files/archives.yml"))
+            pins = engine_roles.load(role / "files/archives.yml")
             known[f"__engine_{engine}_{'archives' if engine == 'llamacpp' else 'pins'}"] = pins
         self.engine = engine
         self.chosen = engine_roles.choose(f"engine_{engine}", Templar(loader, known))

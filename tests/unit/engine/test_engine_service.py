@@ -167,6 +167,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         "is_right",
         lambda file: file.path.exists() and file.current() == file.content,
     )
+    monkeypatch.setattr(engine_service, "gpu_containers", list)
     monkeypatch.setattr(engine_unit, "status", lambda _: made.status)
     monkeypatch.setattr(engine_unit, "systemctl", made.systemctl)
     monkeypatch.setattr(engine_unit, "forgive", lambda _: made.calls.append("forgive"))

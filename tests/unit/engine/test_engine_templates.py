@@ -58,7 +58,7 @@ class Role:
     ) -> None:
         loader = DataLoader()
         role = checkout / "roles/engine_vllm"
-        variables = loader.load_from_file(str(role / "vars/main.yml"), trusted_as_template=True)
+        variables = engine_roles.load(role / "vars/main.yml")
         facts = {
             "host_probe": {
                 "gpus": gpus,
@@ -73,10 +73,10 @@ class Role:
             },
             "python_envs": {f"vllm-{kind}": PYTHON[: -len("/bin/python")] for kind in ("cpu", "cuda")},
         }
-        variables["__engine_vllm_metadata"] = loader.load_from_file(str(role / "engine.yml"))
+        variables["__engine_vllm_metadata"] = engine_roles.load(role / "engine.yml")
         variables["python_env_result"] = {"python": "3.12"}
         common = checkout / "roles/engine_common/defaults/main.yml"
-        self.defaults = loader.load_from_file(str(common), trusted_as_template=True)
+        self.defaults = engine_roles.load(common)
         self.tasks = role / "tasks"
         known = {**variables, "ansible_facts": facts, "service": asked}
         self.chosen = engine_roles.choose("engine_vllm", Templar(loader, known))
@@ -88,7 +88,7 @@ class Role:
 
     def passes(self, file: str, name: str) -> bool:
         """Tell whether a check of the role's tasks passes or is left out."""
-        tasks = DataLoader().load_from_file(str(self.tasks / file), trusted_as_template=True)
+        tasks = engine_roles.load(self.tasks / file)
         (task,) = [task for task in tasks if task["name"] == name]
         that = task["ansible.builtin.assert"]["that"]
         given = {**self.templar.available_variables, **task.get("vars", {})}

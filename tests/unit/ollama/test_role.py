@@ -29,9 +29,9 @@ GPUS = [
 def value(name: str, gpus: list[dict[str, Any]] | None = None, **changes: Any) -> Any:
     """Return a variable of the role for a service with these words."""
     loader = DataLoader()
-    variables = loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True)
-    variables["__engine_ollama_metadata"] = loader.load_from_file(str(ROLE / "engine.yml"))
-    variables["__engine_ollama_pins"] = loader.load_from_file(str(ROLE / "files/archives.yml"))
+    variables = engine_roles.load(ROLE / "vars/main.yml")
+    variables["__engine_ollama_metadata"] = engine_roles.load(ROLE / "engine.yml")
+    variables["__engine_ollama_pins"] = engine_roles.load(ROLE / "files/archives.yml")
     service = {
         **words.defaults("engine_ollama"),
         "engine_ollama_models_dir": "/models/ollama",

@@ -56,8 +56,8 @@ class Role:
             "nvidia_pci": [{"slot": "0000:1b:00.0"}] * len(gpus),
         }
         known = {
-            **loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True),
-            "__engine_transformers_metadata": loader.load_from_file(str(ROLE / "engine.yml")),
+            **engine_roles.load(ROLE / "vars/main.yml"),
+            "__engine_transformers_metadata": engine_roles.load(ROLE / "engine.yml"),
             "engine_common_program_result": {"path": START[1], "sha256": "f" * 64},
             "ansible_facts": {"host_probe": probe, "python_envs": {"transformers": ENVIRONMENT}},
             "service": service,
