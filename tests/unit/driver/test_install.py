@@ -152,7 +152,7 @@ class Host(Apt):
             self.done.append(f"remove {name}")
             del self.packages[name]
 
-    def change(self, **words: Any) -> Install:
+    def orders(self, **words: Any) -> dict[str, Any]:
         orders: dict[str, Any] = {
             "verb": "install",
             "title": "driver 580.159",
@@ -169,7 +169,10 @@ class Host(Apt):
             "lock_timeout": 1,
             "stop_seconds": 1,
         }
-        return Install(Orders(**{**orders, **words}), Progress())
+        return {**orders, **words}
+
+    def change(self, **words: Any) -> Install:
+        return Install(Orders(**self.orders(**words)), Progress())
 
 
 @pytest.fixture

@@ -70,14 +70,15 @@ class Install:
         ours = [name for name in entry.get("packages", []) if name in found]
         self.require_lock()
         going, _ = cuda_packages.removable(self.packages, release, ours)
-        self.packages.release(entry.get("held", []))
-        if going:
-            self.packages.repair()
-            try:
+        held = entry.get("held", [])
+        try:
+            self.packages.release(held)
+            if going:
+                self.packages.repair()
                 self.packages.remove(going, f"removing CUDA {release}")
-            except BaseException as error:
-                undo(error, partial(self.packages.hold, entry.get("held", [])))
-                raise
+        except BaseException as error:
+            undo(error, partial(self.packages.hold, held))
+            raise
         if is_bare(directory(self.layout.root, release)):
             shutil.rmtree(str(directory(self.layout.root, release)), ignore_errors=True)
         self.inherit(release, sorted(set(ours) - set(going)))
@@ -100,8 +101,8 @@ class Install:
             self.packages.refresh()
         held = self.layout.entries().get(toolkit.release, {}).get("held", [])
         # Held packages can be neither changed nor simulated.
-        self.packages.release(held)
         try:
+            self.packages.release(held)
             note = self.transact(toolkit, held)
         except BaseException as error:
             undo(error, partial(self.packages.hold, held))
