@@ -24,7 +24,7 @@ _KEY_LINE = re.compile(r'[A-Z_][A-Z0-9_]*="(.*)"')
 
 
 class NoAnswerError(Fault):
-    """Say why the engine gave no usable answer; `status` is the HTTP status of a refusal, otherwise 0."""
+    """Explain why the engine gave no usable answer; `status` is the HTTP status of a refusal, otherwise 0."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message, "read the engine's log: `journalctl --unit UNIT` on the host")

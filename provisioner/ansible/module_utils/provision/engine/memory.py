@@ -33,7 +33,7 @@ class Memory:
         return self.on_gpu >= self.total
 
     def describe(self) -> str:
-        """Return the shares in words."""
+        """Return the shares as a message shows them."""
         if self.unit != "bytes":
             return f"{self.on_gpu} of {self.total} {self.unit} of the model"
         return f"{self.on_gpu / GIBIBYTE:.1f} of {self.total / GIBIBYTE:.1f} GiB of the model"
