@@ -153,12 +153,12 @@ def test_what_is_wrong_is_said_and_changes_nothing(conda: Conda) -> None:
     words = conda.place("one", installer(python="/usr/bin/python3"))
     wrong = conda.play(**{**words, "python_env_conda_sha256": "ab" * 32})
     assert wrong.failed == 1
-    assert f"asked for was {'ab' * 32}" in wrong.said
+    assert f"expected {'ab' * 32}" in wrong.said
     assert conda.prefixes() == []
 
     conda.sh("mkdir -p /srv/theirs/bin && echo theirs > /srv/theirs/bin/conda")
     foreign = conda.play(**words, python_env_conda_prefix="/srv/theirs")
-    assert "was not made by this tool: it is left as it is" in foreign.said
+    assert "was not created by provision: it is left as it is" in foreign.said
     assert conda.sh("cat /srv/theirs/bin/conda && ls -A /srv/theirs").split() == ["theirs", "bin"]
 
     failing = conda.place("two", installer(midway="echo 'no space in the stand-in' >&2; exit 3"))

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, install and prune the Pythons that conda brings to a host."""
+"""Inspect, install and remove Pythons of conda on a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: conda_python
-short_description: Keep Pythons of exact versions, brought by a conda whose installer is pinned by its sha256
+short_description: Keep Pythons of exact versions, installed by conda with a pinned installer
 description:
-  - Conda lies in C(<root>/<provider>-<version>-<first 12 digits of the sha256>), a Python in C(envs) below
-    it. Neither is changed once it is whole, so another version comes about beside the old one.
-  - V(present) fetches, verifies and runs the installer, and creates the Python, as the transient unit
+  - Conda is in C(<root>/<provider>-<version>-<first 12 digits of the sha256>), a Python in C(envs) below
+    it. Neither is changed once it is complete, so another version is installed beside the old one.
+  - V(present) downloads, verifies and runs the installer, and creates the Python, as the transient unit
     C(provision-job-conda), which survives a lost connection. The task waits until it
     has ended.
-  - A prefix that this module did not make, or that is broken, is refused and left as it is. One that an
-    interrupted run left is made anew.
+  - A prefix that this module did not create, or that is broken, is refused and left as it is. One that an
+    interrupted run left is created again.
   - V(absent) removes what neither an environment below O(environments) nor a unit or a process uses.
-  - The URL stands in O(environment_file) as C(PYTHON_ENV_CONDA_URL).
+  - The URL is in O(environment_file) as C(PYTHON_ENV_CONDA_URL).
 options:
   state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   wanted:
     type: dict
     default: {}
-    description: What is to be there.
+    description: The conda and the Python to install.
     options:
       provider: {type: str, default: "", description: Which conda.}
       version: {type: str, default: "", description: Version of its installer.}
@@ -35,28 +35,28 @@ options:
       default_channels: {type: list, elements: str, default: [], description: What defaults stands for.}
       ca_bundle: {type: path, default: "", description: CA bundle on the host.}
       accept_terms: {type: bool, default: false, description: Whether the terms of the channels are accepted.}
-      prefix: {type: path, default: "", description: Where conda lies; empty for its own place.}
+      prefix: {type: path, default: "", description: Directory of conda; empty for the default one.}
       needed_bytes: {type: int, default: 0, description: Disk space that conda and a Python take.}
       python_bytes: {type: int, default: 0, description: Disk space that a Python takes.}
   environment_file: {type: path, description: systemd environment file with URL and proxies.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  attempts: {type: int, default: 5, description: Attempts in a row without progress before the job fails.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   leaving: {type: list, elements: path, default: [], description: Environments that count as gone already.}
   keep: {type: list, elements: path, default: [], description: Interpreters that pruning leaves alone.}
-  root: {type: path, default: /opt/provision/conda, description: Where conda lies.}
+  root: {type: path, default: /opt/provision/conda, description: Directory of all versions of conda.}
   cache: {type: path, default: /var/cache/provision/conda, description: Where downloads grow.}
-  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
-  environments: {type: path, default: /opt/provision/envs, description: Where environments lie.}
+  runtime: {type: path, default: /run/provision, description: Where jobs write their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
+  environments: {type: path, default: /opt/provision/envs, description: Directory of the environments.}
   registry: {type: path, default: /var/lib/provision/conda.json, description: Notes of prefixes elsewhere.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Bring Python
+- name: Install Python
   conda_python:
     wanted:
       provider: miniforge
@@ -68,11 +68,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-prefix: {type: str, returned: unless absent, description: Where conda lies or will lie.}
+prefix: {type: str, returned: unless absent, description: Where conda is or will be.}
 interpreter: {type: str, returned: unless absent, description: The Python that makes environments.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-present: {type: bool, returned: unless absent, description: Whether the Python is there.}
-removed: {type: list, returned: when absent, description: What was removed or is to be.}
+present: {type: bool, returned: unless absent, description: Whether the Python is installed.}
+removed: {type: list, returned: when absent, description: What was removed, or would be.}
 """
 
 import os
@@ -97,13 +97,13 @@ SECONDS = 7200
 
 
 def job_of(params: dict[str, Any]) -> Job:
-    """Return the job that brings Pythons about, one at a time."""
+    """Return the job that installs Pythons, one at a time."""
     return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"])
 
 
 def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
     """Return what systemd must know about the unit."""
-    # A prefix of one's own may lie where the sandbox lets nothing be written.
+    # A configured prefix may be where the sandbox allows no writing.
     place = params["root"] if not params["prefix"] else str(wanted.prefix.parent)
     kept: dict[str, object] = sandbox({**params, "root": place})
     if place != params["root"]:
@@ -116,24 +116,24 @@ def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
     return kept
 
 
-def bring(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Bring the Python about as far as one call can."""
+def create(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Install the Python, as far as one call can."""
     job, interpreter = job_of(params), str(wanted.interpreter)
     if job.running and job.orders().get("interpreter") != interpreter:
-        # Another Python is on its way; this one follows.
+        # Another Python is being installed; this one follows.
         wait(job.unit, params["poll"])
         return dict(job.progress())
     try:
-        told = advance(job, params, wanted)
+        reported = advance(job, params, wanted)
     except Fault:
         if job.told().get("interpreter") != interpreter:
             return dict(job.progress())  # the other one's failure has been read now
         raise
-    if told is None or told.get("interpreter") != interpreter:
-        return dict(job.progress(changed=told is None))
+    if reported is None or reported.get("interpreter") != interpreter:
+        return dict(job.progress(changed=reported is None))
     why = doubt(wanted)
     if why:
-        raise Fault(f"{interpreter} was brought about, yet {why}", "something else writes there: apply again")
+        raise Fault(f"{interpreter} was installed, but {why}", "another program writes there: apply again")
     return {"changed": True, "finished": True, "present": True}
 
 
@@ -146,12 +146,12 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] 
     spec = {key: params[key] for key in (*WANTED, *PASSED_ON)}
     spec.update(title=f"Python {wanted.python} of {wanted}", interpreter=str(wanted.interpreter))
     program = partial(install, Path(params["programs"]))
-    told: dict[str, Any] | None = job.advance(program, "install", spec, limits(params, wanted))
-    return told
+    reported: dict[str, Any] | None = job.advance(program, "install", spec, limits(params, wanted))
+    return reported
 
 
 def prune(module: AnsibleModule) -> dict[str, Any]:
-    """Remove what nothing uses, and say what it was."""
+    """Remove what nothing uses, and return what it was."""
     params = module.params
     root, environments = Path(params["root"]), Path(params["environments"])
     rubbish = []
@@ -186,7 +186,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     result["diff"] = {"before": f"{why}\n" if why else "", "after": f"{wanted.interpreter}: {wanted}\n"}
     if module.check_mode:
         return dict(result, changed=bool(why))
-    return {**result, **bring(params, wanted)}
+    return {**result, **create(params, wanted)}
 
 
 WANTED: dict[str, dict[str, Any]] = {

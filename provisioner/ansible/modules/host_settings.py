@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a list of a host's settings about in one round trip, and take them back exactly."""
+"""Apply a list of settings to a host in one round trip, and restore exactly what was there before."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: host_settings
-short_description: Make a list of settings and remember what was there before
+short_description: Apply a list of settings and remember what was there before
 description:
   - Each setting is a kind, a name and a text. What was there before the first change is written to
-    C(/var/lib/provision/host_base.json). V(absent) restores it and leaves alone what somebody changed since.
-  - A setting made earlier that is no longer listed is restored too, within the kinds of I(scope).
+    C(/var/lib/provision/host_base.json). V(absent) restores it and leaves alone what has been changed since.
+  - An earlier setting that is no longer listed is restored too, within the kinds of I(scope).
 options:
   settings: {type: list, elements: dict, default: [], description: Settings with kind name and value.}
-  scope: {type: list, elements: str, default: [], description: Kinds that this call speaks for.}
+  scope: {type: list, elements: str, default: [], description: Kinds that this call manages.}
   mirrors: {type: dict, default: {}, description: URL prefixes of package sources and what replaces each.}
   container: {type: bool, default: false, description: Leave kernel settings that a container shares alone.}
-  state: {type: str, choices: [present, absent], default: present, description: Make or take back.}
+  state: {type: str, choices: [present, absent], default: present, description: Apply or restore.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Make the group
+- name: Create the group
   host_settings:
     scope: [group]
     settings: [{kind: group, name: provision, value: present}]
@@ -57,7 +57,7 @@ CHRONY = ("chrony.service", "chronyd.service")
 
 
 def shown(key: str, value: str | None) -> str:
-    """Return a value as a difference shows it; of a certificate the digest says enough."""
+    """Return a value as a difference shows it; of a certificate only the digest."""
     if value is None:
         return ""
     if key.startswith(tuple("file " + directory for directory in TRUST)):
@@ -66,7 +66,7 @@ def shown(key: str, value: str | None) -> str:
 
 
 def leave_nothing() -> None:
-    """Remove the directories of our own that no setting speaks for."""
+    """Remove the directories that provision uses apart from settings."""
     shutil.rmtree(str(RUNTIME), ignore_errors=True)
     if LEDGER.parent.is_dir() and not any(LEDGER.parent.iterdir()):
         LEDGER.parent.rmdir()
@@ -81,14 +81,14 @@ class Settings:
         if LEDGER.exists():
             self.ledger = json.loads(LEDGER.read_text(encoding="utf-8"))
             if not module.check_mode and LEDGER.stat().st_mode & 0o077:
-                # It holds what files held, which may have been for root alone.
+                # It contains the content of files, which may have been for root alone.
                 LEDGER.chmod(0o600)
         self.diff: list[dict[str, str]] = []
         self.changes: list[str] = []
         self.notes: list[str] = []
 
     def save(self) -> None:
-        """Write the ledger in the order of the changes; it goes with its last entry."""
+        """Write the ledger in the order of the changes; without entries it is removed."""
         if not self.ledger:
             LEDGER.unlink(missing_ok=True)
             return
@@ -113,7 +113,7 @@ class Settings:
         return {**found, **self.mirrored()}
 
     def kernel(self, name: str, value: str, *, minimum: bool) -> dict[str, str]:
-        """Return a kernel setting when it is this host's to make."""
+        """Return a kernel setting if this host can change it."""
         if self.module.params["container"] and not name.startswith("net."):
             self.notes.append(f"{name} belongs to the machine that runs this container")
             return {}
@@ -123,7 +123,7 @@ class Settings:
             self.notes.append(str(reason))
             return {}
         if not os.access(f"/proc/sys/{name.replace('.', '/')}", os.W_OK):
-            self.notes.append(f"{name} is read-only here: the machine below decides it")
+            self.notes.append(f"{name} is read-only here: the machine that runs this host decides it")
             return {}
         before = self.ledger.get(f"sysctl {name}", {"before": current})["before"]
         return {} if minimum and int(before) >= int(value) else {name: value}
@@ -168,7 +168,7 @@ class Settings:
         self.save()
 
     def restore(self, key: str) -> None:
-        """Take one setting back unless somebody else has changed it since."""
+        """Restore what was there before one setting, unless it has been changed since."""
         kind, _, name = key.partition(" ")
         entry = self.ledger[key]
         try:
@@ -178,7 +178,7 @@ class Settings:
         if current == entry["after"] or kind == "directory":
             self.set(key, entry["before"])
         elif current != entry["before"]:
-            self.notes.append(f"{key} stays: it was changed since")
+            self.notes.append(f"{key} stays: it has been changed since")
         if not self.module.check_mode:
             del self.ledger[key]
             self.save()
@@ -189,7 +189,7 @@ class Settings:
             return
         for directory, argv in TRUST.items():
             changed = any(key.startswith("file " + directory) for key in self.changes)
-            # Without the package its own installation does the same later.
+            # Without the package, its installation does the same later.
             if changed and shutil.which(argv[0]):
                 must(*argv)
         if any(key.startswith("chrony ") for key in self.changes):
@@ -198,7 +198,7 @@ class Settings:
                     must("systemctl", "restart", unit)
 
     def run(self) -> dict[str, Any]:
-        """Make or take back, and return the result."""
+        """Apply or restore the settings, and return the result."""
         scope = self.module.params["scope"]
         wanted = self.wanted() if self.module.params["state"] == "present" else {}
         stale = [key for key in self.ledger if key not in wanted]

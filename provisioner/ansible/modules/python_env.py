@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, build and prune the virtual environments of a host."""
+"""Inspect, build and remove the virtual environments of a host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: python_env
 short_description: Build an immutable virtual environment from a hash-locked requirements file
 description:
-  - An environment lies in C(<root>/<name>-<digest>). The digest covers the lock, the Python version and the
+  - An environment is in C(<root>/<name>-<digest>). The digest covers the lock, the Python version and the
     installer, so a change makes a new environment beside the old one and nothing that runs is touched.
   - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. The
     task waits until it has ended.
@@ -18,12 +18,12 @@ options:
   state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   lock_sha256: {type: str, default: "", description: Digest of the requirements file.}
   lock: {type: path, description: Requirements file on the host.}
-  python: {type: str, default: "", description: Version as X.Y; empty takes what the host offers.}
-  interpreter: {type: path, default: "", description: The Python to build with, whatever brought it.}
-  minimum_python: {type: str, default: "3.10", description: Oldest version that will do.}
-  maximum_python: {type: str, default: "", description: Newest version that will do.}
+  python: {type: str, default: "", description: Version as X.Y; empty for one that the host offers.}
+  interpreter: {type: path, default: "", description: The Python to build with, however it was installed.}
+  minimum_python: {type: str, default: "3.10", description: Oldest version that is allowed.}
+  maximum_python: {type: str, default: "", description: Newest version that is allowed.}
   candidates: {type: list, elements: str, default: [], description: Versions the distribution packages.}
-  installer: {type: str, choices: [uv, pip], default: uv, description: What installs.}
+  installer: {type: str, choices: [uv, pip], default: uv, description: The installer of packages.}
   uv_lock: {type: path, description: Requirements file on the host that pins uv.}
   uv_lock_sha256: {type: str, default: "", description: Digest of that file.}
   environment_file: {type: path, description: systemd environment file with indexes and proxies.}
@@ -34,7 +34,7 @@ options:
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   known: {type: dict, default: {}, description: Environments of this host found earlier.}
   keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
-  root: {type: path, default: /opt/provision/envs, description: Where environments lie.}
+  root: {type: path, default: /opt/provision/envs, description: Directory of the environments.}
   cache: {type: path, default: /var/cache/provision, description: Where downloads are kept.}
 author: [The provision developers]
 """
@@ -45,14 +45,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-directory: {type: str, returned: always, description: Where the environment lies or will lie.}
+directory: {type: str, returned: always, description: Where the environment is or will be.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
 present: {type: bool, returned: always, description: Whether the environment is complete.}
 python: {type: str, returned: always, description: Version of Python chosen.}
 python_executable: {type: str, returned: always, description: Where it is, empty before it is installed.}
-python_has_headers: {type: bool, returned: always, description: Whether its headers came with it.}
-python_usable: {type: bool, returned: always, description: Whether it is there and can make environments.}
-removed: {type: list, returned: when absent, description: Directories removed or to be removed.}
+python_has_headers: {type: bool, returned: always, description: Whether its headers are installed.}
+python_usable: {type: bool, returned: always, description: Whether it can create environments.}
+removed: {type: list, returned: when absent, description: Directories that were removed, or would be.}
 """
 
 import os
@@ -85,7 +85,7 @@ RUNTIME = Path("/run/provision")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Hold what was asked for, resolved on this host."""
+    """Describe the requested environment, resolved on this host."""
 
     name: str
     directory: Path
@@ -99,7 +99,7 @@ class Wanted:
 
     @property
     def complete(self) -> bool:
-        """Tell whether it is there."""
+        """Return whether it is complete."""
         return bool(is_complete(self.directory, self.lock_sha256))
 
 
@@ -140,8 +140,8 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
         return
     if not wanted.interpreter.usable:
         raise Fault(
-            f"Python {wanted.interpreter.version} with venv and ensurepip is not on this host",
-            "install its packages, or name another version in python_env_python",
+            f"Python {wanted.interpreter.version} with venv and ensurepip is not installed on this host",
+            "install its packages, or set python_env_python to another version",
         )
     check_lock(Path(params["lock"]), wanted.lock_sha256)
     check_disk(params["needed_bytes"], [wanted.directory, Path(params["cache"])])
@@ -169,21 +169,21 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
 
 
 def progress(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Tell how far the build is, by the space it has taken and its last line."""
+    """Return the progress of the build: the space that it has taken and its last line."""
     line = journal_tail(wanted.unit, 1)
     try:
         before = int((RUNTIME / wanted.unit).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = free_bytes(wanted.directory)
-    told = {"label": f"{wanted.name} environment: {line[:80]}"}
+    body = {"label": f"{wanted.name} environment: {line[:80]}"}
     if params["needed_bytes"]:
         done = max(0, before - free_bytes(wanted.directory))
-        told.update(done_bytes=min(done, params["needed_bytes"]), total_bytes=params["needed_bytes"])
-    return told
+        body.update(done_bytes=min(done, params["needed_bytes"]), total_bytes=params["needed_bytes"])
+    return body
 
 
 def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
-    """Bring the environment about as far as one call can."""
+    """Build the environment, as far as one call can."""
     start(module.params, wanted)
     now = wait(wanted.unit, module.params["poll"])
     if now.failed:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, fetch and prune the release archives of a host."""
+"""Inspect, install and remove the release archives of a host."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ DOCUMENTATION = r"""
 module: release_archive
 short_description: Keep unpacked release archives, each pinned by its sha256
 description:
-  - An archive lies unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
-    changed, so a new version comes about beside the old one and nothing that runs is touched.
-  - V(inspected) reads the manifest and the sizes of the files. V(present) fetches, verifies and unpacks as
+  - An archive is unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
+    changed, so a new version is installed beside the old one and nothing that runs is touched.
+  - V(inspected) reads the manifest and the sizes of the files. V(present) downloads, verifies and unpacks as
     the transient unit C(provision-job-archive-<name>), which survives a lost connection. The task
     waits until it has ended.
-  - V(absent) removes the versions that neither a unit nor a process uses, and with O(everything) what else
-    there is of this name.
-  - The URL stands in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
+  - V(absent) removes the versions that neither a unit nor a process uses, and with O(everything) all other
+    files of this name.
+  - The URL is in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
 options:
   name: {type: str, required: true, description: Name of the archive.}
   state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
   version: {type: str, default: "", description: Its version.}
   sha256: {type: str, default: "", description: The hash that the file must have.}
-  executable: {type: str, default: "", description: A program that it must hold.}
+  executable: {type: str, default: "", description: A program that it must contain.}
   environment_file: {type: path, description: systemd environment file with URL, proxies and CA bundle.}
   needed_bytes: {type: int, default: 0, description: Space the unpacked archive takes, 0 if unknown.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  attempts: {type: int, default: 5, description: Attempts in a row without progress before the job fails.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
   everything: {type: bool, default: false, description: End a download and remove its files and settings too.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   known: {type: dict, default: {}, description: Archives of this host found earlier.}
   keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
-  root: {type: path, default: /opt/provision/archives, description: Where archives lie.}
+  root: {type: path, default: /opt/provision/archives, description: Directory of the archives.}
   cache: {type: path, default: /var/cache/provision/archives, description: Where downloads grow.}
-  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
+  runtime: {type: path, default: /run/provision, description: Where jobs write their state.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Fetch the archive
+- name: Install the archive
   release_archive:
     name: abacus
     version: 0.33.0
@@ -50,10 +50,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-directory: {type: str, returned: unless absent, description: Where the archive lies or will lie.}
+directory: {type: str, returned: unless absent, description: Where the archive is or will be.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
 present: {type: bool, returned: unless absent, description: Whether the archive is complete.}
-removed: {type: list, returned: when absent, description: What was removed or is to be.}
+removed: {type: list, returned: when absent, description: What was removed, or would be.}
 """
 
 import os
@@ -83,41 +83,41 @@ SELINUX = Path("/sys/fs/selinux/enforce")
 
 
 def job_of(params: dict[str, Any]) -> Job:
-    """Return the job that brings archives of this name about, one at a time."""
+    """Return the job that installs archives of this name, one at a time."""
     unit = f"provision-job-archive-{params['name']}"
     return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
 
 
 def limits(params: dict[str, Any], directory: Path) -> dict[str, object]:
     """Return what systemd must know about the unit."""
-    more: dict[str, object] = {"UMask": "0022", "Description": f"Fetch the release archive {directory}"}
+    more: dict[str, object] = {"UMask": "0022", "Description": f"Download the release archive {directory}"}
     if RESTORECON.exists() and SELINUX.exists():
         # Services may execute only what has the label of its final path; the sandbox cannot give labels.
         more["ExecStopPost"] = f"-+{RESTORECON} -RF {directory}"
     return {**sandbox(params), **more}
 
 
-def fetch(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, Any]:
-    """Bring the archive about as far as one call can."""
+def create(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, Any]:
+    """Install the archive, as far as one call can."""
     params = module.params
     job = job_of(params)
     if job.running and job.orders().get("directory") != str(directory):
-        # Another version is on its way under this name; this one follows.
+        # Another version of this name is being installed; this one follows.
         wait(job.unit, params["poll"])
         return dict(job.progress())
     try:
-        told = advance(job, params, wanted, directory)
+        reported = advance(job, params, wanted, directory)
     except Fault:
         if job.told().get("directory") != str(directory):
             return dict(job.progress())  # the other version's failure has been read now
         raise
-    if told is None or told.get("directory") != str(directory):
-        return dict(job.progress(changed=told is None))
+    if reported is None or reported.get("directory") != str(directory):
+        return dict(job.progress(changed=reported is None))
     why = doubt(directory, wanted)
     if why:
-        raise Fault(f"{directory} was brought about, yet {why}", "something else writes there: apply again")
+        raise Fault(f"{directory} was installed, but {why}", "another program writes there: apply again")
     done: dict[str, Any] = {"changed": True, "finished": True, "present": True}
-    return {**done, "provision": {"warning": told["warnings"]}} if told.get("warnings") else done
+    return {**done, "provision": {"warning": reported["warnings"]}} if reported.get("warnings") else done
 
 
 def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any] | None:
@@ -128,12 +128,12 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -
     spec.update(sha256=wanted.sha256, executable=wanted.executable)
     spec.update(title=str(wanted), directory=str(directory))
     program = partial(install, Path(params["programs"]))
-    told: dict[str, Any] | None = job.advance(program, "fetch", spec, limits(params, directory))
-    return told
+    reported: dict[str, Any] | None = job.advance(program, "fetch", spec, limits(params, directory))
+    return reported
 
 
 def leftovers(params: dict[str, Any]) -> list[Path]:
-    """List what this name keeps besides versions; the program goes with the last name."""
+    """List what this name keeps besides versions; the program is removed with the last name."""
     root, runtime = Path(params["root"]), Path(params["runtime"])
     found = [*unfinished(root, params["name"]), Path(params["cache"]) / params["name"]]
     found += [runtime / f"provision-job-archive-{params['name']}{end}" for end in (".json", ".spec.json")]
@@ -145,8 +145,8 @@ def leftovers(params: dict[str, Any]) -> list[Path]:
     )
 
 
-def take_away(module: AnsibleModule) -> dict[str, Any]:
-    """Remove what nothing uses, and say what it was."""
+def prune(module: AnsibleModule) -> dict[str, Any]:
+    """Remove what nothing uses, and return what it was."""
     params, job = module.params, job_of(module.params)
     root, name = Path(params["root"]), params["name"]
     rubbish = unused(root, name, params["keep"])
@@ -169,7 +169,7 @@ def take_away(module: AnsibleModule) -> dict[str, Any]:
 
 
 def drop_empty(*folders: Path) -> None:
-    """Remove folders that nothing is left in."""
+    """Remove empty folders."""
     for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -179,7 +179,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
     params = module.params
     if params["state"] == "absent":
-        return take_away(module)
+        return prune(module)
     wanted = Wanted.of(params)
     directory = wanted.directory(Path(params["root"]))
     why = doubt(directory, wanted)
@@ -198,12 +198,12 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     result["diff"] = difference(directory, why, wanted)
     if module.check_mode:
         return dict(result, changed=bool(why))
-    return {**result, **fetch(module, wanted, directory)}
+    return {**result, **create(module, wanted, directory)}
 
 
 def difference(directory: Path, why: str, wanted: Wanted) -> dict[str, str]:
-    """Return what a change means to a reader."""
-    before = "" if why == "not there" else f"{directory}: {why}\n"
+    """Return the difference that Ansible shows."""
+    before = "" if why == "it does not exist" else f"{directory}: {why}\n"
     return {"before": before, "after": f"{directory}: {wanted}, sha256 {wanted.sha256}\n"}
 
 

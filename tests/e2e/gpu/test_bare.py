@@ -102,7 +102,7 @@ def test_a_run_installer_with_another_hash(bare: Boxes, host: str) -> None:
     failure = bare.refused(
         host, nvidia_driver_source="runfile", nvidia_driver_version=OLD, nvidia_driver_runfile_sha256="0" * 64
     )
-    assert "asked for was " + "0" * 64 in failure["message"]
+    assert "expected " + "0" * 64 in failure["message"]
 
 
 @BOTH

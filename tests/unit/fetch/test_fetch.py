@@ -156,13 +156,13 @@ def test_gives_up_with_the_facts(site: Site, orders: Orders, pauses: list[float]
 @pytest.mark.usefixtures("release")
 def test_does_not_sit_through_an_hour(site: Site, orders: Orders, pauses: list[float]) -> None:
     site.faults = [{"status": 429, "headers": {"Retry-After": "3600"}}]
-    assert "the server asks to wait 3600 s" in str(failure(orders()))
+    assert "the server asks for a wait of 3600 s" in str(failure(orders()))
     assert pauses == []
 
 
 @pytest.mark.usefixtures("release")
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, "user and password"), (404, "no such file"), (400, "what answers there")]
+    ("status", "remedy"), [(401, "user and password"), (404, "no such file"), (400, "the server behind it")]
 )
 def test_what_no_repetition_mends(
     site: Site, orders: Orders, pauses: list[float], status: int, remedy: str
@@ -192,7 +192,7 @@ def test_a_wrong_file_is_deleted_and_both_hashes_named(
     site.faults = [fault]
     spec = orders()
     said = str(failure(spec))
-    assert f"asked for was {spec['sha256']}: it was deleted" in said
+    assert f"expected {spec['sha256']}: the download was deleted" in said
     assert f"{site.url} has sha256 " in said
     assert f"({fault.get('short', len(site.content))} bytes)" in said
     assert len(site.asked) == 1
@@ -223,7 +223,7 @@ def test_says_that_the_unpacked_size_is_unknown(orders: Orders) -> None:
 def test_what_cannot_fit_is_refused_before_it_is_fetched(site: Site, orders: Orders) -> None:
     spec = orders(needed_bytes=10**18)
     fault = failure(spec)
-    assert f"{len(site.content)} bytes still to fetch, unpacked {10**18} bytes" in str(fault)
+    assert f"{len(site.content)} bytes still to download, unpacked {10**18} bytes" in str(fault)
     assert "free 999999" in fault.next_step
     assert_nothing_there(spec)
     assert list((Path(spec["cache"]) / "tool").iterdir()) == []
@@ -319,7 +319,7 @@ def test_goes_through_the_proxy(site: Site, orders: Orders, monkeypatch: pytest.
 def test_a_proxy_that_speaks_no_http_is_refused(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "socks5://me:pass@127.0.0.1:1")
     fault = failure(orders())
-    assert "none that speaks HTTP" in str(fault)
+    assert "does not point to an HTTP proxy" in str(fault)
     assert "pass" not in str(fault)
 
 
@@ -329,7 +329,7 @@ def test_a_proxy_that_speaks_no_http_is_refused(orders: Orders, monkeypatch: pyt
 @pytest.mark.usefixtures("release")
 def test_an_odd_url_is_refused(orders: Orders, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv(archive.URL_VARIABLE, url)
-    assert "not the address of a file on a web server" in str(failure(orders()))
+    assert "not the URL of a file on a web server" in str(failure(orders()))
 
 
 @pytest.mark.usefixtures("release")
@@ -348,7 +348,7 @@ def test_a_missing_program_is_named_with_what_is_there(site: Site, orders: Order
     site.content = packed(("build/bin/tool", b"x"), ("README", b"y"))
     spec = orders()
     fault = failure(spec)
-    assert "holds no bin/tool: it has build/bin/tool" in str(fault)
+    assert "does not contain bin/tool: it has build/bin/tool" in str(fault)
     assert_nothing_there(spec)
 
 

@@ -35,7 +35,7 @@ def test_shows_nothing_that_may_be_secret() -> None:
         (URLError(socket.gaierror(-2, "Name or service not known")), "cannot be resolved"),
         (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
         (RemoteDisconnected("closed"), "RemoteDisconnected"),
-        (URLError("odd"), "broke off"),
+        (URLError("odd"), "was cut off"),
         (OSError("Tunnel connection failed: 503 Service Unavailable"), "HTTP 503"),
     ],
 )

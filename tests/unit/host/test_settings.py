@@ -120,7 +120,7 @@ def test_leaves_alone_what_somebody_changed_since(host: Host) -> None:
     call(setting("file", "/etc/x", "ours\n"))
     host["file /etc/x"] = "theirs\n"
     result = call(state="absent")
-    assert result["notes"] == ["file /etc/x stays: it was changed since"]
+    assert result["notes"] == ["file /etc/x stays: it has been changed since"]
     assert host == {"file /etc/x": "theirs\n"}
     assert not host_settings.LEDGER.exists()
 
@@ -177,7 +177,7 @@ def test_what_a_container_shares_is_left_alone_and_said(host: Host) -> None:
     assert result["changes"] == ["file /etc/sysctl.d/60-provision.conf", "sysctl net.core.somaxconn"]
     assert result["notes"] == ["vm.swappiness belongs to the machine that runs this container"]
     assert call(setting("sysctl", "read.only", "2"))["notes"] == [
-        "read.only is read-only here: the machine below decides it"
+        "read.only is read-only here: the machine that runs this host decides it"
     ]
 
 

@@ -95,7 +95,7 @@ def test_complete_only_with_marker_lock_and_interpreter(tmp_path: Path) -> None:
 def test_refuses_what_does_not_fit_with_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(venv.shutil, "disk_usage", lambda _path: Usage(10**10, 0, 5 * 10**9))
     venv.check_disk(4 * 10**9, [tmp_path / "not/yet/there"])
-    with pytest.raises(venv.Fault, match=r"5\.0 GB free, the environment needs 6\.6 GB") as caught:
+    with pytest.raises(venv.Fault, match=r"5\.0 GB free, but the environment needs 6\.6 GB") as caught:
         venv.check_disk(6 * 10**9, [tmp_path])
     assert "free 1.6 GB" in caught.value.next_step
 

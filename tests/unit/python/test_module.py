@@ -72,7 +72,7 @@ def test_brings_it_about_once(host: Host) -> None:
     first = host.call()
     assert (first["changed"], first["finished"], first["present"]) == (True, True, True)
     assert Path(first["interpreter"]).exists()
-    assert first["diff"]["before"] == f"{first['prefix']}: not there\n"
+    assert first["diff"]["before"] == f"{first['prefix']}: it does not exist\n"
     second = host.call()
     assert (second["changed"], second["interpreter"]) == (False, first["interpreter"])
     assert "diff" not in second
@@ -123,7 +123,7 @@ def test_polls_with_progress_and_waits_for_another(host: Host) -> None:
 
 
 def test_a_failure_is_told_in_the_jobs_own_words(host: Host) -> None:
-    with pytest.raises(Fault, match=r"could not bring Python 3\.99\.0") as caught:
+    with pytest.raises(Fault, match=r"could not install Python 3\.99\.0") as caught:
         host.call(python="3.99.0")
     assert "python_env_conda_python" in caught.value.next_step
     host.after = GONE
@@ -133,7 +133,7 @@ def test_a_failure_is_told_in_the_jobs_own_words(host: Host) -> None:
 def test_a_foreign_prefix_is_refused_before_anything_is_started(host: Host) -> None:
     (host.root / "theirs").mkdir()
     (host.root / "theirs/file").touch()
-    with pytest.raises(Fault, match="was not made by this tool"):
+    with pytest.raises(Fault, match="was not created by provision"):
         host.call(prefix=str(host.root / "theirs"), state="inspected")
     assert host.started == []
     assert not (host.root / "registry").exists()

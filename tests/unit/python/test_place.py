@@ -27,14 +27,14 @@ def contents(folder: Path) -> list[Path]:
     [
         ("version", "../../etc", "python_env_conda_version is '../../etc'"),
         ("sha256", "latest", "python_env_conda_sha256"),
-        ("python", "3.12", "python_env_conda_python is '3.12', which it cannot be"),
+        ("python", "3.12", "python_env_conda_python is '3.12', which is not valid"),
         ("prefix", "opt/conda", "python_env_conda_prefix"),
         ("prefix", "/opt/my conda", "python_env_conda_prefix"),
         ("prefix", "/opt/../usr", "python_env_conda_prefix"),
         ("prefix", "/opt/" + "x" * 200, "longer than the 200 letters"),
-        ("packages", ["openssl"], "holds 'openssl', which pins no version"),
-        ("packages", ["openssl>=3"], "pins no version"),
-        ("packages", ["--file=/etc/passwd x=1"], "pins no version"),
+        ("packages", ["openssl"], "contains 'openssl' without an exact version"),
+        ("packages", ["openssl>=3"], "without an exact version"),
+        ("packages", ["--file=/etc/passwd x=1"], "without an exact version"),
     ],
 )
 def test_refuses_words_that_are_no_pins_or_lead_elsewhere(
@@ -56,7 +56,7 @@ def test_a_foreign_prefix_is_refused_and_left_as_it_is(orders: Orders, tmp_path:
     (place / "bin").mkdir(parents=True)
     (place / "bin/conda").write_text("theirs")
     before = contents(place)
-    with pytest.raises(Fault, match="was not made by this tool: it is left as it is"):
+    with pytest.raises(Fault, match="was not created by provision: it is left as it is"):
         made(orders, prefix=str(place))
     assert contents(place) == before
     assert (place / "bin/conda").read_text() == "theirs"
@@ -67,7 +67,7 @@ def test_a_file_and_a_link_are_no_prefix(orders: Orders, tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "file").touch()
     for name in ("link", "file"):
-        with pytest.raises(Fault, match=r"is not a directory|not made by this tool"):
+        with pytest.raises(Fault, match=r"is not a directory|not created by provision"):
             made(orders, prefix=str(tmp_path / name))
     assert contents(tmp_path / "elsewhere") == []
 
@@ -94,7 +94,7 @@ def test_a_broken_prefix_is_refused_and_left_as_it_is(
 def test_a_chosen_prefix_keeps_its_version(orders: Orders, tmp_path: Path) -> None:
     place = str(tmp_path / "chosen")
     wanted = made(orders, version="25.3.1-0", prefix=place)
-    with pytest.raises(Fault, match=r"holds miniforge 25\.3\.1-0, asked for is miniforge 26\.1\.1-3"):
+    with pytest.raises(Fault, match=r"contains miniforge 25\.3\.1-0, not miniforge 26\.1\.1-3"):
         made(orders, prefix=place)
     assert not conda_place.doubt(wanted)
 
@@ -158,4 +158,4 @@ def test_what_is_being_removed_counts_as_not_finished(
     conda_place.remove(wanted.prefix)
     assert not (wanted.prefix / MARKER).exists()
     assert (wanted.prefix / UNFINISHED).exists()
-    assert conda_place.prefix_doubt(wanted) == "not finished"
+    assert conda_place.prefix_doubt(wanted) == "its installation was interrupted"

@@ -138,7 +138,7 @@ def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"needed_bytes": 10**18}, "GB free, the environment needs"),
+        ({"needed_bytes": 10**18}, "GB free, but the environment needs"),
         ({"lock_sha256": "0" * 64}, "expected 000"),
         ({"python": "3.9"}, "no Python 3.10 or newer"),
     ],
@@ -152,7 +152,9 @@ def test_refuses_before_it_starts(builder: Builder, params: dict[str, Any], mess
 def test_refuses_without_a_usable_python(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = virtual_environment.Interpreter(VERSION, "", usable=False)
     monkeypatch.setattr(python_env, "find_interpreter", lambda _version: missing)
-    with pytest.raises(virtual_environment.Fault, match="with venv and ensurepip is not on this host"):
+    with pytest.raises(
+        virtual_environment.Fault, match="with venv and ensurepip is not installed on this host"
+    ):
         call(builder)
 
 

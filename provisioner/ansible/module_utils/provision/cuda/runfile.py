@@ -10,8 +10,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from ..fetch.download import Download, say
-from ..fetch.source import Source, Words
+from ..fetch.download import Download, log
+from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault, undo
 from ..host.follow import Done, run
@@ -24,7 +24,7 @@ from .versions import RUNFILE, Toolkit
 
 # Where the unit finds the address: it may hold a password.
 URL_VARIABLE = "CUDA_TOOLKIT_URL"
-WORDS = Words(
+SOURCE = Variables(
     url="cuda_toolkit_runfile_url",
     ca_bundle="cuda_toolkit_ca_bundle",
     environment="cuda_toolkit_environment",
@@ -63,10 +63,10 @@ class Runfiles:
         self.clear([one.sha256[:12] for one in missing])
         for toolkit in missing:
             url = os.environ.get(URL_VARIABLE, "")
-            source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), WORDS)
+            source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), SOURCE)
             download = self.download(toolkit, source)
             self.progress.done = download.arrived
-            say(f"fetching {source}")
+            log(f"downloading {source}")
             download.run()
             self.progress.done, self.progress.total = lambda: 0, 0
             self.check_room(toolkit, 0)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ..fetch.download import Download
-from ..fetch.source import Source, Words
+from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.paths import free_bytes
@@ -19,7 +19,7 @@ from .process import attempt, run
 
 # Where the unit finds the address: it may hold a password, so neither orders nor command lines do.
 URL_VARIABLE = "NVIDIA_DRIVER_RUNFILE_URL"
-WORDS = Words(
+SOURCE = Variables(
     url="nvidia_driver_runfile_url",
     ca_bundle="host_base_ca_certificates",
     environment="nvidia_driver_environment",
@@ -47,7 +47,7 @@ def fetch(orders: Orders, progress: Progress) -> Path:
         "attempts": orders.attempts,
         "stall_seconds": orders.stall_seconds,
     }
-    download = Download(Source(os.environ.get(URL_VARIABLE, ""), WORDS), part, wanted, progress, _check_room)
+    download = Download(Source(os.environ.get(URL_VARIABLE, ""), SOURCE), part, wanted, progress, _check_room)
     progress.done = download.arrived
     download.run()
     part.chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a release archive about: fetch, verify, unpack beside its place, publish with one rename."""
+"""Install a release archive: download, verify, unpack beside its place, publish with one rename."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..host.fault import Fault
 from ..host.paths import free_bytes, sync
 from ..jobs.progress import Progress
-from .download import Download, say
+from .download import Download, log
 from .place import Wanted, check_executable, doubt, remove, unfinished, write_manifest
 from .source import Source
 from .stream import Archive, missing_zstd
@@ -35,7 +35,7 @@ class Fetch:
         self.warnings: list[str] = []
 
     def run(self) -> dict[str, Any]:
-        """Bring the directory about and return what was said on the way."""
+        """Install the archive and return whether anything changed, with warnings."""
         if not doubt(self.directory, self.wanted):
             return {"changed": False, "warnings": []}
         source = Source(os.environ.get(URL_VARIABLE, ""))
@@ -46,7 +46,7 @@ class Fetch:
         self.clear()
         download = Download(source, self.part, self.spec, self.progress, self.check_room)
         self.progress.done = download.arrived
-        say(f"fetching {source} for {self.directory}")
+        log(f"downloading {source} for {self.directory}")
         download.run()
         self.check_room(0)
         try:
@@ -59,7 +59,7 @@ class Fetch:
         return {"changed": True, "warnings": self.warnings}
 
     def clear(self) -> None:
-        """Remove what earlier runs have left, but not the beginning of this very file."""
+        """Remove what earlier runs have left, except for the beginning of this very file."""
         for path in unfinished(Path(self.spec["root"]), self.wanted.name):
             remove(path)
         for path in sorted(self.part.parent.iterdir()):
@@ -67,13 +67,13 @@ class Fetch:
                 remove(path)
 
     def check_room(self, rest: int | None) -> None:
-        """Refuse to begin what cannot fit: the rest of the download, what it unpacks to, and a reserve."""
+        """Refuse to start what cannot fit: the rest of the download, what it unpacks to, and a reserve."""
         unpacked, reserve = self.spec["needed_bytes"], self.spec["reserve_bytes"]
         for size, what in ((rest, "download"), (unpacked or None, "unpacked archive")):
-            text = f"the size of the {what} of {self.wanted} is unknown, so room for it was not checked"
+            text = f"the size of the {what} of {self.wanted} is unknown, so free space for it was not checked"
             if size is None and text not in self.warnings:
                 self.warnings.append(text)
-                say(text)
+                log(text)
         here, there = device(self.part.parent), device(self.directory.parent)
         needs = {there: (self.directory.parent, unpacked)}
         if here == there:
@@ -86,13 +86,13 @@ class Fetch:
                 raise Fault(
                     f"not enough disk for {self.wanted}: {place} has {free / GB:.2f} GB free and needs "
                     f"{needed / GB:.2f} GB plus {reserve / GB:.2f} GB in reserve ({rest or 0} bytes still "
-                    f"to fetch, unpacked {unpacked or 'an unknown number of'} bytes)",
+                    f"to download, unpacked {unpacked or 'an unknown number of'} bytes)",
                     f"free {(needed + reserve - free) / GB:.2f} GB on the file system of {place}, then apply "
                     "again",
                 )
 
     def unpack(self, download: Download) -> None:
-        """Fill the directory beside the place; what an unsuitable archive brought is not kept."""
+        """Fill the directory beside the place; the download of an unsuitable archive is not kept."""
         self.progress.label = f"{self.wanted}: unpacking"
         self.progress.total = download.arrived()
         with Archive(self.part) as archive:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch one file over HTTP until it is whole: attempts, resumption, and when to give up."""
+"""Download one file over HTTP until it is complete: attempts, resumption, and when to give up."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..jobs.progress import Progress
 from .source import Passing, Source, network_fault
 
 BLOCK = 1024**2
-# An attempt that brought less than this brought nothing.
+# An attempt in which less than this arrived counts as one without progress.
 PROGRESS_BYTES = 1024**2
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class Download:
-    """One file on its way; what has arrived is kept with a note of which version of the file it is of."""
+    """One file on its way; what has arrived is kept with a note of the file's version."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Download:
         self.check_room = check_room
 
     def run(self) -> None:
-        """Fetch until the file is there with the right hash."""
+        """Download until the file is complete and has the right hash."""
         patience = Patience(self.spec["attempts"])
         refetched, most = False, self.arrived()
         while True:
             try:
                 self._attempt()
             except Passing as passing:
-                # Compared with the most there ever was: a server that cannot resume would never end.
+                # Compared with the most that ever arrived, or one without resumption would be tried for ever.
                 self._wait(patience, passing, progressed=self.arrived() - most >= PROGRESS_BYTES)
                 most = max(most, self.arrived())
                 continue
@@ -59,18 +59,18 @@ class Download:
                 return
             notes = self._noted()
             self.drop()
-            # Parts of two files may have met, or an end was not seen: one answer in full tells.
+            # Parts of two files may be mixed, or the end was not seen: one complete answer decides.
             if refetched or (notes.get("pieces") == 1 and notes.get("total") is not None):
                 raise wrong
             refetched = True
-            say(f"{wrong}; fetching it once more from the beginning")
+            log(f"{wrong}; downloading it once more from the beginning")
 
     def arrived(self) -> int:
-        """Return how many bytes there are."""
+        """Return how many bytes have arrived."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def drop(self) -> None:
-        """Forget what has arrived."""
+        """Delete what has arrived."""
         self.part.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ class Download:
         with self.source.open(headers, self.spec["stall_seconds"]) as response:
             if response.getcode() == 416:
                 self.drop()
-                raise Passing(f"the file has changed: HTTP 416 after {have} bytes")
+                raise Passing(f"the file changed on the server: HTTP 416 after {have} bytes")
             start, total = self._placed(response, have, notes)
             if have and not start:
                 self.drop()
@@ -100,15 +100,15 @@ class Download:
             self._receive(response, start, total, notes)
 
     def _placed(self, response: Any, have: int, notes: dict[str, Any]) -> tuple[int, int | None]:
-        """Return where in the file the answer begins and how long the file is, if that is told."""
+        """Return where in the file the answer begins and how long the file is, if the server reports it."""
         if response.getcode() != 206:
             length = response.headers.get("Content-Length", "")
             return 0, int(length) if length.isdigit() else None
-        told = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        total = int(told.group(2)) if told and told.group(2).isdigit() else None
-        if not told or int(told.group(1)) != have or notes.get("total") not in (None, total):
+        given = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        total = int(given.group(2)) if given and given.group(2).isdigit() else None
+        if not given or int(given.group(1)) != have or notes.get("total") not in (None, total):
             self.drop()
-            raise Passing(f"the file has changed: the rest after {have} bytes is that of another")
+            raise Passing(f"the file changed on the server after {have} bytes: starting over")
         return have, total
 
     def _receive(self, response: Any, start: int, total: int | None, notes: dict[str, Any]) -> None:
@@ -152,10 +152,10 @@ class Download:
         if digest.hexdigest() == self.spec["sha256"]:
             return None
         return Fault(
-            f"{self.source} has sha256 {digest.hexdigest()} ({self.arrived()} bytes), asked for was "
-            f"{self.spec['sha256']}: it was deleted and nothing was unpacked",
+            f"{self.source} has sha256 {digest.hexdigest()} ({self.arrived()} bytes), expected "
+            f"{self.spec['sha256']}: the download was deleted and nothing was unpacked",
             "compare the hash with the one that the project publishes; a mirror or proxy may alter the file, "
-            "or the URL is of another version",
+            "or the URL is that of another version",
         )
 
     def _wait(self, patience: Patience, passing: Passing, *, progressed: bool) -> None:
@@ -164,24 +164,24 @@ class Download:
             total = self._noted().get("total")
             of = f" of {total}" if total is not None else ""
             wait = passing.retry_after
-            asked = f"; the server asks to wait {wait:.0f} s" if wait > LONGEST_WAIT else ""
+            asked = f"; the server asks for a wait of {wait:.0f} s" if wait > LONGEST_WAIT else ""
             raise Fault(
                 f"{self.source} failed {patience.in_a_row} times in a row, the last time with: {passing}"
                 f"{asked}; {self.arrived()}{of} bytes have arrived",
                 "check that this host reaches it (DNS, proxy, firewall), then apply again: "
-                "what has arrived is kept and the rest is fetched",
+                "what has arrived is kept and only the rest is downloaded",
             )
-        say(f"{self.source}: {passing}; again in {pause:.0f} s")
+        log(f"{self.source}: {passing}; again in {pause:.0f} s")
         time.sleep(pause)
 
 
 def validator(headers: Any) -> str:
-    """Return what tells one version of the file from another; a weak tag does not."""
+    """Return what identifies this version of the file; a weak tag does not."""
     tag = headers.get("ETag", "")
     return str(tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", ""))
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Write a line to the journal."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be the program that brings release archives about on a host: `release-archive-<digest>.pyz fetch SPEC`."""
+"""The program that installs release archives on a host: `release-archive-<digest>.pyz fetch SPEC`."""
 
 from __future__ import annotations
 

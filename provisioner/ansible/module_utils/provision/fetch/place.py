@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know where release archives lie, whether one is complete, and which of them nothing uses any more."""
+"""Find where release archives are, whether one is complete, and which of them are unused."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Wanted:
         for key, (good, meaning) in checks.items():
             if not good:
                 raise Fault(
-                    f"release_archive_{key} is {getattr(wanted, key)!r}, which it cannot be",
-                    f"give {meaning}",
+                    f"release_archive_{key} is {getattr(wanted, key)!r}, which is not valid",
+                    f"set it to {meaning}",
                 )
         return wanted
 
     def directory(self, root: Path) -> Path:
-        """Return where it lies below a root."""
+        """Return its directory below a root."""
         return root / self.name / f"{self.version}-{self.sha256[:12]}"
 
     def __str__(self) -> str:
@@ -59,21 +59,21 @@ class Wanted:
 
 
 def is_inside(name: str) -> bool:
-    """Tell whether a relative path stays below where it starts."""
+    """Return whether a relative path stays below where it starts."""
     path = Path(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def write_manifest(directory: Path, wanted: Wanted, files: dict[str, int]) -> None:
-    """Record in a directory what it holds."""
+    """Record in a directory what it contains."""
     body = {"format": 1, "name": wanted.name, "version": wanted.version, "sha256": wanted.sha256}
     write_json(directory / MANIFEST, {**body, "files": files}, 0o644)
 
 
 def doubt(directory: Path, wanted: Wanted) -> str:
-    """Return why a directory may not hold the archive; nothing when it does. Reads the manifest alone."""
+    """Return why a directory may not contain the archive, or nothing. Reads only the manifest."""
     if not directory.is_dir():
-        return "not there"
+        return "it does not exist"
     manifest = read_json(directory / MANIFEST, {})
     if not isinstance(manifest, dict) or manifest.get("sha256") != wanted.sha256:
         return "it has no manifest of this archive"
@@ -90,14 +90,15 @@ def size_of(path: Path) -> int:
 
 
 def check_executable(directory: Path, wanted: Wanted) -> None:
-    """Refuse a complete archive without the program that is wanted of it."""
+    """Refuse a complete archive that lacks the required program."""
     if (directory / wanted.executable).is_file():
         return
     files = sorted(read_json(directory / MANIFEST, {}).get("files", ()))
     alike = [name for name in files if Path(name).name == Path(wanted.executable).name]
     raise Fault(
-        f"the archive of {wanted} holds no {wanted.executable}: it has {', '.join((alike or files)[:5])}",
-        "check release_archive_executable, and that URL and sha256 are those of the right build",
+        f"the archive of {wanted} does not contain {wanted.executable}: "
+        f"it has {', '.join((alike or files)[:5])}",
+        "check release_archive_executable, and that the URL and sha256 are those of the right build",
     )
 
 
@@ -118,7 +119,7 @@ def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[
 
 
 def remove(path: Path) -> None:
-    """Remove a file or directory; its manifest goes first, so half of it never counts as whole."""
+    """Remove a file or directory; its manifest goes first, so half of it never counts as complete."""
     if path.is_dir() and not path.is_symlink():
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(str(path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a URL through proxies without telling anybody what is secret in it, and say what a failure was."""
+"""Open a URL through proxies without showing what is secret in it, and explain failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..host.fault import Fault
 
-# Neither files nor FTP: a redirection may not lead there.
+# Neither files nor FTP: a redirection must not lead there.
 HANDLERS = (
     request.ProxyHandler,
     request.HTTPHandler,
@@ -32,27 +32,27 @@ PASSING = (408, 425, 429)
 REMEDIES = {
     403: "check that this host and the user in the URL may fetch it",
     404: "check the version and the URL: there is no such file",
-    407: "give user and password in the proxy's URL",
+    407: "put user and password into the proxy's URL",
     410: "check the version and the URL: the file has been withdrawn",
 }
 TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
 @dataclass(frozen=True)
-class Words:
-    """Name the words of the inventory that a failed download may be mended with."""
+class Variables:
+    """The inventory variables with which a failed download can be fixed."""
 
     url: str = "release_archive_url"
     ca_bundle: str = "release_archive_ca_bundle"
     environment: str = "release_archive_environment"
-    login: str = "give user and password in the URL, as https://user:password@host/…"
+    login: str = "put user and password into the URL, as in https://user:password@host/…"
 
 
-ARCHIVE = Words()
+ARCHIVE = Variables()
 
 
 class Passing(Fault):
-    """Say what failed and may work the next time; `retry_after` holds the wait that the server asked for."""
+    """A failure that may not happen again; `retry_after` is the wait that the server requested."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message, "apply again: what has arrived is kept")
@@ -60,10 +60,12 @@ class Passing(Fault):
 
 
 class Source:
-    """A URL, its credentials apart; as text it shows nothing that may be secret."""
+    """A URL without its credentials; as text it shows nothing that may be secret."""
 
-    def __init__(self, url: str, words: Words = ARCHIVE, login: tuple[str, str] | None = None) -> None:
-        self.words = words
+    def __init__(
+        self, url: str, variables: Variables = ARCHIVE, login: tuple[str, str] | None = None
+    ) -> None:
+        self.variables = variables
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -72,8 +74,8 @@ class Source:
             parts, host, port = urlsplit(""), "", None
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
             raise Fault(
-                f"{words.url} is not the address of a file on a web server",
-                "give it as https://host/path; it is not shown here because it may hold a password",
+                f"{variables.url} is not the URL of a file on a web server",
+                "write it as https://host/path; it is not shown here because it may hold a password",
             )
         place = f"[{host}]" if ":" in host else host
         place += f":{port}" if port else ""
@@ -98,7 +100,7 @@ class Source:
         if self._credentials:
             # Not for the host of a redirection.
             asked.add_unredirected_header("Authorization", self._credentials)
-        check_proxies(self.words)
+        check_proxies(self.variables)
         opener = request.OpenerDirector()
         for handler in HANDLERS:
             opener.add_handler(handler())
@@ -113,24 +115,24 @@ class Source:
             raise network_fault(error, self, seconds) from error
 
 
-def check_proxies(words: Words) -> None:
-    """Refuse a proxy that speaks another protocol."""
+def check_proxies(variables: Variables) -> None:
+    """Refuse a proxy with another protocol."""
     for scheme, proxy in request.getproxies().items():
         if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
             raise Fault(
-                f"the proxy for {scheme} addresses is none that speaks HTTP",
-                f"set {scheme}_proxy in {words.environment} to http://host:port",
+                f"{scheme}_proxy does not point to an HTTP proxy",
+                f"set {scheme}_proxy in {variables.environment} to a URL such as http://host:port",
             )
 
 
 def status_fault(status: int, headers: Any, source: Source) -> Passing | Fault:
-    """Return the failure that an HTTP status means; words of the server itself may hold anything."""
+    """Return the failure that an HTTP status means; the server's text is not shown."""
     named = f"HTTP {status} {responses.get(status, '')}".strip()
     if status in PASSING or status >= 500:
         return Passing(named, seconds_of(headers.get("Retry-After") if headers else None))
-    remedy = REMEDIES.get(status, "check the URL and what answers there")
+    remedy = REMEDIES.get(status, "check the URL and the server behind it")
     if status == 401:
-        remedy = source.words.login
+        remedy = source.variables.login
     return Fault(f"{source} cannot be fetched: {named}", remedy)
 
 
@@ -140,8 +142,8 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Fault(
             f"the certificate of {source} cannot be trusted: {cause.verify_message}",
-            f"set {source.words.ca_bundle} to a file on the host that holds the authority of the server or "
-            "proxy, and check the host's clock",
+            f"set {source.variables.ca_bundle} to a file on the host that contains the certificate authority "
+            "of the server or proxy, and check the host's clock",
         )
     if isinstance(cause, socket.timeout):
         return Passing(f"no data for {seconds:.0f} s")
@@ -152,7 +154,7 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
         return status_fault(int(tunnel.group(1)), None, source)
     if isinstance(cause, OSError):
         return Passing(cause.strerror or type(cause).__name__)
-    return Passing(f"the answer broke off ({type(cause).__name__})")
+    return Passing(f"the answer was cut off ({type(cause).__name__})")
 
 
 def seconds_of(value: str | None) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the members of a tar or zip archive one after the other, whatever it is compressed with."""
+"""Read the members of a tar or zip archive one after the other, whatever its compression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..host.fault import Fault
 
 ZIP = b"PK\x03\x04"
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-# Whoever made the archive may have allowed itself a window larger than zstd's own limit.
+# The archive may have been made with a window larger than zstd's default limit.
 ZSTD = ("zstd", "-d", "-c", "-q", "--long=31")
 OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
 DAMAGE = (
@@ -61,7 +61,7 @@ class Archive:
         self._stream.close()
 
     def position(self) -> int:
-        """Return how much of the file has been read, by a program that it was handed to as well."""
+        """Return how much of the file has been read, here or by a program that reads it."""
         try:
             return os.lseek(self._stream.fileno(), 0, os.SEEK_CUR)
         except (OSError, ValueError):
@@ -82,7 +82,7 @@ class Archive:
                 raise
             raise Fault(
                 f"the archive cannot be read: {str(error) or type(error).__name__}",
-                "its hash is the one that was asked for, so the archive itself is at fault: use another "
+                "its hash is correct, so the archive itself is damaged or not supported: use another "
                 "version, as .tar.gz, .tar.xz, .tar.zst or .zip",
             ) from error
 
@@ -103,7 +103,7 @@ class Archive:
 
 @contextmanager
 def zstandard(packed: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Provide what the zstd program makes of a file."""
+    """Provide the content of a file, unpacked by the program zstd."""
     try:
         process = subprocess.Popen(ZSTD, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except FileNotFoundError as error:
@@ -111,7 +111,7 @@ def zstandard(packed: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         output: Any = process.stdout
         yield output
-        # A tar archive ends before the stream does, which is no reason to break it off.
+        # A tar archive ends before the stream does, which is no reason to stop reading.
         while output.read(1024**2):
             pass
         complaint = (process.communicate()[1] or b"").decode("utf-8", "replace").strip()
@@ -123,10 +123,10 @@ def zstandard(packed: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def missing_zstd() -> Fault:
-    """Return the failure that a host without zstd means."""
+    """Return the failure of a host without zstd."""
     return Fault(
-        "the program zstd, which unpacks .tar.zst archives, is not on this host",
-        "install the package zstd, or name a .tar.gz, .tar.xz or .zip archive",
+        "the program zstd, which unpacks .tar.zst archives, is not installed on this host",
+        "install the package zstd, or use a .tar.gz, .tar.xz or .zip archive",
     )
 
 
@@ -142,7 +142,7 @@ def tar_members(stream: IO[bytes]) -> Iterator[Member]:
 
 
 def zip_members(stream: IO[bytes]) -> Iterator[Member]:
-    """Yield the members of a zip archive; only those packed on Unix tell their kind and mode."""
+    """Yield the members of a zip archive; only those packed on Unix have a kind and mode."""
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             mode = info.external_attr >> 16 if info.create_system == UNIX else 0

@@ -15,7 +15,7 @@ from .place import MANIFEST
 from .stream import Archive, Member
 
 BLOCK = 1024**2
-ADVICE = "use an archive from the project's own releases; nothing of this one was put in place"
+ADVICE = "use an archive from the project's own releases; nothing of this one was installed"
 
 
 class Unpack:
@@ -52,7 +52,7 @@ class Unpack:
             self._link(member, path)
         elif member.kind == "symlink":
             self._check_target(member, parts)
-            # Made now: once there are links, a folder could come about behind one.
+            # Made now: once there are links, a folder could be created behind one.
             self._make(path.parent)
             self._links.append(("/".join(parts), member.target))
         else:
@@ -61,9 +61,9 @@ class Unpack:
     def _parts(self, member: Member) -> tuple[str, ...]:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\0" in member.name:
-            raise refusal(member.name, "would lie outside of the archive's directory")
+            raise refusal(member.name, "would be outside of the archive's directory")
         if path.parts == (MANIFEST,) or (not path.parts and member.kind != "directory"):
-            raise refusal(member.name, "has a name that is taken")
+            raise refusal(member.name, "has a reserved name")
         return path.parts
 
     def _make(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class Unpack:
         try:
             descriptor = os.open(str(path), flags, 0o600)
         except FileExistsError as error:
-            raise refusal(member.name, "is there twice") from error
+            raise refusal(member.name, "is in the archive twice") from error
         with os.fdopen(descriptor, "wb") as stream:
             shutil.copyfileobj(content, stream, BLOCK)
             stream.flush()
@@ -96,11 +96,11 @@ class Unpack:
     def _link(self, member: Member, path: Path) -> None:
         target = PurePosixPath(member.target)
         if target.is_absolute() or ".." in target.parts or target.as_posix() not in self.files:
-            raise refusal(member.name, "is a link to something that is not a file before it in the archive")
+            raise refusal(member.name, "is a hard link to a file that does not precede it in the archive")
         try:
             os.link(str(self.directory / target), str(path))
         except FileExistsError as error:
-            raise refusal(member.name, "is there twice") from error
+            raise refusal(member.name, "is in the archive twice") from error
         self.files[self._name(path)] = path.stat().st_size
 
     def _check_target(self, member: Member, parts: tuple[str, ...]) -> None:
@@ -112,9 +112,9 @@ class Unpack:
     def _make_links(self) -> None:
         for name, target in self._links:
             if os.path.lexists(str(self.directory / name)):
-                raise refusal(name, "is there twice")
+                raise refusal(name, "is in the archive twice")
             (self.directory / name).symlink_to(target)
-        # Links of links may lead elsewhere than their texts say.
+        # Links to links may lead elsewhere than their texts show.
         root = os.path.realpath(str(self.directory))
         for name, target in self._links:
             end = os.path.realpath(str(self.directory / name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a Python of conda about: fetch the installer, verify it, run it silently, create the environment."""
+"""Install a Python with conda: download the installer, verify it, run it silently, create the environment."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..fetch.download import Download, say
-from ..fetch.source import Source, Words
+from ..fetch.download import Download, log
+from ..fetch.source import Source, Variables
 from ..host.fault import Fault, undo
 from ..host.follow import run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
 from ..jobs.progress import Progress
-from .conda_place import CONDARC, MARKER, UNFINISHED, Wanted, doubt, prefix_doubt, remove
+from .conda_place import CONDARC, MARKER, UNFINISHED, UNFINISHED_REASON, Wanted, doubt, prefix_doubt, remove
 from .conda_program import conda_fault, settled
 
-# Where the unit finds the URL: a query in it may be nobody's business.
+# Where the unit finds the URL: a query in it may be secret.
 URL_VARIABLE = "PYTHON_ENV_CONDA_URL"
-WORDS = Words(
+VARIABLES = Variables(
     url="python_env_conda_url",
     ca_bundle="python_env_ca_bundle",
     environment="python_env_environment",
-    login="name a netrc file with user and password in python_env_conda_netrc_file",
+    login="set python_env_conda_netrc_file to a netrc file with user and password",
 )
 PROBE = "import ensurepip, ssl, venv, platform; print(platform.python_version())"
 GB = 1e9
@@ -48,7 +48,7 @@ class Install:
         self.installer = Path(spec["cache"]) / name
 
     def run(self) -> dict[str, Any]:
-        """Bring everything about that is missing."""
+        """Install everything that is missing."""
         why = doubt(self.wanted)
         if not why:
             return {"changed": False}
@@ -67,34 +67,34 @@ class Install:
         return {"changed": True}
 
     def clear(self, path: Path) -> None:
-        """Remove what is ours and no longer of use."""
+        """Remove a directory that is no longer of use."""
         if path.is_dir():
             shutil.rmtree(str(path))
 
     def install(self, missing: str) -> None:
-        """Fetch the installer and run it; what a broken run left of a prefix of ours makes room first."""
+        """Download the installer and run it, after removing the prefix of an interrupted run."""
         wanted = self.wanted
         self.fetch()
-        if missing == "not finished":
+        if missing == UNFINISHED_REASON:
             remove(wanted.prefix)
         self.check_room(wanted.prefix, self.spec["needed_bytes"], "what it installs")
         self.progress.label = f"{wanted}: installing"
         wanted.prefix.mkdir(mode=0o755, parents=True, exist_ok=True)
         (wanted.prefix / UNFINISHED).touch()
-        # -f: the directory is there already, with the note that it is ours.
+        # -f: the directory exists already, with the note that provision made it.
         argv = ["bash", str(self.installer), "-b", "-f", "-p", str(wanted.prefix)]
         try:
             done = run(argv, self.environment(), self.scratch)
             if done.code:
                 raise Fault(
                     f"the installer of {wanted} failed (exit {done.code}):\n{done.tail}",
-                    "read what it says; what it left was removed, so apply again once that is mended",
+                    "fix what the installer reports, then apply again; what it left was removed",
                 )
             version = run([str(wanted.prefix / "bin/conda"), "--version"], self.environment(), self.scratch)
             if version.code:
                 raise Fault(
-                    f"the conda that the installer of {wanted} has made cannot be run:\n{version.tail}",
-                    f"check that {wanted.prefix} may hold programs (noexec), and the host's architecture",
+                    f"the conda from the installer of {wanted} cannot be run:\n{version.tail}",
+                    f"check that {wanted.prefix} is not mounted noexec, and the installer's architecture",
                 )
         except BaseException as error:
             undo(error, partial(remove, wanted.prefix))
@@ -107,39 +107,39 @@ class Install:
             path.unlink()
 
     def fetch(self) -> None:
-        """Bring the installer to the host, and refuse one with another hash."""
+        """Download the installer to the host, and refuse one with another hash."""
         self.installer.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         url = os.environ.get(URL_VARIABLE, "")
         if url.startswith("file://"):
             self.copy(Path(unquote(urlsplit(url).path)))
             return
-        source = Source(url, WORDS, login_for(urlsplit(url).hostname))
+        source = Source(url, VARIABLES, login_for(urlsplit(url).hostname))
         spec = {**self.spec, "sha256": self.wanted.sha256}
         download = Download(source, self.installer, spec, self.progress, self.check_download)
         self.progress.done = download.arrived
-        say(f"fetching {source} for {self.wanted.prefix}")
+        log(f"downloading {source} for {self.wanted.prefix}")
         download.run()
 
     def copy(self, place: Path) -> None:
-        """Take an installer that lies on the host; what is compared is the copy that will be run."""
+        """Copy an installer that is on the host; the copy is what is checked and run."""
         try:
             self.check_download(place.stat().st_size)
             shutil.copyfile(str(place), str(self.installer))
         except OSError as error:
             raise Fault(
                 f"the installer {place} cannot be read on the host: {error.strerror}",
-                "put it there, or name another address in python_env_conda_url",
+                "put it there, or set python_env_conda_url to another URL",
             ) from error
         found = hashlib.sha256(self.installer.read_bytes()).hexdigest()
         if found != self.wanted.sha256:
             self.installer.unlink()
             raise Fault(
-                f"{place} has sha256 {found}, asked for was {self.wanted.sha256}: it was not run",
+                f"{place} has sha256 {found}, expected {self.wanted.sha256}: it was not run",
                 "compare the hash with the one that the project publishes for this version and architecture",
             )
 
     def check_download(self, rest: int | None) -> None:
-        """Refuse a download that cannot fit together with what it makes."""
+        """Refuse a download that cannot fit together with what it installs."""
         needed = rest or 0
         if device(self.installer) == device(self.wanted.prefix):
             needed += self.spec["needed_bytes"]
@@ -147,7 +147,7 @@ class Install:
         self.check_room(self.wanted.prefix, self.spec["needed_bytes"], "what it installs")
 
     def check_room(self, place: Path, needed: int, what: str) -> None:
-        """Refuse to begin what cannot fit."""
+        """Refuse to start what cannot fit."""
         place, needed = existing_parent(place), needed + self.spec["reserve_bytes"]
         free = free_bytes(place)
         if free < needed:
@@ -158,7 +158,7 @@ class Install:
             )
 
     def configure(self) -> None:
-        """Write the prefix's own configuration."""
+        """Write the prefix's configuration."""
         path = self.wanted.prefix / CONDARC
         partial = path.with_name(path.name + ".new")
         partial.write_text(self.wanted.condarc, encoding="utf-8")
@@ -166,13 +166,13 @@ class Install:
         partial.replace(path)
 
     def create(self) -> None:
-        """Create the environment that holds the one Python, and ask it whether it is the right one."""
+        """Create the environment that holds the one Python, and check that it is the right one."""
         wanted, directory = self.wanted, self.wanted.python_directory
-        self.progress.label = f"{wanted}: bringing Python {wanted.python}"
+        self.progress.label = f"{wanted}: installing Python {wanted.python}"
         if directory.exists():
             remove(directory)
         self.check_room(directory, self.spec["python_bytes"], f"Python {wanted.python}")
-        channels = [word for channel in wanted.channels for word in ("--channel", channel)]
+        channels = [argument for channel in wanted.channels for argument in ("--channel", channel)]
         argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
         argv += ["--no-default-packages", "--override-channels", *channels]
         try:
@@ -184,21 +184,21 @@ class Install:
             asked = run([str(wanted.interpreter), "-I", "-c", PROBE], self.environment(), self.scratch)
             if asked.code or asked.tail.split()[-1:] != [wanted.python]:
                 raise Fault(
-                    f"conda brought no usable Python {wanted.python}: asked for its version and for venv, "
-                    f"{wanted.interpreter} says:\n{asked.tail}",
+                    f"conda did not install a usable Python {wanted.python}: when its version and venv were "
+                    f"checked, {wanted.interpreter} printed:\n{asked.tail}",
                     "check python_env_conda_channels and python_env_conda_packages",
                 )
         except BaseException as error:
             if directory.exists():
                 undo(error, partial(remove, directory))
             raise
-        # What conda has unpacked of its packages beside it keeps the modes that their makers gave.
+        # What conda has unpacked beside it keeps the modes from the packages.
         settled(wanted.prefix)
         write_json(directory / MARKER, wanted.python_marker, 0o644)
         sync(directory)
 
     def environment(self) -> dict[str, str]:
-        """Return what the programs see: proxies and certificates, nothing of a user's conda or Python."""
+        """Return the programs' environment: proxies and certificates, nothing of a user's conda or Python."""
         foreign = re.compile(r"CONDA|MAMBA|PYTHON|LD_|XDG_")
         given = {key: value for key, value in os.environ.items() if not foreign.match(key)}
         own = {
@@ -222,7 +222,7 @@ def login_for(host: str | None) -> tuple[str, str] | None:
     try:
         found = netrc.netrc(path).authenticators(host)
     except (OSError, ValueError, netrc.NetrcParseError):
-        # What the error says may quote a password.
+        # The error's text may contain a password.
         raise Fault(
             "the file of python_env_conda_netrc_file cannot be read as netrc",
             "write lines such as: machine mirror.example login USER password PASSWORD",
@@ -231,7 +231,7 @@ def login_for(host: str | None) -> tuple[str, str] | None:
 
 
 def device(path: Path) -> int:
-    """Return the file system that holds or will hold a path."""
+    """Return the file system on which a path is or will be."""
     return int(existing_parent(path).stat().st_dev)
 
 

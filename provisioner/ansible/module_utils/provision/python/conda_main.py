@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be the program that brings conda about on a host: `conda-python-<digest>.pyz install SPEC`."""
+"""The program that installs conda on a host: `conda-python-<digest>.pyz install SPEC`."""
 
 from __future__ import annotations
 

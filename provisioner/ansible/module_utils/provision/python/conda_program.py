@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what a failure of conda means, and whose its files are."""
+"""Explain failures of conda, and set the owner of its files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CAUSES = {
     r"Terms of Service": (
         "read the terms of the channels, and set python_env_conda_accept_terms: true if you accept them"
     ),
-    r"HTTP 40[13]|\b40[13] ": "name a netrc file with user and password in python_env_conda_netrc_file",
+    r"HTTP 40[13]|\b40[13] ": "set python_env_conda_netrc_file to a netrc file with user and password",
     r"CondaHTTPError|CondaSSLError|ConnectionError|ConnectTimeout|Could not resolve|SSL": (
-        "check that this host reaches the channels; name a mirror in python_env_conda_channel_alias or "
-        "python_env_conda_custom_channels, a proxy in python_env_environment, an authority in "
+        "check that this host reaches the channels; configure a mirror in python_env_conda_channel_alias or "
+        "python_env_conda_custom_channels, a proxy in python_env_environment, a certificate authority in "
         "python_env_ca_bundle"
     ),
     r"No space left|NoSpaceLeft": "free space, then apply again",
@@ -31,16 +31,16 @@ CAUSES = {
 
 
 def conda_fault(wanted: Wanted, done: Done) -> Fault:
-    """Return why conda brought no Python, with a remedy where its words name a known cause."""
+    """Return why conda did not install Python, with a remedy where its output shows a known cause."""
     remedy = next((remedy for pattern, remedy in CAUSES.items() if re.search(pattern, done.tail)), "")
     return Fault(
-        f"conda of {wanted} could not bring Python {wanted.python} (exit {done.code}):\n{done.tail}",
-        remedy or f"read what conda says; its settings are in {wanted.prefix / CONDARC}",
+        f"conda of {wanted} could not install Python {wanted.python} (exit {done.code}):\n{done.tail}",
+        remedy or f"read conda's output; its settings are in {wanted.prefix / CONDARC}",
     )
 
 
 def settled(directory: Path) -> None:
-    """Make everything in a directory root's own, and readable but not writable for others."""
+    """Give everything in a directory to root, readable but not writable for others."""
     for folder, names, files in os.walk(str(directory)):
         for path in (Path(folder), *(Path(folder) / name for name in (*names, *files))):
             found = path.lstat()

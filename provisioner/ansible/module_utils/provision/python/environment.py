@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide which Python builds a virtual environment, where it lies, whether it is complete and in use."""
+"""Decide which Python builds a virtual environment, where it is, and whether it is complete and in use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISK_MARGIN = 1.1
 
 @dataclass(frozen=True)
 class Interpreter:
-    """Name a Python of the host."""
+    """Describe a Python of the host."""
 
     version: str
     executable: str
@@ -35,13 +35,13 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def system_version(python3: Path = Path("/usr/bin/python3")) -> str:
-    """Return the version of the distribution's own Python, read from the name it links to."""
+    """Return the version of the distribution's own Python, read from the name that it links to."""
     found = re.fullmatch(r"python(3\.\d+)", Path(os.path.realpath(python3)).name)
     return found.group(1) if found else ""
 
 
 def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: list[str]) -> str:
-    """Return the version to build with: the asked one, else the distribution's own, else a packaged one."""
+    """Return the version to build with: the requested one, else the distribution's, else a packaged one."""
     minimum, maximum = limits
     for version in [asked] if asked else [own, *candidates]:
         if not version or version_key(version) < version_key(minimum):
@@ -51,12 +51,12 @@ def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: li
     wanted = f"from {minimum} to {maximum}" if maximum else f"{minimum} or newer"
     raise Fault(
         f"this host has no Python {wanted}: found {asked or own or 'none'}",
-        f"install a Python {wanted} on the host and name its version in python_env_python",
+        f"install a Python {wanted} on the host and set python_env_python to its version",
     )
 
 
 def find_interpreter(version: str) -> Interpreter:
-    """Find the interpreter of a version and ask it whether it can make virtual environments."""
+    """Find the interpreter of a version and check whether it can create virtual environments."""
     for pattern in INTERPRETERS:
         executable = pattern.format(version)
         if os.access(executable, os.X_OK):
@@ -65,7 +65,7 @@ def find_interpreter(version: str) -> Interpreter:
 
 
 def makes_environments(executable: str) -> bool:
-    """Tell whether venv and ensurepip are there; some distributions package them separately."""
+    """Return whether venv and ensurepip work; some distributions package them separately."""
     try:
         asked = subprocess.run(
             [executable, "-I", "-c", "import ensurepip, venv"], capture_output=True, timeout=20, check=False
@@ -82,7 +82,7 @@ def directory_name(name: str, lock_sha256: str, python: str, installer: str) -> 
 
 
 def is_complete(directory: Path, lock_sha256: str) -> bool:
-    """Tell whether the environment was finished and its interpreter still exists."""
+    """Return whether the environment was finished and its interpreter still exists."""
     try:
         recorded = (directory / MARKER).read_text(encoding="utf-8").strip()
     except OSError:
@@ -91,19 +91,19 @@ def is_complete(directory: Path, lock_sha256: str) -> bool:
 
 
 def check_disk(needed: int, places: list[Path]) -> None:
-    """Refuse to begin what cannot fit; each file system must hold the whole."""
+    """Refuse to start what cannot fit; each file system must have room for all of it."""
     wanted = int(needed * DISK_MARGIN)
     for place in {existing_parent(place).stat().st_dev: existing_parent(place) for place in places}.values():
         free = free_bytes(place)
         if free < wanted:
             raise Fault(
-                f"{place} has {free / 1e9:.1f} GB free, the environment needs {wanted / 1e9:.1f} GB",
+                f"{place} has {free / 1e9:.1f} GB free, but the environment needs {wanted / 1e9:.1f} GB",
                 f"free {(wanted - free) / 1e9:.1f} GB on the file system of {place}, then apply again",
             )
 
 
 def check_lock(lock: Path, expected: str) -> None:
-    """Refuse a requirements file that is not the one asked for."""
+    """Refuse a requirements file that is not the requested one."""
     try:
         actual = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
@@ -120,6 +120,6 @@ def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[
 
 
 def remove(directory: Path) -> None:
-    """Remove an environment, its marker first: a half removed one is never taken for complete."""
+    """Remove an environment, its marker first: one that is half removed never counts as complete."""
     (directory / MARKER).unlink(missing_ok=True)
     shutil.rmtree(str(directory))
