@@ -17,7 +17,7 @@ plain data and print nothing::
     lab.status().is_up
     lab.down(say=print)             # purge=True also removes keys, package cache, models and images
 
-Every failure is a `provisioner.errors.LabError` (or `BusyError`). Keys and known_hosts lie in
+Every failure is a `provisioner.errors.LabError` (or `BusyError`). Keys and known_hosts are in
 `$XDG_STATE_HOME/provision/lab/<name>/` and survive `down`; so does the volume `provision-lab-cache`, mounted
 at /var/cache/provision in all hosts, unless `down` purges. Only `process.py` starts processes.
 """

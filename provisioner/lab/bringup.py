@@ -43,7 +43,7 @@ HUB_SERVICE = "provision-hub.service"
 
 @dataclass
 class Bringup:
-    """Carry what every step of one `up` needs."""
+    """What every step of one `up` needs."""
 
     podman: Podman
     spec: LabSpec
@@ -59,7 +59,7 @@ class Bringup:
 
     @cached_property
     def _recipes(self) -> dict[str, Recipe | Layer]:
-        """Return what the image of each system is made from; this machine's mirror is asked for once."""
+        """Return the recipe of each system's image; this machine's mirror is read once."""
         return {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
 
     @cached_property
@@ -73,12 +73,12 @@ class Bringup:
             self._require_disk()
 
     def observe(self) -> None:
-        """Learn what exists, and refuse ports that are taken."""
+        """Find out what exists, and refuse ports that are in use."""
         self._find_machines()
         self._require_ports()
 
     def ingredients(self) -> Path:
-        """Have images, releases and models; return the folder of the models."""
+        """Make images, releases and models available; return the folder of the models."""
         with self.watch.step("images, model and releases"):
             return self._ingredients([*self._recipes.values(), self._hub_recipe])
 
@@ -91,7 +91,7 @@ class Bringup:
         return [self._machine(plan) for plan in layout]
 
     def _find_machines(self) -> None:
-        """Learn what exists; a container that never started is the rest of a killed run and goes."""
+        """Find out what exists; a container that never started was left by a killed run and is removed."""
         machines = self.podman.machines(self.spec.name)
         self.podman.remove([machine.container for machine in machines if machine.state == "created"])
         self.existing = {machine.host: machine for machine in machines if machine.state != "created"}
@@ -102,7 +102,7 @@ class Bringup:
             known = self.existing.get(name)
             if known and known.port != port:
                 raise LabError(
-                    f"{name} is published on port {known.port}, but the inventory says {port}",
+                    f"{name} is published on port {known.port}, but the inventory sets {port}",
                     f"remove the lab first: provision lab down ({self.spec.name})",
                 )
             if not (known and known.state == "running"):
@@ -110,7 +110,7 @@ class Bringup:
                 controller.require_free_port(port, f"host {owner.host} of lab {owner.lab}" if owner else "")
 
     def _require_disk(self) -> None:
-        """Say what will be used and fail before anything is made when it does not fit."""
+        """Report the disk space that is needed, and fail before anything is made if there is not enough."""
         new = [name for name in self._ports if name not in self.existing]
         missing = any(not release.is_cached for release in self.spec.releases)
         if not new and not missing:
@@ -126,7 +126,7 @@ class Bringup:
         self.watch.say(f"disk: {says}; {free / 1e9:.0f} GB are free in {store}")
         if free < needed:
             raise LabError(
-                f"not enough disk in {store}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+                f"not enough disk space in {store}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
                 "free some space, or take hosts out of the inventory",
             )
 
@@ -137,20 +137,20 @@ class Bringup:
             self.watch.say(f"building image {wanted.name} ({wanted.made_of})")
         for release in self.spec.releases:
             if not release.is_cached:
-                self.watch.say(f"{release}: fetching the archive, or building it where that is not possible")
-        # Images that wait for the one below them must not keep the rest waiting.
+                self.watch.say(f"{release}: downloading the archive, or building it if that is not possible")
+        # Images that wait for the one below them must not delay the rest.
         with ThreadPoolExecutor(len(missing) + 2) as pool:
             builds = [pool.submit(layers.build, self.podman, wanted, self.watch.say) for wanted in missing]
             models = pool.submit(self._models)
             archives = pool.submit(self._releases)
             try:
-                # As they end, so that the first failure stops what takes minutes.
+                # In the order in which they end, so that the first failure stops work that takes minutes.
                 everything: list[Future[Any]] = [*builds, archives, models]
                 for done in as_completed(everything):
                     done.result()
                 return models.result()
             except BaseException:
-                # Nothing else ends a build that takes minutes; another lab's goes on.
+                # Nothing else ends a build that takes minutes; builds for other labs continue.
                 if self.spec.releases and not archives.done():
                     self.podman.remove([builder.CONTAINER])
                 raise
@@ -160,7 +160,7 @@ class Bringup:
             return model.ensure()
 
     def _releases(self) -> None:
-        """Have one release after the other: they share what Go has compiled."""
+        """Fetch or build one release after the other: they share what Go has compiled."""
         for release in self.spec.releases:
             with self.watch.step(str(release)), turns.alone("releases", self.watch.say):
                 outcome = releases.ensure(self.podman, release)
@@ -172,12 +172,12 @@ class Bringup:
         name = plans.network(self.spec.name)
         if not self.podman.has("network", name):
             label = f"--label={LABEL}={self.spec.name}"
-            # Names are in /etc/hosts; podman's resolver would only stand between a host and DNS.
+            # Names are in /etc/hosts, so podman's resolver would be of no use.
             options = ("--disable-dns", f"--opt=mtu={controller.mtu()}", label)
             self.undo.callback(self.podman.run, "network", "rm", "--force", name, check=False)
             made = self.podman.run("network", "create", *options, name).text.splitlines()[-1]
             if made.endswith(".conflist"):
-                plans.mend_network_file(Path(made))
+                plans.repair_network_file(Path(made))
         found = re.search(r'"subnet": "([0-9./]+)"', self.podman.run("network", "inspect", name).text)
         if found is None:
             raise LabError(f"podman's network {name} has no IPv4 addresses", "provision lab down; then up")
@@ -226,7 +226,7 @@ class Bringup:
         return HostReport(plan.name, plan.publish[0], "running", action, state, image)
 
     def _create(self, plan: HostPlan, files: Sequence[SeedFile]) -> None:
-        # Noted first: an interrupt may come while podman is at it.
+        # Recorded first: an interrupt may arrive while podman creates it.
         self.undo.callback(self.podman.remove, [plan.container])
         self.podman.run(*hosts.create_argv(plan, controller.ulimits()))
         self.podman.run("cp", "-", f"{plan.container}:/", stdin=hosts.seed(files))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build Ollama's release archive from its sources, in a container of the suite that the hosts are of."""
+"""Build Ollama's release archive from its sources, in a container of the same suite as the hosts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build(podman: Podman, version: str, target: Path) -> None:
 
 
 def run_argv(tag: str, version: str, target: Path) -> list[str]:
-    """Return podman's words for one build; what Go fetches and compiles is kept for the next."""
+    """Return podman's arguments for one build; what Go downloads and compiles is kept for the next."""
     cache = controller.cache_dir() / "go"
     cache.mkdir(parents=True, exist_ok=True)
     # Writable modules, because a cache that cannot be deleted is a nuisance.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read what the lab takes over from this machine: package mirror, certificates, limits, network, ports."""
+"""Read what the lab uses of this machine: package mirror, certificates, limits, network, ports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOI
 
 @dataclass(frozen=True)
 class Mirror:
-    """Name the archives that lab images are built from and keep using; by default mmdebstrap chooses."""
+    """The archives from which lab images are built and updated; by default mmdebstrap chooses."""
 
     archive: str | None = None
     security: str | None = None
@@ -68,7 +68,7 @@ def runtime_dir() -> Path:
 
 
 def mirror() -> Mirror:
-    """Return the Debian mirror that this machine uses; an empty one where it is no Debian or names none."""
+    """Return the Debian mirror that this machine uses; an empty one if it is not Debian or has none."""
     if os_release().get("ID") != "debian" or not shutil.which("apt-get"):
         return Mirror()
     fields = "$(REPO_URI) $(RELEASE)"
@@ -77,7 +77,7 @@ def mirror() -> Mirror:
 
 
 def parse_mirror(targets: str, codename: str) -> Mirror:
-    """Pick the mirrors of a release out of apt's list of `<address> <release>` lines."""
+    """Choose the mirrors of a release from apt's list of `<address> <release>` lines."""
     found: dict[str, str] = {}
     for line in targets.splitlines():
         address, _, release = line.partition(" ")
@@ -93,7 +93,7 @@ def os_release() -> Mapping[str, str]:
 
 
 def apt_options(dump: str | None = None) -> tuple[str, ...]:
-    """Return apt's proxy and date settings of this machine, for images that lie behind the same mirror."""
+    """Return apt's proxy and date settings of this machine, for images that use the same mirror."""
     if dump is None:
         listed = process.run(["apt-config", "dump", "--format", '%F "%v";%n', "Acquire"], check=False)
         dump = listed.text if listed.code == 0 else ""
@@ -117,7 +117,7 @@ def go_settings() -> Mapping[str, str]:
 
 
 def architecture() -> str:
-    """Return this machine's processor in the words of Debian and of release archives."""
+    """Return this machine's architecture as Debian and release archives call it."""
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
@@ -128,7 +128,7 @@ def registry() -> str:
 
 
 def wheel_folders() -> tuple[Path, ...]:
-    """Return the local folders that pip is told to find wheels in."""
+    """Return the local folders in which pip is configured to find wheels."""
     named = (Path(word) for word in os.environ.get("PIP_FIND_LINKS", "").split() if "://" not in word)
     return tuple(path for path in named if path.is_absolute() and path.is_dir())
 
@@ -159,7 +159,7 @@ def free_bytes(path: Path) -> int:
 
 
 def require_free_port(port: int, owner: str = "") -> None:
-    """Fail, naming the owner, when something listens on a loopback port."""
+    """Fail, with the owner, if something listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -174,7 +174,7 @@ def require_free_port(port: int, owner: str = "") -> None:
 
 
 def port_owner(port: int) -> str:
-    """Name the process that listens on a port, as far as this user may see it."""
+    """Return the process that listens on a port, as far as this user may see it."""
     inodes = _listening_inodes(port)
     for entry in Path("/proc").glob("[0-9]*"):
         if inodes & set(_sockets(entry)):
@@ -189,7 +189,7 @@ def _listening_inodes(port: int) -> set[str]:
 
 
 def _sockets(process_entry: Path) -> Iterator[str]:
-    # A process or a file of it may end meanwhile, or belong to somebody else.
+    # A process or a file of it may end meanwhile, or belong to another user.
     with contextlib.suppress(OSError):
         for link in (process_entry / "fd").iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from provisioner.lab.hosts import exec_in
 from provisioner.lab.spec import DEFAULT_LAB
 
-# Changes without anybody's doing: logs, clocks, and what podman itself keeps in the file system.
+# Changes by themselves: logs, clocks, and what podman itself keeps in the file system.
 VOLATILE = (
     "/var/log",
     "/var/lib/systemd",
@@ -21,13 +21,13 @@ VOLATILE = (
 def filesystem_digest(
     host: str, *, lab: str = DEFAULT_LAB, exclude: Sequence[str] = (), content: bool = True
 ) -> dict[str, str]:
-    """Describe every file of a host, so that two descriptions tell what changed between them.
+    """Describe every file of a host, so that two descriptions show what changed between them.
 
     Each path maps to type, mode, owner, size, link target and, with `content`, the sha256 of regular files;
     without it the time of the last change instead, which is quick and notices even rewrites of equal bytes.
     Mounted file systems (/proc, /run, /tmp, the shared cache) and `VOLATILE` paths are left out.
     """
-    pruned = [word for path in (*VOLATILE, *exclude) for word in ("-path", path, "-o")]
+    pruned = [argument for path in (*VOLATILE, *exclude) for argument in ("-path", path, "-o")]
     walk = ["find", "/", "-xdev", "(", *pruned[:-1], ")", "-prune", "-o"]
     stamp = "" if content else " %C@"
     listed = exec_in(host, [*walk, "-printf", rf"%p\t%y %m %U:%G %s %l{stamp}\0"], lab=lab)
@@ -40,7 +40,7 @@ def filesystem_digest(
             digest, _, path = line.partition("  ")
             if path in described:
                 described[path] += f" sha256:{digest}"
-    # A directory's size tells how it grew once, not what it holds.
+    # A directory's size depends on how it grew once, not on what it contains.
     return {path: _without_size(text) if text.startswith("d") else text for path, text in described.items()}
 
 

@@ -25,7 +25,7 @@ SETTLED = ("running", "degraded")
 
 @dataclass(frozen=True)
 class HostPlan:
-    """Say how one container is to be created."""
+    """How to create one container."""
 
     lab: str
     name: str
@@ -53,7 +53,7 @@ class SeedFile:
 
 
 def create_argv(plan: HostPlan, ulimits: Mapping[str, int]) -> list[str]:
-    """Return podman's words for a container that behaves like a machine."""
+    """Return podman's arguments for a container that behaves like a machine."""
     outside, inside = plan.publish
     return [
         "create",
@@ -108,7 +108,7 @@ def exec_in(
 
 
 def copy_in(host: str, files: Sequence[SeedFile], *, lab: str = DEFAULT_LAB) -> None:
-    """Put files into a host, as root's; folders that are missing are made."""
+    """Copy files into a host, owned by root; missing folders are created."""
     connect().run("cp", "-", f"{container(lab, host)}:/", stdin=seed(files))
 
 
@@ -118,7 +118,7 @@ def stop(host: str, *, lab: str = DEFAULT_LAB) -> None:
 
 
 def kill(host: str, *, lab: str = DEFAULT_LAB) -> None:
-    """Take a host's power away; it stays off until `start`."""
+    """Cut a host's power; it stays off until `start`."""
     connect().run("stop", "--time=0", container(lab, host))
 
 
@@ -153,15 +153,15 @@ def boot_time(host: str, *, lab: str = DEFAULT_LAB) -> str | None:
 
 
 def systemd_state(podman: Podman, name: str) -> str:
-    """Return what systemd in a container says of itself: running, degraded, starting or offline."""
+    """Return the state of systemd in a container: running, degraded, starting or offline."""
     return podman.run("exec", name, "systemctl", "is-system-running", check=False).text or "offline"
 
 
 def wait_until_up(podman: Podman, name: str, port: int | None = None) -> str:
     """Wait until users may log in and sshd greets on `port`; return systemd's state.
 
-    A service that takes its time, such as an engine that loads a model, is not waited for: then systemd is
-    still `starting` and the host is up nevertheless.
+    It does not wait for a slow service, such as an engine that loads a model: then systemd is still
+    `starting`, but the host is up.
     """
     sessions = ("exec", name, "systemctl", "is-active", "--quiet", "systemd-user-sessions.service")
     wait_for(
@@ -184,7 +184,7 @@ def wait_until_settled(podman: Podman, name: str) -> str:
 
 
 def greets(port: int) -> bool:
-    """Tell whether an SSH server introduces itself on a loopback port."""
+    """Return whether an SSH server answers on a loopback port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             return connection.recv(4) == b"SSH-"
@@ -193,7 +193,7 @@ def greets(port: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Tell whether something accepts connections and speaks HTTP on a loopback port."""
+    """Return whether an HTTP server answers on a loopback port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -203,10 +203,10 @@ def answers(port: int) -> bool:
 
 
 def wait_for(probe: Callable[[], object], failure: str, seconds: float = READY_SECONDS) -> object:
-    """Ask until the answer is true and return it; after `seconds` it is a `LabError`."""
+    """Poll until the answer is true and return it; after `seconds` raise a `LabError`."""
     deadline = time.monotonic() + seconds
     while not (answer := probe()):
         if time.monotonic() > deadline:
-            raise LabError(f"{failure} within {seconds:g} s", "look at it with `provision lab status`")
+            raise LabError(f"{failure} within {seconds:g} s", "see `provision lab status`")
         time.sleep(0.1)
     return answer

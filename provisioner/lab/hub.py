@@ -2,15 +2,15 @@
 """Serve models over the Hugging Face, ModelScope and Ollama HTTP APIs, and releases, with faults on demand.
 
 Run it beside its siblings hub_*.py: `python3 hub.py --root DIR --host 127.0.0.1 --port 8090`.
-A model lies in `DIR/<org>/<name>/`; hub_registry.py tells where Ollama's models and the releases lie.
-`PUT /_faults` takes a list of rules, `GET /_stats` tells what was asked and sent; `DELETE` clears either:
+A model is in `DIR/<org>/<name>/`; hub_registry.py explains where Ollama's models and the releases are.
+`PUT /_faults` takes a list of rules, `GET /_stats` returns the requests and answers; `DELETE` clears each:
 
     {"path": "org/name/*.safetensors", "kind": "cut", "after": 1000000, "count": 1}
 
 A rule's path is a glob over `org/name/file`, or `org/name` for listings; for Ollama's registry over
 `library/name/manifests/tag` and `library/name/blobs/sha256:<hex>`; over `releases/<path>` for the releases.
-It holds for GET unless `method` says `HEAD` or `*`, and for ever unless `count` says how often; the first
-that holds applies.
+It applies to GET unless `method` is `HEAD` or `*`, and for ever unless `count` is set; the first rule that
+matches applies.
 Kinds: `cut` (close the connection after `after` bytes), `truncate` (a complete answer of only `after`
 bytes), `wrong` (flip the byte at `after`), `stall` (silence after `after` bytes), `slow` (`rate` bytes
 a second), `status` (`status`, optional `retry_after`), `token` (401 unless the bearer token is `token`).
@@ -39,7 +39,7 @@ BLOCK = 64 * 1024
 
 
 class Hub(ThreadingHTTPServer):
-    """The stand-in hub: one thread a connection."""
+    """The stand-in hub: one thread per connection."""
 
     daemon_threads = True
     block_on_close = False
@@ -53,7 +53,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(address, Handler)
 
     def server_close(self) -> None:
-        """Close the socket and wake the connections that a fault keeps waiting."""
+        """Close the socket and wake the connections that a fault delays."""
         self.stopping.set()
         super().server_close()
 
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
-        """Stay silent: the counters tell what happened."""
+        """Print nothing: the counters show what happened."""
 
     def do_GET(self) -> None:
         """Route a read by its path."""
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"ok": True})
 
     def _model(self, repo: str, revision: str, key: str) -> hub_models.Model | None:
-        """Find a model at a revision, or answer with the refusal a hub sends."""
+        """Find a model at a revision, or answer with the error of a real hub."""
         if self._refused(key):
             return None
         if key == repo and self._failed(self.server.control.take(key, self.command, "status") or {}):
@@ -130,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         return model
 
     def _refused(self, key: str, counted: str = "requests") -> bool:
-        """Count the request and answer for a `token` rule; tell whether one refused it."""
+        """Count the request and answer for a `token` rule; return whether one refused it."""
         control = self.server.control
         control.count(key, "heads" if self.command == "HEAD" else counted)
         if rule := control.take(key, self.command, "token"):
@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def _failed(self, rule: dict[str, Any]) -> bool:
-        """Answer for a `status` rule; tell whether this is one."""
+        """Answer for a `status` rule; return whether this is one."""
         if rule.get("kind") != "status":
             return False
         after = {"Retry-After": str(rule["retry_after"])} if "retry_after" in rule else {}
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             self._headers(307, {"Location": location, "Content-Length": "0"})
 
     def _send(self, key: str, path: Path, headers: dict[str, str]) -> None:
-        """Send a file or the range of it that is asked for, unless a rule has it otherwise."""
+        """Send a file or the requested range of it, unless a rule changes that."""
         rule = self.server.control.take(key, self.command, *hub_faults.KINDS) or {}
         if self._failed(rule):
             return
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
             self._body(path, start, end + 1, rule, key)
 
     def _body(self, path: Path, start: int, end: int, rule: dict[str, Any], key: str) -> None:
-        """Send bytes `start` to `end` of a file, misbehaving as the rule says."""
+        """Send bytes `start` to `end` of a file, with the fault of the rule."""
         kind, after = rule.get("kind"), rule.get("after", 0)
         stop = min(end, start + after) if kind in ("cut", "stall") else end
         with path.open("rb") as stream:
@@ -212,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
                 block = bytearray(stream.read(min(BLOCK, stop - start)))
                 if kind == "wrong" and start <= after < start + len(block):
                     block[after - start] ^= 0xFF
-                # Counted first, so that whoever has the bytes finds them counted.
+                # Counted first, so that a client that has the bytes finds them counted.
                 self.server.control.count(key, "bytes", len(block))
                 try:
                     self.wfile.write(block)
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="directory that holds <org>/<name>/ folders")
     parser.add_argument("--releases", type=Path, help="directory that is served as /releases/")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one; the first line names it")
+    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one; the first line shows it")
     options = parser.parse_args()
     with Hub((options.host, options.port), options.root, options.releases) as hub:
         where = f"http://{options.host}:{hub.server_port}"

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-# What can befall the bytes of a file; `token` is asked for before.
+# Faults of the bytes of a file; `token` is checked before.
 KINDS = ("cut", "truncate", "wrong", "stall", "slow", "status")
 
 

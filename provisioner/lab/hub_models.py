@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stand-in hub knows of the models it serves, in the words of each hub's API."""
+"""The models of the stand-in hub, described as each hub's API does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def large(self) -> bool:
-        """Tell whether a hub would keep the file in its large-file storage."""
+        """Return whether a hub would keep the file in its large-file storage."""
         return self.path.endswith(LARGE_SUFFIXES) or self.size > LARGE_BYTES
 
     @property
@@ -46,12 +46,12 @@ class Model:
 
     @property
     def commit(self) -> str:
-        """Derive a stable commit id from what the model holds."""
+        """Derive a stable commit id from the model's files."""
         state = repr([(entry.path, entry.sha256) for entry in self.entries])
         return hashlib.sha1(state.encode(), usedforsecurity=False).hexdigest()
 
     def has(self, revision: str) -> bool:
-        """Tell whether a branch or commit exists."""
+        """Return whether a branch or commit exists."""
         return revision in (*BRANCHES, self.commit)
 
     def find(self, path: str) -> Entry | None:
@@ -145,7 +145,7 @@ def modelscope_files(model: Model) -> dict[str, Any]:
 
 
 def modelscope_revisions(_: Model) -> dict[str, Any]:
-    """Name the branches as `GET /api/v1/models/<repo>/revisions` does."""
+    """List the branches as `GET /api/v1/models/<repo>/revisions` does."""
     revisions = {"Branches": [{"Revision": "master", "CreatedAt": DATE}], "Tags": []}
     return {"Code": 200, "Success": True, "Data": {"RevisionMap": revisions}}
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stand-in hub serves as it lies on the disk: Ollama's registry of models, and the releases.
+"""What the stand-in hub serves directly from the disk: Ollama's registry of models, and the releases.
 
 The registry's tree is that of its addresses: `<namespace>/<name>/manifests/<tag>` and
-`<namespace>/<name>/blobs/sha256:<hex>`. Every file of the releases is served, however deep it lies: archives
-as `<project>/v<version>/<file>`, and whole package repositories.
+`<namespace>/<name>/blobs/sha256:<hex>`. Every file of the releases is served, at any depth: archives as
+`<project>/v<version>/<file>`, and whole package repositories.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BINARY_TYPE = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Download:
-    """One thing that can be had: its key for faults and counters, its file and what is said of it."""
+    """One file that can be downloaded: its key for faults and counters, its path and its headers."""
 
     key: str
     path: Path
@@ -41,7 +41,7 @@ class Download:
 
 
 def find(path: str, models: Path, releases: Path | None) -> Download | None:
-    """Return what an address names, whether the file is there or not; None when it is another's."""
+    """Return the download of an address, whether the file exists or not; None for other addresses."""
     registry = models / REGISTRY
     if match := re.fullmatch(MANIFEST, path):
         return Download(match["key"], registry / match["key"], MANIFEST_TYPE)
@@ -52,7 +52,7 @@ def find(path: str, models: Path, releases: Path | None) -> Download | None:
 
 
 def release(path: str, releases: Path) -> Download | None:
-    """Return the file of the releases that an address names; None where it leads elsewhere.
+    """Return the file of the releases at an address; None where it leads elsewhere.
 
     apt and dnf put a repository's address and a file's name together with `/./` or `//` between them.
     """

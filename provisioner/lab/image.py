@@ -15,7 +15,7 @@ from provisioner.lab import controller, keyring, process
 from provisioner.lab.podman import LABEL, Podman
 
 SUITES = {"debian12": "bookworm", "debian13": "trixie", "debian-unstable": "unstable"}
-# What every Debian server has; no Python and no download tool, so a role that needs one must bring it.
+# What every Debian server has; no Python and no download tool, so a role that needs one must install it.
 PACKAGES = (
     "ca-certificates",
     "dbus",
@@ -45,7 +45,7 @@ BUILD_BYTES = 700 * 1024**2
 
 @dataclass(frozen=True)
 class Recipe:
-    """Say all that an image is made from; equal recipes are the same image."""
+    """Everything that an image is made from; equal recipes are the same image."""
 
     name: str
     suite: str
@@ -69,7 +69,7 @@ class Recipe:
 
     @property
     def origin(self) -> str:
-        """Return what stands behind the name: nothing but what the name says."""
+        """Return what is behind the name: nothing other than the name says."""
         return ""
 
     @property
@@ -151,7 +151,7 @@ def _host_commands(work: Path) -> list[str]:
         f"copy-in {work / 'sudoers-lab'} /etc/sudoers.d",
         # Files that an ordinary user copies in are that user's, and sudo trusts none of those.
         'chroot "$1" chown --recursive root:root /etc/sudoers.d /usr/local/share/ca-certificates',
-        # An empty file, not the word "uninitialized": a host that is up is past its first boot.
+        # An empty file, not the text "uninitialized": a host that is up is past its first boot.
         ': > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
         f'systemctl --root="$1" mask --quiet {" ".join(MASKED)}',
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know whether this machine's keys vouch for the Debian releases that lab images are made of."""
+"""Check that this machine has the keys of the Debian releases that lab images are made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from provisioner.errors import LabError
 
 SYSTEM = Path("/usr/share/keyrings")
-# A release is signed with its own key and that of the release before: this key vouches for both images.
+# A release is signed with its own key and that of the release before: this key covers both images.
 NEWEST_NEEDED = "debian-archive-bookworm-automatic"
 
 

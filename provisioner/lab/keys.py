@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep a lab's SSH keys: one for the client, one for each host, and the known_hosts file that names them.
+"""Keep a lab's SSH keys: one for the client, one for each host, and the known_hosts file with them.
 
-They survive `provision lab down`, so a lab that comes up again is known already.
+They survive `provision lab down`, so a lab that is started again is already known.
 """
 
 from __future__ import annotations

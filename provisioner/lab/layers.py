@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build an image on top of another one, with a Containerfile: what is dressed, and what a registry has."""
+"""Build an image on top of another one, with a Containerfile: simulated systems, and images of a registry."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from provisioner.lab.image import Recipe
 from provisioner.lab.podman import LABEL, Podman
 from provisioner.lab.report import Say
 
-FOLDER = "/tmp/provision-lab"  # noqa: S108 - of an image that is being built, where nobody else is
+FOLDER = "/tmp/provision-lab"  # noqa: S108 - in an image that is being built, where there is no other user
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Say what is put on top of which image: files, and a command that is run beside them."""
+    """What is added to which image: files, and a command that is run in their folder."""
 
     name: str
     base: Recipe | Layer | str
@@ -69,7 +69,7 @@ class Layer:
 
 
 def build(podman: Podman, wanted: Recipe | Layer, say: Say) -> None:
-    """Build an image and whatever it stands on, each once however many ask for it, other commands too."""
+    """Build an image and those below it, each once, however many callers and commands need it."""
     with turns.alone(f"image-{wanted.digest}", say):
         if podman.has("image", wanted.tag):
             return
@@ -88,7 +88,7 @@ def build(podman: Podman, wanted: Recipe | Layer, say: Say) -> None:
 
 
 def build_argv(wanted: Layer, work: Path) -> list[str]:
-    """Return podman's words for one layer; an image that is not here yet is pulled."""
+    """Return podman's arguments for one layer; a missing image is pulled."""
     return [
         "build",
         "--quiet",

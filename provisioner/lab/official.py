@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch a release archive from its maker, as far as that can be reached, and only with the expected hash."""
+"""Download a release archive from its publisher, if that can be reached, and only with the expected hash."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from provisioner.errors import LabError
 from provisioner.lab import controller
 
-# Who is not there at once will not be; who is slow loses against building.
+# A server that does not answer at once is not reachable; a slow one takes longer than building.
 ANSWER_SECONDS = 5
 TOTAL_SECONDS = 240
 BLOCK = 1024**2
 
 
 def fetch(url: str, target: Path, sha256: str) -> None:
-    """Write what an address holds to `target`; a `LabError` says why that cannot be."""
+    """Download `url` to `target`; a `LabError` says why that failed."""
     deadline = time.monotonic() + TOTAL_SECONDS
     digest = hashlib.sha256()
     try:
@@ -35,9 +35,9 @@ def fetch(url: str, target: Path, sha256: str) -> None:
     except (OSError, http.client.HTTPException) as refused:
         if isinstance(refused, urllib.error.HTTPError):
             refused.close()
-        raise LabError(f"{url} cannot be had: {getattr(refused, 'reason', refused)}") from refused
+        raise LabError(f"{url} cannot be downloaded: {getattr(refused, 'reason', refused)}") from refused
     if digest.hexdigest() != sha256:
-        raise LabError(f"{url} has the sha256 {digest.hexdigest()}, not {sha256}")
+        raise LabError(f"sha256 mismatch of {url}: expected {sha256}, got {digest.hexdigest()}")
 
 
 def _require_disk(target: Path, needed: int) -> None:

@@ -43,7 +43,7 @@ def network(lab: str) -> str:
     return f"provision-lab-{lab}"
 
 
-def mend_network_file(path: Path) -> None:
+def repair_network_file(path: Path) -> None:
     """Let the network plugins of Ubuntu 22.04 read the file that its podman writes for them."""
     path.write_text(path.read_text().replace('"cniVersion": "1.0.0"', '"cniVersion": "0.4.0"'))
 
@@ -57,7 +57,7 @@ def hub_recipe() -> Recipe:
 def hub_plan(
     spec: LabSpec, recipe_of_hub: Recipe, subnet: ipaddress.IPv4Network, models: Path, releases: Path
 ) -> HostPlan:
-    """Lay out the hub; its recipe tells its mounts too, as it keeps nothing of its own and can be renewed."""
+    """Lay out the hub; its recipe contains its mounts too, as it keeps no data and can be replaced."""
     mounts = (f"{models}:{HUB_MODELS}:ro", f"{releases}:{HUB_RELEASES}:ro")
     digest = hashlib.sha256("\n".join((recipe_of_hub.digest, *mounts)).encode()).hexdigest()[:12]
     return HostPlan(
@@ -73,7 +73,7 @@ def hub_plan(
 
 
 def host_plan(lab: str, host: HostSpec, wanted: Recipe | Layer, address: str) -> HostPlan:
-    """Lay out a host that an inventory names."""
+    """Lay out a host of an inventory."""
     wheels = (f"{folder}:{folder}:ro" for folder in controller.wheel_folders())
     return HostPlan(
         lab=lab,

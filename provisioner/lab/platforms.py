@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know the systems that a lab host can be, and what each is made of: Debian, Debian dressed, or pulled."""
+"""The systems that a lab host can have, and how each is made: Debian, simulated on Debian, or pulled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.lab.image import MASKED, PACKAGES, SUITES, USER, Recipe
 from provisioner.lab.layers import Layer
 
 FOLDER = Path(__file__).with_name("dress")
-# What a dressed host has beside a bare one: its own archive, which would have these, is not there.
+# What a simulated host has beside a bare one: its own archive, which would have these, is missing.
 TOOLS = (
     "gcc",
     "initramfs-tools",
@@ -56,7 +56,7 @@ ROCKY_MASKED = ("dnf-makecache.timer", "systemd-networkd-wait-online.service")
 
 @dataclass(frozen=True)
 class Platform:
-    """Describe a system: its family, what people call it, and what a registry does."""
+    """A system: its family, its title, and its name in a registry."""
 
     family: str
     title: str
@@ -85,7 +85,7 @@ def wanted(name: str) -> Recipe | Layer:
 
 
 def dressed(name: str) -> Layer:
-    """Return the recipe of a Debian that looks like another system from inside, and says what it is."""
+    """Return the recipe of a Debian that looks like another system, and reports that it is not."""
     platform = PLATFORMS[name]
     origin = f"dressed Debian, a stand-in for {platform.title}"
     rocky = platform.family == "rocky"
@@ -100,13 +100,13 @@ def dressed(name: str) -> Layer:
 
 
 def tools() -> Recipe:
-    """Return the recipe of the Debian below all dressed hosts."""
+    """Return the recipe of the Debian below all simulated hosts."""
     headers = (FOLDER / "headers.sh").read_text()
     return image.recipe("debian13", packages=(*PACKAGES, *TOOLS), suffix="-tools", finish=headers)
 
 
 def rocky_base() -> Layer:
-    """Return the recipe of what all hosts dressed as Rocky share."""
+    """Return the recipe of what all simulated Rocky hosts share."""
     return Layer(
         name="rocky-base",
         base=tools(),
@@ -117,7 +117,7 @@ def rocky_base() -> Layer:
 
 
 def pulled(name: str, registry: str) -> Layer:
-    """Return the recipe of a host that is made of a registry's image of the real system."""
+    """Return the recipe of a host with the real system, from a registry's image."""
     platform = PLATFORMS[name]
     reference = f"{registry}/{platform.reference}"
     rocky = platform.family == "rocky"

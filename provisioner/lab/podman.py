@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speak to podman: the one place that knows how its commands are called on this machine."""
+"""Call podman: the only module that knows how to call it on this machine."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Podman:
         return json.loads(self.run(*words).stdout or b"null")
 
     def has(self, kind: str, name: str) -> bool:
-        """Tell whether an image, a container, a network or a volume of this name exists."""
+        """Return whether an image, a container, a network or a volume of this name exists."""
         return self.run(kind, "exists", name, check=False).code == 0
 
     def machines(self, lab: str | None = None) -> list[Machine]:
@@ -86,15 +86,15 @@ class Podman:
         return self.run("info", "--format", "{{.Store.GraphRoot}}").text
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove containers with what they hold, running or not; names unknown are no error."""
+        """Remove containers with their contents, running or not; an unknown name is not an error."""
         if names:
-            # Two calls, because `rm` of older versions knows no time limit.
+            # Two calls, because `rm` of older versions does not support a time limit.
             self.run("stop", "--time=2", "--ignore", *names, check=False)
             self.run("rm", "--force", "--volumes", "--ignore", *names)
 
 
 def connect(*, start: bool = False) -> Podman:
-    """Return the way to podman on this machine; `start` makes the private namespace where one is needed."""
+    """Return podman for this machine; `start` makes the private namespace where one is needed."""
     if start and namespace.needed():
         namespace.start_holder()
     return Podman(namespace.prefix())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start processes for the lab; no other module of the lab does.
 
-Besides the lab only `provisioner.run` and `provisioner.inventory` start processes, and they start Ansible.
+Besides the lab only `runs/run.py` and `fleet/inventory.py` start processes, and they start Ansible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLEAN_UP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Result:
-    """Hold what a finished command left: exit code and output."""
+    """The exit code and the output of a command."""
 
     argv: tuple[str, ...]
     code: int
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def complaint(self) -> str:
-        """Return the end of the error output, which says why."""
+        """Return the end of the error output, which contains the reason."""
         lines = [line.strip() for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
         # A program that runs another often repeats that one's end.
         return "; ".join(list(dict.fromkeys(lines))[-3:]) or f"exit code {self.code}"
@@ -72,7 +72,7 @@ def start_detached(argv: Sequence[str], log: IO[bytes]) -> int:
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
-    # It is meant to go on: without a return code here Python would warn about an unfinished child.
+    # It should keep running: without a return code here Python would warn about an unfinished child.
     process.returncode = 0
     return process.pid
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Have the release archives that a lab asks for: from the cache, from their maker, or built on this machine.
+"""Get the release archives of a lab: from the cache, from their publisher, or built on this machine.
 
-The hub serves the cache's folders `releases/<project>/v<version>/`: the archive, `sha256sum.txt` as its maker
-publishes it, `sha256` with the bare hash, `origin`. Where an archive cannot be had, `unavailable` says why,
-and the lab comes up without it.
+The hub serves the cache's folders `releases/<project>/v<version>/`: the archive, `sha256sum.txt` as it is
+published, `sha256` with the bare hash, `origin`. Where an archive is not available, `unavailable` says why,
+and the lab is started without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUILT = "built here from its sources, a stand-in for the official archive"
 
 @dataclass(frozen=True)
 class Release:
-    """Name one version of a project."""
+    """One version of a project."""
 
     project: str
     version: str
@@ -38,7 +38,7 @@ class Release:
 
     @property
     def folder(self) -> Path:
-        """Return where the cache keeps it."""
+        """Return its folder in the cache."""
         return folder() / self.project / f"v{self.version}"
 
     @property
@@ -48,13 +48,13 @@ class Release:
 
     @property
     def is_cached(self) -> bool:
-        """Tell whether the archive is there; its hash is written last."""
+        """Return whether the archive is complete; its hash is written last."""
         return all((self.folder / name).is_file() for name in (self.file, "origin", "sha256"))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Tell where an archive came from, or why there is none."""
+    """Where an archive is from, or why there is none."""
 
     release: Release
     origin: str = ""
@@ -62,7 +62,7 @@ class Outcome:
 
     def __str__(self) -> str:
         """Return one line for a person."""
-        return f"{self.release}: {self.origin or f'not to be had: {self.unavailable}'}"
+        return f"{self.release}: {self.origin or f'not available: {self.unavailable}'}"
 
 
 def folder() -> Path:
@@ -71,7 +71,7 @@ def folder() -> Path:
 
 
 def parse(word: str) -> Release | None:
-    """Read an item of `lab_releases`; None when it is none."""
+    """Read an item of `lab_releases`; None when it is not valid."""
     match = WORD.fullmatch(word)
     return Release(match[1], match[2]) if match else None
 
@@ -85,7 +85,7 @@ def pinned(release: Release) -> str | None:
 
 
 def ensure(podman: Podman, release: Release) -> Outcome:
-    """Have one archive, and say where it came from."""
+    """Get one archive, and return where it is from."""
     where = release.folder
     where.mkdir(parents=True, exist_ok=True)
     if release.is_cached:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what a lab is: plain data for whoever shows it."""
+"""The state of a lab, as plain data to show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HostReport:
-    """Tell one host's state: `action` is created, started or kept (what `up` did), or empty (status)."""
+    """The state of one host: `action` is created, started or kept (what `up` did), or empty (status)."""
 
     name: str
     port: int
@@ -25,7 +25,7 @@ class HostReport:
 
 @dataclass(frozen=True)
 class LabReport:
-    """Tell a lab's state and, after `up`, where the time went (step, seconds) and releases came from."""
+    """The state of a lab and, after `up`, the time of each step and where releases are from."""
 
     name: str
     hosts: tuple[HostReport, ...]
@@ -36,7 +36,7 @@ class LabReport:
 
     @property
     def is_up(self) -> bool:
-        """Tell whether the hub and all hosts run."""
+        """Return whether the hub and all hosts are running."""
         machines = (*self.hosts, self.hub)
         return bool(self.hosts) and all(m is not None and m.state == "running" for m in machines)
 

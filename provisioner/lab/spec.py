@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the inventory's words about a lab into a frozen description of what has to run."""
+"""Turn an inventory's variables of a lab into a frozen description of what has to run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LabSpec:
 
     @property
     def releases(self) -> tuple[Release, ...]:
-        """Return the release archives that any host asks for, each once."""
+        """Return the release archives that any host needs, each once."""
         return tuple(dict.fromkeys(release for host in self.hosts for release in host.releases))
 
 
@@ -57,43 +57,43 @@ def container(lab: str, host: str) -> str:
 
 
 def from_inventory(hosts: Mapping[str, Mapping[str, Any]]) -> LabSpec:
-    """Read a lab from the variables of the hosts in group `lab`; say all that is wrong at once."""
+    """Read a lab from the variables of the hosts in group `lab`; report every mistake at once."""
     wrong: list[str] = []
-    found = tuple(_host(name, words, wrong) for name, words in hosts.items())
-    names = {str(words.get("lab_name", DEFAULT_LAB)) for words in hosts.values()}
-    hub_ports = {words.get("lab_hub_port", DEFAULT_HUB_PORT) for words in hosts.values()}
+    found = tuple(_host(name, given, wrong) for name, given in hosts.items())
+    names = {str(given.get("lab_name", DEFAULT_LAB)) for given in hosts.values()}
+    hub_ports = {given.get("lab_hub_port", DEFAULT_HUB_PORT) for given in hosts.values()}
     if not found:
         wrong.append("group lab has no hosts")
-    for word, values in (("lab_name", names), ("lab_hub_port", hub_ports)):
+    for variable, values in (("lab_name", names), ("lab_hub_port", hub_ports)):
         if len(values) > 1:
-            wrong.append(f"{word} differs between hosts: {', '.join(map(str, sorted(values, key=str)))}")
-    wrong += [f"lab_name: {name!r} is no valid name" for name in names if not NAME.fullmatch(name)]
+            wrong.append(f"{variable} differs between hosts: {', '.join(map(str, sorted(values, key=str)))}")
+    wrong += [f"lab_name: {name!r} is not a valid name" for name in names if not NAME.fullmatch(name)]
     hub_port = next(iter(hub_ports), DEFAULT_HUB_PORT)
     wrong += _clashes([*((host.name, host.port) for host in found), (HUB, _number(hub_port))])
     if wrong:
-        raise LabError(f"the inventory describes no usable lab: {'; '.join(wrong)}", "mend the group [lab]")
+        raise LabError(f"the lab in the inventory is not valid: {'; '.join(wrong)}", "fix the group [lab]")
     return LabSpec(names.pop(), found, _number(hub_port))
 
 
-def _host(name: str, words: Mapping[str, Any], wrong: list[str]) -> HostSpec:
-    port, image = _number(words.get("ansible_port", 0)), str(words.get("lab_image", "debian13"))
+def _host(name: str, given: Mapping[str, Any], wrong: list[str]) -> HostSpec:
+    port, image = _number(given.get("ansible_port", 0)), str(given.get("lab_image", "debian13"))
     if not NAME.fullmatch(name) or name == HUB:
         wrong.append(f"{name}: a lab host's name is of the form {NAME.pattern} and not {HUB!r}")
-    if words.get("ansible_host") != "127.0.0.1":
+    if given.get("ansible_host") != "127.0.0.1":
         wrong.append(f"{name}: ansible_host must be 127.0.0.1")
     if not 1024 <= port <= 65535:
         wrong.append(f"{name}: ansible_port must be a number from 1024 to 65535")
     if image not in IMAGES:
-        wrong.append(f"{name}: lab_image {image!r} is none of {', '.join(IMAGES)}")
-    return HostSpec(name, port, image, _releases(name, words.get("lab_releases", ()), wrong))
+        wrong.append(f"{name}: lab_image {image!r} is not one of {', '.join(IMAGES)}")
+    return HostSpec(name, port, image, _releases(name, given.get("lab_releases", ()), wrong))
 
 
 def _releases(name: str, asked: Any, wrong: list[str]) -> tuple[Release, ...]:
-    words = asked.split(",") if isinstance(asked, str) else asked
-    found = {word: releases.parse(str(word).strip()) for word in words if str(word).strip()}
+    items = asked.split(",") if isinstance(asked, str) else asked
+    found = {item: releases.parse(str(item).strip()) for item in items if str(item).strip()}
     wrong += [
-        f"{name}: lab_releases {word!r} is not of the form ollama=0.33.0"
-        for word, release in found.items()
+        f"{name}: lab_releases {item!r} is not of the form ollama=0.33.0"
+        for item, release in found.items()
         if release is None
     ]
     return tuple(release for release in found.values() if release)
@@ -108,4 +108,4 @@ def _clashes(ports: list[tuple[str, int]]) -> list[str]:
     for name, port in ports:
         owners.setdefault(port, []).append(name)
     shared = {port: names for port, names in owners.items() if port and len(names) > 1}
-    return [f"port {port} is asked for by {' and '.join(names)}" for port, names in shared.items()]
+    return [f"port {port} is used by {' and '.join(names)}" for port, names in shared.items()]

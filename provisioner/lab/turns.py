@@ -13,19 +13,19 @@ from provisioner.errors import BusyError
 from provisioner.lab import controller
 from provisioner.lab.report import Say
 
-# As long as making the hosts of a lab may take, and as making an image or an archive may.
+# The longest time to make the hosts of a lab, and to make an image or an archive.
 HOSTS_SECONDS = 600
 MAKING_SECONDS = 3600
 PAUSE = 0.2
 
 
 def silent(_: str) -> None:
-    """Say nothing, where waiting takes no time worth a word."""
+    """Print nothing, where waiting takes too little time for a message."""
 
 
 @contextmanager
 def alone(name: str, say: Say = silent, *, seconds: float = MAKING_SECONDS) -> Iterator[None]:
-    """Hold a lock by name while nobody else does; raises BusyError after so many seconds."""
+    """Hold a lock by name while no one else does; raises BusyError after so many seconds."""
     with _opened(name) as file:
         _wait(file, fcntl.LOCK_EX, say, seconds)
         yield
@@ -33,7 +33,7 @@ def alone(name: str, say: Say = silent, *, seconds: float = MAKING_SECONDS) -> I
 
 @contextmanager
 def together(name: str, say: Say) -> Iterator[None]:
-    """Hold a lock by name with others who do the same, while nobody has it alone; raises BusyError late."""
+    """Hold a lock by name with others who do the same, while no one has it alone; raises BusyError late."""
     with _opened(name) as file:
         _wait(file, fcntl.LOCK_SH, say, MAKING_SECONDS)
         yield
@@ -47,7 +47,7 @@ def joined(name: str) -> IO[str]:
 
 
 def is_free(name: str) -> bool:
-    """Tell whether nobody holds a lock."""
+    """Return whether no one holds a lock."""
     with _opened(name) as file:
         return _taken(file, fcntl.LOCK_EX)
 
@@ -64,8 +64,8 @@ def _wait(file: IO[str], kind: int, say: Say, seconds: float) -> None:
     while not _taken(file, kind):
         minutes = f"{seconds / 60:.0f} minutes"
         if time.monotonic() > deadline:
-            late = f"another lab command has been at work for more than {minutes}"
-            raise BusyError(late, "see whether it hangs; wait until it has ended")
+            late = f"another lab command has been running for more than {minutes}"
+            raise BusyError(late, "check whether it hangs; wait until it has ended")
         if not told:
             say(f"waiting for another lab command to end, {minutes} at most")
             told = True

@@ -20,7 +20,7 @@ FLEET = Path(__file__).with_name("fleet.ini")
 def ollama_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Give the host, and have everything removed from it in the end."""
     with started(FLEET, LAB) as report:
-        missing = [origin for origin in report.releases if "not to be had" in origin]
+        missing = [origin for origin in report.releases if "not available" in origin]
         if missing:
             pytest.skip("; ".join(missing))
         machines = Machines(FLEET, lab=LAB)

@@ -41,7 +41,7 @@ def test_a_command_does_not_wait_for_ever(lock: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(turns, "HOSTS_SECONDS", -1)
     with lock.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(BusyError, match="another lab command has been at work"):
+        with pytest.raises(BusyError, match="another lab command has been running"):
             lifecycle.down("mine", say=print)
 
 

@@ -105,5 +105,5 @@ def test_a_container_is_read_from_its_labels() -> None:
 def test_a_network_file_of_an_old_podman_is_made_readable_for_old_plugins(tmp_path: Path) -> None:
     path = tmp_path / "lab.conflist"
     path.write_text('{"cniVersion": "1.0.0", "name": "lab"}')
-    plans.mend_network_file(path)
+    plans.repair_network_file(path)
     assert path.read_text() == '{"cniVersion": "0.4.0", "name": "lab"}'

@@ -124,8 +124,8 @@ def test_fetches_what_has_the_expected_hash(address: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("path", "sha256", "reason"),
     [
-        ("archive", "0" * 64, f"has the sha256 {SHA256}, not 000"),
-        ("nothing", SHA256, "cannot be had: File not found"),
+        ("archive", "0" * 64, f"expected 0{{64}}, got {SHA256}"),
+        ("nothing", SHA256, "cannot be downloaded: File not found"),
     ],
 )
 def test_says_why_an_archive_is_refused(

@@ -37,12 +37,12 @@ def test_an_inventory_becomes_a_lab() -> None:
         ({"one": {**HERE, "ansible_port": 22}}, "one: ansible_port must be a number"),
         ({"One": {**HERE, "ansible_port": 2301}}, "One: a lab host's name"),
         ({"hub": {**HERE, "ansible_port": 2301}}, "hub: a lab host's name"),
-        ({"one": {**HERE, "ansible_port": 2301, "lab_image": "arch"}}, "'arch' is none of debian12, "),
-        ({"one": {**HERE, "ansible_port": 2301, "lab_name": "a b"}}, "lab_name: 'a b' is no valid name"),
-        ({"one": {**HERE, "ansible_port": 2280}}, "port 2280 is asked for by one and hub"),
+        ({"one": {**HERE, "ansible_port": 2301, "lab_image": "arch"}}, "'arch' is not one of debian12, "),
+        ({"one": {**HERE, "ansible_port": 2301, "lab_name": "a b"}}, "lab_name: 'a b' is not a valid name"),
+        ({"one": {**HERE, "ansible_port": 2280}}, "port 2280 is used by one and hub"),
         (
             {"one": {**HERE, "ansible_port": 2301}, "two": {**HERE, "ansible_port": 2301}},
-            "port 2301 is asked for by one and two",
+            "port 2301 is used by one and two",
         ),
         (
             {"one": {**HERE, "ansible_port": 2301, "lab_name": "a"}, "two": {**HERE, "ansible_port": 2302}},

@@ -28,7 +28,7 @@ def test_many_may_hold_a_lock_together_and_nobody_alone_meanwhile() -> None:
     with turns.together("caches", print):
         assert not turns.is_free("caches")
     with (
-        pytest.raises(BusyError, match="another lab command has been at work"),
+        pytest.raises(BusyError, match="another lab command has been running"),
         turns.alone("caches", print, seconds=-1),
     ):
         pytest.fail("it was taken")
