@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe, bring, verify and remove the CUDA toolkits of a host."""
+"""Inspect, install, verify and remove the CUDA toolkits of a host."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: cuda_toolkit
 short_description: Keep CUDA toolkits side by side, of packages or of NVIDIA's installer
 description:
-  - A toolkit lies in C(<root>/cuda-<major>.<minor>), and C(<root>/cuda) leads to the default one.
-  - V(present) brings and removes as the transient unit C(provision-job-cuda), which survives a lost
+  - A toolkit is in C(<root>/cuda-<major>.<minor>), and C(<root>/cuda) points to the default one.
+  - V(present) installs and removes as the transient unit C(provision-job-cuda), which survives a lost
     connection. The task waits until it has ended.
-  - What a package manager would do is looked at first; a transaction that touches a driver is refused.
-  - Toolkits that this module brought are recorded on the host, and it removes no others.
+  - What a package manager would do is simulated first; a transaction that changes a driver is refused.
+  - Toolkits that this module installs are recorded on the host, and it removes no others.
   - V(inspected) checks what the GPUs, the driver and the host support, and lists what will change;
-    V(verified) asks each toolkit for its version.
+    V(verified) queries each toolkit for its version.
 options:
   state:
     type: str
@@ -24,46 +24,46 @@ options:
   wanted:
     type: dict
     default: {}
-    description: What is to be there.
+    description: What must be installed.
     options:
       versions: {type: list, elements: str, default: [], description: Versions as 13.0 or 13.0.2.}
-      default: {type: str, default: "", description: The one that the link leads to.}
+      default: {type: str, default: "", description: The one that the link points to.}
       source: {type: str, default: packages, choices: [packages, runfile], description: Where they come from.}
       runfiles: {type: dict, default: {}, description: The sha256 of installers by their names.}
       arch: {type: str, default: x86_64, description: The processor.}
       runfile_packages: {type: list, elements: str, default: [], description: What an installer needs.}
-      override: {type: bool, default: false, description: Whether an unknown compiler is no hindrance.}
+      override: {type: bool, default: false, description: Whether unsupported compilers are accepted.}
       tmpdir: {type: path, default: "", description: Where an installer unpacks itself.}
       needed_bytes: {type: int, default: 0, description: Disk space for an installer, and for a toolkit.}
-  table: {type: dict, default: {}, description: What goes with what, as the role's file says.}
-  container: {type: bool, default: false, description: Whether the bus shows GPUs that are others'.}
-  driver_wanted: {type: str, default: '', description: Branch or version of the driver that is to be there.}
-  driver_settled: {type: bool, default: true, description: Whether this run changes the driver no more.}
+  table: {type: dict, default: {}, description: Which versions work together, by the role's file.}
+  container: {type: bool, default: false, description: Whether the host is a container.}
+  driver_wanted: {type: str, default: '', description: Branch or version of the requested driver.}
+  driver_settled: {type: bool, default: true, description: Whether this run no longer changes the driver.}
   environment_file: {type: path, default: "", description: systemd environment file with URL and proxies.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  attempts: {type: int, default: 5, description: Attempts in a row that may bring nothing.}
+  attempts: {type: int, default: 5, description: Attempts in a row without progress that fail.}
   stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
   lock_timeout: {type: int, default: 600, description: Longest time to wait for the package manager's lock.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  layout: {type: dict, default: {}, description: Paths in place of the usual ones.}
-  cache: {type: path, default: /var/cache/provision/cuda, description: Where downloads grow.}
-  runtime: {type: path, default: /run/provision, description: Where jobs tell their state.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
+  layout: {type: dict, default: {}, description: Paths instead of the usual ones.}
+  cache: {type: path, default: /var/cache/provision/cuda, description: Directory of downloads.}
+  runtime: {type: path, default: /run/provision, description: Directory of state files.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Bring two toolkits
+- name: Install two toolkits
   cuda_toolkit:
     wanted: {versions: ["13.0", "12.9"]}
 """
 
 RETURN = r"""
-todo: {type: list, returned: unless verified, description: What is or was to be done.}
+todo: {type: list, returned: unless verified, description: What must be done, or was.}
 finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-needs_repository: {type: bool, returned: when inspected, description: Whether packages are to be installed.}
-needs_runfile: {type: bool, returned: when inspected, description: Whether an installer is to be run.}
+needs_repository: {type: bool, returned: when inspected, description: Whether packages must be installed.}
+needs_runfile: {type: bool, returned: when inspected, description: Whether an installer must run.}
 """
 
 import hashlib
@@ -96,12 +96,12 @@ SECONDS = 7200
 
 
 def job_of(params: dict[str, Any]) -> Job:
-    """Return the job that brings toolkits about, one at a time."""
+    """Return the job that changes toolkits, one at a time."""
     return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"] or None)
 
 
 def order_of(steps: dict[str, Any]) -> str:
-    """Return by what a job's result is known to be the answer to these steps."""
+    """Return by what a job's result is recognised as the answer to these steps."""
     return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -157,17 +157,17 @@ def change(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict
 
 
 def look(params: dict[str, Any], toolkits: list[Toolkit]) -> State:
-    """Return what is there and what is to be done."""
+    """Return what is installed and what must be done."""
     layout = Layout.read(params["layout"])
     return State.of(layout, toolkits, default(params["wanted"], toolkits), params["wanted"]["source"])
 
 
 def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
-    """Refuse what this host's GPUs and its driver cannot use, and say what deserves a second look."""
+    """Refuse what this host's GPUs and its driver cannot use, and warn about the rest."""
     params = module.params
     gpus = [] if params["container"] else own_gpus(devices())
     driver = loaded_driver()
-    # A dry run leaves out the driver that a whole run would have brought by now.
+    # A dry run leaves out the driver that a real run would have installed by now.
     coming = module.check_mode and params["driver_wanted"] and not matches(params["driver_wanted"], driver)
     if not params["driver_settled"] or coming:
         driver = ""

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add a package repository of NVIDIA with its key pinned by fingerprint, or take it away."""
+"""Add or remove a package repository of NVIDIA with its key pinned by fingerprint."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: nvidia_repository
-short_description: Name a package repository of NVIDIA to apt or dnf, with its key pinned
+short_description: Add a package repository of NVIDIA to apt or dnf, with its key pinned
 description:
-  - The key is compared with the pinned fingerprints before anything trusts it, by code of ours, so that the
-    host needs no program for it. A key that lies there already and is right costs no request.
-  - Another source file that names the same repository is refused, or moved out of sight with I(replace).
+  - The key is compared with the pinned fingerprints before anything trusts it, by this module, so that the
+    host needs no program for it. A key that is on the host already costs no request.
+  - Another source file of the same repository is refused, or disabled with I(replace).
 options:
   name: {type: str, required: true, description: Name of the files on the host, after C(provision-).}
-  url: {type: str, required: true, description: Address of the repository.}
+  url: {type: str, required: true, description: URL of the repository.}
   suite: {type: str, default: /, description: Suite of an apt repository; C(/) for a flat one.}
-  key_url: {type: str, default: '', description: Address of its OpenPGP key.}
-  key_text: {type: str, default: '', no_log: false, description: The key itself, in place of its address.}
-  key_word: {type: str, default: the fingerprints, no_log: false, description: The inventory's word for them.}
-  role: {type: str, default: '', description: Beginning of the inventory's words for the repository.}
+  key_url: {type: str, default: '', description: URL of its OpenPGP key.}
+  key_text: {type: str, default: '', no_log: false, description: The key itself, instead of its URL.}
+  key_word: {type: str, default: the fingerprints, no_log: false, description: Inventory variable with them.}
+  role: {type: str, default: '', description: Prefix of the repository's inventory variables.}
   fingerprints: {type: list, elements: str, default: [], description: Fingerprints of keys to trust.}
   pins: {type: str, default: '', description: Text of a file of apt preferences.}
   signed:
     {type: str, choices: [packages, metadata], default: packages, description: What the key signs for dnf.}
-  replace: {type: bool, default: false, description: Move other sources of the same repository out of sight.}
-  state: {type: str, choices: [present, absent], default: present, description: Add or take away.}
+  replace: {type: bool, default: false, description: Disable other sources of the same repository.}
+  state: {type: str, choices: [present, absent], default: present, description: Add or remove.}
 author: [The provision developers]
 """
 
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-replaced: {type: list, returned: when present, description: Source files that were moved out of sight.}
+replaced: {type: list, returned: when present, description: Source files that were disabled.}
 """
 
 from functools import partial
@@ -85,16 +85,15 @@ class Change:
 
 
 def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
-    """Make the host know the repository, and return the source files that were moved out of sight."""
+    """Add the repository, and return the source files that were disabled."""
     refuse_login(repository)
     others = rivals(repository)
     # A file of many sources is nobody's to move away.
     if others and not (replace and all(path.parent == repository.source.parent for path in others)):
         raise Fault(
-            f"{', '.join(map(str, others))} names {repository.url} already, and two sources of one "
+            f"{', '.join(map(str, others))} already defines {repository.url}, and two sources of one "
             "repository contradict each other",
-            "remove that file, or have it moved out of sight by the role's word that ends in "
-            "_replace_repository",
+            "remove that file, or disable it with the role's variable that ends in _replace_repository",
         )
     if not key_is_right(repository):
         # A dry run leaves the network alone, too: what it would fetch, it says.
@@ -113,8 +112,8 @@ def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
     return [str(path) for path in others]
 
 
-def take_away(repository: Repository, change: Change) -> None:
-    """Remove every file of ours, and bring back what was moved out of sight."""
+def remove(repository: Repository, change: Change) -> None:
+    """Remove our files, and enable the sources that were disabled."""
     for path in (*repository.files(), repository.key):
         change.write(path, "")
     for hidden, path in disabled(repository).items():
@@ -150,7 +149,7 @@ def main() -> None:
         if state == "present":
             replaced = add(repository, change, replace=replace)
         else:
-            take_away(repository, change)
+            remove(repository, change)
         return {"changed": bool(change.diff), "diff": change.diff, "replaced": replaced}
 
     run_module(module, work)

@@ -149,9 +149,9 @@ def test_a_module_that_does_not_compile_while_the_package_succeeds(bare: Boxes, 
 def test_without_consent_nouveau_keeps_the_gpus(bare: Boxes, host: str) -> None:
     assert "nouveau" in bare.sh(host, "lsmod")
     failure = bare.refused(host, "--without-consent", code=2)
-    assert failure["consent"] == ["reboot: nouveau holds the GPUs"]
+    assert failure["consent"] == ["reboot: nouveau uses the GPUs"]
     refused = bare.refused(host, nvidia_driver_reboot="never")
-    assert refused["message"].startswith("nouveau holds the GPUs")
+    assert refused["message"].startswith("nouveau uses the GPUs")
 
 
 def test_an_interrupted_dpkg_is_finished_first_and_the_driver_comes(boxes: Boxes) -> None:

@@ -27,9 +27,9 @@ def test_brings_two_side_by_side_and_only_once(host: Host) -> None:
     first = host.call("13.0", "12.9", default="12.9")
     assert (first["changed"], first["finished"]) == (True, True)
     assert first["todo"] == [
-        "install CUDA toolkit 13.0 (packages): not there",
-        "install CUDA toolkit 12.9 (packages): not there",
-        f"let {host.local}/cuda lead to {host.local}/cuda-12.9",
+        "install CUDA toolkit 13.0 (packages): not installed",
+        "install CUDA toolkit 12.9 (packages): not installed",
+        f"point {host.local}/cuda to {host.local}/cuda-12.9",
         f"write {host.root}/etc/profile",
     ]
     assert installed(host) == ["cuda-toolkit-12-9", "cuda-toolkit-13-0"]
@@ -58,7 +58,7 @@ def test_where_nothing_is_asked_nothing_is_looked_at(host: Host) -> None:
 def test_check_mode_tells_and_does_nothing(host: Host) -> None:
     found = host.call("13.0", check=True)
     assert (found["changed"], host.started, installed(host)) == (True, [], [])
-    assert "install CUDA toolkit 13.0 (packages): not there\n" in found["diff"]["after"]
+    assert "install CUDA toolkit 13.0 (packages): not installed\n" in found["diff"]["after"]
     assert not (host.root / "lib").exists()
 
 
@@ -113,7 +113,7 @@ def test_what_somebody_else_installed_is_used_and_stays(host: Host) -> None:
     host.change(installed={"cuda-toolkit-13-0": "13.0.2-1"})
     place = host.local / "cuda-13.0/bin"
     place.mkdir(parents=True)
-    assert host.call("13.0")["todo"][0].startswith("let ")
+    assert host.call("13.0")["todo"][0].startswith("point ")
     assert host.started == []
     host.call(state="absent")
     assert installed(host) == ["cuda-toolkit-13-0"]
@@ -125,7 +125,7 @@ def test_a_version_stays_while_a_strangers_package_needs_it(host: Host) -> None:
     found = host.call("12.9")
     assert (found["changed"], found["todo"]) == (
         True,
-        [f"let {host.local}/cuda lead to {host.local}/cuda-12.9"],
+        [f"point {host.local}/cuda to {host.local}/cuda-12.9"],
     )
     assert host.warnings == ["CUDA toolkit 13.0 not removed: theirs, installed later, need it"]
     assert host.call("12.9")["changed"] is False
@@ -136,8 +136,8 @@ def test_a_version_stays_while_a_unit_names_it(host: Host, monkeypatch: pytest.M
     host.call("13.0", "12.9")
     monkeypatch.setattr(state, "in_use", lambda place: place.name == "cuda-12.9")
     assert host.call("13.0")["changed"] is False
-    assert host.warnings == [f"{host.local}/cuda-12.9 stays: a unit or a process uses it"]
-    with pytest.raises(Fault, match="is to make room for CUDA toolkit 12"):
+    assert host.warnings == [f"{host.local}/cuda-12.9 not removed: a unit or a process uses it"]
+    with pytest.raises(Fault, match="must make room for CUDA toolkit 12"):
         host.call("12.9", source="runfile", runfiles={"cuda_12.9.1_575.57.08_linux.run": "ab" * 32})
 
 
@@ -206,7 +206,7 @@ def test_a_broken_transaction_is_finished_by_the_next_run(host: Host) -> None:
 def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, what: str) -> None:
     (host.local / what).mkdir()
     (host.local / what / "file").touch()
-    with pytest.raises(Fault, match=rf"{what} is there already and was not made by this tool"):
+    with pytest.raises(Fault, match=rf"{what} already exists and was not created by this tool"):
         host.call("13.0", state="inspected")
     assert (host.local / what / "file").exists()
     host.call(state="absent")
@@ -215,12 +215,12 @@ def test_a_foreign_directory_is_refused_before_anything_is_started(host: Host, w
 
 def test_a_foreign_link_and_a_foreign_profile_are_refused(host: Host) -> None:
     (host.local / "cuda").symlink_to("/opt/own")
-    with pytest.raises(Fault, match="leads to /opt/own, which is no place of CUDA"):
+    with pytest.raises(Fault, match="leads to /opt/own, which is not a CUDA toolkit"):
         host.call("13.0", state="inspected")
     (host.local / "cuda").unlink()
     (host.root / "etc").mkdir()
     (host.root / "etc/profile").write_text("export PATH=/opt/cuda/bin:$PATH\n")
-    with pytest.raises(Fault, match="profile is there already"):
+    with pytest.raises(Fault, match="profile already exists"):
         host.call("13.0", state="inspected")
 
 
@@ -279,7 +279,9 @@ def test_verify_asks_each_compiler(host: Host) -> None:
     (host.local / "cuda").unlink()
     wrong = host.call("13.0", "12.9", state="verified")
     assert wrong["failed"] is True
-    assert wrong["msg"].startswith(f"{host.local}/cuda-12.9/bin/nvcc gives no version; {host.local}/cuda not")
+    assert wrong["msg"].startswith(
+        f"{host.local}/cuda-12.9/bin/nvcc reports no version; {host.local}/cuda is missing"
+    )
     assert wrong["provision"]["next"]
 
 

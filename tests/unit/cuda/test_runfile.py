@@ -78,13 +78,16 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
 @pytest.mark.parametrize(
     ("said", "step"),
     [
-        ("[ERROR]: Missing gcc. gcc is required to continue.", "see why the package manager has brought no"),
+        (
+            "[ERROR]: Missing gcc. gcc is required to continue.",
+            "check why the package manager has not installed gcc",
+        ),
         ("[ERROR]: unsupported compiler version: 15.1", "set cuda_toolkit_override: true"),
         (
             "./cuda-installer: error while loading shared libraries: libxml2.so.2: cannot open shared object",
             "install that library on the host, or set cuda_toolkit_source to packages",
         ),
-        ("Killed", "read what it says"),
+        ("Killed", "read its message"),
     ],
 )
 def test_what_an_installer_says_decides_what_helps(said: str, step: str) -> None:
@@ -147,7 +150,7 @@ def test_an_interrupted_installation_is_made_anew(host: Host, site: Site) -> Non
 def test_a_toolkit_of_somebody_else_is_refused(host: Host, site: Site) -> None:
     (host.local / "cuda-13.0/bin").mkdir(parents=True)
     (host.local / "cuda-13.0/bin/nvcc").touch()
-    with pytest.raises(Fault, match="was not made by this tool"):
+    with pytest.raises(Fault, match="was not created by this tool"):
         bring(host, site)
     assert host.started == []
 
@@ -159,7 +162,7 @@ def test_moves_from_packages_to_an_installer_and_back(host: Host, site: Site) ->
     assert host.known["installed"] == {}
     assert (host.local / "cuda-13.0/.provision-cuda.json").exists()
     back = host.call("13.0")
-    assert back["todo"][1] == "install CUDA toolkit 13.0 (packages): made by an installer"
+    assert back["todo"][1] == "install CUDA toolkit 13.0 (packages): installed by an installer"
     assert "cuda-toolkit-13-0" in host.known["installed"]
     assert not (host.local / "cuda-13.0/.provision-cuda.json").exists()
     assert not (host.root / "etc/libraries").exists()

@@ -51,10 +51,13 @@ def test_a_release_is_its_newest_known_installer(version: str, arch: str, name: 
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        (wanted("13"), "cuda_toolkit_versions holds '13', which is no version of CUDA"),
-        (wanted("13.0", "13.0.2"), "holds CUDA 13.0 twice, and both would lie in one directory"),
-        (wanted("13.4", source="runfile", arch="aarch64"), "no installer of CUDA 13.4 for aarch64 is known"),
-        (wanted("12.9", source="runfile", runfiles={"x.run": HASH}), "which is no installer of CUDA"),
+        (wanted("13"), "cuda_toolkit_versions contains '13', which is not a version of CUDA"),
+        (wanted("13.0", "13.0.2"), "contains CUDA 13.0 twice, and both would be in one directory"),
+        (
+            wanted("13.4", source="runfile", arch="aarch64"),
+            "of an installer of CUDA 13.4 for aarch64; known are",
+        ),
+        (wanted("12.9", source="runfile", runfiles={"x.run": HASH}), "which is not an installer of CUDA"),
         (wanted("12.9", source="runfile", runfiles={"cuda_12.9.1_linux.run": "md5"}), "with its sha256"),
     ],
 )
@@ -87,9 +90,9 @@ def judged(version: str, architectures: list[str], driver: str = "", libc: str =
         ("13.0", ["Pascal", "Volta"], "", "compiles nothing for Pascal and Volta", "of CUDA 12 "),
         ("12.9", ["Kepler"], "", "compiles nothing for Kepler", "of CUDA 11 "),
         ("11.8", ["Fermi or older"], "", "compiles nothing for Fermi or older", "leave it out"),
-        ("13.0", ["Hopper"], "570.124.06", "needs driver 580 or newer, and 570.124.06 is loaded", "580"),
-        ("12.9", [], "470.256.02", "needs driver 525 or newer, and 470.256.02 is loaded", "older CUDA"),
-        ("10.2", [], "", "older than anything that a driver of today is made for", "CUDA 11 or newer"),
+        ("13.0", ["Hopper"], "570.124.06", "needs driver 580 or newer, but 570.124.06 is loaded", "580"),
+        ("12.9", [], "470.256.02", "needs driver 525 or newer, but 470.256.02 is loaded", "older CUDA"),
+        ("10.2", [], "", "is the oldest release that this tool supports", "CUDA 11 or newer"),
     ],
 )
 def test_a_host_that_cannot_use_a_version_is_told_so(
@@ -105,9 +108,9 @@ def test_a_host_that_cannot_use_a_version_is_told_so(
     ("version", "architectures", "driver", "text"),
     [
         ("13.0", ["Pascal", "Ampere"], "", "compiles nothing for the Pascal GPUs of this host"),
-        ("12.4", ["Blackwell"], "", "knows no Blackwell GPU, which CUDA 12.8 is the first to know"),
-        ("12.9", ["Hopper"], "535.104.05", "was made with driver 575.51.03, and 535.104.05 is loaded"),
-        ("14.0", ["Hopper"], "580.95.05", "is newer than what is known here"),
+        ("12.4", ["Blackwell"], "", "does not support Blackwell GPUs; CUDA 12.8 or newer is required"),
+        ("12.9", ["Hopper"], "535.104.05", "was made with driver 575.51.03, but 535.104.05 is loaded"),
+        ("14.0", ["Hopper"], "580.95.05", "is newer than the releases that this tool has data of"),
     ],
 )
 def test_what_works_only_half_is_a_warning(
@@ -137,7 +140,7 @@ def test_headers_that_contradict_the_hosts_c_library_are_a_warning(
     assert len(said) == bool(newer)
     for line in said:
         assert f"compiles nothing on this host: its headers contradict glibc {libc}" in line
-        assert f"take one newer than {newer} in" in line
+        assert f"list one newer than {newer} in" in line
 
 
 @pytest.mark.parametrize("version", ["13.0", "12.9", "12.8"])

@@ -80,50 +80,50 @@ def test_a_bare_host_gets_what_its_gpus_take(
         (
             ["Volta"],
             Wanted(version="595"),
-            "580 is the last driver branch for the Volta GPU in 0000:00:00.0, and 595 is asked for",
-            "ask for branch 580",
+            "580 is the last driver branch for the Volta GPU in 0000:00:00.0, but 595 is requested",
+            "request branch 580",
         ),
         (
             ["Volta"],
             Wanted(modules="open"),
             "the Volta GPU in 0000:00:00.0 cannot use the open kernel modules and needs the proprietary ones",
-            "ask for the proprietary ones, or for auto",
+            "request the proprietary ones, or auto",
         ),
         (
             ["Blackwell"],
             Wanted(modules="proprietary"),
             f"{BLACKWELL} cannot use the proprietary kernel modules and needs the open ones",
-            "ask for the open ones, or for auto",
+            "request the open ones, or auto",
         ),
         (
             ["Blackwell"],
             Wanted(version="550"),
-            "the Blackwell GPU in 0000:00:00.0 needs driver branch 570 or newer, and 550 is asked for",
-            "ask for branch 570 or newer",
+            "the Blackwell GPU in 0000:00:00.0 needs driver branch 570 or newer, but 550 is requested",
+            "request branch 570 or newer",
         ),
         (
             ["Grace Hopper"],
             Wanted(modules="proprietary"),
             f"{GRACE_HOPPER} cannot use the proprietary kernel modules and needs the open ones",
-            "ask for the open ones, or for auto",
+            "request the open ones, or auto",
         ),
         (
             ["Ampere"],
             Wanted(version="615", modules="proprietary"),
             "branch 615 has no proprietary kernel modules, which ended before 615",
-            "ask for the open ones, or for an older branch",
+            "request the open ones, or an older branch",
         ),
         (
             ["Volta", "Blackwell"],
             Wanted(),
             BOTH_KINDS,
-            "take one of the two kinds out of the host, or bind it to vfio-pci for a virtual machine",
+            "remove one of the two kinds from the host, or bind it to vfio-pci for a virtual machine",
         ),
         (
             ["Kepler"],
             Wanted(),
-            "the Kepler GPU in 0000:00:00.0 is served by no driver newer than branch 470",
-            "take it out of the host, or bind it to vfio-pci for a virtual machine",
+            "the Kepler GPU in 0000:00:00.0 is not supported by drivers newer than branch 470",
+            "remove it from the host, or bind it to vfio-pci for a virtual machine",
         ),
     ],
 )
@@ -162,26 +162,26 @@ def test_another_branch_is_a_change_that_names_what_it_stops() -> None:
     assert chosen(decision) == ("change", "nvidia", "595", "open")
     (need,) = decision.consent
     assert need.startswith("stop vllm.service, and replace the driver 580.159.04 that is loaded by 595 (open")
-    assert need.endswith("reboot when it cannot be unloaded")
+    assert need.endswith("reboot if it cannot be unloaded")
 
 
 def test_who_holds_the_devices_is_named_before_a_reboot_ends_it() -> None:
-    held = replace(WORKING, holders=["python3 (process 77 of ada) holds /dev/nvidia0"])
+    held = replace(WORKING, holders=["python3 (process 77 of ada) uses /dev/nvidia0"])
     (need,) = decide(Wanted(version="595"), held).consent
-    assert need.endswith("with a reboot: python3 (process 77 of ada) holds /dev/nvidia0")
+    assert need.endswith("with a reboot: python3 (process 77 of ada) uses /dev/nvidia0")
 
 
 def test_without_a_reboot_a_held_device_is_refused_before_anything_changes() -> None:
-    held = replace(WORKING, holders=["python3 (process 77 of ada) holds /dev/nvidia0"])
+    held = replace(WORKING, holders=["python3 (process 77 of ada) uses /dev/nvidia0"])
     decision = decide(Wanted(version="595", reboot="never"), held)
-    assert decision.refusal.startswith("python3 (process 77 of ada) holds /dev/nvidia0, so the driver cannot")
+    assert decision.refusal.startswith("python3 (process 77 of ada) uses /dev/nvidia0, so the driver cannot")
     assert "end these processes" in decision.next_step
 
 
 def test_nouveau_means_a_reboot_or_a_refusal() -> None:
     seen = replace(BARE, nouveau=True)
-    assert decide(Wanted(), seen).consent == ("reboot: nouveau holds the GPUs",)
-    assert decide(Wanted(reboot="never"), seen).refusal.startswith("nouveau holds the GPUs")
+    assert decide(Wanted(), seen).consent == ("reboot: nouveau uses the GPUs",)
+    assert decide(Wanted(reboot="never"), seen).refusal.startswith("nouveau uses the GPUs")
 
 
 def test_a_bare_host_without_nouveau_needs_no_consent() -> None:
@@ -191,7 +191,7 @@ def test_a_bare_host_without_nouveau_needs_no_consent() -> None:
 def test_a_kernel_that_waits_for_a_reboot_is_told() -> None:
     seen = replace(BARE, booting="6.8.0-101-generic", running_headers=False)
     assert decide(Wanted(), seen).consent == (
-        f"reboot: kernel 6.8.0-101-generic boots next, and {KERNEL} runs",
+        f"reboot: kernel 6.8.0-101-generic boots next, but {KERNEL} is running",
     )
     assert "boots next" in decide(Wanted(reboot="never"), seen).refusal
 
@@ -205,7 +205,7 @@ def test_the_running_kernel_may_have_a_module_of_another_driver() -> None:
         WORKING, booting="6.8.0-101-generic", ready=None, running_headers=False, running_module="580.105.08"
     )
     assert decide(Wanted(version="580.159.04"), seen).consent == (
-        f"reboot: kernel 6.8.0-101-generic boots next, and {KERNEL} runs",
+        f"reboot: kernel 6.8.0-101-generic boots next, but {KERNEL} is running",
     )
 
 
@@ -218,7 +218,7 @@ def test_another_source_is_a_planned_removal_first() -> None:
     decision = decide(Wanted(source="distribution"), WORKING)
     assert decision.action == "move"
     assert decision.consent[0] == (
-        "remove driver 580.159.04 of source nvidia before 580 comes from distribution"
+        "remove driver 580.159.04 of source nvidia before 580 is installed from distribution"
     )
 
 
@@ -298,13 +298,13 @@ def test_modules_that_the_distribution_signed_are_no_reason_to_trust_others(
             "repair",
             f"the initramfs of kernel {KERNEL} would load nouveau",
         ),
-        ({"loaded": None}, "activate", "the driver is installed and not loaded"),
+        ({"loaded": None}, "activate", "the driver is installed but not loaded"),
         (
             {"loaded": "580.105.08"},
             "activate",
-            "driver 580.159.04 is installed and 580.105.08 is loaded",
+            "driver 580.159.04 is installed, but 580.105.08 is loaded",
         ),
-        ({"loaded": None, "nouveau": True}, "activate", "nouveau holds the GPUs"),
+        ({"loaded": None, "nouveau": True}, "activate", "nouveau uses the GPUs"),
     ],
 )
 def test_what_is_half_done_is_done(change: dict[str, Any], action: str, why: str) -> None:

@@ -251,7 +251,7 @@ def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) ->
             "devices": ["/dev/nvidia0"],
         }
     ]
-    with pytest.raises(Fault, match=r"python3 \(process 7 of ada\) holds /dev/nvidia0"):
+    with pytest.raises(Fault, match=r"python3 \(process 7 of ada\) uses /dev/nvidia0"):
         host.change(may_reboot=False).run()
     assert "install" not in host.done
     assert host.done[-4:-1] == [f"pin {OLD}", "hold", "start nvidia-persistenced.service"]

@@ -127,7 +127,7 @@ def test_the_orders_of_a_job_are_read_as_they_were_written(host: Host) -> None:
 
 
 def test_what_needs_consent_is_refused_with_all_of_it(host: Host) -> None:
-    host.seen = replace(WORKING, holders=["python3 (process 7 of ada) holds /dev/nvidia0"])
+    host.seen = replace(WORKING, holders=["python3 (process 7 of ada) uses /dev/nvidia0"])
     with pytest.raises(ConsentNeeded) as refused:
         host.call("inspected", version="595", consent=False)
     assert len(refused.value.changes) == 1

@@ -189,6 +189,6 @@ def test_what_is_not_of_the_drivers_version_is_named() -> None:
     driver = nvidia_installed.judge(system("ubuntu-24.04"), packages, None)
     assert driver.version == "580.159.04"
     assert nvidia_installed.strays(driver) == [
-        "nvidia-fabricmanager is of version 580.178.04, and the driver of 580.159.04",
-        "nvidia-persistenced is of version 610.57.04, and the driver of 580.159.04",
+        "nvidia-fabricmanager is of version 580.178.04, but the driver of 580.159.04",
+        "nvidia-persistenced is of version 610.57.04, but the driver of 580.159.04",
     ]

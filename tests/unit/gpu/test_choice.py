@@ -60,32 +60,32 @@ TWO_NEW = (
 )
 UNKNOWN = "no GPU with the device id 0x1a00 in 0000:01:00.0 is known, so its kernel modules cannot be chosen"
 VOLTA = "the Volta GPU in 0000:01:00.0 cannot use the open kernel modules and needs the proprietary ones"
-PASCAL = "580 is the last driver branch for the Pascal GPU in 0000:01:00.0, and 610 is asked for"
-BLACKWELL = "the Blackwell GPU in 0000:01:00.0 needs driver branch 570 or newer, and 550 is asked for"
-KEPLER = "the Kepler GPU in 0000:01:00.0 is served by no driver newer than branch 470"
-NO_OPEN = "branch 470 has no open kernel modules, which came with 515"
-TAKE_IT_OUT = "take it out of the host, or bind it to vfio-pci for a virtual machine"
+PASCAL = "580 is the last driver branch for the Pascal GPU in 0000:01:00.0, but 610 is requested"
+BLACKWELL = "the Blackwell GPU in 0000:01:00.0 needs driver branch 570 or newer, but 550 is requested"
+KEPLER = "the Kepler GPU in 0000:01:00.0 is not supported by drivers newer than branch 470"
+NO_OPEN = "branch 470 has no open kernel modules, which exist since 515"
+TAKE_IT_OUT = "remove it from the host, or bind it to vfio-pci for a virtual machine"
 
 
 @pytest.mark.parametrize(
     ("gpus", "asked", "branch", "refusal", "step"),
     [
-        (["Volta"], "open", None, VOLTA, "ask for the proprietary ones, or for auto"),
+        (["Volta"], "open", None, VOLTA, "request the proprietary ones, or auto"),
         (
             *(["Hopper", "Blackwell", "Grace Hopper"], "proprietary", None),
-            *(TWO_NEW, "ask for the open ones, or for auto"),
+            *(TWO_NEW, "request the open ones, or auto"),
         ),
-        (["Pascal", "Pascal"], "auto", "610.43.02", PASCAL, "ask for branch 580"),
-        (["Blackwell"], "auto", "550", BLACKWELL, "ask for branch 570 or newer"),
-        (["Ampere"], "open", "470", NO_OPEN, "ask for a newer branch, or for the proprietary ones"),
+        (["Pascal", "Pascal"], "auto", "610.43.02", PASCAL, "request branch 580"),
+        (["Blackwell"], "auto", "550", BLACKWELL, "request branch 570 or newer"),
+        (["Ampere"], "open", "470", NO_OPEN, "request a newer branch, or the proprietary ones"),
         (
             *(["Volta", "Blackwell", "Volta"], "auto", None, MIXED),
-            "take one of the two kinds out of the host, or bind it to vfio-pci for a virtual machine",
+            "remove one of the two kinds from the host, or bind it to vfio-pci for a virtual machine",
         ),
         (["Kepler", "Hopper"], "auto", None, KEPLER, TAKE_IT_OUT),
         (
             *(["unknown", "Hopper"], "auto", None, UNKNOWN),
-            "ask for the open ones if it is Turing or newer, for the proprietary ones otherwise",
+            "request the open ones if it is Turing or newer, the proprietary ones otherwise",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from ansible.module_utils.provision.host import repository as nvidia_repository
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.repository import Repository
 
-from provisioner.ansible.modules.nvidia_repository import Change, add, take_away
+from provisioner.ansible.modules.nvidia_repository import Change, add, remove
 
 # A key made for this test; its secret half is gone.
 KEY = base64.b64decode(
@@ -63,7 +63,7 @@ def test_armour_is_taken_off_again() -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>login first</html>", KEY[:20]])
 def test_what_is_no_key_is_said_to_be_none(root: Path, content: bytes) -> None:
     text = content.decode("latin-1") or " "
-    with pytest.raises(Fault, match="is no OpenPGP key"):
+    with pytest.raises(Fault, match="is not an OpenPGP key"):
         add(repository(root, key_text=text), Change(dry=False), replace=False)
 
 
@@ -109,7 +109,7 @@ def test_a_key_may_be_pinned_by_the_hash_of_its_file(root: Path) -> None:
 def test_a_password_never_gets_into_a_file_that_everybody_may_read(root: Path, word: str) -> None:
     changed: dict[str, Any] = {word: "https://me:secret@mirror.example/here"}
     known = replace(repository(root), **changed)
-    with pytest.raises(Fault, match=r"https://mirror\.example/here was given with user") as refused:
+    with pytest.raises(Fault, match=r"https://mirror\.example/here contains a password") as refused:
         add(known, Change(dry=False), replace=False)
     assert "secret" not in f"{refused.value} {refused.value.next_step}"
     assert not known.source.exists()
@@ -123,7 +123,7 @@ def test_another_source_of_the_same_repository_is_refused_or_moved(root: Path) -
         add(wanted, Change(dry=False), replace=False)
     add(wanted, Change(dry=False), replace=True)
     assert not rival.exists()
-    take_away(wanted, Change(dry=False))
+    remove(wanted, Change(dry=False))
     assert rival.exists()
     assert not wanted.source.exists()
     assert not wanted.key.exists()

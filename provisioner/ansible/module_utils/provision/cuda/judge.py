@@ -32,7 +32,7 @@ def c_library() -> str:
 def judge(
     toolkits: list[Toolkit], architectures: list[str], driver: str, libc: str, table: Mapping[str, Any]
 ) -> list[str]:
-    """Return what deserves a second look; raises Fault for what cannot work."""
+    """Return warnings; raises Fault for what cannot work."""
     warnings: list[str] = []
     for toolkit in toolkits:
         row = table["majors"].get(toolkit.release.partition(".")[0])
@@ -40,10 +40,12 @@ def judge(
             known = sorted(table["majors"], key=number)
             if number(toolkit.release) < number(known[0]):
                 raise Fault(
-                    f"{toolkit} is older than anything that a driver of today is made for",
-                    f"take CUDA {known[0]} or newer in {LIST}",
+                    f"{toolkit} is too old: CUDA {known[0]} is the oldest release that this tool supports",
+                    f"list CUDA {known[0]} or newer in {LIST}",
                 )
-            warnings.append(f"{toolkit} is newer than what is known here, so nothing of it was checked")
+            warnings.append(
+                f"{toolkit} is newer than the releases that this tool has data of, so it was not checked"
+            )
             continue
         warnings += _gpus(toolkit, architectures, row, table) + _libc(toolkit, libc, table)
         if driver:
@@ -57,7 +59,7 @@ def _gpus(
     dropped = sorted({one for one in architectures if one in row["drops"]})
     if dropped and len(dropped) == len(set(architectures)):
         older = [major for major, other in table["majors"].items() if not set(dropped) & set(other["drops"])]
-        instead = f"take a version of CUDA {max(older, key=number)}" if older else "leave it out"
+        instead = f"use a version of CUDA {max(older, key=number)}" if older else "leave it out"
         raise Fault(
             f"{toolkit} compiles nothing for {' and '.join(dropped)}, and this host has no other GPU "
             f"({row['drops_source']})",
@@ -67,17 +69,17 @@ def _gpus(
     for one in sorted(set(architectures)):
         first = table["gpus"].get(one)
         if first and number(toolkit.release) < number(first["cuda"]):
-            said.append(f"{toolkit} knows no {one} GPU, which CUDA {first['cuda']} is the first to know")
+            said.append(f"{toolkit} does not support {one} GPUs; CUDA {first['cuda']} or newer is required")
     return said
 
 
 def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
-    """Return what is to be said of headers that contradict those of the host's C library."""
+    """Return a warning if the toolkit's headers contradict those of the host's C library."""
     for since in sorted(table["c_libraries"], key=number, reverse=True):
         row = table["c_libraries"][since]
         if number(libc) >= number(since) and number(toolkit.release) <= number(row["through"]):
             what = f"{toolkit} compiles nothing on this host: its headers contradict glibc {libc}"
-            step = f"take one newer than {row['through']} in {LIST}, or compile in a container"
+            step = f"list one newer than {row['through']} in {LIST}, or compile in a container"
             return [f"{what} ({row['source']}); {step}"]
     return []
 
@@ -85,12 +87,12 @@ def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
 def _driver(toolkit: Toolkit, driver: str, row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
     if number(driver) < number(row["driver"]):
         raise Fault(
-            f"{toolkit} needs driver {row['driver']} or newer, and {driver} is loaded "
+            f"{toolkit} needs driver {row['driver']} or newer, but {driver} is loaded "
             f"({row['driver_source']})",
-            f"set nvidia_driver_version to {row['driver']} or newer, or take an older CUDA in {LIST}",
+            f"set nvidia_driver_version to {row['driver']} or newer, or list an older CUDA in {LIST}",
         )
     own = table["releases"].get(toolkit.release)
     if own and number(driver)[:1] < number(own["driver"])[:1]:
-        what = "what it compiles runs, but code that is translated on the host (PTX) does not"
-        return [f"{toolkit} was made with driver {own['driver']}, and {driver} is loaded: {what}"]
+        what = "what it compiles runs, but code that is compiled on the host (PTX) does not"
+        return [f"{toolkit} was made with driver {own['driver']}, but {driver} is loaded: {what}"]
     return []

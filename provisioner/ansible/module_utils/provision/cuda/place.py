@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know where CUDA toolkits lie, which of them are ours, and where /usr/local/cuda leads."""
+"""Find CUDA toolkits, which of them are ours, and where /usr/local/cuda points."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..host.json_files import read_json, write_json
 from ..host.paths import text_of
 from .versions import RUNFILE, Toolkit, directory, suffix
 
-# What an installer has made and is whole; a directory without it is ours only where the ledger says so.
+# Marks a complete toolkit of an installer; a directory without it is ours only if the ledger says so.
 MARKER = ".provision-cuda.json"
 HEADER = "# Written by provision."
 LINK_NAME = "cuda"
-ANOTHER = "move it away, then apply again; this role never changes what it did not make"
+ANOTHER = "move it away, then apply again; this role never changes what it did not create"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Hold the paths that a host's toolkits lie in; tests move them."""
+    """Hold the paths of a host's toolkits; tests change them."""
 
     root: Path = Path("/usr/local")
     profile: Path = Path("/etc/profile.d/cuda.sh")
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def link(self) -> Path:
-        """Return what leads to the default toolkit."""
+        """Return the link to the default toolkit."""
         path: Path = self.root / LINK_NAME
         return path
 
@@ -49,7 +49,7 @@ class Layout:
         return bool(self.entries()) or text_of(self.profile).startswith(HEADER)
 
     def files(self, source: str) -> dict[Path, str]:
-        """Return the files that go with a default toolkit; packages bring the second one themselves."""
+        """Return the files that go with a default toolkit; packages install the second one themselves."""
         home = self.link
         login = (
             f"{HEADER} The default CUDA toolkit, for those who log in.\n"
@@ -62,11 +62,11 @@ class Layout:
         return found
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return what this role has brought, by release."""
+        """Return what this role has installed, by release."""
         return dict(read_json(self.ledger, {}))
 
     def note(self, release: str, entry: dict[str, Any] | None) -> None:
-        """Write or forget what was brought of a release."""
+        """Write or forget what was installed of a release."""
         entries = self.entries()
         if entry is None:
             entries.pop(release, None)
@@ -84,23 +84,23 @@ def nvcc(root: Path, release: str) -> Path:
 
 
 def is_bare(place: Path) -> bool:
-    """Return whether nothing is there but directories, as rpm leaves them when it takes the files."""
+    """Return whether there is nothing but directories, as rpm leaves them when it removes the files."""
     if place.is_symlink() or not place.is_dir():
         return not os.path.lexists(str(place))
     return not any(names for _, _, names in os.walk(str(place)))
 
 
 def marker(toolkit: Toolkit) -> dict[str, Any]:
-    """Return what the marker of a toolkit says that an installer has made."""
+    """Return the content of the marker of a toolkit that an installer has installed."""
     return {"format": 1, "version": toolkit.exact, "sha256": toolkit.sha256}
 
 
 def runfile_doubt(layout: Layout, toolkit: Toolkit) -> str:
-    """Return why an installer has something to do, nothing when it has not; refuse what is not ours."""
+    """Return why an installer must run, nothing if it need not; refuse what is not ours."""
     place = toolkit.directory(layout.root)
     entry = layout.entries().get(toolkit.release, {})
     if is_bare(place):
-        return "not there"
+        return "not installed"
     if not entry:
         raise foreign(place)
     if read_json(place / MARKER, {}) != marker(toolkit) or entry.get("unfinished"):
@@ -110,18 +110,18 @@ def runfile_doubt(layout: Layout, toolkit: Toolkit) -> str:
 
 
 def packages_doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
-    """Return why the package manager has something to do; refuse a directory that is of no package."""
+    """Return why the package manager must run; refuse a directory that belongs to no package."""
     place = toolkit.directory(layout.root)
     entry = layout.entries().get(toolkit.release, {})
     version = found.get(toolkit.package, "")
     if entry.get("source") == RUNFILE:
-        return "made by an installer"
+        return "installed by an installer"
     if not version:
-        # What a broken transaction of ours has left is not somebody else's.
+        # What our own interrupted transaction has left does not belong to someone else.
         owned = bool(entry) or any(name.endswith(suffix(toolkit.release)) for name in found)
         if not owned and not is_bare(place):
             raise foreign(place)
-        return "not there"
+        return "not installed"
     if entry.get("unfinished"):
         return "not finished"
     if toolkit.exact and not same(version, toolkit.exact):
@@ -137,29 +137,29 @@ def same(package_version: str, version: str) -> bool:
 
 
 def foreign(place: Path) -> Fault:
-    """Return the refusal of what somebody else has made."""
-    return Fault(f"{place} is there already and was not made by this tool: it is left as it is", ANOTHER)
+    """Return the fault of something that someone else has created."""
+    return Fault(f"{place} already exists and was not created by this tool: it is left as it is", ANOTHER)
 
 
 def link_doubt(layout: Layout, wanted: Path | None) -> str:
-    """Return where the link leads instead, nothing when it is right; refuse what is no link of CUDA."""
+    """Return where the link leads instead, nothing when it is right; refuse a link to something else."""
     link, end = layout.link, os.path.realpath(str(layout.link))
     if wanted is None:
         gone = link.is_symlink() and not Path(end).exists()
         return f"leads to {end}, which is gone" if gone else ""
     if not os.path.lexists(str(link)):
-        return "not there"
+        return "is missing"
     if not link.is_symlink():
         raise foreign(link)
     target = Path(os.path.normpath(str(link.parent / os.readlink(str(link)))))
     ours = target.parent in (layout.root, layout.alternatives) and target.name.startswith(LINK_NAME)
     if not ours:
-        raise Fault(f"{link} leads to {target}, which is no place of CUDA: it is left as it is", ANOTHER)
+        raise Fault(f"{link} leads to {target}, which is not a CUDA toolkit: it is left as it is", ANOTHER)
     return "" if end == os.path.realpath(str(wanted)) else f"leads to {end}"
 
 
 def set_link(layout: Layout, wanted: Path | None) -> None:
-    """Let the link lead to a toolkit, by way of the alternatives where packages use them, or take it away."""
+    """Point the link to a toolkit, with the alternatives where packages use them, or remove it."""
     if wanted is None:
         layout.link.unlink(missing_ok=True)
         return
@@ -168,7 +168,7 @@ def set_link(layout: Layout, wanted: Path | None) -> None:
             _alternatives("--install", str(layout.link), LINK_NAME, str(wanted), "1")
             if not _alternatives("--set", LINK_NAME, str(wanted)):
                 raise Fault(
-                    f"update-alternatives does not let {layout.link} lead to {wanted}",
+                    f"update-alternatives cannot point {layout.link} to {wanted}",
                     "see `update-alternatives --display cuda` on the host",
                 )
         return
@@ -179,13 +179,13 @@ def set_link(layout: Layout, wanted: Path | None) -> None:
 
 
 def forget_alternative(place: Path) -> None:
-    """Take a directory that is gone out of the alternatives, where it is among them."""
+    """Remove a directory that is gone from the alternatives, where it is among them."""
     if shutil.which("update-alternatives"):
         _alternatives("--remove", LINK_NAME, str(place))
 
 
 def file_doubt(path: Path, text: str) -> bool:
-    """Return whether a file differs from what it is to hold; refuse one that is not ours."""
+    """Return whether a file differs from what it should contain; refuse one that is not ours."""
     if not os.path.lexists(str(path)):
         return bool(text)
     now = str(text_of(path))

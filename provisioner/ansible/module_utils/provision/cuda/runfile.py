@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch NVIDIA's installers of CUDA, run them without their driver, and say what a failure means."""
+"""Download NVIDIA's installers of CUDA, run them without their driver, and explain failures."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ GB = 1e9
 # What the installer itself is linked with, and the package of the distributions that still have it.
 LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
 PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
-ANY_COMPILER = "set cuda_toolkit_override: true to go on with a compiler that this version does not know"
+ANY_COMPILER = "set cuda_toolkit_override: true to use a compiler that this version does not support"
 # What an installer says, and what helps; the first that fits counts.
 CAUSES = (
     (r"error while loading shared libraries: ", f"install that library on the host, or {PACKAGED}"),
-    (r"[Mm]issing gcc", "see why the package manager has brought no gcc, then apply again"),
+    (r"[Mm]issing gcc", "check why the package manager has not installed gcc, then apply again"),
     (r"gcc|unsupported compiler", ANY_COMPILER),
 )
-READ_ON = "read what it says; what it left was removed, so apply again once that is mended"
+READ_ON = "read its message; what it left was removed, so repair the cause and apply again"
 
 
 class Runfiles:
-    """The installers of one host on their way."""
+    """The installers of one host."""
 
     def __init__(self, orders: Orders, progress: Progress) -> None:
         self.orders = orders
@@ -56,10 +56,10 @@ class Runfiles:
         self.cache, self.scratch = Path(orders.cache), orders.scratch
 
     def fetch(self, toolkits: list[Toolkit]) -> None:
-        """Bring the installers to the host, and refuse those with another hash."""
+        """Download the installers, and refuse those with another hash."""
         missing = [one for one in toolkits if not self.is_done(one)]
         if not missing:
-            return  # nothing is asked, or an order that has been carried out between two looks at it
+            return  # nothing is requested, or these orders were carried out in the meantime
         self.clear([one.sha256[:12] for one in missing])
         for toolkit in missing:
             url = os.environ.get(URL_VARIABLE, "")
@@ -96,12 +96,12 @@ class Runfiles:
         self.layout.note(toolkit.release, None)
 
     def is_done(self, toolkit: Toolkit) -> bool:
-        """Return whether a toolkit is there and whole."""
+        """Return whether a toolkit is installed and complete."""
         entry = self.layout.entries().get(toolkit.release, {})
         return entry.get("source") == RUNFILE and not runfile_doubt(self.layout, toolkit)
 
     def part(self, toolkit: Toolkit) -> Path:
-        """Return where an installer grows."""
+        """Return where an installer is downloaded to."""
         return self.cache / f"{toolkit.sha256[:12]}.run"
 
     def download(self, toolkit: Toolkit, source: Source) -> Download:
@@ -117,14 +117,14 @@ class Runfiles:
         )
 
     def clear(self, keep: list[str], only: str = "") -> None:
-        """Remove what has been fetched, but not the beginnings of these very files."""
+        """Remove downloads, but not the partial ones of these very files."""
         self.cache.mkdir(mode=0o755, parents=True, exist_ok=True)
         for path in sorted(self.cache.iterdir()):
             if path.is_file() and not path.name.startswith(tuple(keep)) and path.name.startswith(only):
                 path.unlink()
 
     def unpack(self, toolkit: Toolkit, runfile: Path, place: Path) -> None:
-        """Run the installer, and look at what it has made."""
+        """Run the installer, and check its result."""
         self.progress.label = f"installing {toolkit}"
         shutil.rmtree(str(self.scratch), ignore_errors=True)
         self.scratch.mkdir(mode=0o700, parents=True)
@@ -142,7 +142,7 @@ class Runfiles:
         raise Fault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
-        """Refuse to begin what cannot fit: the rest of the download, the unpacked installer, the toolkit."""
+        """Refuse what does not fit: the rest of the download, the unpacked installer, the toolkit."""
         needed = self.orders.needed_bytes
         places: dict[int, tuple[Path, int]] = {}
         for path, size in ((self.cache, rest or 0), (self.scratch, needed), (self.layout.root, needed)):
@@ -155,29 +155,29 @@ class Runfiles:
                 raise Fault(
                     f"not enough disk for {toolkit}: {place} has {free / GB:.2f} GB free, and its installer, "
                     f"unpacked, with what it installs there needs {asked / GB:.2f} GB with the reserve",
-                    f"free {(asked - free) / GB:.2f} GB there, name another place in cuda_toolkit_tmpdir, or "
+                    f"free {(asked - free) / GB:.2f} GB there, change cuda_toolkit_tmpdir, or "
                     "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
                 )
 
 
 def advice(said: str, *, override: bool) -> str:
-    """Return what to do about an installer that said this, and was told to go on with any compiler or not."""
+    """Return what to do about an installer that failed, by its output and its options."""
     fitting = (step for pattern, step in CAUSES if re.search(pattern, said))
     return next((step for step in fitting if not (override and step == ANY_COMPILER)), READ_ON)
 
 
 def require_library(packages: list[str]) -> None:
-    """Refuse a host that lacks what an installer is linked with, where none of these packages brings it."""
+    """Refuse a host without the library that installers need, unless one of these packages has it."""
     if LIBRARY_PACKAGE in packages or f"{LIBRARY} " in call("ldconfig", "-p").stdout:
         return
     raise Fault(
-        f"NVIDIA's installers of CUDA need {LIBRARY}, and this distribution has no package with it any more",
+        f"NVIDIA's installers of CUDA need {LIBRARY}, but this distribution no longer has a package with it",
         f"{PACKAGED}, or put that library where the linker finds it",
     )
 
 
 def command(words: list[str], more: dict[str, str]) -> Done:
-    """Run a program; what it says goes to the journal as well."""
+    """Run a program; its output goes to the journal as well."""
     kept = {key: value for key, value in os.environ.items() if key != URL_VARIABLE}
     done: Done = run(words, {**kept, "LC_ALL": "C.UTF-8", **more}, Path("/"))
     return done

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the CUDA toolkits of a host with the wanted ones, and say what is to be done."""
+"""Compare the CUDA toolkits of a host with the requested ones, and list what must change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNG = "CUDA toolkit"
 
 @dataclass(frozen=True)
 class State:
-    """Hold what is to be removed and installed, where the link is to lead, and which files are to change."""
+    """Hold what must be removed and installed, where the link must point, and which files must change."""
 
     layout: Layout
     remove: tuple[str, ...]
@@ -36,7 +36,7 @@ class State:
 
     @classmethod
     def of(cls, layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None, source: str) -> State:
-        """Look at a host; what is not ours and in the way is refused."""
+        """Inspect a host; refuse what is in the way and not ours."""
         entries = layout.entries()
         if not toolkits and not layout.is_ours:
             return cls(layout, (), (), None, "", (), (), ())
@@ -44,7 +44,7 @@ class State:
         doubts = {one: doubt(layout, one, found) for one in toolkits}
         install = tuple(one for one, why in doubts.items() if why)
         going, stays = leaving(layout, entries, {one.release for one in toolkits}, found)
-        # What is to lie where something else of ours lies has to wait until that is gone.
+        # A toolkit in the directory of another one has to wait until that is removed.
         going += [one.release for one in install if makes_room(layout, entries.get(one.release), one)]
         work = [f"remove CUDA toolkit {release} from {directory(layout.root, release)}" for release in going]
         work += [f"install {one} ({one.source}): {doubts[one]}" for one in install]
@@ -63,11 +63,11 @@ class State:
 
     @property
     def todo(self) -> list[str]:
-        """Return everything that is to be done, for people."""
+        """Return everything that must be done, for people."""
         said = list(self.work)
         if self.link_is:
             path = self.layout.link
-            said.append(f"let {path} lead to {self.link}" if self.link else f"remove {path}")
+            said.append(f"point {path} to {self.link}" if self.link else f"remove {path}")
         return said + [f"{'write' if text else 'remove'} {path}" for path, text in self.files]
 
     @property
@@ -76,20 +76,22 @@ class State:
         return f"{self.layout.link}: {self.link_is}\n" if self.link_is else ""
 
     def settle(self) -> None:
-        """Set the link and the files, once the toolkits are there."""
+        """Set the link and the files, once the toolkits are installed."""
         if self.link_is:
             set_link(self.layout, self.link)
         for path, text in self.files:
             write_file(str(path), text or None)
-        # Where the link leads decides which libraries are found.
+        # The target of the link decides which libraries are found.
         call("ldconfig")
 
 
 def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
-    """Return why there is something to do for a toolkit, nothing when there is not."""
+    """Return why a toolkit must be installed, nothing if it need not."""
     entry = layout.entries().get(toolkit.release, {})
     if toolkit.source == RUNFILE:
-        why: str = "made of packages" if entry.get("source") == PACKAGES else runfile_doubt(layout, toolkit)
+        why: str = (
+            "installed from packages" if entry.get("source") == PACKAGES else runfile_doubt(layout, toolkit)
+        )
         return why
     why = packages_doubt(layout, toolkit, found)
     held = entry.get("held", [])
@@ -101,14 +103,14 @@ def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
 def leaving(
     layout: Layout, entries: dict[str, Any], wanted: set[str], found: dict[str, str]
 ) -> tuple[list[str], list[str]]:
-    """Return the releases of ours that are to go, and in words those that have to stay."""
+    """Return our releases that must be removed, and a message about each that must stay."""
     going, stays = [], []
     for release, entry in sorted(entries.items()):
         if release in wanted:
             continue
         place = directory(layout.root, release)
         if in_use(place):
-            stays.append(f"{place} stays: a unit or a process uses it")
+            stays.append(f"{place} not removed: a unit or a process uses it")
             continue
         ours = [name for name in entry.get("packages", []) if name in found]
         needed_by = cuda_packages.removable(cuda_packages.cuda_manager(), release, ours)[1] if ours else []
@@ -122,14 +124,14 @@ def leaving(
 
 
 def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -> bool:
-    """Return whether what this role brought of a release has to go before another way of it can come."""
+    """Return whether our toolkit of a release must be removed before it is installed in another way."""
     if not entry or (entry["source"] == toolkit.source and toolkit.source == PACKAGES):
         return False
     place = toolkit.directory(layout.root)
     if in_use(place):
         raise Fault(
-            f"{place} is to make room for {toolkit}, and a unit or a process uses it: nothing was changed",
-            f"stop what names {place} (see `grep -rl {place} /etc/systemd/system`), then apply again",
+            f"{place} must make room for {toolkit}, but a unit or a process uses it: nothing was changed",
+            f"stop what uses {place} (see `grep -rl {place} /etc/systemd/system`), then apply again",
         )
     return True
 
@@ -149,20 +151,20 @@ def foreseen(state: State) -> Iterator[tuple[Toolkit, Changes]]:
 
 
 def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None) -> dict[str, Any]:
-    """Return what every toolkit says of itself; raises Fault where one is not what it should be."""
+    """Return what every toolkit reports, and which of them is not what it should be."""
     said, wrong = [], []
     for toolkit in toolkits:
         program = nvcc(layout.root, toolkit.release)
         found = release_of(program)
-        said.append(f"{program} is of CUDA {found}" if found else f"{program} gives no version")
+        said.append(f"{program} is of CUDA {found}" if found else f"{program} reports no version")
         if found != toolkit.release:
             wrong.append(said[-1])
     why = link_doubt(layout, chosen.directory(layout.root)) if chosen else ""
     if chosen:
         end = chosen.directory(layout.root)
-        said.append(f"{layout.link} {why}, not {end}" if why else f"{layout.link} leads to {end}")
+        said.append(f"{layout.link} {why}, not {end}" if why else f"{layout.link} points to {end}")
         wrong += [said[-1]] if why else []
-    step = "run apply again; it says what it finds" if wrong else None
+    step = "run apply again; it reports what it finds" if wrong else None
     rung = Rung(RUNG, FAILED if wrong else PASSED, "; ".join(said), next=step)
     provision: dict[str, Any] = {"rungs": [rung.to_dict()]}
     if wrong:
@@ -172,7 +174,7 @@ def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | No
 
 
 def release_of(program: Path) -> str:
-    """Return the release that a compiler says it is of."""
+    """Return the release that a compiler reports."""
     try:
         said = call(str(program), "--version").stdout
     except Fault:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know what a version of CUDA is called: its directory, its package, NVIDIA's installer of it; pure."""
+"""Map a version of CUDA to its directory, its package and NVIDIA's installer of it; pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIST, DEFAULT, HASHES = "cuda_toolkit_versions", "cuda_toolkit_default", "cuda_t
 
 @dataclass(frozen=True)
 class Toolkit:
-    """Identify one toolkit: a release such as 13.0, of an exact version where one is asked for."""
+    """Identify one toolkit: a release such as 13.0, of an exact version if one is requested."""
 
     release: str
     exact: str
@@ -34,7 +34,7 @@ class Toolkit:
         return "cuda-toolkit-" + self.release.replace(".", "-")
 
     def directory(self, root: Path) -> Path:
-        """Return where it lies."""
+        """Return where it is installed."""
         return directory(root, self.release)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Toolkit:
 
 
 def directory(root: Path, release: str) -> Path:
-    """Return where the toolkit of a release lies."""
+    """Return where the toolkit of a release is installed."""
     return root / f"cuda-{release}"
 
 
@@ -57,26 +57,26 @@ def number(text: str) -> tuple[int, ...]:
 
 
 def read(wanted: Mapping[str, Any]) -> list[Toolkit]:
-    """Return the toolkits that are asked for; raises Fault with the word that is wrong."""
+    """Return the requested toolkits; raises Fault about the value that is wrong."""
     found: dict[str, Toolkit] = {}
     for text in wanted["versions"]:
         match = VERSION.fullmatch(text)
         if not match:
             raise Fault(
-                f"{LIST} holds {text!r}, which is no version of CUDA", "give each as 13.0 or as 13.0.2"
+                f"{LIST} contains {text!r}, which is not a version of CUDA", "give each as 13.0 or as 13.0.2"
             )
         release, exact = match.group(1), text if match.group(2) else ""
         if release in found:
             raise Fault(
-                f"{LIST} holds CUDA {release} twice, and both would lie in one directory",
-                f"leave {found[release].exact or release} or {text} out",
+                f"{LIST} contains CUDA {release} twice, and both would be in one directory",
+                f"remove {found[release].exact or release} or {text}",
             )
         found[release] = _toolkit(release, exact, wanted)
     return list(found.values())
 
 
 def default(wanted: Mapping[str, Any], toolkits: list[Toolkit]) -> Toolkit | None:
-    """Return the toolkit that /usr/local/cuda leads to."""
+    """Return the toolkit that /usr/local/cuda points to."""
     asked = wanted["default"]
     if not asked:
         return toolkits[0] if toolkits else None
@@ -85,7 +85,7 @@ def default(wanted: Mapping[str, Any], toolkits: list[Toolkit]) -> Toolkit | Non
             return toolkit
     raise Fault(
         f"{DEFAULT} is {asked!r}, which is not among {LIST}: {', '.join(wanted['versions']) or 'none'}",
-        f"name one of them, or leave {DEFAULT} out for the first",
+        f"set it to one of them, or leave {DEFAULT} out for the first",
     )
 
 
@@ -104,7 +104,7 @@ def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str
         found = INSTALLER.fullmatch(name)
         if not found or not SHA256.fullmatch(str(sha256).strip().lower()):
             raise Fault(
-                f"{HASHES} holds {name!r}: {sha256!r}, which is no installer of CUDA with its sha256",
+                f"{HASHES} contains {name!r}: {sha256!r}, which is not an installer of CUDA with its sha256",
                 "write the name as NVIDIA does, such as cuda_13.0.2_580.95.05_linux.run, and 64 hex digits",
             )
         if bool(found.group(4)) == (arch == "aarch64"):
@@ -113,9 +113,9 @@ def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str
     if not fitting:
         ending = "linux_sbsa.run" if arch == "aarch64" else "linux.run"
         raise Fault(
-            f"the sha256 of no installer of CUDA {version} for {arch} is known; those of "
-            f"{', '.join(sorted(known, key=number))} are",
-            f"name one in {HASHES}, as cuda_{version}…_{ending} with its sha256, or take one of these",
+            f"no sha256 is known of an installer of CUDA {version} for {arch}; known are "
+            f"{', '.join(sorted(known, key=number))}",
+            f"add one to {HASHES}, as cuda_{version}…_{ending} with its sha256, or use one of these",
         )
     name = known[max(fitting, key=number)]
     return name, str(runfiles[name]).strip().lower()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide what has to be done to a host's driver, or why nothing can be: from what was seen; pure."""
+"""Decide what to do with a host's driver, or why nothing can be done, by what was found; pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAKE_KEY = {
     "'/CN=DKMS module signing key' -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub`",
 }
 SIGN = (
-    "have DKMS sign the modules with a key that the firmware knows: run {make}, then `mokutil --import "
+    "have DKMS sign the modules with an enrolled key: run {make}, then `mokutil --import "
     "{key}`, reboot, choose 'Enroll MOK' on the console, and apply again; or switch Secure Boot off in the "
     "firmware"
 )
@@ -30,7 +30,7 @@ PREBUILT = "; or set nvidia_driver_source: distribution, whose modules are signe
 
 @dataclass(frozen=True)
 class Wanted:
-    """Hold what the inventory asks for; an empty version keeps a driver that works."""
+    """Hold what the inventory requests; an empty version keeps a working driver."""
 
     source: str = AUTO
     version: str = ""
@@ -59,9 +59,9 @@ class Seen:
     # The driver's module that the running kernel has, and whether it has the headers to compile another.
     running_module: str | None = None
     running_headers: bool = True
-    # Whether this driver was brought here by us.
+    # Whether provision installed this driver.
     ours: bool = False
-    # What an earlier change did not come to: services that it stopped, or has not switched on.
+    # What an earlier change did not reach: services that it stopped, or has not enabled.
     unfinished: list[str] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
     serving: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Target:
-    """Say which driver a host is to have; the version may be a branch."""
+    """The driver that a host must have; the version may be a branch."""
 
     source: str
     version: str
@@ -83,7 +83,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Decision:
-    """Say what to do and why, what a person has to agree to, or why it cannot be done."""
+    """What to do and why, what needs consent, or why it cannot be done."""
 
     action: str
     target: Target | None = None
@@ -107,7 +107,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
 
 
 def interrupts(action: str, seen: Seen) -> bool:
-    """Return whether what has to be done ends what runs on the GPUs."""
+    """Return whether an action interrupts what runs on the GPUs."""
     return action != KEEP and (bool(seen.loaded) or seen.nouveau)
 
 
@@ -115,15 +115,15 @@ def _unreadable(version: str) -> tuple[str, str] | None:
     """Return why a version means nothing."""
     if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+){0,2}", version):
         return None
-    step = "name a branch, such as 580, or a version, such as 580.159.04"
+    step = "set it to a branch, such as 580, or a version, such as 580.159.04"
     return f"nvidia_driver_version is {version}, which is neither a branch nor a version", step
 
 
 def _unclear(installed: Installed) -> tuple[str, str] | None:
-    """Return why nobody can tell what driver a host has."""
+    """Return why it is unclear what driver a host has."""
     if installed.origin == MIXED:
         some = ", ".join(sorted(installed.packages)[:4])
-        both = f"a driver of NVIDIA's .run installer ({installed.version}) and packages of a driver ({some})"
+        both = f"a driver of NVIDIA's .run installer ({installed.version}) and driver packages ({some})"
         return (
             f"{both} are both installed, and overwrite each other's files",
             "remove one of the two: `nvidia-uninstall --silent`, or the packages; then apply again",
@@ -132,13 +132,13 @@ def _unclear(installed: Installed) -> tuple[str, str] | None:
         some = ", ".join(sorted(installed.packages)[:4])
         return (
             f"the driver that is installed is neither NVIDIA's nor the distribution's ({some})",
-            "remove these packages, or set nvidia_driver_state: ignored to leave the driver to yourself",
+            "remove these packages, or set nvidia_driver_state: ignored to manage the driver yourself",
         )
     return None
 
 
 def _target(wanted: Wanted, seen: Seen) -> tuple[Target, tuple[str, str] | None]:
-    """Return which driver the host is to have, and why that one does not suit its GPUs."""
+    """Return which driver the host must have, and why that one does not suit its GPUs."""
     installed = seen.installed
     source = wanted.source
     if source == AUTO:
@@ -147,7 +147,7 @@ def _target(wanted: Wanted, seen: Seen) -> tuple[Target, tuple[str, str] | None]
     version = wanted.version or (str(installed.version) if keeps else wanted.default_branch)
     choice = choose(seen.devices, wanted.modules, version)
     if choice.refusal and keeps:
-        # What is there does not suit, so the default branch is tried before a person is asked.
+        # The installed one does not suit, so the default branch is tried before anything is refused.
         version = wanted.default_branch
         choice = choose(seen.devices, wanted.modules, version)
     target = Target(source, version, choice.modules or OPEN)
@@ -178,20 +178,20 @@ def _unsigned(target: Target, seen: Seen) -> tuple[str, str] | None:
         return None
     key = "/var/lib/shim-signed/mok/MOK.der" if ubuntu else "/var/lib/dkms/mok.pub"
     step = SIGN.format(key=key, make=MAKE_KEY[ubuntu]) + (PREBUILT if ubuntu else "")
-    return "Secure Boot is on, and the firmware knows no key to sign the driver's kernel modules with", step
+    return "Secure Boot is on, but no signing key is enrolled for the driver's kernel modules", step
 
 
 def _unheeded(wanted: Wanted, target: Target, seen: Seen) -> tuple[str, str] | None:
-    """Return what only a reboot could bring about where none is allowed."""
+    """Return what needs a reboot where none is allowed."""
     if wanted.reboot != NEVER:
         return None
     step = "set nvidia_driver_reboot: consent, or"
     if seen.nouveau:
-        return "nouveau holds the GPUs, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
+        return "nouveau uses the GPUs, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
     action, _ = _action(target, seen)
     if action != KEEP and _waits_for_boot(target, seen):
-        why = f"kernel {seen.booting} boots next while {seen.running} runs, and nvidia_driver_reboot is never"
-        return why, f"{step} reboot the host by hand"
+        kernels = f"kernel {seen.booting} boots next while {seen.running} is running"
+        return f"{kernels}, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
     if seen.holders and action != KEEP:
         return (
             f"{'; '.join(seen.holders)}, so the driver cannot be changed, and nvidia_driver_reboot is never",
@@ -206,12 +206,12 @@ def _action(target: Target, seen: Seen) -> tuple[str, list[str]]:
     if installed.origin == NONE:
         return INSTALL, ["no driver is installed"]
     if installed.origin != target.source:
-        return MOVE, [f"the driver came from {installed.origin}, and {target.source} is asked for"]
+        return MOVE, [f"the driver is from {installed.origin}, but {target.source} is requested"]
     if not matches(target.version, installed.version):
-        return CHANGE, [f"driver {installed.version} is installed, and {target.version} is asked for"]
+        return CHANGE, [f"driver {installed.version} is installed, but {target.version} is requested"]
     if seen.ready and seen.ready.flavour != target.modules:
         return CHANGE, [
-            f"its {seen.ready.flavour} kernel modules are there, and {target.modules} ones asked for"
+            f"its {seen.ready.flavour} kernel modules are installed, but {target.modules} ones are requested"
         ]
     if damaged := _damaged(seen):
         return REPAIR, damaged
@@ -234,11 +234,11 @@ def _damaged(seen: Seen) -> list[str]:
 def _inactive(seen: Seen) -> list[str]:
     """Return why the driver that is installed is not the one that runs."""
     if seen.nouveau:
-        return ["nouveau holds the GPUs"]
+        return ["nouveau uses the GPUs"]
     if not seen.loaded:
-        return ["the driver is installed and not loaded"]
+        return ["the driver is installed but not loaded"]
     if seen.loaded != seen.installed.version:
-        return [f"driver {seen.installed.version} is installed and {seen.loaded} is loaded"]
+        return [f"driver {seen.installed.version} is installed, but {seen.loaded} is loaded"]
     return seen.unfinished
 
 
@@ -249,22 +249,22 @@ def _waits_for_boot(target: Target, seen: Seen) -> bool:
 
 
 def _consent(action: str, target: Target, seen: Seen) -> list[str]:
-    """Return what a person has to agree to, each with its reason."""
+    """Return what needs consent, each with its reason."""
     needs = []
     if action == MOVE:
         driver = f"driver {seen.installed.version} of source {seen.installed.origin}"
-        needs.append(f"remove {driver} before {target.version} comes from {target.source}")
+        needs.append(f"remove {driver} before {target.version} is installed from {target.source}")
     if action != KEEP and _waits_for_boot(target, seen):
-        return [*needs, f"reboot: kernel {seen.booting} boots next, and {seen.running} runs"]
+        return [*needs, f"reboot: kernel {seen.booting} boots next, but {seen.running} is running"]
     if not interrupts(action, seen):
         return needs
     if seen.nouveau:
-        return [*needs, "reboot: nouveau holds the GPUs"]
+        return [*needs, "reboot: nouveau uses the GPUs"]
     stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
     change = f"replace the driver {seen.loaded} that is loaded by {target.version} ({target.modules} modules)"
     if seen.holders:
         return [*needs, f"{stop}{change}, with a reboot: {'; '.join(seen.holders)}"]
-    return [*needs, f"{stop}{change}; reboot when it cannot be unloaded"]
+    return [*needs, f"{stop}{change}; reboot if it cannot be unloaded"]
 
 
 def _refuse(reason: str, step: str) -> Decision:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell which driver is installed on a host, where it came from, and whether more than one is."""
+"""Find which driver is installed on a host, from which source, and whether more than one is."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def strays(driver: Installed) -> list[str]:
     if driver.origin != NVIDIA:
         return []  # distributions count some of theirs by themselves
     return [
-        f"{name} is of version {found}, and the driver of {driver.version}"
+        f"{name} is of version {found}, but the driver of {driver.version}"
         for name, version in sorted(driver.packages.items())
         if (found := driver_version(version)) and found != driver.version and not _apart(name, driver)
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at everything of a host that decides about its driver."""
+"""Inspect everything on a host that decides about its driver."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def system() -> System:
 
 
 def look() -> Seen:
-    """Return what there is of a driver and of all that stands in its way."""
+    """Return what is installed of a driver, and everything that affects a change of it."""
     here = system()
     running, booting = kernels.running(), kernels.booting()
     version, _ = kernels.loaded_driver()
@@ -69,26 +69,28 @@ def look() -> Seen:
 
 
 def _unfinished(devices: list[dict[str, Any]]) -> list[str]:
-    """Return what a change of the driver has left undone when it was cut off."""
+    """Return what an interrupted change of the driver has left undone."""
     stopped = read_json(STOPPED, [])
-    found = [f"a change of the driver was cut off, which had stopped {', '.join(stopped)}"] * bool(stopped)
+    found = [f"a change of the driver was interrupted, which had stopped {', '.join(stopped)}"] * bool(
+        stopped
+    )
     changing = read_json(RECORD, {}).get("state") == CHANGING
-    found += ["a change of the driver was cut off"] * (changing and not stopped)
+    found += ["a change of the driver was interrupted"] * (changing and not stopped)
     if fabric(devices)[0] and call("systemctl", "is-enabled", "--quiet", FABRIC).returncode == 1:
-        found.append(f"{FABRIC} is not switched on")
+        found.append(f"{FABRIC} is not enabled")
     return found
 
 
 def _missing_fabric(
     here: System, devices: list[dict[str, Any]], driver: Installed, ready: KernelModule | None
 ) -> list[str]:
-    """Return what keeps GPUs that NVSwitches join from working: their manager is not there."""
+    """Return what prevents GPUs behind NVSwitches from working: a missing manager."""
     joined, _ = fabric(devices)
     if not joined or driver.branch is None or driver.origin not in (NVIDIA, DISTRIBUTION):
         return []
     named = packages(here, driver.origin, driver.branch, ready.flavour if ready else OPEN, "").fabric
     return [
-        f"{name} is missing, without which NVSwitches keep the GPUs from working"
+        f"{name} is missing, and GPUs behind NVSwitches do not work without it"
         for name in named[:1]
         if name not in driver.packages
     ]

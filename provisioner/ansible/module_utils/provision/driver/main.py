@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be the program that changes a host's driver: `nvidia-driver-<digest>.pyz install|remove SPEC`."""
+"""The program that changes a host's driver: `nvidia-driver-<digest>.pyz install|remove SPEC`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Name the packages of a driver by distribution, source, branch and kernel modules; pure.
+"""List the packages of a driver by distribution, source, branch and kernel modules; pure.
 
 Without a display: what computes, what compiles the kernel modules, and what keeps them in memory. Sources:
 [compute] "Compute-only and Desktop Installation", [modules] "Kernel Modules" and [updates] "Recent Updates",
@@ -46,7 +46,7 @@ CORE = re.compile(
 
 @dataclass(frozen=True)
 class System:
-    """Describe what decides names of packages: the distribution, its release and the processor."""
+    """Describe what decides the names of packages: the distribution, its release and the processor."""
 
     id: str
     family: str
@@ -62,7 +62,7 @@ class System:
 
 @dataclass(frozen=True)
 class Packages:
-    """Name what to install: the driver, its fabric's services, and by which package its version is told."""
+    """What to install: the driver, its fabric's services, and the package that has the driver's version."""
 
     driver: tuple[str, ...]
     fabric: tuple[str, ...]
@@ -89,7 +89,7 @@ def for_desktop(names: Iterable[str]) -> bool:
 
 
 def driver_version(version: str) -> str | None:
-    """Return the driver's version in that of a package, None when it is no driver's."""
+    """Return the driver's version in that of a package, None if it has none."""
     found = DRIVER_VERSION.fullmatch(version)
     return found.group(1) if found else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Note on a host which driver was brought there, from before its packages change, so that it stays ours."""
+"""Record on a host which driver provision installs, before its packages change, so that it stays ours."""
 
 from __future__ import annotations
 

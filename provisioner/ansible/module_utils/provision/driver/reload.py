@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unload and load the kernel modules of a driver, and tell who keeps them from going."""
+"""Unload and load the kernel modules of a driver, and find which processes prevent that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..host.paths import text_of
 # In the order in which they let go of each other.
 STACK = ("nvidia_drm", "nvidia_modeset", "nvidia_peermem", "nvidia_uvm", "nvidia")
 NEEDED = ("nvidia", "nvidia_uvm")
-# They hold the devices by their trade, and come back with the new driver.
+# They always use the devices, and are started again with the new driver.
 SERVICES = (
     "nvidia-persistenced.service",
     "nvidia-fabricmanager.service",
@@ -49,12 +49,12 @@ def holders(proc: Path = PROC) -> list[dict[str, object]]:
 
 
 def strangers(found: list[dict[str, object]], units: list[str]) -> list[str]:
-    """Describe the holders that do not go with the services that are stopped anyway."""
+    """Describe the processes that do not end with the services that are stopped anyway."""
     known = {*units, *SERVICES}
     return [
         f"{one['process']} (process {one['pid']} of {one['user']}"
         + (f", {one['unit']}" if one["unit"] else "")
-        + f") holds {', '.join(map(str, one['devices']))}"  # type: ignore[call-overload]
+        + f") uses {', '.join(map(str, one['devices']))}"  # type: ignore[call-overload]
         for one in found
         if one["unit"] not in known
     ]
@@ -79,14 +79,14 @@ def unload() -> str:
 
 
 def drop_nouveau() -> bool:
-    """Unload nouveau where nothing shows a picture with it; tell whether it is gone."""
+    """Unload nouveau if no display uses it; return whether it is gone."""
     if "nouveau" in loaded():
         call("modprobe", "-r", "nouveau", seconds=UNLOAD_SECONDS)
     return "nouveau" not in loaded()
 
 
 def load() -> None:
-    """Load the driver's modules; raises Fault with the kernel's words."""
+    """Load the driver's modules; raises Fault with the kernel's messages."""
     for name in NEEDED:
         done = call("modprobe", name, seconds=LONGEST_COMMAND)
         if done.returncode:

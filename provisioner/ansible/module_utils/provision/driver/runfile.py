@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install a driver with NVIDIA's .run installer, pinned by its sha256, and take it away again."""
+"""Install a driver with NVIDIA's .run installer, pinned by its sha256, and remove it again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WHILE_LOADED = ("--no-nouveau-check", "--skip-module-load", "--allow-installatio
 
 
 def fetch(orders: Orders, progress: Progress) -> Path:
-    """Return the installer once it lies on the host with the right hash."""
+    """Download the installer, and return it once its hash is right."""
     CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
     place = CACHE / f"{orders.runfile_sha256[:16]}.run"
     if place.exists():
@@ -64,12 +64,12 @@ def install(installer: Path, orders: Orders) -> None:
     if code:
         raise Fault(
             f"NVIDIA's installer of driver {orders.version} failed (exit {code}):\n{_log() or said}",
-            f"read {INSTALLER_LOG} on the host; the installer has taken back what it had done",
+            f"read {INSTALLER_LOG} on the host; the installer has undone its changes",
         )
 
 
 def uninstall() -> None:
-    """Remove a driver that came by such an installer."""
+    """Remove a driver that such an installer has installed."""
     run([str(UNINSTALLER), "--silent"], "removing the driver of the .run installer")
 
 

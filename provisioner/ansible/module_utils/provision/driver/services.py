@@ -17,7 +17,7 @@ PERSISTENCE, FABRIC = "nvidia-persistenced.service", "nvidia-fabricmanager.servi
 
 
 def on_gpu(units: list[str]) -> list[str]:
-    """Return the services that are at work and were not told to keep off the GPUs."""
+    """Return the services that are running and may use the GPUs."""
     found = []
     for unit in units:
         shown = call("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
@@ -46,7 +46,7 @@ class Services:
         self.warnings = warnings
 
     def stop(self) -> None:
-        """Stop what uses the GPUs by our doing; raises Fault when somebody else uses them."""
+        """Stop our services on the GPUs; raises Fault if others use them."""
         units = [*self.orders.serving, *reload.SERVICES]
         active = [unit for unit in units if self._at_work(unit)]
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
@@ -55,17 +55,17 @@ class Services:
         others = reload.strangers(reload.holders(), units)
         if others and not self.orders.may_reboot:
             raise Fault(
-                f"{'; '.join(others)}: the driver cannot be changed under it, and nothing was",
+                f"{'; '.join(others)}: the driver cannot be changed while it runs, and nothing was",
                 "end these processes, or set nvidia_driver_reboot: consent; then apply again",
             )
 
     def enable(self) -> None:
-        """Have the services of the driver that are there start with every boot."""
+        """Enable the installed services of the driver."""
         for unit in self._own():
             self._ask("enable", unit)
 
     def start(self) -> None:
-        """Start what was stopped, and the services of the driver that are there."""
+        """Start what was stopped, and the installed services of the driver."""
         wanted = {*read_json(STOPPED, []), *self._own()}
         # Those of the driver first: engines ask for what they offer.
         for unit in sorted(wanted, key=lambda name: not name.startswith("nvidia-")):

@@ -182,7 +182,7 @@ def prove(kernel: str, version: str, orders: Orders, *, dkms: bool) -> None:
         )
     if orders.secure_boot and not module.signer:
         raise Fault(
-            f"the module of driver {version} for kernel {kernel} is not signed, and Secure Boot rejects it",
+            f"the module of driver {version} for kernel {kernel} is not signed, and Secure Boot refuses it",
             "enrol DKMS's key: `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm on the console",
         )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know the architecture of an NVIDIA GPU by its PCI device id, with no driver to ask.
+"""Find the architecture of an NVIDIA GPU by its PCI device id, without a driver.
 
-A chip has a block of ids of its own, so a product of a chip that is listed here is known before it is sold.
-Sources: [ids] the PCI ID database, github.com/pciutils/pciids, which names the chip of each id; [open] the
+Each chip has its own block of ids, so a product of a chip that is listed here is known before it is sold.
+Sources: [ids] the PCI ID database, github.com/pciutils/pciids, which lists the chip of each id; [open] the
 list of GPUs in the README of github.com/NVIDIA/open-gpu-kernel-modules, which begins with Turing; [admin]
 the tables gpu/devid_chips.py and gpu/devid_names.py of github.com/NVIDIA/gpu-admin-tools; [nouveau] the
 code names page of the Nouveau project, which pairs chips with architectures.

@@ -53,29 +53,29 @@ def _card(nvml: Any, index: int, *, with_programs: bool) -> dict[str, Any]:
         **_health(nvml, handle),
     }
     if with_programs:
-        card["programs"] = _told(nvml, lambda: _programs(nvml, handle)) or []
+        card["programs"] = _reported(nvml, lambda: _programs(nvml, handle)) or []
     return card
 
 
 def _health(nvml: Any, handle: Any) -> dict[str, Any]:
-    """Return how the GPU is; what it does not tell, for whatever reason, is None."""
-    power = _told(nvml, lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
+    """Return how the GPU is; what it does not report, for whatever reason, is None."""
+    power = _reported(nvml, lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
     return {
         # Since the driver was loaded, in all the memory of the GPU.
-        "ecc_uncorrected": _told(
+        "ecc_uncorrected": _reported(
             nvml,
             lambda: nvml.nvmlDeviceGetTotalEccErrors(
                 handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
             ),
         ),
-        "persistence": _told(nvml, lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle))),
-        "celsius": _told(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-        "busy_percent": _told(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        "persistence": _reported(nvml, lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle))),
+        "celsius": _reported(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        "busy_percent": _reported(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         "power_limit_watts": None if power is None else round(power / MILLIWATTS),
     }
 
 
-def _told(nvml: Any, call: Callable[[], Any]) -> Any:
+def _reported(nvml: Any, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except nvml.NVMLError:
@@ -84,11 +84,11 @@ def _told(nvml: Any, call: Callable[[], Any]) -> Any:
 
 def _mig_devices(nvml: Any, handle: Any) -> list[str] | None:
     """Return the UUIDs of the parts that a GPU is divided into, None when the library cannot list them."""
-    most = _told(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+    most = _reported(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle))
     if most is None:
         return None
     # Free places between the parts that there are have no device.
-    found = [_told(nvml, functools.partial(_mig_device, nvml, handle, number)) for number in range(most)]
+    found = [_reported(nvml, functools.partial(_mig_device, nvml, handle, number)) for number in range(most)]
     return [uuid for uuid in found if uuid]
 
 

@@ -35,12 +35,12 @@ AUTO, OPEN, PROPRIETARY = "auto", "open", "proprietary"
 OPEN_SINCE, OPEN_PREFERRED_SINCE = 515, 560
 LAST_OF_OLD, FIRST_OF_BLACKWELL = 580, 570
 OPEN_ALONE_SINCE = 615
-TAKE_OUT = "take {} out of the host, or bind it to vfio-pci for a virtual machine"
+TAKE_OUT = "remove {} from the host, or bind it to vfio-pci for a virtual machine"
 
 
 @dataclass(frozen=True)
 class Need:
-    """Say which modules an architecture can use, and between which branches."""
+    """Which modules an architecture can use, and between which branches."""
 
     modules: tuple[str, ...]
     oldest: int | None = None
@@ -61,7 +61,7 @@ NEEDS = {
     BLACKWELL: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),  # [transition, operator]
     # Nothing since Blackwell went back to the proprietary modules, so what is newer than this table will not.
     NEWER: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),
-    # Only a person can say what an unknown GPU is, so it takes what is asked for.
+    # Only a person can know what an unknown GPU is, so it gets what is requested.
     UNKNOWN: EITHER,
 }
 
@@ -91,7 +91,7 @@ def choose(devices: list[dict[str, Any]], modules: str = AUTO, branch: str | Non
 
 
 def describe(devices: list[dict[str, Any]]) -> str:
-    """Return in words what driver the GPUs of a host need, empty when there is no GPU."""
+    """Describe what driver the GPUs of a host need, empty if there is no GPU."""
     if not own_gpus(devices):
         return ""
     choice = choose(devices)
@@ -114,11 +114,11 @@ def _modules(needs: list[Need], asked: str, branch: int | None) -> str:
 
 
 def _impossible(gpus: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """Return why no driver at all serves these GPUs together."""
+    """Return why no driver at all supports these GPUs together."""
     ancient = [gpu for gpu in gpus if gpu["architecture"] not in NEEDS]
     if ancient:
         return (
-            f"{_named(ancient)} is served by no driver newer than branch 470",
+            f"{_named(ancient)} is not supported by drivers newer than branch 470",
             TAKE_OUT.format("it"),
         )
     old = [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (PROPRIETARY,)]
@@ -133,7 +133,7 @@ def _impossible(gpus: list[dict[str, Any]]) -> tuple[str, str] | None:
 
 
 def _unsuited_modules(gpus: list[dict[str, Any]], asked: str) -> tuple[str, str] | None:
-    """Return why the kernel modules that are asked for do not fit."""
+    """Return why the requested kernel modules do not fit."""
     if asked == AUTO:
         strange = [gpu for gpu in gpus if gpu["architecture"] == UNKNOWN]
         settled = any(len(NEEDS[gpu["architecture"]].modules) == 1 for gpu in gpus)
@@ -141,7 +141,7 @@ def _unsuited_modules(gpus: list[dict[str, Any]], asked: str) -> tuple[str, str]
             ids = ", ".join(f"{gpu['device_id']} in {gpu['slot']}" for gpu in strange)
             return (
                 f"no GPU with the device id {ids} is known, so its kernel modules cannot be chosen",
-                f"ask for the {OPEN} ones if it is Turing or newer, for the {PROPRIETARY} ones otherwise",
+                f"request the {OPEN} ones if it is Turing or newer, the {PROPRIETARY} ones otherwise",
             )
         return None
     wrong = [gpu for gpu in gpus if asked not in NEEDS[gpu["architecture"]].modules]
@@ -150,41 +150,41 @@ def _unsuited_modules(gpus: list[dict[str, Any]], asked: str) -> tuple[str, str]
     other = PROPRIETARY if asked == OPEN else OPEN
     return (
         f"{_named(wrong)} cannot use the {asked} kernel modules and needs the {other} ones",
-        f"ask for the {other} ones, or for {AUTO}",
+        f"request the {other} ones, or {AUTO}",
     )
 
 
 def _unsuited_branch(gpus: list[dict[str, Any]], modules: str, asked: int | None) -> tuple[str, str] | None:
-    """Return why the branch that is asked for does not fit."""
+    """Return why the requested branch does not fit."""
     if asked is None:
         return None
     for gpu in gpus:
         need = NEEDS[gpu["architecture"]]
         if need.newest and asked > need.newest:
             return (
-                f"{need.newest} is the last driver branch for {_named([gpu])}, and {asked} is asked for",
-                f"ask for branch {need.newest}",
+                f"{need.newest} is the last driver branch for {_named([gpu])}, but {asked} is requested",
+                f"request branch {need.newest}",
             )
         if need.oldest and asked < need.oldest:
             return (
-                f"{_named([gpu])} needs driver branch {need.oldest} or newer, and {asked} is asked for",
-                f"ask for branch {need.oldest} or newer",
+                f"{_named([gpu])} needs driver branch {need.oldest} or newer, but {asked} is requested",
+                f"request branch {need.oldest} or newer",
             )
     if modules == PROPRIETARY and asked >= OPEN_ALONE_SINCE:
         return (
             f"branch {asked} has no proprietary kernel modules, which ended before {OPEN_ALONE_SINCE}",
-            f"ask for the {OPEN} ones, or for an older branch",
+            f"request the {OPEN} ones, or an older branch",
         )
     if modules == OPEN and asked < OPEN_SINCE:
         return (
-            f"branch {asked} has no open kernel modules, which came with {OPEN_SINCE}",
-            f"ask for a newer branch, or for the {PROPRIETARY} ones",
+            f"branch {asked} has no open kernel modules, which exist since {OPEN_SINCE}",
+            f"request a newer branch, or the {PROPRIETARY} ones",
         )
     return None
 
 
 def _named(gpus: list[dict[str, Any]]) -> str:
-    """Name GPUs by architecture and slot."""
+    """Describe GPUs by architecture and slot."""
     kinds: dict[str, list[str]] = {}
     for gpu in gpus:
         kinds.setdefault(gpu["architecture"], []).append(gpu["slot"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the containers of a host that use NVIDIA GPUs, which `systemctl daemon-reload` may take from them."""
+"""Find the containers of a host that use NVIDIA GPUs, which they may lose by `systemctl daemon-reload`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BARE = re.compile(IDENTITY)
 
 
 class Container(NamedTuple):
-    """Name a container."""
+    """Identify a container."""
 
     engine: str
     id: str
@@ -58,13 +58,13 @@ def gpu_containers(proc: Path = PROC) -> list[dict[str, Any]]:
 
 
 def named(container: dict[str, Any]) -> str:
-    """Return how a message names a container."""
+    """Return how a message refers to a container."""
     process = f"{container['process']}, process {container['pid']}"
     return f"{container['engine']} container {container['id'][:12]} ({process})"
 
 
 def describe(container: dict[str, Any]) -> str:
-    """Return how a message says what a container has."""
+    """Return a container and its devices for a message."""
     verb = "holds" if container["holds"] else "is given"
     return f"{named(container)} {verb} {', '.join(container['devices'])}"
 

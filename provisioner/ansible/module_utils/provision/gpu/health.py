@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judge the GPUs of a host by what its driver says of them and has written into the kernel's log; pure."""
+"""Judge the GPUs of a host by what its driver reports and has written into the kernel's log; pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ APPLY = "run `provision apply` again, which builds it, before the host boots"
 
 @dataclass(frozen=True)
 class GpuFault:
-    """Say what is wrong and what to do about it."""
+    """What is wrong and what to do about it."""
 
     says: str
     fix: str
 
 
 def wrong_boot(driver: dict[str, Any]) -> GpuFault | None:
-    """Return what another driver the next boot would load, None where it is the same or nobody knows."""
+    """Return what other driver the next boot would load, None if it is the same or unknown."""
     booting, loaded = driver.get("booting"), driver.get("module") or driver.get("version")
     if not booting or booting["module"] == loaded:
         return None
@@ -73,7 +73,7 @@ def xid_faults(driver: dict[str, Any]) -> list[GpuFault]:
 
 
 def xid_notes(driver: dict[str, Any]) -> list[GpuFault]:
-    """Return the Xids that are no fault of a GPU, with what to do."""
+    """Return the Xids that are not a fault of the GPU, with what to do."""
     return [_xid(one) for one in _errors(driver) if _is_note(one)]
 
 
@@ -89,7 +89,7 @@ def _errors(driver: dict[str, Any]) -> list[dict[str, Any]]:
 def _xid(error: dict[str, Any]) -> GpuFault:
     what = meaning(error["xid"])
     times = f", {error['count']} times" if error["count"] > 1 else ""
-    past = ", before the driver was loaded anew" if error["past"] else ""
+    past = ", before the driver was loaded again" if error["past"] else ""
     text = f": {error['text']}" if error["text"] else ""
     says = f"Xid {error['xid']} of {error['slot']}{times}{past} ({what.text}{text})"
     return GpuFault(says, what.next_step.format(slot=error["slot"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know a host's kernels: which one runs, which one boots next, and whether each has a driver's module."""
+"""Find a host's kernels: the running one, the one that boots next, and the driver's module of each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def booting() -> str:
 
 
 def _grub_entry() -> str:
-    """Return the entry that grub boots next by the machine's settings; empty where nobody has chosen one."""
+    """Return the entry that grub boots next by the machine's settings; empty if no one has chosen one."""
     settings = "".join(map(text_of, [GRUB_DEFAULTS, *sorted(GRUB_MORE.glob("*.cfg"))]))
     found = re.findall(r"(?m)^\s*GRUB_DEFAULT=[\"']?([^\"'\n]*)", settings)
     default = found[-1] if found else ""
@@ -82,8 +82,8 @@ def package(part: str, kernel: str) -> str:
 
 def order(release: str) -> list[tuple[int, str]]:
     """Return what kernel releases are sorted by: their numbers as numbers."""
-    words = re.findall(r"[0-9]+|[a-z]+", release)
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
+    parts = re.findall(r"[0-9]+|[a-z]+", release)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def module(kernel: str) -> KernelModule | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask NVIDIA's management library (NVML) what it knows, in a process of its own that may hang for ever.
+"""Query NVIDIA's management library (NVML) in a separate process, which may hang for ever.
 
 The bindings are NVIDIA's pynvml. They come with the controller's installation and are carried along, by
 Ansible as by the programs that are sent over SSH.
@@ -59,7 +59,7 @@ def ask(seconds: float, read: Callable[[], dict[str, Any]] | None = None) -> dic
 
 
 def look(*, with_programs: bool = False) -> dict[str, Any]:
-    """Return what NVML says, and which programs are on the GPUs when asked for; this runs in the child."""
+    """Return what NVML reports, with the programs on the GPUs if requested; this runs in the child."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:
@@ -104,7 +104,7 @@ def _nothing(state: str, error: str) -> dict[str, Any]:
 
 
 def _answer(sender: int, read: Callable[[], dict[str, Any]]) -> None:
-    """Write the answer and end; whoever waits for the parent's output must not wait for this process."""
+    """Write the answer and end; readers of the parent's output must not wait for this process."""
     try:
         quiet = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):

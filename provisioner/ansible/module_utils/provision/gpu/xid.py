@@ -25,9 +25,7 @@ LOADING = "NVRM: loading NVIDIA UNIX"
 # A log that still holds the boot begins in its first seconds.
 FIRST_SECONDS = 10.0
 
-RESTART = (
-    "restart the service that it names; if it comes again, look for the fault in the engine or the model"
-)
+RESTART = "restart the service that it refers to; if it recurs, look for the fault in the engine or the model"
 RESET = "stop what uses the GPU, run `nvidia-smi --gpu-reset -i {slot}`, and boot the host when that fails"
 BOOT = "boot the host, or cut its power; when it comes again, check seat, power and cooling of the GPU"
 REPORT = "run NVIDIA's field diagnostics or ask the vendor about the GPU"
@@ -37,7 +35,7 @@ LINKS = "restart nvidia-fabricmanager where there is one, then boot the host; ch
 
 @dataclass(frozen=True)
 class Meaning:
-    """Say what an Xid means and what to do; `harmful` where the GPU itself is no longer to be trusted."""
+    """What an Xid means and what to do; `harmful` if the GPU itself can no longer be trusted."""
 
     text: str
     next_step: str
@@ -65,7 +63,7 @@ TABLE = {
     61: Meaning("the GPU's internal controller met a breakpoint", RESET),  # [older]
     62: Meaning("the GPU's internal controller halted", RESET),  # [catalog]
     63: _note(  # [catalog, memory]
-        "memory that fails is to be replaced by spare rows",
+        "failing memory will be replaced by spare rows",
         "reset the GPU or boot the host when it is convenient, which puts the spare rows to use",
     ),
     64: Meaning("no spare rows could replace memory that fails", RESET_AND_REPORT),  # [catalog]
@@ -88,7 +86,7 @@ TABLE = {
     143: Meaning("the GPU could not be initialised", BOOT),  # [catalog]
     # It only says which repair another Xid beside it needs.
     154: _note("the driver names the repair that the GPU needs", "do what it asks for"),  # [catalog]
-    156: Meaning("a part of the GPU that fails is to be replaced by a spare one", RESET),  # [catalog]
+    156: Meaning("a failing part of the GPU will be replaced by a spare one", RESET),  # [catalog]
     158: Meaning("the GPU no longer answers in time", RESET),  # [catalog]
 }
 CATALOG = "https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lay out one package repository of a vendor for apt or dnf: its source, its key by fingerprint, its pins."""
+"""Define one package repository of a vendor for apt or dnf: its source, its key by fingerprint, its pins."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DNF_SOURCES, DNF_KEYS = "etc/yum.repos.d", "etc/pki/rpm-gpg"
 DISABLED = "provision-disabled"
 LOGIN = re.compile(r"://([^/@]+)@")
 NEXT_LOGIN = {
-    "apt": "take them out, and put them on the host into a file in /etc/apt/auth.conf.d for root alone",
-    "dnf": "take them out, and let the mirror know the host by its address or by a client certificate: dnf "
-    "has no other place for a password",
+    "apt": "remove it, and put user and password into a file in /etc/apt/auth.conf.d that only root can read",
+    "dnf": "remove it, and let the mirror identify the host by its address or a client certificate: dnf has "
+    "no other place for a password",
 }
 NEXT_ROTATED = (
-    "see whether its owner has announced a new key; then give its fingerprint in {word}, after comparing it "
-    "with what the owner publishes"
+    "check whether its owner has announced a new key, compare its fingerprint with the published one, and "
+    "add it to {variable}"
 )
 
 
@@ -57,7 +57,7 @@ class Repository:
 
     @property
     def source(self) -> Path:
-        """Return the file that names the repository."""
+        """Return the file that defines the repository."""
         folder, suffix = (APT_SOURCES, "sources") if self.is_apt else (DNF_SOURCES, "repo")
         return self.root / folder / f"provision-{self.name}.{suffix}"
 
@@ -72,19 +72,19 @@ class Repository:
         return self.root / APT_PINS / f"provision-{self.name}"
 
     def files(self) -> dict[Path, str]:
-        """Return every file but the key with its text; an empty text means that there is to be none."""
+        """Return every file but the key with its text; an empty text means that it must not exist."""
         if self.is_apt:
             return {self.source: _sources(self), self.preferences: self.pins}
         return {self.source: _repo(self)}
 
 
 def refuse_login(repository: Repository) -> None:
-    """Refuse an address with a password: it would stand in a file, or in a log, that everybody may read."""
+    """Refuse a URL with a password: it would be in a file, or in a log, that everyone may read."""
     for url in (repository.url, repository.key_url):
         if LOGIN.search(url):
             raise Fault(
-                f"the address {LOGIN.sub('://', url)} was given with user and password, and everybody on the "
-                f"host may read {repository.source}",
+                f"the URL {LOGIN.sub('://', url)} contains a password, and {repository.source} is readable by "
+                "every user on the host",
                 NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
             )
 
@@ -109,13 +109,13 @@ def _repo(repository: Repository) -> str:
         f"[provision-{repository.name}]\nname=provision {repository.name}\n"
         f"baseurl={repository.url}\nenabled=1\n"
         f"gpgcheck={packages}\nrepo_gpgcheck={metadata}\ngpgkey=file://{_key_path(repository)}\n"
-        # A host is not to keep a repository's old list for two days when a driver is asked for now.
+        # A host must not keep a repository's old list for two days when a driver is requested now.
         "metadata_expire=3600\n"
     )
 
 
 def key_is_right(repository: Repository) -> bool:
-    """Return whether the key that lies on the host is a pinned one."""
+    """Return whether the key on the host is a pinned one."""
     try:
         return not _strange(repository, repository.key.read_bytes())
     except (OSError, KeyFault):
@@ -130,14 +130,14 @@ def key_for(repository: Repository) -> str:
         strange = _strange(repository, content)
     except KeyFault as fault:
         raise Fault(
-            f"{where} is no OpenPGP key: {fault}",
-            "a proxy or a mirror may answer in its place: look at that address from the host",
+            f"{where} is not an OpenPGP key: {fault}",
+            "a proxy or a mirror may answer instead: check that URL from the host",
         ) from fault
     if strange:
         raise Fault(
-            f"{where} has the fingerprint {', '.join(strange)}, and the pinned one is "
-            f"{', '.join(repository.fingerprints)}: its owner has rotated it, or somebody else answers there",
-            NEXT_ROTATED.format(word=repository.key_word),
+            f"{where} has the fingerprint {', '.join(strange)}, but the pinned one is "
+            f"{', '.join(repository.fingerprints)}: its owner has rotated it, or someone else answers there",
+            NEXT_ROTATED.format(variable=repository.key_word),
         )
     # A file that is pinned as a whole stays as it is; of another, only the compared keys are trusted.
     text = content.decode("ascii", "replace")
@@ -170,12 +170,12 @@ def _fetch(repository: Repository) -> bytes:
         code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
         raise Fault(
             f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
-            f"open the way to it, name a proxy in {repository.role}_environment, or take a mirror",
+            f"allow access to it, set a proxy in {repository.role}_environment, or use a mirror",
         ) from error
 
 
 def rivals(repository: Repository) -> list[Path]:
-    """Return other source files that name the same repository, which would contradict ours."""
+    """Return other source files of the same repository, which would contradict ours."""
     folder = repository.source.parent
     named = re.compile(rf"{re.escape(repository.url.rstrip('/'))}/?(?=[\s\"']|$)", re.MULTILINE)
     found = []
@@ -194,7 +194,7 @@ def out_of_sight(repository: Repository, path: Path) -> Path:
 
 
 def disabled(repository: Repository) -> dict[Path, Path]:
-    """Return the source files that were taken out of sight for this repository, with their own names."""
+    """Return the source files that were disabled for this repository, with their own names."""
     ending = f".{DISABLED}-{repository.name}"
     return {
         path: path.with_name(path.name[: -len(ending)])
