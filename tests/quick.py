@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -29,19 +29,27 @@ def _refuse(event: str, given: tuple[object, ...]) -> None:
     module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
     program = Path(words[0]).name.partition("-")[0]
     if module in SLOW_MODULES or program in SLOW_PROGRAMS:
-        pytest.fail(f"{_running[0]} starts {' '.join(words[:4])}: move it to tests/ansible")
+        pytest.fail(f"{_running[0]} starts {' '.join(words[:4])}: tests that do belong in tests/ansible")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse the start of Ansible to a quick test, and to its fixtures."""
+    _running[:] = [item.nodeid] if _is_quick(item.path) else []
+    ended = yield
+    _running.clear()
+    return ended
 
 
 @pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Refuse the start of Ansible to a quick test, and let it read inventories without."""
-    if not any(request.path.is_relative_to(folder) for folder in QUICK):
-        yield
-        return
-    monkeypatch.setattr(inventory, "_list", listing)
-    _running.append(request.node.nodeid)
-    yield
-    _running.clear()
+def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a quick test read inventories without Ansible's own process."""
+    if _is_quick(request.path):
+        monkeypatch.setattr(inventory, "_list", listing)
+
+
+def _is_quick(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in QUICK)
 
 
 def pytest_configure() -> None:

@@ -17,8 +17,8 @@ from provisioner.fleet.services import Service
 from provisioner.remote import doctor, program, status
 from provisioner.remote.program import NoPython
 from provisioner.remote.ssh import Remote
-from tests.unit.remote.engine import MODEL, Engine
-from tests.unit.remote.sshd import Sshd
+from tests.host.remote.engine import MODEL, Engine
+from tests.host.remote.sshd import Sshd
 
 SERVES = """\
 echo LoadState=loaded; echo ActiveState=active; echo SubState=running; echo Result=success

@@ -9,9 +9,9 @@ import pytest
 
 from provisioner.fleet import services
 from provisioner.fleet.services import Service
-from tests.unit.gpu.conftest import nvml, simulated_library
-from tests.unit.remote.engine import MODEL, Engine
-from tests.unit.remote.sshd import Sshd
+from tests.host.gpu.conftest import nvml, simulated_library
+from tests.host.remote.engine import MODEL, Engine
+from tests.host.remote.sshd import Sshd
 
 __all__ = ["nvml", "simulated_library"]
 

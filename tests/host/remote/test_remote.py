@@ -11,8 +11,8 @@ import pytest
 from provisioner.errors import HostError
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
-from tests.unit.remote.engine import Engine
-from tests.unit.remote.sshd import Sshd
+from tests.host.remote.engine import Engine
+from tests.host.remote.sshd import Sshd
 
 # Carries standard input and output to a port of this machine.
 PROXY = """\

@@ -17,9 +17,9 @@ from provisioner.fleet.services import Service
 from provisioner.remote import reach
 from provisioner.remote.reach import Way
 from provisioner.runs.run import Request
-from tests.unit.remote.engine import MODEL, Engine
-from tests.unit.remote.sshd import Sshd
-from tests.unit.remote.test_program import SERVES
+from tests.host.remote.engine import MODEL, Engine
+from tests.host.remote.sshd import Sshd
+from tests.host.remote.test_program import SERVES
 
 Call = Callable[..., int]
 
