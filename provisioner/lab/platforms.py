@@ -89,7 +89,7 @@ def dressed(name: str) -> Layer:
     platform = PLATFORMS[name]
     origin = f"dressed Debian, a stand-in for {platform.title}"
     rocky = platform.family == "rocky"
-    scripts = ("rocky.sh", "rocky-release.spec") if rocky else ("ubuntu.sh",)
+    scripts = ("rocky.sh", "rocky-release.spec", "platform-python") if rocky else ("ubuntu.sh",)
     return Layer(
         name=name,
         base=rocky_base() if rocky else tools(),

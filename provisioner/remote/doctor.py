@@ -19,7 +19,7 @@ from provisioner.fleet import variables
 from provisioner.fleet.services import Service
 from provisioner.plain import one_line
 from provisioner.remote import program
-from provisioner.remote.program import NoPython
+from provisioner.remote.python import NoPython
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
 

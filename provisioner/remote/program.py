@@ -16,25 +16,11 @@ from typing import Any
 from provisioner import bindings, content, unreachable
 from provisioner.errors import HostError
 from provisioner.plain import one_line
+from provisioner.remote import python
 from provisioner.remote.ssh import Remote, Result
 
 PACKAGE = "ansible.module_utils"
-NO_PYTHON = "no_python"
 _SUDO = "sudo:"
-
-# Without Python the shell reports that itself, with what little it can find out about the host.
-_FIND_PYTHON = """\
-[ "$(id -u)" = 0 ] || sudo -n true || exit 1
-for python in python3 /usr/libexec/platform-python; do
-  if command -v "$python" >/dev/null 2>&1; then
-    [ "$(id -u)" = 0 ] && exec "$python" -I -
-    exec sudo -n "$python" -I -
-  fi
-done
-. /etc/os-release
-read -r up _ </proc/uptime
-printf '{"no_python": true, "os": "%s", "uptime_s": %s}' "$PRETTY_NAME" "${up%%.*}"
-"""
 
 # The host imports the sent texts under the names that Ansible's packer gives them, and compiles only what it
 # imports: NVIDIA's bindings are ten times as large as a program, and most hosts never read them.
@@ -58,13 +44,11 @@ sys.meta_path.insert(0, Sent())
 """
 
 
-class NoPython(HostError):
-    """Report a host without Python, which may be healthy otherwise."""
-
-
 def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
     """Return what the program `name` reports about the host; raises HostError."""
-    result = remote.run(f"sh -c {shlex.quote(_FIND_PYTHON)}", source(name, data), seconds)
+    variables = remote.way.variables
+    script = shlex.quote(python.command(variables))
+    result = remote.run(f"sh -c {script}", source(name, data), seconds)
     if result.code:
         raise _failure(result, remote)
     try:
@@ -74,9 +58,8 @@ def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30
         raise HostError(
             f"unreadable answer: {answer}", "check what its login prints: `ssh HOST true`"
         ) from error
-    if document.get(NO_PYTHON):
-        reason = f"{one_line(document['os'])} has no Python, so nothing else can be checked"
-        raise NoPython(reason, "provision apply installs it; or install python3 by hand")
+    if document.get(python.NO_PYTHON):
+        raise python.explain(document, variables)
     return document
 
 

@@ -33,6 +33,7 @@ PLACES = (
     "model_store_root",
     "model_store_huggingface_endpoint",
     "model_store_modelscope_endpoint",
+    "ansible_python_interpreter",
     "model_store_environment",
     "model_store_ca_bundle",
     "python_env_index_url",

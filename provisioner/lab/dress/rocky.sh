@@ -16,6 +16,11 @@ rm -f /etc/os-release /usr/lib/os-release
 rpm --install --nosignature "$top"/RPMS/*/*.rpm
 if [ "$major" -lt 10 ]; then
     mkdir -p /usr/libexec
-    ln -s /usr/bin/python3 /usr/libexec/platform-python
+    if [ "$major" = 8 ]; then
+        # The real one has Python 3.6 there.
+        install -m 0755 platform-python /usr/libexec/platform-python
+    else
+        ln -s /usr/bin/python3 /usr/libexec/platform-python
+    fi
 fi
 printf '%s\n' "$1" > /etc/provision-stand-in

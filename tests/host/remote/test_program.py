@@ -6,16 +6,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provisioner import bindings
+from provisioner import bindings, lab
 from provisioner.errors import HostError
 from provisioner.fleet.services import Service
-from provisioner.remote import doctor, program, status
-from provisioner.remote.program import NoPython
+from provisioner.remote import doctor, program, python, status
+from provisioner.remote.python import NoPython
 from provisioner.remote.ssh import Remote
 from tests.host.remote.engine import MODEL, Engine
 from tests.host.remote.sshd import Sshd
@@ -40,7 +41,7 @@ def test_a_serving_host_answers_in_one_round_trip_as_root(sshd: Sshd, service: S
     assert (said["gpus"], said["gpu_fault"]) == ([], "")
     assert said["memory_bytes"] > said["available_bytes"] > 0
     assert len(sshd.commands) == 1
-    assert (sshd.tools / "sudos").read_text().splitlines()[-1] == "sudo -n python3 -I -"
+    assert (sshd.tools / "sudos").read_text().splitlines()[-1] == "sudo -n /usr/bin/python3 -I -"
 
 
 @pytest.fixture
@@ -192,23 +193,92 @@ def test_a_user_without_root_rights_is_told_so_in_one_line(sshd: Sshd, service: 
     assert "NOPASSWD" in str(caught.value.next_step)
 
 
+# Lies beside the host's Python for the lab's stand-in of Rocky 8.
+OLD_PYTHON = Path(lab.__file__).parent / "dress/platform-python"
+
+
+def without_python(monkeypatch: pytest.MonkeyPatch, *places: str) -> None:
+    """Let a host have no Python that is new enough, and these that may be too old."""
+    monkeypatch.setattr(python, "_finder", lambda: "")
+    monkeypatch.setattr(python, "PLACES", ("/no/python", *places))
+
+
 def test_a_host_without_python_says_what_its_shell_can(
     sshd: Sshd, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = program._FIND_PYTHON.replace("python3 /usr/libexec/platform-python", "/no/python")
-    monkeypatch.setattr(program, "_FIND_PYTHON", nothing)
-    with pytest.raises(NoPython, match="has no Python"):
+    without_python(monkeypatch)
+    with pytest.raises(NoPython, match="has no Python, so nothing else") as caught:
         ask(sshd, service)
+    assert "provision apply installs it" in str(caught.value.next_step)
+
+
+def test_a_host_whose_only_python_is_too_old_is_told_what_is_required(
+    sshd: Sshd, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_python(monkeypatch, str(OLD_PYTHON))
+    with pytest.raises(
+        NoPython, match=r"has only Python 3\.6\.8 \(/usr/libexec/platform-python\); 3\.8 or"
+    ) as caught:
+        ask(sshd, service)
+    assert "python3.11" in str(caught.value.next_step)
+
+
+def ask_with(sshd: Sshd, interpreter: str, service: Service) -> dict[str, Any]:
+    way = replace(sshd.way(services=(service,)), variables={python.VARIABLE: interpreter})
+    with Remote(way) as remote:
+        return status.inspect(remote, 30)
+
+
+def test_the_interpreter_of_the_inventory_is_used(sshd: Sshd, service: Service) -> None:
+    sshd.tool("systemctl", SERVES)
+    sshd.tool("chosen", f'echo "$@" >> {sshd.tools}/starts; exec python3 "$@"')
+    assert ask_with(sshd, f"{sshd.tools}/chosen", service)["services"]
+    assert (sshd.tools / "starts").read_text().splitlines()[-1] == "-I -"
+
+
+@pytest.mark.parametrize("interpreter", ["auto", "auto_silent"])
+def test_auto_finds_one_as_ansible_does(sshd: Sshd, service: Service, interpreter: str) -> None:
+    sshd.tool("systemctl", SERVES)
+    assert ask_with(sshd, interpreter, service)["services"]
 
 
 @pytest.mark.parametrize(
-    ("python", "says"),
+    ("interpreter", "says"),
+    [
+        (str(OLD_PYTHON), r"which is Python 3\.6\.8 .*; 3\.8 or newer"),
+        ("/no/python", "not a Python that can be run"),
+    ],
+)
+def test_an_interpreter_of_the_inventory_that_is_of_no_use_is_refused(
+    sshd: Sshd, service: Service, interpreter: str, says: str
+) -> None:
+    with pytest.raises(HostError, match=says) as caught:
+        ask_with(sshd, interpreter, service)
+    assert not isinstance(caught.value, NoPython)
+    assert "ansible_python_interpreter" in str(caught.value.next_step)
+
+
+def test_the_old_python_of_the_lab_refuses_what_the_real_one_does() -> None:
+    def refused(text: bytes) -> bytes:
+        done = subprocess.run([OLD_PYTHON, "-I", "-"], input=text, capture_output=True, check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert refused(b"from __future__ import annotations") == (
+        b"SyntaxError: future feature annotations is not defined\n"
+    )
+    assert b"SyntaxError" in refused(b"if (name := 1): pass")
+    assert refused(program.source("status", {}))
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
     [("echo welcome", "unreadable answer: welcome"), ("echo boom >&2; exit 5", "exit code 5: boom")],
 )
-def test_an_answer_that_is_none_is_shown(sshd: Sshd, service: Service, python: str, says: str) -> None:
-    sshd.tool("python3", python)
+def test_an_answer_that_is_none_is_shown(sshd: Sshd, service: Service, script: str, says: str) -> None:
+    sshd.tool("chosen", f'[ "$1" = -c ] && exit; {script}')
     with pytest.raises(HostError, match=says):
-        ask(sshd, service)
+        ask_with(sshd, f"{sshd.tools}/chosen", service)
 
 
 def test_programs_leave_nothing_behind_and_need_no_package() -> None:
