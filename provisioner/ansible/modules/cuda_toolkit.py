@@ -75,7 +75,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.cuda.judge import c_library, judge, loaded_driver
+from ansible.module_utils.provision.cuda.judge import c_library, judge
 from ansible.module_utils.provision.cuda.main import install
 from ansible.module_utils.provision.cuda.orders import Orders
 from ansible.module_utils.provision.cuda.packages import refuse_drivers
@@ -84,6 +84,7 @@ from ansible.module_utils.provision.cuda.runfile import require_library
 from ansible.module_utils.provision.cuda.state import State, check_toolkits, foreseen
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
 from ansible.module_utils.provision.driver.packages import matches
+from ansible.module_utils.provision.gpu.kernel import loaded_driver
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
@@ -166,7 +167,7 @@ def check(module: AnsibleModule, toolkits: list[Toolkit]) -> None:
     """Refuse what this host's GPUs and its driver cannot use, and warn about the rest."""
     params = module.params
     gpus = [] if params["container"] else own_gpus(devices())
-    driver = loaded_driver()
+    driver = loaded_driver()[0] or ""
     # A dry run leaves out the driver that a real run would have installed by now.
     coming = module.check_mode and params["driver_wanted"] and not matches(params["driver_wanted"], driver)
     if not params["driver_settled"] or coming:

@@ -263,9 +263,8 @@ def test_a_driver_moves_from_the_installer_to_the_distribution(boxes: Boxes) -> 
 
     words = {"nvidia_driver_source": "distribution", "nvidia_driver_version": "580"}
     failure = boxes.refused(UBUNTU, "--without-consent", code=2, **words)
-    assert (
-        failure["consent"][0] == f"remove driver {OLD} of source runfile before 580 is installed from distribution"
-    )
+    removal = f"remove driver {OLD} of source runfile before 580 is installed from distribution"
+    assert failure["consent"][0] == removal
     boxes.apply(UBUNTU, **words)
     assert boxes.sh(UBUNTU, "ls /usr/bin/nvidia-uninstall 2> /dev/null || true") == ""
     assert boxes.sh(UBUNTU, "modinfo -k $(uname -r) -F signer nvidia") != ""

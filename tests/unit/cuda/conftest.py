@@ -64,7 +64,7 @@ class Host:
             (job, "journal_tail", lambda *_: "last words"),
             (cuda_toolkit, "wait", lambda *_: self.after),
             (cuda_toolkit, "devices", list),
-            (cuda_toolkit, "loaded_driver", lambda: ""),
+            (cuda_toolkit, "loaded_driver", lambda: (None, None)),
             (cuda_toolkit, "c_library", lambda: "2.39"),
             (apt, "STAMP", root / "stamp"),
             (apt, "STAMPS", (root / "stamp",)),

@@ -36,7 +36,7 @@ class Toolkits:
         self.path.parent.mkdir()
         old = {"source": "packages", "version": "12.9.2", "packages": list(there), "held": held}
         self.path.write_text(json.dumps({"12.9": old}))
-        patch.setattr(runfile, "command", installer)
+        patch.setattr(runfile, "run", installer)
         patch.setattr(runfile.Runfiles, "fetch", lambda *_: None)
 
     def spec(self, folder: Path, **orders: Any) -> dict[str, Any]:

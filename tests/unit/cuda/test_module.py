@@ -291,7 +291,7 @@ def test_gpus_and_driver_are_asked_before_anything(host: Host, monkeypatch: pyte
     with pytest.raises(Fault, match=r"CUDA toolkit 13\.0 compiles nothing for Pascal"):
         host.call("13.0", state="inspected", driver_settled=False)
     assert host.call("13.0", state="inspected", container=True)["changed"] is False
-    monkeypatch.setattr(cuda_toolkit, "loaded_driver", lambda: "470.256.02")
+    monkeypatch.setattr(cuda_toolkit, "loaded_driver", lambda: ("470.256.02", None))
     with pytest.raises(Fault, match=r"CUDA toolkit 12\.9 needs driver 525 or newer"):
         host.call("12.9", state="inspected")
     # The driver that is loaded now may be replaced before the toolkits come.

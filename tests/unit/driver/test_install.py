@@ -52,7 +52,7 @@ class Host(Apt):
         self.loaded: str | None = OLD
         self.ready: KernelModule | None = KernelModule(NEW, "open", KERNEL, "")
         self.fault: BaseException | None = None
-        self.holders: list[dict[str, Any]] = []
+        self.holders: list[reload.Holder] = []
         self.unload = ""
         self.by_runfile: list[str | None] = [None]
         note = self.done.append
@@ -241,16 +241,7 @@ def test_a_version_that_nobody_has_is_refused_before_anything_stops(host: Host) 
 
 
 def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) -> None:
-    host.holders = [
-        {
-            "pid": 7,
-            "process": "python3",
-            "command": "",
-            "user": "ada",
-            "unit": "",
-            "devices": ["/dev/nvidia0"],
-        }
-    ]
+    host.holders = [reload.Holder(7, "python3", "ada", "", ("/dev/nvidia0",))]
     with pytest.raises(Fault, match=r"python3 \(process 7 of ada\) uses /dev/nvidia0"):
         host.change(may_reboot=False).run()
     assert "install" not in host.done

@@ -4,24 +4,10 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
 from typing import Any, Mapping
 
 from ..host.fault import Fault
 from .versions import LIST, Toolkit, number
-
-LOADED = Path("/proc/driver/nvidia/version")
-
-
-def loaded_driver() -> str:
-    """Return the version of the driver that is loaded, nothing where none is."""
-    try:
-        text = LOADED.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = re.search(r"\b[0-9]{3,}\.[0-9]+(\.[0-9]+)*\b", text.partition("\n")[0])
-    return found.group() if found else ""
 
 
 def c_library() -> str:

@@ -14,7 +14,7 @@ from ..fetch.download import Download, log
 from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault, undo
-from ..host.follow import Done, run
+from ..host.follow import environment, run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes
 from ..jobs.progress import Progress
@@ -133,7 +133,7 @@ class Runfiles:
         words = ["sh", str(runfile), "--silent", "--toolkit", f"--toolkitpath={place}", "--no-man-page"]
         words += ["--no-drm", f"--tmpdir={self.scratch}", *more]
         began = time.time()
-        done = command(words, {"TMPDIR": str(self.scratch)})
+        done = run(words, environment(TMPDIR=str(self.scratch)), Path("/"))
         if done.code == 0 and os.access(str(nvcc(self.layout.root, toolkit.release)), os.X_OK):
             return
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
@@ -174,13 +174,6 @@ def require_library(packages: list[str]) -> None:
         f"NVIDIA's installers of CUDA need {LIBRARY}, but this distribution no longer has a package with it",
         f"{PACKAGED}, or put that library where the linker finds it",
     )
-
-
-def command(words: list[str], more: dict[str, str]) -> Done:
-    """Run a program; its output goes to the journal as well."""
-    kept = {key: value for key, value in os.environ.items() if key != URL_VARIABLE}
-    done: Done = run(words, {**kept, "LC_ALL": "C.UTF-8", **more}, Path("/"))
-    return done
 
 
 def installer_log(began: float) -> str:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ..host import follow
 from ..host.fault import Fault
 from ..host.follow import note
@@ -22,5 +20,5 @@ def run(argv: list[str], what: str) -> None:
 def attempt(argv: list[str]) -> tuple[int, str]:
     """Run a program to its end, and return its exit status and its last lines."""
     note(f"+ {' '.join(argv)}")
-    done = follow.run(argv, {**os.environ, "LC_ALL": "C.UTF-8"})
+    done = follow.run(argv, follow.environment())
     return done.code, done.tail

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..gpu.containers import held_devices
 from ..gpu.kernel import loaded
 from ..host.commands import call
 from ..host.fault import Fault
@@ -24,40 +25,40 @@ SERVICES = (
     "nvidia-topologyd.service",
     "nvidia-gridd.service",
 )
-PROC, DEVICES = Path("/proc"), "/dev/nvidia"
-LONGEST_COMMAND = 60
+PROC = Path("/proc")
+COMMAND_SECONDS = 60
 UNLOAD_SECONDS = 30
 
 
-def holders(proc: Path = PROC) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Holder:
+    """A process that has devices of NVIDIA's open."""
+
+    pid: int
+    process: str
+    user: str
+    unit: str
+    devices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.process} (process {self.pid} of {self.user}{unit}) uses {', '.join(self.devices)}"
+
+
+def holders(proc: Path = PROC) -> list[Holder]:
     """Return every process that has a device of NVIDIA's open."""
     found = []
     for entry in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
-        devices = sorted({link for link in _links(entry / "fd") if link.startswith(DEVICES)})
+        devices = tuple(held_devices(entry))
         if devices:
-            found.append(
-                {
-                    "pid": int(entry.name),
-                    "process": _text(entry / "comm") or "unknown",
-                    "command": _text(entry / "cmdline").replace("\0", " ").strip()[:LONGEST_COMMAND],
-                    "user": _owner(entry),
-                    "unit": _unit(_text(entry / "cgroup")),
-                    "devices": devices,
-                }
-            )
+            name, unit = text_of(entry / "comm").strip() or "unknown", _unit(text_of(entry / "cgroup"))
+            found.append(Holder(int(entry.name), name, _owner(entry), unit, devices))
     return found
 
 
-def strangers(found: list[dict[str, object]], units: list[str]) -> list[str]:
+def strangers(found: list[Holder], units: list[str]) -> list[str]:
     """Describe the processes that do not end with the services that are stopped anyway."""
-    known = {*units, *SERVICES}
-    return [
-        f"{one['process']} (process {one['pid']} of {one['user']}"
-        + (f", {one['unit']}" if one["unit"] else "")
-        + f") uses {', '.join(map(str, one['devices']))}"  # type: ignore[call-overload]
-        for one in found
-        if one["unit"] not in known
-    ]
+    return [str(one) for one in found if one.unit not in {*units, *SERVICES}]
 
 
 def unload() -> str:
@@ -88,7 +89,7 @@ def drop_nouveau() -> bool:
 def load() -> None:
     """Load the driver's modules; raises Fault with the kernel's messages."""
     for name in NEEDED:
-        done = call("modprobe", name, seconds=LONGEST_COMMAND)
+        done = call("modprobe", name, seconds=COMMAND_SECONDS)
         if done.returncode:
             raise Fault(
                 f"modprobe {name} failed: {done.stderr.strip()}\n{kernel_log()}",
@@ -98,20 +99,9 @@ def load() -> None:
 
 def kernel_log(lines: int = 6) -> str:
     """Return the last that the kernel said of the driver."""
-    said = call("dmesg", seconds=LONGEST_COMMAND).stdout.splitlines()
+    said = call("dmesg", seconds=COMMAND_SECONDS).stdout.splitlines()
     words = ("nvrm", "nvidia", "nouveau", "module verification", "unsigned module")
     return "\n".join([line for line in said if any(word in line.lower() for word in words)][-lines:])
-
-
-def _links(folder: Path) -> list[str]:
-    try:
-        return [os.readlink(str(path)) for path in folder.iterdir()]
-    except OSError:  # it ended meanwhile
-        return []
-
-
-def _text(path: Path) -> str:
-    return str(text_of(path)).strip()
 
 
 def _owner(entry: Path) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,12 @@ def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path | None
             lines.append(line[-LINE:])
             note(line)
     return Done(process.returncode, "\n".join(lines).strip())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a job's programs, without URLs of downloads: these may hold passwords."""
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+    return {**inherited, "LC_ALL": "C.UTF-8", **more}
 
 
 def note(text: str) -> None:

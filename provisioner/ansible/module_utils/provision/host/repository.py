@@ -83,8 +83,8 @@ def refuse_login(repository: Repository) -> None:
     for url in (repository.url, repository.key_url):
         if LOGIN.search(url):
             raise Fault(
-                f"the URL {LOGIN.sub('://', url)} contains a password, and {repository.source} is readable by "
-                "every user on the host",
+                f"the URL {LOGIN.sub('://', url)} contains a password, and every user on the host can read "
+                f"{repository.source}",
                 NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
             )
 

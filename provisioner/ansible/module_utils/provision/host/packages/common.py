@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -151,10 +150,8 @@ class PackageManager(ABC):
 
     def attempt(self, argv: list[str]) -> tuple[int, str]:
         """Run a command to its end, and return its exit status and its last lines."""
-        # The address of an installer may contain a password, which is no business of the package manager.
-        inherited = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
         own = dict(pair.split("=", 1) for pair in self.environment)
-        done = follow.run(argv, {**inherited, "LC_ALL": "C.UTF-8", **own})
+        done = follow.run(argv, follow.environment(**own))
         return done.code, done.tail
 
     def query(self, *argv: str) -> str:
