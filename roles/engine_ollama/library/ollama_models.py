@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring about, verify and remove the models that Ollama keeps on a host."""
+"""Pull, create, verify and remove the models of Ollama on a host."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ short_description: Keep verified models in the directory of an Ollama
 description:
   - V(present) pulls or creates what a service needs and no more, as the transient unit
     C(provision-job-ollama-<service>), with a private Ollama that a running service does not notice.
-  - V(verified) hashes every blob of the service's models. The task waits until either has ended.
-  - V(absent) removes models that provision made and no service names any more; others stay.
+  - V(verified) hashes every blob of the service's models.
+  - V(absent) removes models that provision created and no service lists any more, as the transient unit
+    C(provision-job-ollama-prune); others stay. The task waits until the unit has ended.
 options:
   state: {type: str, choices: [present, absent, verified], required: true, description: What to do.}
-  service: {type: dict, description: The service's words about its models; V(absent) takes O(services).}
+  service: {type: dict, description: The service's variables for its models; V(absent) reads O(services).}
   services: {type: list, elements: dict, default: [], description: Every Ollama service of the host.}
   gguf: {type: str, default: "", description: GGUF file of the service's own model.}
-  modelfiles: {type: dict, default: {}, description: Text of each Modelfile by the path that words name.}
+  modelfiles: {type: dict, default: {}, description: Text of each Modelfile by its path.}
   user: {type: str, default: ollama, description: User of the engine.}
-  binary: {type: path, description: The ollama to bring models with.}
+  binary: {type: path, description: The ollama to pull models with.}
   registry: {type: str, default: "https://registry.ollama.ai", description: Registry or mirror.}
   environment: {type: dict, default: {}, description: Proxies of pulls.}
   attempts: {type: int, default: 5, description: Failures in a row that end a pull.}
-  stall_seconds: {type: int, default: 90, description: Silence after which a pull is begun again.}
+  stall_seconds: {type: int, default: 90, description: Silence after which a pull is started again.}
   reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
   serving: {type: list, elements: str, default: [], description: Addresses of the host's running Ollamas.}
   poll: {type: int, default: 5, description: Longest time to wait in one call.}
   timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
   run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
   consent: {type: bool, default: false, description: Whether models may be removed.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Where the program lies.}
-  runtime: {type: path, default: /run/provision, description: Where jobs get their orders.}
+  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
+  runtime: {type: path, default: /run/provision, description: Where jobs read their orders.}
 author: [The provision developers]
 """
 
 EXAMPLES = r"""
-- name: Bring the models about
+- name: Pull and create the models
   ollama_models:
     state: present
     service: "{{ service }}"
@@ -57,8 +58,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_ollama.main import install
+from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
 from ansible.module_utils.engine_ollama.steps import differs, diffs, doubted, keep, prepare, unload
+from ansible.module_utils.engine_ollama.store import Store
 from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root
 from ansible.module_utils.engine_ollama.wanted import (
     main_name,
@@ -71,12 +74,12 @@ from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
+from ansible.module_utils.provision.jobs.unit import wait
 
 GROUPS = ["provision"]
 PRUNE_UNIT = "provision-job-ollama-prune"
-PRUNE_SECONDS = 300
 NO_CONSENT = "run again with --yes, or answer the question, to allow the removal"
-APPLY = "run `provision apply`: it brings again what is wrong, and nothing else"
+APPLY = "run `provision apply`: it pulls or creates again what is wrong, and nothing else"
 
 
 def job_of(params: dict[str, Any], unit: str) -> OllamaJob:
@@ -85,7 +88,7 @@ def job_of(params: dict[str, Any], unit: str) -> OllamaJob:
 
 
 def present(module: AnsibleModule) -> dict[str, Any]:
-    """Bring one service's models about as far as one call can."""
+    """Pull and create one service's models, as far as one call can."""
     params = module.params
     service, root = params["service"], params["service"]["engine_ollama_models_dir"]
     refuse_contradictions(service, params["services"])
@@ -102,20 +105,28 @@ def present(module: AnsibleModule) -> dict[str, Any]:
         files.make_user(params["user"], GROUPS)
     make_root(Path(root), params["user"])
     orders = job.orders() if job.running else prepare(params, models, set(doubts), record)
-    told = job.advance(lambda: install(Path(params["programs"])), "bring", orders, orders["limits"])
-    if told is None:
+    reported = job.advance(lambda: install(Path(params["programs"])), "ensure", orders, orders["limits"])
+    if reported is None:
         return dict(job.progress())
-    after = keep(orders, told, root)
-    if told["repaired"]:
-        unload(params["serving"], told["models"])
-        result["provision"] = {"warning": [f"replaced: {text}" for text in told["repaired"]]}
+    after = keep(orders, reported, root)
+    if reported["repaired"]:
+        unload(params["serving"], reported["models"])
+        result["provision"] = {"warning": [f"replaced: {text}" for text in reported["repaired"]]}
     left = doubted(models, after)
     if left:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
-        raise Fault(f"what was brought did not last: {reasons}", "something else writes there: apply again")
-    moved = [name for name, made in told["models"].items() if differs(record["models"].get(name, {}), made)]
+        raise Fault(
+            f"models changed right after they were installed: {reasons}",
+            "another program writes there: apply again",
+        )
+    moved = [
+        name for name, made in reported["models"].items() if differs(record["models"].get(name, {}), made)
+    ]
     return dict(
-        result, changed=bool(moved or told["repaired"]), models=sorted(moved), repaired=told["repaired"]
+        result,
+        changed=bool(moved or reported["repaired"]),
+        models=sorted(moved),
+        repaired=reported["repaired"],
     )
 
 
@@ -126,38 +137,40 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return finish(module, rung(service, "not applicable", f"{root}: not read in check mode"))
     if not Path(root).is_dir():
-        return finish(module, rung(service, "failed", f"{root} is not there"))
+        return finish(module, rung(service, "failed", f"{root} does not exist"))
     job = job_of(params, service["unit"])
-    told: dict[str, Any] = job.told()
-    if told.get("state") != "done" or told.get("run") != params["run"]:
+    reported: dict[str, Any] = job.told()
+    if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = {"title": f"Hash the models of {service['unit']}", "root": root}
         orders.update(names=asked, run=params["run"])
         program = Path(params["programs"])
-        told = job.advance(lambda: install(program), "verify", orders, limits(root, [], linked=False)) or {}
-    if told.get("run") != params["run"]:
+        reported = (
+            job.advance(lambda: install(program), "verify", orders, limits(root, [], linked=False)) or {}
+        )
+    if reported.get("run") != params["run"]:
         return dict(job.progress())
-    forget(root, told)
-    problems = [text for texts in told["results"].values() for text in texts or ()]
-    problems += [f"{name} is not in {root}" for name, texts in told["results"].items() if texts is None]
+    forget(root, reported)
+    problems = [text for texts in reported["results"].values() for text in texts or ()]
+    problems += [f"{name} is not in {root}" for name, texts in reported["results"].items() if texts is None]
     if problems:
         return finish(module, rung(service, "failed", "; ".join(dict.fromkeys(problems))))
-    size = sum(told["sizes"].values()) / 1e9
+    size = sum(reported["sizes"].values()) / 1e9
     evidence = (
-        f"{', '.join(asked)}: {len(told['sizes'])} blobs, {size:.2f} GB, sha256 of each as its name says"
+        f"{', '.join(asked)}: {len(reported['sizes'])} blobs, {size:.2f} GB, sha256 of each matches its name"
     )
     return finish(module, rung(service, "passed", evidence))
 
 
-def forget(root: str, told: dict[str, Any]) -> None:
-    """Take the stamp from blobs that are wrong, so that apply reads them again."""
+def forget(root: str, reported: dict[str, Any]) -> None:
+    """Remove the stamps of blobs that are wrong, so that apply reads them again."""
     record = read_record(root)
-    wrong = [digest for digest in told["sizes"] if digest not in told["stamps"]]
+    wrong = [digest for digest in reported["sizes"] if digest not in reported["stamps"]]
     if any(record["stamps"].pop(digest, None) for digest in wrong):
         write_record(record)
 
 
 def rung(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
-    """Return what the files rung says of the service."""
+    """Return the files rung of the service."""
     step = APPLY if status == "failed" else None
     return {
         "service": service["serve_name"],
@@ -169,7 +182,7 @@ def rung(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
 
 
 def finish(module: AnsibleModule, found: dict[str, Any]) -> dict[str, Any]:
-    """Fail with what is wrong, or return that nothing is."""
+    """Fail with what is wrong, or return the rung that passed."""
     name = main_name(module.params["service"])
     if found["status"] == "failed":
         provision = {"rungs": [found], "next": APPLY}
@@ -177,8 +190,8 @@ def finish(module: AnsibleModule, found: dict[str, Any]) -> dict[str, Any]:
     return {"changed": False, "finished": True, "provision": {"rungs": [found]}, "name": name}
 
 
-def pruned(module: AnsibleModule) -> dict[str, Any]:
-    """Remove models of ours that no service of the host names."""
+def absent(module: AnsibleModule) -> dict[str, Any]:
+    """Remove the models that provision created and no service lists any more, as far as one call can."""
     named: dict[str, set[str]] = {}
     for service in module.params["services"]:
         named.setdefault(service["engine_ollama_models_dir"], set()).update(names(service))
@@ -188,7 +201,7 @@ def pruned(module: AnsibleModule) -> dict[str, Any]:
         root, models = record["root"], record["models"]
         gone[root] = sorted(set(models) - named.get(root, set()))
         ours[root] = [name for name in gone[root] if models[name].get("made")]
-    listed = [f"remove {name} from {root}, which no service names" for root, n in ours.items() for name in n]
+    listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
     result: dict[str, Any] = {"changed": bool(listed), "finished": True}
     result["removed"] = [name for found in ours.values() for name in found]
     if listed and not module.params["consent"]:
@@ -197,27 +210,57 @@ def pruned(module: AnsibleModule) -> dict[str, Any]:
             raise fault
         return dict(result, provision=fault.provision)
     if not module.check_mode:
+        job = OllamaJob(PRUNE_UNIT, module.params["user"], module.params)
         for root, found in gone.items():
-            take_away(module.params, root, found, ours[root])
+            if not remove_models(module.params, job, read_record(root), found, ours[root]):
+                return dict(job.progress(changed=result["changed"]))
     return result
 
 
-def take_away(params: dict[str, Any], root: str, found: list[str], ours: list[str]) -> None:
-    """Remove the models that were made here, and forget those that were not."""
-    if not found:
-        return
-    record = read_record(root)
-    entries = [record["models"].pop(name) for name in found]
+def remove_models(
+    params: dict[str, Any], job: OllamaJob, record: dict[str, Any], gone: list[str], ours: list[str]
+) -> bool:
+    """Remove models that were created here and forget the others; return whether the removal has ended.
+
+    The record keeps them until then, so that the next call, or the next run, goes on with the removal.
+    """
+    if not gone:
+        return True
+    root = record["root"]
+    entries = [record["models"].pop(name) for name in gone]
     bases = {entry["base"] for entry in entries if entry.get("base")}
     bases -= {entry.get("base") for entry in record["models"].values()}
     if (ours or bases) and Path(root).is_dir():
         orders = {"title": f"Remove models from {root}", "root": root, "names": [*ours, *sorted(bases)]}
-        job = OllamaJob(PRUNE_UNIT, params["user"], {**params, "poll": PRUNE_SECONDS})
-        program = Path(params["programs"])
-        told = job.advance(lambda: install(program), "prune", orders, limits(root, [], linked=False)) or {}
-        for digest in told.get("removed", ()):
+        reported = pruned(params, job, orders)
+        if reported is None:
+            return False
+        for digest in reported.get("removed", ()):
             record["stamps"].pop(digest, None)
     write_record(record)
+    return True
+
+
+def pruned(params: dict[str, Any], job: OllamaJob, orders: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the job of these orders has reported at its end, or None while the unit is at work."""
+    given = job.orders()
+    same = all(given.get(key) == orders[key] for key in ("root", "names"))
+    if job.running and not same:
+        wait(job.unit, job.poll)  # an earlier removal; this one follows
+        return None
+    reported: dict[str, Any] = job.told()
+    if same and not job.running and reported.get("state") == "done" and not left(orders):
+        return reported  # it has ended since the last call
+    program = Path(params["programs"])
+    fence = limits(orders["root"], [], linked=False)
+    outcome: dict[str, Any] | None = job.advance(lambda: install(program), "prune", orders, fence)
+    return outcome
+
+
+def left(orders: dict[str, Any]) -> list[str]:
+    """Return which of the models to remove are still there."""
+    store = Store(Path(orders["root"]))
+    return [name for name in orders["names"] if (store.manifests / Name.parse(name).path).exists()]
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -250,7 +293,7 @@ def main() -> None:
         required_if=[("state", "present", ["service", "binary"]), ("state", "verified", ["service"])],
         supports_check_mode=True,
     )
-    verbs = {"present": present, "verified": verified, "absent": pruned}
+    verbs = {"present": present, "verified": verified, "absent": absent}
     run_module(module, lambda: verbs[module.params["state"]](module))
 
 

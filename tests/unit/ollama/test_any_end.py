@@ -48,6 +48,6 @@ def test_models_are_whole_or_not_there(
             for blob in (ollama.root / "blobs").glob("sha256-*"):
                 assert not store.wrong(blob.name.replace("-", ":"))
 
-        return Case(main.PROGRAM, "bring", spec, whole, whole)
+        return Case(main.PROGRAM, "ensure", spec, whole, whole)
 
     assert break_everywhere(prepare, tmp_path, error) > 50

@@ -60,12 +60,12 @@ def test_reads_a_modelfile_as_people_write_it() -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "hint"),
     [
-        ("SYSTM hello\n", "line 1 of the Modelfile: SYSTM is no instruction", "did you mean SYSTEM?"),
+        ("SYSTM hello\n", "line 1 of the Modelfile: SYSTM is not an instruction", "did you mean SYSTEM?"),
         ("FROM a\n\nPARAMETER num_ctxt 1\n", "num_ctxt is not a parameter", "did you mean num_ctx?"),
-        ("PARAMETER num_ctx many\n", "parameter num_ctx is 'many', which is not a whole number", "give"),
+        ("PARAMETER num_ctx many\n", "parameter num_ctx is 'many', which is not a whole number", "set"),
         ('SYSTEM """never closed\n', "line 1 of the Modelfile opens a quote", 'close it with """'),
-        ("MESSAGE robot hi\n", "'robot' cannot speak in a MESSAGE", "system, user, assistant"),
-        ("DRAFT x.gguf\n", "DRAFT is no instruction", ""),
+        ("MESSAGE robot hi\n", "'robot' is not a role of a MESSAGE", "system, user, assistant"),
+        ("DRAFT x.gguf\n", "DRAFT is not an instruction", ""),
     ],
 )
 def test_says_what_is_wrong_with_a_modelfile(text: str, reason: str, hint: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a private Ollama for the time of a job, and ask it for models over its API."""
+"""Run a private Ollama for the time of a job, and call its API."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ansible.module_utils.provision.host.fault import Fault
 
 START_SECONDS = 120
 STOP_SECONDS = 20
-# Reading a file again can take long, and says nothing meanwhile.
+# Reading a file again can take long, without any output meanwhile.
 QUIET = ("verifying", "success")
 
 
 class OllamaError(Fault):
-    """Carry what Ollama answered instead of doing what it was asked."""
+    """A request that Ollama did not carry out, with its answer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "read the job's log on the host, then apply again")
 
 
 class StalledError(OllamaError):
-    """Say that nothing has moved for too long."""
+    """A request without progress for too long."""
 
 
 class Api:
@@ -58,7 +58,7 @@ class Api:
     def stream(
         self, path: str, body: dict[str, Any], stall: float | None = None
     ) -> Generator[dict[str, Any], None, None]:
-        """Yield what Ollama says of its progress; raise what it ends with."""
+        """Yield Ollama's progress; raise the error that ends it."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=stall)
         try:
             connection.connect()
@@ -71,9 +71,9 @@ class Api:
                     line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
                     yield event
         except socket.timeout as error:
-            raise StalledError(f"Ollama said nothing for {stall:.0f} s") from error
+            raise StalledError(f"Ollama sent nothing for {stall:.0f} s") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise OllamaError(f"{path} broke off: {_named(error)}") from error
+            raise OllamaError(f"{path} was cut off: {_named(error)}") from error
         finally:
             connection.close()
 
@@ -87,12 +87,12 @@ def _events(answer: http.client.HTTPResponse, stall: float | None) -> Iterator[d
         if line.decode(errors="replace") != last:
             moved, last = time.monotonic(), line.decode(errors="replace")
         elif stall and time.monotonic() - moved > stall:
-            # Ollama tells the same again and again while no byte comes.
-            raise StalledError(f"no byte came for {stall:.0f} s")
+            # Ollama repeats the same line while no byte arrives.
+            raise StalledError(f"no byte arrived for {stall:.0f} s")
         ended = ended or event.get("status") == "success"
         yield event
     if not ended:
-        raise OllamaError("it ended before it said that it had succeeded")
+        raise OllamaError("it ended without reporting success")
 
 
 def _named(error: Exception) -> str:
@@ -107,7 +107,7 @@ def _said(content: bytes) -> str:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody uses now."""
+    """Return a port of the loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -115,14 +115,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def private_server(binary: str, models: Path, home: Path) -> Iterator[Api]:
-    """Give an Ollama that only this job can find, and end it."""
+    """Provide an Ollama that only this job can find, and end it."""
     port = free_port()
     environment = {
         **os.environ,
         "HOME": str(home),
         "OLLAMA_HOST": f"127.0.0.1:{port}",
         "OLLAMA_MODELS": str(models),
-        # A start would otherwise remove what an interrupted pull left, and what is being made elsewhere.
+        # A start would otherwise remove the parts of an interrupted pull, and of models being created.
         "OLLAMA_NOPRUNE": "1",
         "OLLAMA_NO_CLOUD": "1",
         # It loads no model, so it needs no GPU; GPUs stay with the services.
@@ -147,7 +147,7 @@ def _await(process: subprocess.Popen[bytes], api: Api) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Fault(
-                f"Ollama ended with status {process.returncode} when it was started to bring models",
+                f"Ollama ended with status {process.returncode} when it was started to pull models",
                 "read the journal of this job on the host",
             )
         with contextlib.suppress(OllamaError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring Ollama's models about, hash them, or take them away; runs as the engine's user, in its own unit."""
+"""Pull, create, hash or remove Ollama's models; runs as the engine's user, in its own unit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_SENT = ("adapter", "adapter_files")
 
 
 class Work:
-    """Bring one service's models about, and remember what was found and done."""
+    """Pull and create one service's models, and remember what was found and done."""
 
     def __init__(self, spec: dict[str, Any], api: Api, progress: Progress) -> None:
         self.spec = spec
@@ -34,12 +34,12 @@ class Work:
         self.wrong: dict[str, str] = {}
         self.removed: list[str] = []
 
-    def bring(self, model: Wanted, entry: dict[str, Any]) -> dict[str, Any]:
-        """Make one model be there, doing no more than it takes, and return the record of it."""
+    def ensure(self, model: Wanted, entry: dict[str, Any]) -> dict[str, Any]:
+        """Pull or create one model, doing no more than necessary, and return its record."""
         name = Name.parse(model.name)
-        self.progress.label = f"{model.name}: looking at its files"
+        self.progress.label = f"{model.name}: checking its files"
         before = self.store.manifest(name)
-        self._mend(before)
+        self._repair(before)
         registry_digest = entry.get("registry_digest", "")
         base = self._base(model)
         if base is not None and self._incomplete(base, model):
@@ -51,8 +51,8 @@ class Work:
         made = self.store.manifest(name)
         if made is None:
             raise Fault(
-                f"Ollama said that {model.name} was made, yet it is not in {self.store.manifests}",
-                "look for the same name in other letter cases with `ollama list`, and remove that one",
+                f"Ollama reported that {model.name} was created, but it is not in {self.store.manifests}",
+                "run `ollama list` and remove the model whose name differs only in case",
             )
         self._confirm(model, made)
         return {
@@ -70,17 +70,17 @@ class Work:
         return Name.parse(model.origin) if model.kind == MODEL else None
 
     def _incomplete(self, base: Name, model: Wanted) -> bool:
-        """Tell whether the model that another is made from has to be pulled, in part or whole."""
+        """Return whether the model that another is created from must be pulled, or the rest of it."""
         if model.kind != PULL:
             return False
         found = self.store.manifest(base)
-        self._mend(found)
+        self._repair(found)
         if found is None or self.store.missing(found):
             return True
         return bool(model.pin) and not pinned(model.pin, [found.digest])
 
-    def _mend(self, manifest: Manifest | None) -> None:
-        """Read the blobs that may have changed, and remove those that are wrong, so that they come again."""
+    def _repair(self, manifest: Manifest | None) -> None:
+        """Read the blobs that may have changed, and remove the wrong ones, so that they are pulled again."""
         if manifest is None:
             return
         for digest in self.store.unsure(manifest.blobs, self.stamps):
@@ -93,13 +93,13 @@ class Work:
                 self.store.blob(digest).unlink()
 
     def _confirm(self, model: Wanted, manifest: Manifest) -> None:
-        """Read what came and was not read yet: nothing is served whose hash nobody has seen."""
+        """Read what has arrived and was not read yet: nothing is served whose hash was not checked."""
         for digest in self.store.unsure(manifest.blobs, self.stamps):
             self.progress.label = f"{model.name}: verifying"
             wrong: Wrong | None = self.store.wrong(digest)
             if wrong is not None:
                 raise Fault(
-                    f"{model.name} was brought, yet {wrong}", "apply again; look at the disk's health"
+                    f"{model.name} was installed, but {wrong}", "apply again; check the health of the disk"
                 )
             self.stamps[digest] = self.store.stamp(digest)
 
@@ -135,7 +135,7 @@ class Work:
         except OllamaError as error:
             raise Fault(
                 f"creating {model.name} failed: {error}",
-                "correct the engine_ollama_ words that it is made with, or choose another GGUF file",
+                "correct the engine_ollama_ variables that it is created with, or choose another GGUF file",
             ) from error
         finally:
             self.removed += self.store.clean(blobs.values())
@@ -146,7 +146,7 @@ class Work:
         for file in files:
             path = Path(file["path"])
             staged = Path(self.spec["staged"][file["path"]]) if file["path"] in self.spec["staged"] else None
-            # Ollama itself writes the model anew beside what it is given.
+            # Ollama itself writes the model again beside its source.
             needed = (0 if staged else file["size"]) + (file["size"] if rewritten else 0)
             check_disk(self.store.root, needed, self.spec["reserve_bytes"], path.name)
             found[path.name] = self._place(path, staged, file.get("sha256") or "")
@@ -168,7 +168,7 @@ class Work:
             own.unlink(missing_ok=True)
 
     def _keep(self, path: Path, staged: Path, sha256: str) -> str:
-        """Give a file that is in the store its name there, once its hash is right."""
+        """Give a file in the store its name there, once its hash is right."""
         self.progress.label = f"{path.name}: verifying"
         actual = hash_file(staged).sha256
         if sha256 and actual != sha256:
@@ -187,12 +187,12 @@ class Work:
         except OSError as error:
             raise Fault(
                 f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
-                "let the engine's user read the file, and leave the disk room for it",
+                "make the file readable for the engine's user, and free space on the disk",
             ) from error
 
 
-def bring(spec: dict[str, Any]) -> None:
-    """Bring about every model in doubt, and say what came of it."""
+def ensure(spec: dict[str, Any]) -> None:
+    """Pull or create every model in doubt, and report the outcome."""
     with Progress(Path(spec["result"]), spec["title"]) as progress:
         home = Path(spec["result"]).parent
         os.environ.update(spec["environment"])
@@ -200,12 +200,12 @@ def bring(spec: dict[str, Any]) -> None:
             work = Work(spec, api, progress)
             done: dict[str, Any] = {}
             models = [Wanted.of(values) for values in spec["models"]]
-            # Twice: making one may put another in doubt, which it was made from or shares a blob with.
+            # Twice: creating one may put another in doubt, which it is created from or shares a blob with.
             for model in [*models, *models]:
                 entry = done.get(model.name) or spec["entries"].get(model.name, {})
                 if doubt(work.store, model, entry, work.stamps):
-                    done[model.name] = work.bring(model, entry)
-        # One that was removed may have come again, for another model.
+                    done[model.name] = work.ensure(model, entry)
+        # One that was removed may be there again, for another model.
         gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
         outcome = {
             "models": done,
@@ -217,7 +217,7 @@ def bring(spec: dict[str, Any]) -> None:
 
 
 def verify(spec: dict[str, Any]) -> None:
-    """Read every blob of the named models."""
+    """Read every blob of the listed models."""
     store = Store(Path(spec["root"]))
     with Progress(Path(spec["result"]), spec["title"]) as progress:
         manifests = {name: store.manifest(Name.parse(name)) for name in spec["names"]}
@@ -242,7 +242,7 @@ def verify(spec: dict[str, Any]) -> None:
 
 
 def prune(spec: dict[str, Any]) -> None:
-    """Take names away, and the blobs that nothing else needs."""
+    """Remove models, and the blobs that nothing else needs."""
     store = Store(Path(spec["root"]))
     with Progress(Path(spec["result"]), spec["title"]) as progress:
         removed: list[str] = []
@@ -254,4 +254,4 @@ def prune(spec: dict[str, Any]) -> None:
         progress.finish(removed=removed)
 
 
-KINDS = {"bring": bring, "verify": verify, "prune": prune}
+KINDS = {"ensure": ensure, "verify": verify, "prune": prune}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be the program that works on a host's Ollama models: `ollama-models.pyz bring|verify|prune SPEC`."""
+"""The program for a host's Ollama models: `ollama-models-<digest>.pyz ensure|verify|prune SPEC`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn what a model is made with - typed words or a Modelfile - into Ollama's request, and back into text."""
+"""Turn a model's variables or Modelfile into Ollama's request, and back into text."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters as the types that Ollama wants; refuse what it would ignore."""
+    """Return parameters with the types that Ollama requires; refuse what it would ignore."""
     found = {}
     for name, value in sorted(given.items()):
         if name not in PARAMETERS:
             near = difflib.get_close_matches(str(name), PARAMETERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "Ollama knows " + ", ".join(PARAMETERS)
+            hint = f"did you mean {near[0]}?" if near else "Ollama supports " + ", ".join(PARAMETERS)
             raise Fault(f"{name} is not a parameter of a model", hint)
         found[name] = _typed(name, value)
     return found
@@ -67,11 +67,11 @@ def _typed(name: str, value: Any) -> Any:
     except ValueError:
         pass
     kind = "a whole number" if name in INTEGERS else "true or false" if name in SWITCHES else "a number"
-    raise Fault(f"parameter {name} is {value!r}, which is not {kind}", f"give {name} as {kind}")
+    raise Fault(f"parameter {name} is {value!r}, which is not {kind}", f"set {name} to {kind}")
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return what a Modelfile asks for, by the names of the typed words."""
+    """Return what a Modelfile sets, by the names of the variables."""
     made: dict[str, Any] = {}
     given: dict[str, Any] = {}
     rest, number = text.replace("\r\n", "\n"), 1
@@ -96,12 +96,12 @@ def _instruction(rest: str, number: int) -> tuple[str, str, int]:
     if match is None or command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0].upper()}?" if near else "see Ollama's Modelfile reference"
-        raise Fault(f"line {number} of the Modelfile: {command.upper()} is no instruction", hint)
+        raise Fault(f"line {number} of the Modelfile: {command.upper()} is not an instruction", hint)
     start = match.end()
     head = ""
     if command in ("parameter", "message"):
-        word = re.compile(r"[^ \t\n]+[ \t]*").match(rest, start)
-        head, start = (word.group(0).strip() + " ", word.end()) if word else ("", start)
+        head_match = re.compile(r"[^ \t\n]+[ \t]*").match(rest, start)
+        head, start = (head_match.group(0).strip() + " ", head_match.end()) if head_match else ("", start)
     value, end = _value(rest, start, number)
     return command, head + value, end
 
@@ -128,7 +128,7 @@ def _value(rest: str, start: int, number: int) -> tuple[str, int]:
 def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str, number: int) -> None:
     head, _, tail = value.partition(" ")
     if command == "from":
-        return  # the service's own words say what the model is made from
+        return  # the service's own variables set what the model is created from
     if command == "parameter" and head in LISTS:
         given.setdefault(head, []).append(tail)
     elif command == "parameter":
@@ -136,7 +136,7 @@ def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str,
     elif command == "message":
         if head not in ROLES:
             raise Fault(
-                f"line {number} of the Modelfile: {head!r} cannot speak in a MESSAGE",
+                f"line {number} of the Modelfile: {head!r} is not a role of a MESSAGE",
                 "it must be one of " + ", ".join(ROLES),
             )
         made.setdefault("messages", []).append({"role": head, "content": tail})
@@ -147,7 +147,7 @@ def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str,
 
 
 def render(origin: str, changes: dict[str, Any]) -> str:
-    """Return the Modelfile that says the same, for a person to read."""
+    """Return the equivalent Modelfile, for a person to read."""
     lines = [f"FROM {origin}"]
     given = [command for command in ("adapter", *TEXTS) if changes.get(command)]
     lines += [f"{command.upper()} {quoted(changes[command])}" for command in given]

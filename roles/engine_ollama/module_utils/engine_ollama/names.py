@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the names that Ollama gives models, and know where a name's manifest lies."""
+"""Parse Ollama's names of models, and find the manifest of a name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLE = "write it as Ollama does, such as smollm2:135m or owner/name:tag"
 
 @dataclass(frozen=True)
 class Name:
-    """Name a model in full."""
+    """The full name of a model."""
 
     host: str
     namespace: str
@@ -62,7 +62,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Source:
-    """Say where one model is pulled from: its registry and the name that Ollama is given for it."""
+    """Where one model is pulled from: its registry, and its name for Ollama."""
 
     name: Name
     registry: str
@@ -76,12 +76,12 @@ class Source:
 
     @property
     def insecure(self) -> bool:
-        """Tell whether the registry speaks HTTP."""
+        """Return whether the registry uses HTTP."""
         return urlsplit(self.url).scheme == "http"
 
     @property
     def asked(self) -> str:
-        """Return the name that the pull is asked with."""
+        """Return the name with which the pull is requested."""
         return f"http://{self.pulled}" if self.insecure else str(self.pulled)
 
     @property

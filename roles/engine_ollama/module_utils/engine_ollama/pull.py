@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let Ollama pull a model: with what it takes known before the first byte, and with patience."""
+"""Let Ollama pull a model, patiently, and with its size known before the first byte."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 LONGEST_PAUSE = 60
 SECONDS = 30
 MANIFEST_BYTES = 1 << 22
-# What no repetition mends, by what Ollama says of it.
+# What trying again cannot fix, by Ollama's message.
 HOPELESS = {
     "no space left on device": "free space on the disk of the models directory and apply again",
     "disk quota exceeded": "free space on the disk of the models directory and apply again",
     "permission denied": "give the models directory to the engine's user",
     "no Location header": (
-        "the registry hands out files in a way that Ollama cannot take: it must redirect to them"
+        "the registry serves files in a way that Ollama does not support: it must redirect to them"
     ),
     "requires a newer version": "set engine_ollama_version to a newer one",
 }
@@ -51,8 +51,8 @@ class Failures:
         if self.row >= self.attempts:
             raise Fault(
                 f"{self.what} failed {self.row} times in a row: {reason}",
-                "see with `provision doctor` whether the host reaches the registry; "
-                "apply again goes on where it ended",
+                "check with `provision doctor` that the host reaches the registry, then apply again "
+                "to resume",
             )
         time.sleep(min(2 ** (self.row - 1), LONGEST_PAUSE))
 
@@ -77,7 +77,7 @@ def _reason(source: Source, error: Exception) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise Fault(
             f"the certificate of {source.url} is not trusted: {getattr(cause, 'verify_message', cause)}",
-            "name the authority of the registry or proxy in host_base_ca_certificates, "
+            "add the certificate authority of the registry or proxy to host_base_ca_certificates, "
             "check the host's clock, and apply again",
         )
     if isinstance(error, urllib.error.HTTPError):
@@ -98,12 +98,12 @@ def _refuse(source: Source, status: int) -> None:
     if status in (401, 403):
         raise Fault(
             f"{source.url} refuses {source.name} ({status})",
-            "Ollama's registry gives private models only to accounts: push it where everybody may read it",
+            "Ollama's registry gives private models only to accounts: use one where everyone may read it",
         )
 
 
 def needed_bytes(store: Store, manifest: Manifest) -> int:
-    """Return how much of a model has yet to come."""
+    """Return how much of a model is still to be pulled."""
     here = sum(_partial(store.blob(digest)) for digest in store.missing(manifest))
     whole: int = sum(manifest.blobs[digest] for digest in store.missing(manifest))
     return max(0, whole - here)
@@ -117,18 +117,18 @@ def _partial(blob: Path) -> int:
 
 
 def check_disk(folder: Path, needed: int, reserve: int, what: str) -> None:
-    """Refuse what would not fit, before its first byte."""
+    """Refuse what does not fit, before its first byte."""
     free = shutil.disk_usage(str(folder)).free
     if needed and needed + reserve > free:
         raise Fault(
-            f"{what} needs {needed / 1e9:.2f} GB in {folder} beside {reserve / 1e9:.2f} GB to leave free, "
-            f"and {free / 1e9:.2f} GB are free",
+            f"{what} needs {needed / 1e9:.2f} GB in {folder} and {reserve / 1e9:.2f} GB in reserve, "
+            f"but {free / 1e9:.2f} GB are free",
             "free space, or set engine_ollama_models_dir to a larger disk",
         )
 
 
 class Pull:
-    """Bring one model from its registry."""
+    """Pull one model from its registry."""
 
     def __init__(self, api: Api, store: Store, source: Source, spec: dict[str, Any]) -> None:
         self.api = api
@@ -137,12 +137,12 @@ class Pull:
         self.spec = spec
 
     def into(self, target: Name, pin: str, progress: Progress) -> str:
-        """Bring the model under the name `target` and return the digest that the registry gave it."""
+        """Pull the model under the name `target` and return the digest that the registry gave it."""
         store, source = self.store, self.source
         manifest = ask_registry(source, self.spec["attempts"])
         if pin and not pinned(pin, [manifest.digest]):
             raise Fault(
-                f"serve_model_revision asks for {pin}; {source.url} has {manifest.digest} as {source.name}",
+                f"serve_model_revision is {pin}, but {source.url} has {manifest.digest} as {source.name}",
                 "set serve_model_revision to the model you want, or pull from a registry that has it",
             )
         check_disk(store.root, needed_bytes(store, manifest), self.spec["reserve_bytes"], str(source.name))
@@ -150,7 +150,7 @@ class Pull:
         self._repeat(progress, manifest)
         if target != source.pulled:
             self.api.ask("POST", "/api/copy", {"source": str(source.pulled), "destination": str(target)})
-            # The mirror's own name goes again, unless somebody had it before.
+            # The name of the mirror is removed again, unless it was there before.
             if known_before is None:
                 store.drop(source.pulled)
         return str(manifest.digest)
@@ -176,12 +176,12 @@ class Pull:
         done.clear()
         body = {"model": self.source.asked, "insecure": self.source.insecure}
         try:
-            # Closed before anything else happens: that is what tells Ollama to note how far it came.
+            # Closed before anything else happens, so that Ollama notes how much has arrived.
             with contextlib.closing(self.api.stream("/api/pull", body, self.spec["stall_seconds"])) as events:
                 for event in events:
                     if event.get("digest") in manifest.blobs:
                         done[event["digest"]] = int(event.get("completed") or 0)
         except BaseException:
-            # Also when this job is told to end: what came counts the next time only once it is noted.
+            # Also when this job is stopped: what has arrived counts the next time only once it is noted.
             settle(self.store.blobs, time.time())
             raise

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep root's own record of what provision has made in each models directory of Ollama."""
+"""Keep root's record of what provision has created in each models directory of Ollama."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ STATE = Path("/var/lib/provision/ollama")
 
 
 def record_path(root: str) -> Path:
-    """Return root's own record of a models directory, out of reach of the engine's user."""
+    """Return the path of a models directory's record, out of reach of the engine's user."""
     name = root.strip("/").replace("-", "--").replace("/", "-")
     return STATE / f"{name}.json"
 
 
 def read_record(root: str) -> dict[str, Any]:
-    """Return what provision has made in a models directory."""
+    """Return what provision has created in a models directory."""
     found = read_json(record_path(root), {})
     return {"root": root, "models": {}, "stamps": {}, **found}
 
 
 def write_record(record: dict[str, Any]) -> None:
-    """Keep a record, or forget the directory in which nothing is left."""
+    """Write a record, or remove that of a directory without models."""
     path = record_path(record["root"])
     if record["models"]:
         write_json(path, record, 0o600)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take the steps around a job that brings Ollama's models: what is in doubt, its orders, and its outcome."""
+"""The steps around a job that pulls and creates Ollama's models: what is in doubt, orders, outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .wanted import Wanted, doubt
 
 
 def doubted(models: list[Wanted], record: dict[str, Any]) -> dict[str, str]:
-    """Return why each model may not be as it must; those that are as they must are left out."""
+    """Return why each model may not be as requested; those that are as requested are left out."""
     store = Store(Path(record["root"]))
     reasons = {
         model.name: doubt(store, model, record["models"].get(model.name, {}), record["stamps"])
@@ -28,12 +28,12 @@ def doubted(models: list[Wanted], record: dict[str, Any]) -> dict[str, str]:
 
 
 def differs(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Tell whether a model is another than the record said."""
+    """Return whether a model differs from its record."""
     return any(before.get(key) != after[key] for key in ("inputs", "digest"))
 
 
 def diffs(models: list[Wanted], doubts: dict[str, str], record: dict[str, Any]) -> list[dict[str, str]]:
-    """Return what Ansible shows as the difference of each model."""
+    """Return the difference of each model that Ansible shows."""
     return [
         {
             "before_header": f"{model.name} ({doubts[model.name]})",
@@ -49,12 +49,12 @@ def diffs(models: list[Wanted], doubts: dict[str, str], record: dict[str, Any]) 
 def prepare(
     params: dict[str, Any], models: list[Wanted], doubts: set[str], record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write down what is about to be made, lay out files, and return the job's orders."""
+    """Record what is about to be created, prepare files, and return the job's orders."""
     root = record["root"]
     store = Store(Path(root))
     needed = [model for model in models if model.name in doubts]
     for model in needed:
-        # Noted before it is made, so that a run that breaks off here still knows whose it is.
+        # Noted before it is created, so that it is known as ours even if this run is interrupted.
         known = (store.manifests / Name.parse(model.name).path).exists()
         record["models"].setdefault(model.name, {"made": not known, "pending": True})
     write_record(record)
@@ -64,7 +64,7 @@ def prepare(
         stage.add(file)
     readable = [file["path"] for file in files]
     return {
-        "title": f"Bring models of {params['service']['unit']} into {root}",
+        "title": f"Pull and create models of {params['service']['unit']} into {root}",
         "root": root,
         "binary": params["binary"],
         "registry": params["registry"].rstrip("/"),
@@ -78,12 +78,12 @@ def prepare(
     }
 
 
-def keep(orders: dict[str, Any], told: dict[str, Any], root: str) -> dict[str, Any]:
-    """Record what the job has made; root does so, in a place that the engine's user cannot write."""
+def keep(orders: dict[str, Any], reported: dict[str, Any], root: str) -> dict[str, Any]:
+    """Record what the job has created; root does so, where the engine's user cannot write."""
     record: dict[str, Any] = read_record(root)
-    record["models"].update(told["models"])
-    record["stamps"] = {**record["stamps"], **told["stamps"]}
-    for digest in told["removed"]:
+    record["models"].update(reported["models"])
+    record["stamps"] = {**record["stamps"], **reported["stamps"]}
+    for digest in reported["removed"]:
         record["stamps"].pop(digest, None)
     write_record(record)
     settle_stamps(orders["linked"])
@@ -91,7 +91,7 @@ def keep(orders: dict[str, Any], told: dict[str, Any], root: str) -> dict[str, A
 
 
 def unload(addresses: list[str], models: dict[str, Any]) -> None:
-    """Let running Ollamas read replaced files again: what they hold in memory may be the wrong ones."""
+    """Make running Ollamas read replaced files again: the ones in their memory may be wrong."""
     for address in addresses:
         parts = urlsplit(address)
         api = Api(parts.hostname or "127.0.0.1", parts.port or 11434)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know what Ollama's models directory holds: names, the blobs they are made of, whether these are right."""
+"""Read Ollama's models directory: names, the blobs that they consist of, and whether these are right."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Manifest:
 
     @classmethod
     def read(cls, content: bytes) -> Manifest:
-        """Read the bytes of a manifest; a ValueError says that they are none."""
+        """Read the bytes of a manifest; a ValueError means that they are not one."""
         body = json.loads(content)
         try:
             layers = [*body["layers"], *([body["config"]] if body.get("config", {}).get("digest") else [])]
             blobs = {str(layer["digest"]): int(layer["size"]) for layer in layers}
             media = {str(layer["digest"]): str(layer["mediaType"]) for layer in layers}
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError("this is no manifest of a model") from error
+            raise ValueError("this is not a manifest of a model") from error
         if not blobs or not all(_is_digest(digest) for digest in blobs):
-            raise ValueError("this is no manifest of a model")
+            raise ValueError("this is not a manifest of a model")
         return cls(hashlib.sha256(content).hexdigest(), blobs, media)
 
 
@@ -46,7 +46,7 @@ def _is_digest(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Wrong:
-    """Say how a blob is not what its name says; `actual` is empty when there is none."""
+    """Describe a blob whose content does not match its name; `actual` is empty when there is no blob."""
 
     path: str
     expected: str
@@ -59,7 +59,7 @@ class Wrong:
 
 
 class Store:
-    """Look at a models directory and take out of it what nothing needs."""
+    """Read a models directory and remove from it what nothing needs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -67,11 +67,11 @@ class Store:
         self.blobs = root / "blobs"
 
     def blob(self, digest: str) -> Path:
-        """Return where a blob lies."""
+        """Return the path of a blob."""
         return self.blobs / digest.replace(":", "-")
 
     def manifest(self, name: Name) -> Manifest | None:
-        """Return what a name stands for, or None when nothing that can be read."""
+        """Return the manifest of a name, or None when there is none that can be read."""
         try:
             return Manifest.read((self.manifests / name.path).read_bytes())
         except (OSError, ValueError):
@@ -96,13 +96,13 @@ class Store:
         return [found.st_size, found.st_mtime_ns, found.st_ino]
 
     def unsure(self, digests: Iterable[str], stamps: dict[str, Any]) -> list[str]:
-        """Return the digests whose blobs changed, or were never read, since their hashes were right."""
+        """Return the digests whose blobs have changed since their hashes were checked, or were never read."""
         return [
             digest for digest in digests if not self.stamp(digest) or stamps.get(digest) != self.stamp(digest)
         ]
 
     def wrong(self, digest: str) -> Wrong | None:
-        """Read one blob and say how it is not what its name says."""
+        """Read one blob and return how it does not match its name."""
         path, expected = self.blob(digest), digest[len(PREFIX) :]
         try:
             actual = hash_file(path).sha256
@@ -111,7 +111,7 @@ class Store:
         return None if actual == expected else Wrong(str(path), expected, actual)
 
     def drop(self, name: Name) -> None:
-        """Forget a name, and the folders that this leaves empty."""
+        """Remove a name, and the folders that this leaves empty."""
         path = self.manifests / name.path
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
@@ -128,7 +128,7 @@ class Store:
         return {digest for manifest in every for digest in manifest.blobs}
 
     def clean(self, digests: Iterable[str]) -> list[str]:
-        """Remove those of the blobs that no name needs any more, and return their digests."""
+        """Remove those blobs that no name needs any more, and return their digests."""
         needed = self.needed()
         # A manifest that cannot be read may need any of them.
         orphans = [] if needed is None else sorted(set(digests) - needed)

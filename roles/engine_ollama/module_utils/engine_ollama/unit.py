@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start work on Ollama's models as the engine's user, sandboxed, and lay out what it starts from."""
+"""Start work on Ollama's models as the engine's user, sandboxed, and prepare the files that it needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import quoted
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
 
-# The request that makes one file share another's blocks; the standard library does not name it.
+# The request that makes one file share the blocks of another; the standard library lacks it.
 CLONE = 0x40049409
 
 
 class OllamaJob(Job):
-    """A unit that works as the engine's user; its notes lie in a directory of /run that is its own."""
+    """A unit that works as the engine's user; its notes are in its own directory of /run."""
 
     def __init__(self, unit: str, user: str, params: dict[str, Any]) -> None:
         super().__init__(unit, Path(params["runtime"]), params["poll"])
@@ -37,8 +37,8 @@ class OllamaJob(Job):
         """Start or attach, with orders that the engine's user may read."""
         own = {"User": self.user, "Group": self.user, "RuntimeDirectory": self.unit}
         own["RuntimeDirectoryPreserve"] = "yes"
-        told: dict[str, Any] | None = super().advance(program, verb, spec, {**own, **limits})
-        return told
+        reported: dict[str, Any] | None = super().advance(program, verb, spec, {**own, **limits})
+        return reported
 
     def give(self, spec: dict[str, Any]) -> None:
         """Write the orders of the next start, for the engine's user to read."""
@@ -48,7 +48,7 @@ class OllamaJob(Job):
 
 
 def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]:
-    """Return the sandbox of a job: like the engine's own, and closed but for the models directory."""
+    """Return the sandbox of a job: like the engine's, and closed except for the models directory."""
     homes = any(path.startswith(("/home/", "/root/", "/run/user/")) for path in [root, *readable])
     return {
         "SupplementaryGroups": "provision",
@@ -61,7 +61,7 @@ def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]
         "ProtectKernelTunables": True,
         "ProtectKernelModules": True,
         "ProtectControlGroups": True,
-        # Ollama dates the file that it makes a model from, and a linked one belongs to root.
+        # Ollama sets the time of the file that it creates a model from, and a linked one belongs to root.
         "CapabilityBoundingSet": "CAP_FOWNER" if linked else "",
         **({"AmbientCapabilities": "CAP_FOWNER"} if linked else {}),
         "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
@@ -72,13 +72,13 @@ def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]
 
 
 def make_root(root: Path, user: str) -> None:
-    """Make the models directory the engine's own, and refuse one that is somebody else's."""
+    """Create the models directory for the engine's user, and refuse one that belongs to someone else."""
     if root.exists():
         found = root.stat()
         owner = _user_name(found.st_uid)
         if owner != user:
             raise Fault(
-                f"{root} belongs to {owner}, and Ollama runs as {user}",
+                f"{root} belongs to {owner}, but Ollama runs as {user}",
                 f"run `chown -R {user}: {root}` on the host, or set engine_ollama_models_dir to another one",
             )
         return
@@ -107,7 +107,7 @@ class Stage:
         self.linked: dict[str, list[str]] = {}
 
     def add(self, file: dict[str, Any]) -> None:
-        """Lay out one file: sharing blocks, else as a second name; else the job copies it."""
+        """Prepare one file: sharing blocks, else as a hard link; else the job copies it."""
         source = Path(file["path"])
         name = f"provision-{hashlib.sha256(file['path'].encode()).hexdigest()[:12]}"
         with self._blobs() as folder:
@@ -161,6 +161,6 @@ class Stage:
 
 
 def settle_stamps(linked: dict[str, list[str]]) -> None:
-    """Tell the model store that its files are as right as before, though their inodes were dated anew."""
+    """Renew the stamps of the model store's files, which are as right as before despite new times."""
     for directory, right in linked.items():
         write_stamps(Path(directory), right)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read from a service's words which models Ollama must have, and tell when one is not as it must be."""
+"""Read from a service's variables which models Ollama must have, and why one is not as requested."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .names import Name, plain
 from .store import Store
 
 PULL, FILES, MODEL = "pull", "files", "model"
-WORDS = ("system", "template", "adapter", "parameters", "modelfile")
-ITEM_VARIABLES = ("name", "from", "preload", *WORDS)
+SETTINGS = ("system", "template", "adapter", "parameters", "modelfile")
+ITEM_VARIABLES = ("name", "from", "preload", *SETTINGS)
 TRUE = ("true", "yes", "on", "1")
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
@@ -28,7 +28,7 @@ _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 @dataclass(frozen=True)
 class Wanted:
-    """Describe one model that must be there: what it is made from, and with what changes."""
+    """Describe one required model: what it is created from, and with what changes."""
 
     name: str
     kind: str
@@ -39,7 +39,7 @@ class Wanted:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Wanted:
-        """Build one from what `asdict` made of it."""
+        """Build one from the result of `asdict`."""
         return cls(**{**values, "files": tuple(values["files"])})
 
     @property
@@ -63,21 +63,21 @@ class Wanted:
 
 
 def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> list[Wanted]:
-    """Return the models of a service, each after what it is made from."""
-    main = {word: service.get(f"engine_ollama_{word}") for word in WORDS}
+    """Return the models of a service, each after the one that it is created from."""
+    main = {key: service.get(f"engine_ollama_{key}") for key in SETTINGS}
     found = [_main(service, gguf, changes(main, modelfiles))]
     for item in service.get("engine_ollama_models") or ():
         found.append(_item(item, found, modelfiles))
         if sum(one.name == found[-1].name for one in found) > 1:
             raise Fault(
-                f"{service['unit']} names the model {found[-1].name} twice",
-                "give each item of engine_ollama_models a name of its own",
+                f"{service['unit']} lists the model {found[-1].name} twice",
+                "give each item of engine_ollama_models another name",
             )
     return found
 
 
 def names(service: dict[str, Any]) -> list[str]:
-    """Return what a service's models are called."""
+    """Return the names of a service's models."""
     return [main_name(service), *(_item_name(item) for item in service.get("engine_ollama_models") or ())]
 
 
@@ -94,7 +94,7 @@ def _item_name(item: dict[str, Any]) -> str:
 
 
 def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]]) -> None:
-    """Refuse services that make different models of one name in one directory: one would undo the other."""
+    """Refuse services that create different models of one name in one directory: one would undo the other."""
     own, root = _definitions(service), service["engine_ollama_models_dir"]
     for other in others:
         if other["unit"] == service["unit"] or other["engine_ollama_models_dir"] != root:
@@ -103,18 +103,18 @@ def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]])
             if own.get(name, definition) != definition:
                 both = f"{service['unit']} and {other['unit']}"
                 raise Fault(
-                    f"{both} make different models of the name {name} in {root}",
-                    "rename one in engine_ollama_models, or give it an engine_ollama_models_dir of its own",
+                    f"{both} create different models of the name {name} in {root}",
+                    "rename one in engine_ollama_models, or set another engine_ollama_models_dir",
                 )
 
 
 def _definitions(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     source = service["serve_model_source"]
-    main = {word: service.get(f"engine_ollama_{word}") for word in WORDS}
+    main = {key: service.get(f"engine_ollama_{key}") for key in SETTINGS}
     main["from"] = service["serve_model"] if source == "ollama" else f"{source}:{service['serve_model']}"
     for name, item in zip(names(service), [main, *(service.get("engine_ollama_models") or ())]):
-        given = {word: item[word] for word in (*WORDS, "from") if item.get(word)}
+        given = {key: item[key] for key in (*SETTINGS, "from") if item.get(key)}
         origin = str(given.get("from") or name)
         found[name] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
     return found
@@ -142,11 +142,11 @@ def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
 
 
 def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
-    for word in item:
-        if word not in ITEM_VARIABLES:
-            near = difflib.get_close_matches(str(word), ITEM_VARIABLES, n=1)
+    for key in item:
+        if key not in ITEM_VARIABLES:
+            near = difflib.get_close_matches(str(key), ITEM_VARIABLES, n=1)
             hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_VARIABLES)
-            raise Fault(f"{word} is not a word of an item of engine_ollama_models", hint)
+            raise Fault(f"{key} is not a key of an item of engine_ollama_models", hint)
     name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
@@ -158,15 +158,17 @@ def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]
 
 
 def changes(given: dict[str, Any], modelfiles: dict[str, str]) -> dict[str, Any]:
-    """Return what a model is made with: the Modelfile's instructions, overruled by typed words."""
+    """Return a model's changes: the Modelfile's instructions, overridden by variables."""
     path = given.get("modelfile")
     made = parse(modelfiles[str(path)]) if path else {}
-    made.update({word: str(given[word]) for word in (*TEXTS, "adapter") if given.get(word)})
+    made.update({key: str(given[key]) for key in (*TEXTS, "adapter") if given.get(key)})
     if given.get("parameters"):
         made["parameters"] = {**made.get("parameters", {}), **parameters(given["parameters"])}
     if made.get("adapter"):
         if not str(made["adapter"]).startswith("/"):
-            raise Fault(f"the adapter {made['adapter']} is no absolute path", "name a GGUF file on the host")
+            raise Fault(
+                f"the adapter {made['adapter']} is not an absolute path", "set it to a GGUF file on the host"
+            )
         made["adapter_files"] = file_identities(made["adapter"])
     return made
 
@@ -195,21 +197,23 @@ def _identity(path: Path, known: dict[str, Any]) -> dict[str, Any]:
     try:
         found = path.stat()
     except OSError as error:
-        raise Fault(f"{path} cannot be read: {error.strerror}", "put the GGUF file there") from error
+        raise Fault(
+            f"{path} cannot be read: {error.strerror}", "put the GGUF file there, or correct the path"
+        ) from error
     return {"path": str(path), "size": found.st_size, "changed": found.st_mtime_ns, "stored": False}
 
 
 def doubt(store: Store, model: Wanted, entry: dict[str, Any], stamps: dict[str, Any]) -> str:
-    """Return why a model may not be as it must; nothing when it is. Reads no blob."""
+    """Return why a model may not be as requested, or nothing. Reads no blob."""
     found = store.manifest(Name.parse(model.name))
     if found is None:
-        return "not there"
+        return "it does not exist"
     if not entry or entry.get("pending"):
-        return "provision has not looked at it yet"
+        return "provision has not checked it yet"
     if entry.get("inputs") != model.inputs(store):
-        return "what it is made of or with changed"
+        return "what it is created from or with has changed"
     if entry.get("digest") != found.digest:
-        return "somebody changed it"
+        return "it was changed by someone else"
     if (
         model.pin
         and not pinned(model.pin, [found.digest, entry.get("registry_digest", "")])
@@ -217,9 +221,9 @@ def doubt(store: Store, model: Wanted, entry: dict[str, Any], stamps: dict[str, 
     ):
         return f"it is not {model.pin}"
     unsure = store.unsure(found.blobs, stamps)
-    return f"{store.blob(unsure[0]).name} changed since its hash was right" if unsure else ""
+    return f"{store.blob(unsure[0]).name} changed since its hash was checked" if unsure else ""
 
 
 def pinned(pin: str, digests: Iterable[str]) -> bool:
-    """Tell whether one of the digests is the one that is asked for."""
+    """Return whether one of the digests is the requested one."""
     return any(digest.startswith(pin) for digest in digests)
