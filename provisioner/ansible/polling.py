@@ -80,7 +80,7 @@ class Progress:
 
 
 def is_at_work(answer: Mapping[str, Any]) -> bool:
-    """Tell whether a module has to be called again."""
+    """Return whether a module has to be called again."""
     ended = answer.get("failed") or answer.get("unreachable") or answer.get("skipped")
     return answer.get("finished") is False and not ended
 

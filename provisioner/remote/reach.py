@@ -76,7 +76,7 @@ def _way(host: str, folder: Path, output: str) -> Way:
     kind = document["connection"]
     if kind != "ssh":
         return Way(host, trouble=f"its connection is {kind}, but this command supports ssh only")
-    given = document["words"]
+    given = document["variables"]
     defaults = {name: variables.defaults(engine.role) for name, engine in load_engines().items()}
     return Way(
         host,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write down how a host is reached, as Ansible and ssh themselves would reach it; no host is contacted.
+"""Write how a host is reached, as Ansible and ssh themselves would reach it; no host is contacted.
 
-Ansible resolves the inventory's connection words and `ssh -G` the user's ssh configuration. What they say
-goes into a private file in the folder PROVISION_REACH and never into a result: a password may be among it.
+Ansible resolves the inventory's connection variables and `ssh -G` the user's ssh configuration. The result is
+written to a private file in the folder PROVISION_REACH, because it may contain a password.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from provisioner.fleet import variables
 FOLDER = "PROVISION_REACH"
 SSH_SECONDS = 10
 MOST_JUMPS = 8
-# Words that say where a service's parts are and come from; the rest of the inventory stays where it is.
+# The variables with the locations of models and downloads; no other part of the inventory is passed on.
 PLACES = (
     "model_store_root",
     "model_store_huggingface_endpoint",
@@ -40,7 +40,7 @@ PLACES = (
     "python_env_environment",
     "python_env_ca_bundle",
 )
-# Of an engine's own words, those that end so.
+# Of an engine's own variables, those with these endings.
 ENGINE_PLACES = ("_url", "_registry", "_https_proxy")
 
 
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             "connection": kind,
             "hops": hops,
             "password": self._connection.get_option("password") if kind == "ssh" else None,
-            "words": self._words(given),
+            "variables": self._variables(given),
         }
         path = Path(os.environ[FOLDER]) / hashlib.sha256(host.encode()).hexdigest()
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -82,13 +82,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             arguments += shlex.split(option(name) or "")
         return _chain(option("ssh_executable"), str(option("host")), arguments)
 
-    def _words(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _variables(self, given: dict[str, Any]) -> dict[str, Any]:
         catalog = variables.load()
         engines = (
             name for name in catalog.variables if name.startswith("engine_") and name.endswith(ENGINE_PLACES)
         )
-        asked = (*catalog.serve_variables, *PLACES, *engines)
-        return {name: self._templar.template(given[name]) for name in asked if name in given}
+        wanted = (*catalog.serve_variables, *PLACES, *engines)
+        return {name: self._templar.template(given[name]) for name in wanted if name in given}
 
 
 def _quoted(value: object) -> str:
@@ -97,17 +97,15 @@ def _quoted(value: object) -> str:
 
 
 def _chain(ssh: str, host: str, arguments: list[str], depth: int = 0) -> list[dict[str, list[str]]]:
-    """Return the configuration of every machine on the way, the last one being the host."""
+    """Return the configuration of every jump host and, last, of the host."""
     if depth > MOST_JUMPS:
-        raise ValueError(
-            f"more than {MOST_JUMPS} jump hosts before {host}: the ssh configuration goes in circles"
-        )
-    found = _ask(ssh, host, arguments)
+        raise ValueError(f"more than {MOST_JUMPS} jump hosts before {host}: the ssh configuration has a loop")
+    found = _resolve(ssh, host, arguments)
     jumps = [jump for jump in found.get("proxyjump", [""])[0].split(",") if jump and jump != "none"]
     if not jumps:
         return [found]
-    # As ssh does it: what was said for the host is not said of the hosts before it, but for the file to read.
-    before = [word for pair in _files(arguments) for word in pair]
+    # As ssh does it: options of the host do not apply to the jump hosts, except the configuration file.
+    before = [argument for pair in _files(arguments) for argument in pair]
     before += ["-J", ",".join(jumps[:-1])] if jumps[1:] else []
     before += shlex.split(settings.host_key_options())
     last = jumps[-1] if jumps[-1].startswith("ssh://") else f"ssh://{jumps[-1]}"
@@ -115,10 +113,10 @@ def _chain(ssh: str, host: str, arguments: list[str], depth: int = 0) -> list[di
 
 
 def _files(arguments: list[str]) -> list[tuple[str, str]]:
-    return [(word, after) for word, after in itertools.pairwise(arguments) if word == "-F"]
+    return [(option, file) for option, file in itertools.pairwise(arguments) if option == "-F"]
 
 
-def _ask(ssh: str, host: str, arguments: list[str]) -> dict[str, list[str]]:
+def _resolve(ssh: str, host: str, arguments: list[str]) -> dict[str, list[str]]:
     done = subprocess.run(
         [ssh, "-G", *arguments, "--", host],
         stdin=subprocess.DEVNULL,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resolve a host's services from its inventory words, by the same rules as `provision plan`.
+"""Resolve a host's services from its inventory variables, by the same rules as `provision plan`.
 
-Runs on the controller. Sets the facts `provision_services` and `provision_models`; fails with every word that
-is wrong once its templates are resolved.
+Runs on the controller. Sets the facts `provision_services` and `provision_models`; fails with every variable
+that is wrong once its templates are resolved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from provisioner.fleet.services import Service
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
-    """Turn `serve_*` words into the list that every role reads."""
+    """Turn `serve_*` variables into the list that every role reads."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -38,13 +38,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         catalog = variables.load()
         folder = Path(str(given.get("inventory_dir") or "."))
         own = {name: self._templar.template(given[name]) for name in given if name in catalog.variables}
-        asked = {str(own.get("serve_engine"))} | {
+        requested = {str(own.get("serve_engine"))} | {
             str(item.get("serve_engine"))
             for item in own.get(services.LIST_VARIABLE) or ()
             if isinstance(item, Mapping)
         }
         defaults = {
-            name: self._defaults(engine.role) for name, engine in engines.load().items() if name in asked
+            name: self._defaults(engine.role) for name, engine in engines.load().items() if name in requested
         }
         resolved = services.resolve(own, defaults)
         findings = [*resolved.findings, *rules.check(resolved.services, folder)]
@@ -81,8 +81,8 @@ def _failure(findings: list[Finding]) -> dict[str, Any]:
         lines.append(f"{finding.variable}{value} {finding.reason}{hint}")
     return {
         "failed": True,
-        "msg": "the inventory asks for something impossible: " + "; ".join(lines),
-        "provision": {"next": "mend these words in the inventory and run it again"},
+        "msg": "the inventory is not valid: " + "; ".join(lines),
+        "provision": {"next": "fix these variables in the inventory and run it again"},
     }
 
 

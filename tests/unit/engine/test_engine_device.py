@@ -102,10 +102,10 @@ def test_each_gpu_is_used_or_refused(engine: str, card: dict[str, Any], device: 
     assert ("refused" if chosen.get("failed") else chosen["device"]) == device
     if device == "refused":
         assert chosen["msg"] == (
-            "vllm needs compute capability 7.5 or newer, and the host has driver 580.95.05 for CUDA 13.0 and "
+            "vllm needs compute capability 7.5 or newer, but the host has driver 580.95.05 for CUDA 13.0 and "
             "Tesla V100 (7.0)"
         )
-        assert "engine_vllm_device to cpu, or name your own build" in chosen["provision"]["next"]
+        assert "engine_vllm_device to cpu, or set engine_vllm_requirements to your own build" in chosen["provision"]["next"]
 
 
 @EVERY_ENGINE
@@ -119,8 +119,8 @@ def test_a_host_without_gpus_runs_on_the_cpu(engine: str) -> None:
 def test_a_broken_driver_is_refused_by_the_engines_own_word(engine: str) -> None:
     chosen = Host(engine, [], HANGS).chosen
     assert chosen["msg"] == (
-        "the NVIDIA driver hangs (0000:1b:00.0). To mend it, boot the host. "
-        f"This service runs on the CPU with engine_{engine}_device: cpu."
+        "the NVIDIA driver hangs (0000:1b:00.0). To fix it, boot the host. "
+        f"To run this service on the CPU, set engine_{engine}_device: cpu."
     )
     assert chosen["provision"]["next"] == "boot the host"
     assert chosen["device"] == "cuda"
@@ -198,7 +198,7 @@ def test_the_packages_are_those_of_the_device() -> None:
 
 
 def choose(*names: str, gpus: list[dict[str, Any]] | None = None) -> list[str]:
-    asked = engine_device.Asked("vllm.service", "vLLM", "vllm", names=names)
+    asked = engine_device.Requested("vllm.service", "vLLM", "vllm", names=names)
     _, found = engine_device.choose(asked, WORKS, PAIR if gpus is None else gpus, ON_BUS)
     return [one["uuid"] for one in found]
 
@@ -207,7 +207,9 @@ def choose(*names: str, gpus: list[dict[str, Any]] | None = None) -> list[str]:
 def test_a_name_of_nothing_lists_what_there_is(name: str) -> None:
     with pytest.raises(engine_device.Refused) as caught:
         choose(name)
-    assert str(caught.value).startswith(f"serve_gpus names {name}, which is none of this host's GPUs: 0 = ")
+    assert str(caught.value).startswith(
+        f"serve_gpus contains {name}, which is not one of this host's GPUs: 0 = "
+    )
     for one in PAIR:
         assert f"{one['index']} = {one['uuid']} = {one['pci']} (NVIDIA H100)" in str(caught.value)
 
@@ -245,14 +247,14 @@ def test_an_old_library_leaves_the_parts_to_cuda() -> None:
 
 def test_a_divided_gpu_that_nobody_named_is_a_warning() -> None:
     (warning,) = Host("ollama", [DIVIDED]).chosen["provision"]["warning"]
-    assert "ollama.service uses the first MIG device of GPU 0 alone" in warning
+    assert "ollama.service uses only the first MIG device of GPU 0" in warning
 
 
 def crowd(share: float, *others: tuple[str, float], named: bool = False) -> list[str]:
     uuids = [one["uuid"] for one in PAIR]
     using = {unit: {"gpus": uuids[:1], "share": other, "named": named} for unit, other in others}
     names = ("0",) if named else ()
-    asked = engine_device.Asked("b.service", "b", "b", names=names, share=share)
+    asked = engine_device.Requested("b.service", "b", "b", names=names, share=share)
     return engine_device.crowded(asked, PAIR, using)
 
 
@@ -273,7 +275,7 @@ def test_what_was_made_to_fit_or_meant_is_no_warning() -> None:
     # A later service says it, once.
     assert not crowd(0.92, ("b.service", 0.92), ("c.service", 0.92))
     elsewhere = {"a.service": {"gpus": ["GPU-other"], "share": 0.92, "named": False}}
-    asked = engine_device.Asked("b.service", "b", "b", share=0.92)
+    asked = engine_device.Requested("b.service", "b", "b", share=0.92)
     assert not engine_device.crowded(asked, PAIR, elsewhere)
 
 
