@@ -10,6 +10,7 @@ plain data and print nothing::
 
     report = lab.up({"one": {"ansible_host": "127.0.0.1", "ansible_port": 2221}}, say=print)
     report.hosts[0].systemd         # "running"
+    lab.up({"one": ..., "two": ...}, say=print, copies={"two": "one"})  # two starts as one is now
     lab.exec_in("one", ["systemctl", "is-active", "ssh"]).text  # past SSH, as root; lab="lab" by default
     lab.copy_in("one", [lab.SeedFile("/etc/example", b"text")])
     lab.filesystem_digest("one")    # path -> type, mode, owner, size, sha256

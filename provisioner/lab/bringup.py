@@ -24,6 +24,7 @@ from provisioner.lab import (
     plans,
     platforms,
     releases,
+    snapshots,
     turns,
 )
 from provisioner.lab.hosts import HostPlan, SeedFile
@@ -32,7 +33,8 @@ from provisioner.lab.layers import Layer
 from provisioner.lab.podman import LABEL, Machine, Podman
 from provisioner.lab.releases import Outcome
 from provisioner.lab.report import HostReport, Stopwatch, described
-from provisioner.lab.spec import HUB, LabSpec
+from provisioner.lab.snapshots import Snapshot
+from provisioner.lab.spec import HUB, HostSpec, LabSpec
 
 # Measured: an engine's environment with a model on each host, and the package cache that all hosts share.
 HOST_BYTES = 8 * 1024**3
@@ -49,6 +51,7 @@ class Bringup:
     spec: LabSpec
     watch: Stopwatch
     undo: ExitStack
+    copies: Mapping[str, str] = field(default_factory=dict)
     existing: dict[str, Machine] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -63,7 +66,7 @@ class Bringup:
         return {name: platforms.wanted(name) for name in sorted({host.image for host in self.spec.hosts})}
 
     @cached_property
-    def _hub_recipe(self) -> Recipe:
+    def _hub_recipe(self) -> Layer:
         return plans.hub_recipe()
 
     def check(self) -> None:
@@ -192,11 +195,19 @@ class Bringup:
         archives.mkdir(parents=True, exist_ok=True)
         layout = [plans.hub_plan(self.spec, self._hub_recipe, subnet, models, archives)]
         layout += [
-            plans.host_plan(self.spec.name, host, self._recipes[host.image], names[host.name])
+            plans.host_plan(self.spec.name, host, self._made_of(host), names[host.name])
             for host in self.spec.hosts
         ]
         self.names = {plan.name: plan.address for plan in layout}
         return layout
+
+    def _made_of(self, host: HostSpec) -> Recipe | Layer | Snapshot:
+        """Return what a host is made of: its system, or what another one has become."""
+        source = self.existing.get(self.copies.get(host.name, ""))
+        if source is None or host.name in self.existing:
+            return self._recipes[host.image]
+        with self.watch.step(f"snapshot of {source.host}"):
+            return snapshots.take(self.podman, source)
 
     def _machine(self, plan: HostPlan) -> HostReport:
         """Create, start or keep one machine and wait until it is up."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provisioner.lab import controller, image
-from provisioner.lab.image import Recipe
+from provisioner.lab import controller, image, layers, platforms, turns
+from provisioner.lab.layers import Layer
 from provisioner.lab.podman import Podman
 
 PACKAGES = (
-    "ca-certificates",
     "g++",
     "gcc",
     "golang-go",
@@ -29,16 +28,15 @@ LONGEST_SECONDS = 1800
 NEEDED_BYTES = 3 * 1024**3
 
 
-def builder_recipe() -> Recipe:
+def builder_recipe() -> Layer:
     """Return the recipe of the image in which Ollama is built."""
-    return image.recipe("debian-unstable", packages=PACKAGES, suffix="-builder")
+    return platforms.with_packages(image.recipe("debian-unstable"), "builder", *PACKAGES)
 
 
 def build(podman: Podman, version: str, target: Path) -> None:
     """Write the archive of one version of Ollama to `target`."""
     wanted = builder_recipe()
-    if not podman.has("image", wanted.tag):
-        image.build(podman, wanted)
+    layers.build(podman, wanted, turns.silent)
     podman.remove([CONTAINER])
     try:
         podman.run(*run_argv(wanted.tag, version, target), seconds=LONGEST_SECONDS)

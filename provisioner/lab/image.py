@@ -53,7 +53,6 @@ class Recipe:
     packages: tuple[str, ...] = PACKAGES
     apt_options: tuple[str, ...] = ()
     certificates: Mapping[str, bytes] = field(default_factory=dict)
-    finish: str = ""
 
     @property
     def digest(self) -> str:
@@ -78,17 +77,15 @@ class Recipe:
         return f"Debian {self.suite} from this machine's mirror"
 
 
-def recipe(name: str, *, packages: tuple[str, ...] = PACKAGES, suffix: str = "", finish: str = "") -> Recipe:
-    """Return the recipe of one of the `SUITES` for this machine's mirror; `finish` is a last script."""
+def recipe(name: str) -> Recipe:
+    """Return the recipe of one of the `SUITES` for this machine's mirror."""
     suite = SUITES[name]
     return Recipe(
-        name=f"{name}{suffix}",
+        name=name,
         suite=suite,
         sources=controller.mirror().lines(suite),
-        packages=tuple(sorted(packages)),
         apt_options=controller.apt_options(),
         certificates=controller.certificates(),
-        finish=finish,
     )
 
 
@@ -135,17 +132,11 @@ def mmdebstrap_argv(wanted: Recipe, work: Path, tar: Path) -> list[str]:
 
 
 def hooks(wanted: Recipe, work: Path) -> list[tuple[str, str]]:
-    """Return what is done after the packages: certificates; on a host user and timers; the last script."""
+    """Return what is done after the packages: certificates, the user, timers."""
     copies = [f"copy-in {work / name} /usr/local/share/ca-certificates" for name in _file_names(wanted)]
-    certificates = [*copies, 'chroot "$1" update-ca-certificates >/dev/null']
-    commands = [*certificates, *_host_commands(work)] if "systemd-sysv" in wanted.packages else certificates
-    if wanted.finish:
-        commands = [*commands, f'chroot "$1" sh -s < {work / "finish.sh"}']
-    return [("--customize-hook", command) for command in commands]
-
-
-def _host_commands(work: Path) -> list[str]:
-    return [
+    commands = [
+        *copies,
+        'chroot "$1" update-ca-certificates >/dev/null',
         f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
         f'chroot "$1" install --directory --owner={USER} --group={USER} --mode=700 /home/{USER}/.ssh',
         f"copy-in {work / 'sudoers-lab'} /etc/sudoers.d",
@@ -155,6 +146,7 @@ def _host_commands(work: Path) -> list[str]:
         ': > "$1/etc/machine-id"; rm -f "$1"/etc/ssh/ssh_host_*',
         f'systemctl --root="$1" mask --quiet {" ".join(MASKED)}',
     ]
+    return [("--customize-hook", command) for command in commands]
 
 
 def _file_names(wanted: Recipe) -> list[str]:
@@ -168,7 +160,6 @@ def _write_inputs(wanted: Recipe, work: Path) -> None:
     keyring.check()
     for name, content in wanted.certificates.items():
         (work / f"lab-{name}").write_bytes(content)
-    (work / "finish.sh").write_text(wanted.finish)
     sudoers = work / "sudoers-lab"
     sudoers.write_text(SUDOERS)
     sudoers.chmod(0o440)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
-from provisioner.lab import controller, hosts, image, namespace, plans, turns
+from provisioner.lab import controller, hosts, image, namespace, plans, snapshots, turns
 from provisioner.lab.bringup import Bringup
 from provisioner.lab.podman import LABEL, Machine, Podman, connect
 from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch, described
@@ -18,15 +18,20 @@ from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
 HOSTS, CACHES = "hosts", "caches"
 
 
-def up(inventory: Mapping[str, Mapping[str, Any]], *, say: Say) -> LabReport:
-    """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made."""
+def up(
+    inventory: Mapping[str, Mapping[str, Any]], *, say: Say, copies: Mapping[str, str] | None = None
+) -> LabReport:
+    """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made.
+
+    A new host that `copies` lists starts with the files that another one, which exists, has now.
+    """
     spec = from_inventory(inventory)
     watch = Stopwatch(say)
     with turns.together(CACHES, say), ExitStack() as undo:
         if namespace.needed() and namespace.start_holder():
             say("made a private cgroup2 mount, which this machine lacks")
             undo.callback(namespace.stop_holder)
-        bringup = Bringup(connect(), spec, watch, undo)
+        bringup = Bringup(connect(), spec, watch, undo, copies or {})
         # Work that takes minutes the first time must not block other labs.
         with _hosts(say):
             bringup.check()
@@ -53,6 +58,7 @@ def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
         if names:
             say(f"removing {len(names)} containers of lab {lab}")
             podman.remove(names)
+            snapshots.remove(podman, lab)
         if podman.has("network", plans.network(lab)):
             podman.run("network", "rm", plans.network(lab))
         others = podman.machines()

@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from provisioner.lab import controller, keys
+from provisioner.lab import controller, image, keys, platforms
 from provisioner.lab.hosts import HostPlan, SeedFile
-from provisioner.lab.image import PACKAGES, USER, Recipe, recipe
+from provisioner.lab.image import USER, Recipe
 from provisioner.lab.layers import Layer
+from provisioner.lab.snapshots import Snapshot
 from provisioner.lab.spec import HUB, HUB_NAME, HUB_PORT, HostSpec, LabSpec
 
 # One cache of downloaded packages for every lab of this machine, so that each wheel is fetched once.
@@ -48,14 +49,14 @@ def repair_network_file(path: Path) -> None:
     path.write_text(path.read_text().replace('"cniVersion": "1.0.0"', '"cniVersion": "0.4.0"'))
 
 
-def hub_recipe() -> Recipe:
-    """Return the recipe of the hub's image: a lab host with Python instead of sshd."""
-    without_sshd = (package for package in PACKAGES if not package.startswith("openssh"))
-    return recipe("debian13", packages=(*without_sshd, "python3"), suffix="-hub")
+def hub_recipe() -> Layer:
+    """Return the recipe of the hub's image: a lab host with Python and without a running sshd."""
+    no_sshd = "systemctl --quiet mask ssh.service ssh.socket\n"
+    return platforms.with_packages(image.recipe("debian13"), "hub", "python3", finish=no_sshd)
 
 
 def hub_plan(
-    spec: LabSpec, recipe_of_hub: Recipe, subnet: ipaddress.IPv4Network, models: Path, releases: Path
+    spec: LabSpec, recipe_of_hub: Recipe | Layer, subnet: ipaddress.IPv4Network, models: Path, releases: Path
 ) -> HostPlan:
     """Lay out the hub; its recipe contains its mounts too, as it keeps no data and can be replaced."""
     mounts = (f"{models}:{HUB_MODELS}:ro", f"{releases}:{HUB_RELEASES}:ro")
@@ -72,7 +73,7 @@ def hub_plan(
     )
 
 
-def host_plan(lab: str, host: HostSpec, wanted: Recipe | Layer, address: str) -> HostPlan:
+def host_plan(lab: str, host: HostSpec, wanted: Recipe | Layer | Snapshot, address: str) -> HostPlan:
     """Lay out a host of an inventory."""
     wheels = (f"{folder}:{folder}:ro" for folder in controller.wheel_folders())
     return HostPlan(

@@ -99,10 +99,21 @@ def dressed(name: str) -> Layer:
     )
 
 
-def tools() -> Recipe:
+def with_packages(base: Recipe | Layer, suffix: str, *packages: str, finish: str = "true\n") -> Layer:
+    """Return the recipe of a Debian with more packages; `finish` is a script that still has apt's lists."""
+    return Layer(
+        name=f"{base.name}-{suffix}",
+        base=base,
+        command=_command("packages.sh", *packages),
+        files={**_files("packages.sh"), "finish.sh": finish.encode()},
+        origin="Debian from this machine's mirror",
+    )
+
+
+def tools() -> Layer:
     """Return the recipe of the Debian below all simulated hosts."""
     headers = (FOLDER / "headers.sh").read_text()
-    return image.recipe("debian13", packages=(*PACKAGES, *TOOLS), suffix="-tools", finish=headers)
+    return with_packages(image.recipe("debian13"), "tools", *TOOLS, finish=headers)
 
 
 def rocky_base() -> Layer:

@@ -12,11 +12,13 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from provisioner.lab import controller, image, releases
-from provisioner.lab.image import Recipe
+import yaml
+
+from provisioner.lab import controller, layers, platforms, releases, turns
+from provisioner.lab.layers import Layer
 from provisioner.lab.podman import Podman, connect
 
 SOURCES = Path(__file__).parent
@@ -24,31 +26,26 @@ SOURCES = Path(__file__).parent
 BUILT_FROM = ("source", "tables", "vendor")
 PACKAGES = (
     "apt-utils",
-    "ca-certificates",
     "createrepo-c",
     "dkms",
     "dpkg-dev",
-    "gcc",
     "gnupg",
-    "libc6-dev",
-    "linux-headers-amd64",
-    "make",
-    "openssl",
-    "python3",
     "python3-yaml",
     "rpm",
 )
 # Measured on two idle processors: 40 seconds, and 80 more for the image.
 LONGEST_SECONDS = 900
 DIGEST = ".digest"
+# One of each kind, which the tests of every run use: apt, dnf with module streams, dnf without.
+USUAL = ("rocky10", "rocky9", "ubuntu2404")
 # What a build leaves for the next, so that hosts that are there go on trusting the repositories.
 KEYS = ("keys.json", "signing.asc", "distribution.pem", "distribution.der")
 MODULE = "simulated_gpu.vendor.main"
 
 
-def recipe() -> Recipe:
-    """Return the recipe of the image in which the packages are built."""
-    return image.recipe("debian13", packages=PACKAGES, suffix="-vendor")
+def recipe() -> Layer:
+    """Return the recipe of the image in which the packages are built: with the compiler and the headers."""
+    return platforms.with_packages(platforms.tools(), "vendor", *PACKAGES)
 
 
 def vendor() -> Path:
@@ -66,12 +63,19 @@ def digest() -> str:
     return found.hexdigest()
 
 
-def ensure(podman: Podman) -> Path:
-    """Return the folder of repositories that are made from these very sources."""
-    target, wanted = vendor(), digest()
+def every_platform() -> tuple[str, ...]:
+    """Return the platforms that there are simulated kernels for."""
+    kinds = yaml.safe_load((SOURCES / "tables/kernels.yml").read_text()).values()
+    return tuple(sorted(platform for kind in kinds for platform in kind))
+
+
+def ensure(podman: Podman, platforms: Iterable[str] = ()) -> Path:
+    """Return the folder of repositories made from these very sources, for some platforms at least."""
+    target, wanted, asked = vendor(), digest(), set(platforms)
     with _alone(target):
-        if not (target / DIGEST).is_file() or (target / DIGEST).read_text() != wanted:
-            _build(podman, target, wanted)
+        stamp = (target / DIGEST).read_text().split() if (target / DIGEST).is_file() else [""]
+        if stamp[0] != wanted or not asked <= set(stamp[1:]):
+            _build(podman, target, wanted, USUAL if asked and asked <= set(USUAL) else every_platform())
     return target
 
 
@@ -83,15 +87,15 @@ def _alone(target: Path) -> Iterator[None]:
         yield
 
 
-def _build(podman: Podman, target: Path, wanted: str) -> None:
+def _build(podman: Podman, target: Path, wanted: str, platforms: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix=".vendor-", dir=target.parent) as folder:
         made = Path(folder, "vendor")
         made.mkdir(mode=0o755)
         for name in KEYS:
             if (target / name).exists():
                 shutil.copyfile(target / name, made / name)
-        in_container(podman, MODULE, "/out", out=made)
-        (made / DIGEST).write_text(wanted)
+        in_container(podman, MODULE, "/out", *platforms, out=made)
+        (made / DIGEST).write_text(" ".join((wanted, *platforms)))
         if target.exists():
             target.rename(Path(folder, "old"))
         made.rename(target)
@@ -100,8 +104,7 @@ def _build(podman: Podman, target: Path, wanted: str) -> None:
 def in_container(podman: Podman, module: str, *words: str, out: Path) -> None:
     """Run one of the programs here in the builder, which sees the folder `out` as /out."""
     image_recipe = recipe()
-    if not podman.has("image", image_recipe.tag):
-        image.build(podman, image_recipe)
+    layers.build(podman, image_recipe, turns.silent)
     name = f"provision-lab-vendor-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}"
     try:
         podman.run(

@@ -28,7 +28,7 @@ def create(source: str, names: list[str]) -> None:
     found = inventory.load(source)
     known = {name: dict(found.hosts[name]) for name, groups in found.groups.items() if GROUP in groups}
     chosen = {name: known[name] for name in names or known}
-    build.ensure(connect(start=True))
+    build.ensure(connect(start=True), {str(words["lab_image"]) for words in chosen.values()})
     conda.serve(chosen)
     lab.up(chosen, say=_say)
     for name, words in chosen.items():

@@ -3,8 +3,8 @@ set -eu
 hidden=/usr/lib/provision-stand-in
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq --auto-remove purge initramfs-tools-core > /dev/null
-apt-get -qq --no-install-recommends install "$@" > /dev/null
+apt-get -qq --auto-remove -o Dpkg::Options::=--force-unsafe-io purge initramfs-tools-core > /dev/null
+apt-get -qq --no-install-recommends -o Dpkg::Options::=--force-unsafe-io install "$@" > /dev/null
 systemctl --quiet disable chrony.service e2scrub_all.timer e2scrub_reap.service fstrim.timer
 systemctl --quiet mask dnf-makecache.timer dnf-automatic.timer dnf-automatic-install.timer
 rm -rf /var/lib/apt/lists /var/cache/apt

@@ -31,7 +31,6 @@ def test_equal_recipes_are_the_same_image() -> None:
         {"packages": ("python3",)},
         {"apt_options": ()},
         {"certificates": {"company.crt": b"another"}},
-        {"finish": "true\n"},
     ],
 )
 def test_any_change_of_a_recipe_makes_another_image(change: dict[str, Any]) -> None:
@@ -52,21 +51,3 @@ def test_the_build_command(user: int, mode: str, monkeypatch: pytest.MonkeyPatch
     assert '--aptopt=Acquire::http::Proxy "http://proxy.example";' in argv
     assert "--customize-hook=copy-in /work/lab-company.crt /usr/local/share/ca-certificates" in argv
     assert argv[-3:] == ["trixie", "/work/root.tar", "deb http://mirror.example/debian trixie main"]
-
-
-def test_a_recipes_own_script_comes_last() -> None:
-    commands = [command for _, command in image.hooks(RECIPE, Path("/work"))]
-    with_script = dataclasses.replace(RECIPE, finish="echo done\n")
-    assert [command for _, command in image.hooks(with_script, Path("/work"))] == [
-        *commands,
-        'chroot "$1" sh -s < /work/finish.sh',
-    ]
-
-
-def test_an_image_that_is_no_host_gets_certificates_alone() -> None:
-    builder = dataclasses.replace(RECIPE, packages=("ca-certificates", "gcc"))
-    commands = [command for _, command in image.hooks(builder, Path("/work"))]
-    assert commands == [
-        "copy-in /work/lab-company.crt /usr/local/share/ca-certificates",
-        'chroot "$1" update-ca-certificates >/dev/null',
-    ]

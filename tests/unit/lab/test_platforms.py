@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from provisioner import content
-from provisioner.lab import controller, image, layers, platforms
+from provisioner.lab import builder, controller, image, layers, plans, platforms
 from provisioner.lab.image import Recipe
 from provisioner.lab.layers import Layer
 
@@ -166,3 +166,11 @@ def test_what_a_registrys_rocky_gets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_registry_has_no_suite_that_changes_every_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVISION_LAB_REGISTRY", "registry.example.com/library")
     assert platforms.wanted("debian-unstable") == image.recipe("debian-unstable")
+
+
+def test_what_is_built_here_shares_the_images_of_hosts() -> None:
+    debian, unstable = image.recipe("debian13"), image.recipe("debian-unstable")
+    assert platforms.tools().base == plans.hub_recipe().base == debian
+    assert builder.builder_recipe().base == unstable
+    headers = platforms.tools().files["finish.sh"]
+    assert headers == (platforms.FOLDER / "headers.sh").read_bytes()

@@ -4,12 +4,14 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_gpu.vendor import cuda, kernels, kernels_apt, kernels_dnf, runfiles, scripts, standins
+from simulated_gpu import build
+from simulated_gpu.vendor import cuda, kernels, kernels_apt, kernels_dnf, main, runfiles, scripts, standins
 from simulated_gpu.vendor.main import table
 from simulated_gpu.vendor.package import Link, Package, Text, control, own_folders, spec
 from simulated_gpu.vendor.tools import put
@@ -122,3 +124,11 @@ def test_the_stand_ins_of_rocky_have_names_and_epochs() -> None:
     podman = next(one for one in standins.rocky(rows, 9) if one.name == "podman")
     assert podman.full_version == "6:5.6.0-1.el9"
     assert "simulated" in str(podman.files["/usr/bin/podman"])
+
+
+def test_only_the_platforms_that_are_asked_for_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["main", "/out", *build.USUAL])
+    assert list(main.platforms_of("ubuntu")) == ["ubuntu2404"]
+    assert main.platforms_of("debian") == {}
+    assert main.majors() == [9, 10]
+    assert set(build.USUAL) < set(build.every_platform())

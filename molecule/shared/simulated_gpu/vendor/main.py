@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build every simulated repository below the folder that is named; runs in the builder's container."""
+"""Build the simulated repositories of the platforms that are named, below a folder; runs in the container."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ def table(name: str) -> Any:
     return yaml.safe_load((TABLES / f"{name}.yml").read_text())
 
 
+def platforms_of(kind: str) -> dict[str, Any]:
+    """Return the rows of the platforms that are asked for, of one kind of distribution."""
+    rows: dict[str, Any] = table("kernels")[kind]
+    return {name: row for name, row in rows.items() if name in sys.argv[2:]}
+
+
+def majors() -> list[int]:
+    """Return the releases of Red Hat's family that are asked for."""
+    return [int(name.removeprefix("rocky")) for name in platforms_of("rocky")]
+
+
 @dataclass(frozen=True)
 class Making:
     """Hold what every step needs."""
@@ -84,7 +95,8 @@ def compile_all(making: Making) -> None:
     compiled.key(making.out)
     for version in rows["versions"]:
         compiled.libraries(version, making.compiled / "drivers" / version)
-    compiled.modules(kernels.names(table("kernels")), rows["server"], making.compiled, making.out)
+    chosen = {kind: platforms_of(kind) for kind in table("kernels")}
+    compiled.modules(kernels.names(chosen), rows["server"], making.compiled, making.out)
 
 
 def nvidia_apt(making: Making) -> None:
@@ -92,9 +104,11 @@ def nvidia_apt(making: Making) -> None:
     rows, toolkits = table("drivers"), table("cuda")
     folders = {"ubuntu": making.work / "pool-ubuntu", "debian": making.work / "pool-debian"}
     for name, lay_out in (("ubuntu", drivers.ubuntu), ("debian", drivers.debian)):
+        if not platforms_of(name):
+            continue
         found = [one for version in rows["versions"] for one in lay_out(rows, version, making.build())]
         build_debs([*found, *_toolkits(toolkits, redhat=False)], making.work, folders[name])
-    for platform in (*table("kernels")["ubuntu"], *table("kernels")["debian"]):
+    for platform in (*platforms_of("ubuntu"), *platforms_of("debian")):
         folder = making.out / "nvidia" / platform / "x86_64"
         folder.mkdir(parents=True)
         for file in folders[platform[:6]].iterdir():
@@ -201,7 +215,7 @@ def container_toolkit(making: Making) -> None:
 def docker_packages(making: Making) -> None:
     """Write Docker's repositories for Red Hat's family."""
     rows, key = table("docker"), making.keys["container"]
-    for major in MAJORS:
+    for major in majors():
         folder = making.out / f"docker/{major}/x86_64"
         build_rpms(f"docker-{major}", docker.packages(rows, major), making.work, folder, key)
         index.index_dnf(folder)
@@ -228,10 +242,10 @@ def main() -> None:
         compile_all(making)
         steps: list[Callable[[], None]] = [lambda: nvidia_apt(making), lambda: container_toolkit(making)]
         steps.append(lambda: docker_packages(making))
-        steps += [lambda major=major: nvidia_dnf(making, major) for major in MAJORS]  # type: ignore[misc]
-        steps += [lambda major=major: rocky(making, major) for major in MAJORS]  # type: ignore[misc]
-        steps += [lambda name=name: ubuntu(making, name) for name in table("kernels")["ubuntu"]]  # type: ignore[misc]
-        steps += [lambda name=name: debian(making, name) for name in table("kernels")["debian"]]  # type: ignore[misc]
+        steps += [lambda major=major: nvidia_dnf(making, major) for major in majors()]  # type: ignore[misc]
+        steps += [lambda major=major: rocky(making, major) for major in majors()]  # type: ignore[misc]
+        steps += [lambda name=name: ubuntu(making, name) for name in platforms_of("ubuntu")]  # type: ignore[misc]
+        steps += [lambda name=name: debian(making, name) for name in platforms_of("debian")]  # type: ignore[misc]
         steps.append(lambda: all_runfiles(making))
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(step) for step in steps]:
