@@ -68,7 +68,7 @@ def test_tells_whether_the_value_is_there(text: str | None, keys: tuple[str, ...
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"debug": true,\n}', "not JSON: .*line 2"),
+        ('{"debug": true\n"more"}', "not JSON: .*line 2"),
         ('["debug"]', "contains a list instead of an object"),
     ],
 )
