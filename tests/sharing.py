@@ -7,7 +7,16 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 LABS = "tests/e2e/"
-# A scenario of Molecule has a lab of its own, whichever file plays it.
+# The labs that start after all else, the longest first, so that both processes end together.
+ORDER = (
+    "tests/e2e/ollama/",
+    "tests/e2e/gpu/",
+    "tests/e2e/test_molecule.py",
+    "tests/e2e/test_pythons.py",
+)
+# Each of its hosts has a lab of its own, and every test is about one of them.
+GPU = "tests/e2e/gpu/"
+# A scenario of Molecule has a lab of its own, whichever test plays it.
 MOLECULE = "tests/e2e/test_molecule.py"
 
 
@@ -18,8 +27,21 @@ class ByLab(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
         """Return what a test shares with others, by its name."""
         file, _, test = nodeid.partition("::")
         if file == MOLECULE:
-            return test.partition("[")[0]
+            return f"{file}::{'gpu' if 'simulated_gpus' in test else 'engine'}"
+        if file.startswith(GPU):
+            return GPU + test.partition("[")[2]
         return file.rpartition("/")[0] if file.startswith(LABS) else file
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the labs in order; all else stays before them, as it was."""
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def rank(nodeid: str) -> int:
+    """Return the place of a test's lab in the order, and 0 for a test that needs none."""
+    return next((number for number, lab in enumerate(ORDER, 1) if nodeid.startswith(lab)), 0)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,13 +15,33 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 from provisioner import lab
 from provisioner.lab.podman import connect
 from tests.e2e.machines import Done, Machines, wait_for
 
-LAB = "e2e-gpu"
 UBUNTU, ROCKY = "ubuntu", "rocky"
 OLD, NEW, NEWEST, NEXT = "580.105.08", "580.159.04", "580.178.04", "595.84"
+
+# Apt and dnf each go their own way here: both hosts in every run.
+BOTH = pytest.mark.parametrize("host", [UBUNTU, ROCKY])
+
+
+def only(host: str) -> pytest.MarkDecorator:
+    """Run a test on one host, for it is about what the other has not."""
+    return pytest.mark.parametrize("host", [host])
+
+
+def mostly(host: str) -> pytest.MarkDecorator:
+    """Run a test on one host, and in an exhaustive run on its twin of the other package manager too."""
+    twin = UBUNTU if host == ROCKY else ROCKY
+    return pytest.mark.parametrize("host", [host, pytest.param(twin, marks=pytest.mark.exhaustive)])
+
+
+def lab_of(host: str) -> str:
+    """Return the name of a host's lab; each has its own, so that two processes share the tests."""
+    return f"e2e-gpu-{host}"
 
 
 @dataclass(frozen=True)
@@ -52,18 +72,18 @@ class Boxes:
     @contextlib.contextmanager
     def without(self, host: str, packages: str) -> Iterator[None]:
         """Have a host's distribution lack some packages for a while."""
-        copy, sources = self.repositories("gone"), importlib.import_module("simulated_gpu.sources")
+        copy, sources = self.repositories(f"gone-{host}"), importlib.import_module("simulated_gpu.sources")
         folder = {UBUNTU: "distribution/ubuntu2404", ROCKY: "distribution/rocky9"}[host]
         self.simulation.withdraw(connect(), copy, folder, packages)
-        sources.name_distribution(host, lab=LAB, vendor=copy.name)
+        sources.name_distribution(host, lab=lab_of(host), vendor=copy.name)
         try:
             yield
         finally:
-            sources.name_distribution(host, lab=LAB)
+            sources.name_distribution(host, lab=lab_of(host))
 
     def sh(self, host: str, script: str, *, check: bool = True) -> str:
         """Run a shell script as root on a host and return what it prints."""
-        return lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=check).text
+        return lab.exec_in(host, ["sh", "-c", script], lab=lab_of(host), check=check).text
 
     def apply(self, host: str, *options: str, code: int = 0, **words: Any) -> Done:
         """Apply the driver on one host with some words, and read the report as JSON."""
@@ -110,20 +130,20 @@ class Boxes:
 
     def state(self, host: str, **words: Any) -> None:
         """Change what the simulated hardware shows from the next boot on."""
-        self.simulation.set_state(host, lab=LAB, **words)
+        self.simulation.set_state(host, lab=lab_of(host), **words)
 
     @contextlib.contextmanager
     def broken(self, host: str, *, boot: bool = True, **words: Any) -> Iterator[None]:
         """Break the simulated hardware for a while."""
         self.state(host, **words)
         if boot:
-            self.simulation.boot(host, lab=LAB)
+            self.simulation.boot(host, lab=lab_of(host))
         try:
             yield
         finally:
             self.state(host, **dict.fromkeys(words))
             if boot:
-                self.simulation.boot(host, lab=LAB)
+                self.simulation.boot(host, lab=lab_of(host))
 
     def packages(self, host: str) -> set[str]:
         """Return every package of the driver or a kernel with its version."""
@@ -146,7 +166,7 @@ class Boxes:
         """Run a script until it succeeds, and return what it printed."""
 
         def attempt() -> str | None:
-            result = lab.exec_in(host, ["sh", "-c", script], lab=LAB, check=False)
+            result = lab.exec_in(host, ["sh", "-c", script], lab=lab_of(host), check=False)
             return (result.text or "done") if result.code == 0 else None
 
         return wait_for(attempt, f"{host}: {what}", seconds)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from provisioner.lab.podman import connect
-from tests.e2e.gpu.boxes import NEW, OLD, ROCKY, UBUNTU, Boxes
+from tests.e2e.gpu.boxes import NEW, OLD, ROCKY, UBUNTU, Boxes, mostly, only
 
-BOTH = pytest.mark.parametrize("host", [UBUNTU, ROCKY])
 # Holds the lock of the package manager as apt and rpm do, until it is told to end.
 HOLD_LOCK = """
 import fcntl, pathlib, sys, time
@@ -35,7 +34,7 @@ def bare(boxes: Boxes, host: str) -> Iterator[Boxes]:
     assert boxes.loaded(host) == ""
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_dry_run_says_what_would_come_and_changes_nothing(bare: Boxes, host: str) -> None:
     done = bare.apply(host, "--check", "--diff")
     changes = {change["task"] for change in done.report["changes"]}
@@ -46,7 +45,7 @@ def test_a_dry_run_says_what_would_come_and_changes_nothing(bare: Boxes, host: s
     )
 
 
-@BOTH
+@mostly(ROCKY)
 def test_headers_that_are_in_no_repository(bare: Boxes, host: str) -> None:
     # First of all: whatever comes further brings them, and they stay.
     with bare.without(host, "linux-headers-*" if host == UBUNTU else "kernel-devel*"):
@@ -55,7 +54,7 @@ def test_headers_that_are_in_no_repository(bare: Boxes, host: str) -> None:
     assert "nothing of the driver was changed" in failure["message"]
 
 
-@BOTH
+@mostly(ROCKY)
 def test_secure_boot_without_a_known_key_stops_before_anything_is_touched(bare: Boxes, host: str) -> None:
     with bare.broken(host, secure_boot=1):
         failure = bare.refused(host)
@@ -64,27 +63,27 @@ def test_secure_boot_without_a_known_key_stops_before_anything_is_touched(bare: 
     assert "mokutil --import" in failure["next"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_more_gpus_expected_than_there_are(bare: Boxes, host: str) -> None:
     failure = bare.refused(host, nvidia_driver_gpus_expected=4)
     assert failure["message"] == "the PCI bus shows 1 of the 4 GPUs that nvidia_driver_gpus_expected asks for"
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_a_mixed_box_is_refused(bare: Boxes, host: str) -> None:
     with bare.broken(host, gpus=2, device_ids="0x1db6,0x2901"):
         failure = bare.refused(host)
     assert "a host can load only one kind" in failure["message"]
 
 
-@BOTH
+@mostly(ROCKY)
 def test_a_rotated_key_of_the_repository(bare: Boxes, host: str) -> None:
     failure = bare.refused(host, nvidia_driver_repository_keys=["AB" * 20])
     assert "has the fingerprint" in failure["message"]
     assert "nvidia_driver_repository_keys" in failure["next"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_packages_signed_with_another_key_than_the_repositorys_own(bare: Boxes, host: str) -> None:
     copy = bare.repositories("rotated")
     keep = (copy / "nvidia/ubuntu2404/x86_64/3bf863cc.pub").read_bytes()
@@ -97,7 +96,7 @@ def test_packages_signed_with_another_key_than_the_repositorys_own(bare: Boxes, 
     assert "nvidia_driver_repository_keys" in failure["next"]
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_a_run_installer_with_another_hash(bare: Boxes, host: str) -> None:
     failure = bare.refused(
         host, nvidia_driver_source="runfile", nvidia_driver_version=OLD, nvidia_driver_runfile_sha256="0" * 64
@@ -105,7 +104,7 @@ def test_a_run_installer_with_another_hash(bare: Boxes, host: str) -> None:
     assert "expected " + "0" * 64 in failure["message"]
 
 
-@BOTH
+@mostly(ROCKY)
 def test_a_lock_that_somebody_holds(bare: Boxes, host: str) -> None:
     bare.sh(host, f"cat > /run/hold.py <<'END'\n{HOLD_LOCK}\nEND\n")
     bare.sh(host, f"systemd-run --quiet --unit=holder python3 /run/hold.py {LOCKS[host]}")
@@ -118,7 +117,7 @@ def test_a_lock_that_somebody_holds(bare: Boxes, host: str) -> None:
     assert "has held the package manager's lock for 3 s" in failure["message"]
 
 
-@BOTH
+@mostly(ROCKY)
 def test_a_full_boot_partition(bare: Boxes, host: str) -> None:
     bare.sh(
         host,
@@ -134,7 +133,7 @@ def test_a_full_boot_partition(bare: Boxes, host: str) -> None:
     assert "nothing was changed" in failure["next"]
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_module_that_does_not_compile_while_the_package_succeeds(bare: Boxes, host: str) -> None:
     before = {name for name in bare.packages(host) if "nvidia" in name}
     with bare.broken(host, boot=False, dkms="fail"):
@@ -145,7 +144,7 @@ def test_a_module_that_does_not_compile_while_the_package_succeeds(bare: Boxes, 
     assert bare.sh(host, "cat /etc/apt/preferences.d/provision-nvidia-driver 2> /dev/null || true") == ""
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_without_consent_nouveau_keeps_the_gpus(bare: Boxes, host: str) -> None:
     assert "nouveau" in bare.sh(host, "lsmod")
     failure = bare.refused(host, "--without-consent", code=2)
@@ -154,24 +153,24 @@ def test_without_consent_nouveau_keeps_the_gpus(bare: Boxes, host: str) -> None:
     assert refused["message"].startswith("nouveau uses the GPUs")
 
 
-def test_an_interrupted_dpkg_is_finished_first_and_the_driver_comes(boxes: Boxes) -> None:
-    boxes.sh(
-        UBUNTU, "cd /tmp && apt-get -qq update && apt-get -qq download hello && dpkg --unpack hello_*.deb"
-    )
-    assert "hello" in boxes.sh(UBUNTU, "dpkg --audit")
-    boxes.apply(UBUNTU)
-    assert boxes.sh(UBUNTU, "dpkg --audit") == ""
-    assert boxes.loaded(UBUNTU) == NEW
-    assert "nouveau" not in boxes.sh(UBUNTU, "lsmod")
-    report = boxes.apply(UBUNTU).report
+@only(UBUNTU)
+def test_an_interrupted_dpkg_is_finished_first_and_the_driver_comes(boxes: Boxes, host: str) -> None:
+    boxes.sh(host, "cd /tmp && apt-get -qq update && apt-get -qq download hello && dpkg --unpack hello_*.deb")
+    assert "hello" in boxes.sh(host, "dpkg --audit")
+    boxes.apply(host)
+    assert boxes.sh(host, "dpkg --audit") == ""
+    assert boxes.loaded(host) == NEW
+    assert "nouveau" not in boxes.sh(host, "lsmod")
+    report = boxes.apply(host).report
     assert report["changed"] == 0, json.dumps(report["changes"])
 
 
-def test_headers_come_from_the_vault_and_the_driver_with_them(boxes: Boxes) -> None:
+@only(ROCKY)
+def test_headers_come_from_the_vault_and_the_driver_with_them(boxes: Boxes, host: str) -> None:
     vault = "http://hub.lab:8000/releases/vendor/distribution/rocky9/{repository}/"
-    with boxes.without(ROCKY, "kernel-devel*"):
-        boxes.apply(ROCKY, nvidia_driver_vault=vault)
-    assert boxes.loaded(ROCKY) == NEW
-    assert "state=enabled" in boxes.sh(ROCKY, "cat /etc/dnf/modules.d/nvidia-driver.module")
-    report = boxes.apply(ROCKY, nvidia_driver_vault=vault).report
+    with boxes.without(host, "kernel-devel*"):
+        boxes.apply(host, nvidia_driver_vault=vault)
+    assert boxes.loaded(host) == NEW
+    assert "state=enabled" in boxes.sh(host, "cat /etc/dnf/modules.d/nvidia-driver.module")
+    report = boxes.apply(host, nvidia_driver_vault=vault).report
     assert report["changed"] == 0, json.dumps(report["changes"])

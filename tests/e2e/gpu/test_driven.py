@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 
 from provisioner import lab
-from tests.e2e.gpu.boxes import LAB, NEW, NEWEST, NEXT, OLD, ROCKY, UBUNTU, Boxes
+from tests.e2e.gpu.boxes import (
+    BOTH,
+    NEW,
+    NEWEST,
+    NEXT,
+    OLD,
+    ROCKY,
+    UBUNTU,
+    Boxes,
+    lab_of,
+    mostly,
+    only,
+)
 
-BOTH = pytest.mark.parametrize("host", [UBUNTU, ROCKY])
 # A unit as engines have one, which keeps a GPU busy; what it would serve does not matter here.
 ENGINE = """# Managed by provision; a stand-in for an engine.
 [Service]
@@ -71,14 +82,14 @@ def pid(boxes: Boxes, host: str) -> str:
     )
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_second_run_changes_nothing(driven: Boxes, host: str) -> None:
     report = driven.apply(host).report
     assert report["changed"] == 0, json.dumps(report["changes"])
     assert driven.apply(host, "--check").report["changed"] == 0
 
 
-@BOTH
+@mostly(ROCKY)
 def test_verify_shows_that_module_library_and_the_next_kernel_agree(driven: Boxes, host: str) -> None:
     rungs = {rung["rung"]: rung for rung in driven.verify(host).report["rungs"]}
     kernel = driven.sh(host, "uname -r").strip()
@@ -108,7 +119,7 @@ def test_another_branch_needs_consent_and_stops_the_engine_around_it(busy: Boxes
     assert busy.loaded(host) == NEW
 
 
-@BOTH
+@mostly(ROCKY)
 def test_an_upgrade_that_does_not_compile_brings_the_old_driver_back(busy: Boxes, host: str) -> None:
     before, engine = busy.packages(host), pid(busy, host)
     with busy.broken(host, boot=False, dkms=f"fail-{NEWEST}"):
@@ -120,7 +131,7 @@ def test_an_upgrade_that_does_not_compile_brings_the_old_driver_back(busy: Boxes
     assert busy.apply(host).report["changed"] == 0
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_process_that_holds_the_gpu_is_named_where_no_reboot_may_follow(held: Boxes, host: str) -> None:
     before = held.packages(host)
     failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot="never")
@@ -129,7 +140,7 @@ def test_a_process_that_holds_the_gpu_is_named_where_no_reboot_may_follow(held: 
     assert (held.loaded(host), held.packages(host)) == (NEW, before)
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_an_unattended_upgrade_is_seen_and_taken_back(driven: Boxes, host: str) -> None:
     driven.sh(host, UPGRADES[host])
     rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
@@ -140,7 +151,7 @@ def test_an_unattended_upgrade_is_seen_and_taken_back(driven: Boxes, host: str) 
     assert driven.loaded(host) == NEW
 
 
-@BOTH
+@mostly(ROCKY)
 def test_a_fabric_manager_of_another_version_is_brought_to_the_drivers(driven: Boxes, host: str) -> None:
     listed = FABRICS[host]
     with driven.broken(host, nvswitches=4):
@@ -154,7 +165,7 @@ def test_a_fabric_manager_of_another_version_is_brought_to_the_drivers(driven: B
         assert driven.apply(host).report["changed"] == 0
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_gpu_that_the_driver_does_not_offer(driven: Boxes, host: str) -> None:
     with driven.broken(host, gpus=2, missing=1):
         rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
@@ -162,23 +173,23 @@ def test_a_gpu_that_the_driver_does_not_offer(driven: Boxes, host: str) -> None:
     assert "1 of the 2 on the PCI bus" in rungs["gpus"]["evidence"]
 
 
-@BOTH
+@mostly(ROCKY)
 def test_an_xid_since_boot(driven: Boxes, host: str) -> None:
     with driven.broken(host, xid=79):
         rungs = {rung["rung"]: rung for rung in driven.verify(host, code=1).report["rungs"]}
     assert "Xid 79" in rungs["gpus"]["evidence"]
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_a_driver_that_hangs_is_a_finding_and_holds_nothing(driven: Boxes, host: str) -> None:
     with driven.broken(host, boot=False, hang=1):
         failure = driven.refused(host, host_base_driver_timeout=3)
     assert failure["message"].startswith("the NVIDIA driver hangs: NVML did not answer within")
 
 
-@BOTH
+@mostly(ROCKY)
 def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) -> None:
-    release = driven.simulation.install_kernel(host, "newest", lab=LAB)
+    release = driven.simulation.install_kernel(host, "newest", lab=lab_of(host))
     # Where its headers are there, DKMS has built the module at once.
     driven.sh(host, f"dkms uninstall {MODULES[host]}/{NEW} -k {release} 2> /dev/null || true")
     assert driven.sh(host, f"modinfo -k {release} -F version nvidia 2> /dev/null || true") == ""
@@ -186,33 +197,33 @@ def test_a_new_kernel_gets_its_module_before_it_boots(driven: Boxes, host: str) 
     assert f"kernel {release}, which boots next, has no module" in rungs["driver"]["evidence"]
     driven.apply(host)
     assert driven.sh(host, f"modinfo -k {release} -F version nvidia").strip() == NEW
-    lab.reboot(host, lab=LAB)
+    lab.reboot(host, lab=lab_of(host))
     assert driven.sh(host, "uname -r").strip() == release
     assert driven.loaded(host) == NEW
     assert "nouveau" not in driven.sh(host, "lsmod")
     assert driven.apply(host).report["changed"] == 0
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_a_reboot_that_did_not_happen(held: Boxes, host: str) -> None:
     with held.broken(host, boot=False, reboot="ignored"):
         failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=15)
     assert "answers but has not rebooted" in failure["message"]
     # A real one afterwards is all that is missing.
-    lab.reboot(host, lab=LAB)
+    lab.reboot(host, lab=lab_of(host))
     held.apply(host, nvidia_driver_version="595")
     assert held.loaded(host) == NEXT
 
 
-@pytest.mark.parametrize("host", [ROCKY])
+@only(ROCKY)
 def test_a_reboot_that_ends_a_process_which_held_the_gpu(held: Boxes, host: str) -> None:
-    before = lab.boot_time(host, lab=LAB)
+    before = lab.boot_time(host, lab=lab_of(host))
     held.apply(host, nvidia_driver_version="595")
-    assert lab.boot_time(host, lab=LAB) != before
+    assert lab.boot_time(host, lab=lab_of(host)) != before
     assert held.loaded(host) == NEXT
 
 
-@pytest.mark.parametrize("host", [ROCKY])
+@only(ROCKY)
 def test_a_host_that_never_comes_back(held: Boxes, host: str) -> None:
     held.state(host, reboot="never")
     failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot_timeout=20)
@@ -238,7 +249,7 @@ def test_removal_leaves_no_trace_of_the_driver(driven: Boxes, host: str) -> None
     )
 
 
-@pytest.mark.parametrize("host", [UBUNTU])
+@only(UBUNTU)
 def test_a_removal_after_a_run_that_was_killed_takes_its_driver_too(driven: Boxes, host: str) -> None:
     running = driven.start(host, nvidia_driver_version="595")
     try:
@@ -251,21 +262,22 @@ def test_a_removal_after_a_run_that_was_killed_takes_its_driver_too(driven: Boxe
     assert driven.loaded(host) == ""
 
 
-def test_a_driver_moves_from_the_installer_to_the_distribution(boxes: Boxes) -> None:
+@only(UBUNTU)
+def test_a_driver_moves_from_the_installer_to_the_distribution(boxes: Boxes, host: str) -> None:
     """The last of this file: the host has no driver any more."""
-    if "nvidia" in "".join(boxes.packages(UBUNTU)):
-        boxes.remove(UBUNTU)
+    if "nvidia" in "".join(boxes.packages(host)):
+        boxes.remove(host)
     sha256 = boxes.hash_of_runfile(OLD)
     words: dict[str, Any] = {"nvidia_driver_source": "runfile", "nvidia_driver_version": OLD}
-    boxes.apply(UBUNTU, nvidia_driver_runfile_sha256=sha256, **words)
-    assert boxes.loaded(UBUNTU) == OLD
-    assert boxes.apply(UBUNTU, nvidia_driver_runfile_sha256=sha256, **words).report["changed"] == 0
+    boxes.apply(host, nvidia_driver_runfile_sha256=sha256, **words)
+    assert boxes.loaded(host) == OLD
+    assert boxes.apply(host, nvidia_driver_runfile_sha256=sha256, **words).report["changed"] == 0
 
     words = {"nvidia_driver_source": "distribution", "nvidia_driver_version": "580"}
-    failure = boxes.refused(UBUNTU, "--without-consent", code=2, **words)
+    failure = boxes.refused(host, "--without-consent", code=2, **words)
     removal = f"remove driver {OLD} of source runfile before 580 is installed from distribution"
     assert failure["consent"][0] == removal
-    boxes.apply(UBUNTU, **words)
-    assert boxes.sh(UBUNTU, "ls /usr/bin/nvidia-uninstall 2> /dev/null || true") == ""
-    assert boxes.sh(UBUNTU, "modinfo -k $(uname -r) -F signer nvidia") != ""
-    assert boxes.apply(UBUNTU, **words).report["changed"] == 0
+    boxes.apply(host, **words)
+    assert boxes.sh(host, "ls /usr/bin/nvidia-uninstall 2> /dev/null || true") == ""
+    assert boxes.sh(host, "modinfo -k $(uname -r) -F signer nvidia") != ""
+    assert boxes.apply(host, **words).report["changed"] == 0
