@@ -48,14 +48,15 @@ class Done:
 
 
 @contextmanager
-def started(fleet: Path, name: str) -> Iterator[lab.LabReport]:
-    """Start the hosts of a fleet for a while; PROVISION_KEEP_LAB=1 leaves them for a closer look."""
+def started(fleet: Path, name: str, *only: str) -> Iterator[lab.LabReport]:
+    """Start the hosts of a fleet, or some of them, for a while; PROVISION_KEEP_LAB=1 leaves them."""
     if shutil.which("mmdebstrap") is None or shutil.which("podman") is None:
         pytest.fail("podman and mmdebstrap are needed for lab hosts: run scripts/bootstrap")
     keep = bool(os.environ.get("PROVISION_KEEP_LAB"))
     if not keep:
         lab.down(name, say=print)
-    yield lab.up(inventory.load(str(fleet)).hosts, say=print)
+    hosts = inventory.load(str(fleet)).hosts
+    yield lab.up({host: hosts[host] for host in only or hosts}, say=print)
     if not keep:
         lab.down(name, say=print)
 
@@ -121,6 +122,11 @@ class Machines:
     def _try(self, host: str, script: str) -> str | None:
         result = lab.exec_in(host, ["sh", "-c", script], lab=self.lab, check=False)
         return (result.text or "done") if result.code == 0 else None
+
+
+def phases(*names: str) -> list[str]:
+    """Return the options that limit an apply to some phases, where the others would only look again."""
+    return [word for name in names for word in ("--phase", name)]
 
 
 def wait_for(probe: Callable[[], str | None], what: str, seconds: float) -> str:

@@ -18,14 +18,16 @@ FLEET = Path(__file__).with_name("fleet.ini")
 
 @pytest.fixture(scope="session")
 def ollama_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    """Give the host, and have everything removed from it in the end."""
+    """Give the host once everything has been applied to it, and have that removed in the end."""
     with started(FLEET, LAB) as report:
         missing = [origin for origin in report.releases if "not available" in origin]
         if missing:
             pytest.skip("; ".join(missing))
         machines = Machines(FLEET, lab=LAB)
+        ollama = Ollama(machines, tmp_path_factory.mktemp("words"))
+        ollama.apply(only=())
         yield machines
-        inventory = Ollama(machines, tmp_path_factory.mktemp("last")).inventory()
+        inventory = ollama.inventory()
         machines.provision("remove", inventory, "--limit", HOST, "--yes", "--json", "--models")
 
 

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.machines import Done, Machines
+from tests.e2e.machines import Done, Machines, phases
 
 HOST = "ol"
 MODELS = "/var/lib/provision/models/ollama"
@@ -46,10 +46,16 @@ class Ollama:
         (folder / "2.json").write_text(json.dumps({"lab": {"hosts": {HOST: own}}}))
         return str(folder)
 
-    def apply(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
-        """Apply the host's words with consent."""
-        inventory = self.inventory(*services, **words)
-        return self.machines.provision("apply", inventory, "--limit", HOST, "--yes", "--json", code=code)
+    def apply(
+        self,
+        *services: dict[str, Any],
+        only: tuple[str, ...] = ("serve", "verify"),
+        code: int | None = 0,
+        **words: Any,
+    ) -> Done:
+        """Apply the host's words with consent; all phases have been applied before the first test."""
+        options = ("--limit", HOST, "--yes", "--json", *phases(*only))
+        return self.machines.provision("apply", self.inventory(*services, **words), *options, code=code)
 
     def verify(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
         """Verify the host against its words."""

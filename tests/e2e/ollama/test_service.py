@@ -40,7 +40,7 @@ def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
     assert " -np 3 " in arguments
     spans = ask_together(ollama, 3)
     assert max(began for began, _ in spans) < min(ended for _, ended in spans)
-    assert ollama.apply(**words).report["changed"] == 0
+    assert ollama.apply(only=(), **words).report["changed"] == 0
 
 
 ASK_TOGETHER = """
@@ -74,7 +74,7 @@ def test_says_what_took_effect_where_more_was_asked_than_the_model_takes(ollama:
 
 
 def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama, hub: Any) -> None:
-    words = {"engine_ollama_num_parallel": 3}
+    words: dict[str, Any] = {"engine_ollama_num_parallel": 3}
     ollama.apply(**words)
     ollama.sh(
         f"mkdir -p {DROP_INS} && printf '[Service]\\nEnvironment=MY_OWN=1\\n' > {DROP_INS}/mine.conf && "
@@ -102,9 +102,10 @@ def starts(ollama: Ollama) -> int:
 
 
 def test_a_wrong_hash_leaves_the_old_version_serving(ollama: Ollama) -> None:
-    ollama.apply()
     process = ollama.pid()
-    done = ollama.apply(code=1, engine_ollama_version="0.17.4", engine_ollama_sha256="0" * 64)
+    assert process
+    wrong: dict[str, Any] = {"engine_ollama_version": "0.17.4", "engine_ollama_sha256": "0" * 64}
+    done = ollama.apply(only=("serve",), code=1, **wrong)
     (failure,) = done.report["failures"]
     assert "0" * 64 in failure["message"]
     assert ollama.pid() == process
