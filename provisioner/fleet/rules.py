@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -175,8 +176,11 @@ def _unreadable(folder: Path, name: str) -> str | None:
     """Return why a file on this machine cannot be read, or None; a relative path starts at `folder`."""
     try:
         path = folder / Path(name).expanduser()
-        if not path.is_file():
+        # Path.is_file() says less of what it met, the newer Python is.
+        if not stat.S_ISREG(path.stat().st_mode):
             return "there is no such file on this machine"
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "there is no such file on this machine"
     except (OSError, RuntimeError) as error:  # no such user, a name that is too long, a folder without access
         return f"cannot be searched for on this machine: {getattr(error, 'strerror', None) or error}"
     return None if os.access(path, os.R_OK) else "is not readable for you on this machine"
