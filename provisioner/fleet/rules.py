@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-import stat
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -176,7 +176,7 @@ def _unreadable(folder: Path, name: str) -> str | None:
     """Return why a file on this machine cannot be read, or None; a relative path starts at `folder`."""
     try:
         path = folder / Path(name).expanduser()
-        # Path.is_file() says less of what it met, the newer Python is.
+        # In newer versions of Python, Path.is_file() hides why it failed.
         if not stat.S_ISREG(path.stat().st_mode):
             return "there is no such file on this machine"
     except (FileNotFoundError, NotADirectoryError, ValueError):
