@@ -25,6 +25,8 @@ sed -i 1d "$HOST/states"
 @pytest.fixture
 def script(tmp_path: Path) -> str:
     words = yaml.safe_load(VARS.read_text(encoding="utf-8"))
+    found = (VARS.parents[1] / "files/find_python.sh").read_text(encoding="utf-8")
+    words["__host_base_find_python"] = found.rstrip("\n")
     text: str = jinja2.Template(words["__host_base_install_python"]).render(words)
     places = {"/usr/bin/python": f"{tmp_path}/bin/python", "/run/systemd/system": str(tmp_path)}
     for place, mine in places.items():

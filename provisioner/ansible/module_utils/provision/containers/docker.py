@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import http.client
 import json
-import os
 import re
 import shutil
 import socket
@@ -15,6 +14,7 @@ from typing import Any, Tuple
 
 from ..host.commands import call
 from ..host.fault import Fault
+from ..host.files import replace_file
 from ..host.settings import read_file
 
 DAEMON = Path("/etc/docker/daemon.json")
@@ -96,19 +96,8 @@ def write(text: str | None, path: Path = DAEMON) -> None:
     if text is None:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.provision")
-    fresh.unlink(missing_ok=True)
-    # It may contain the password of a proxy, so only root may read it until it has the old one's mode.
-    descriptor = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    try:
-        _validate(fresh)
-        fresh.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
+    replace_file(path, text.encode(), mode, check=_validate)
 
 
 def _validate(path: Path) -> None:

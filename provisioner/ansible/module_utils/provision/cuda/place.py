@@ -11,6 +11,7 @@ from typing import Any, Mapping
 
 from ..host.commands import call
 from ..host.fault import Fault
+from ..host.files import replace_link
 from ..host.json_files import read_json, write_json
 from ..host.paths import text_of
 from .versions import RUNFILE, Toolkit, directory, suffix
@@ -172,10 +173,7 @@ def set_link(layout: Layout, wanted: Path | None) -> None:
                     "see `update-alternatives --display cuda` on the host",
                 )
         return
-    fresh = layout.link.with_name(f".{LINK_NAME}.provision")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(wanted)
-    fresh.replace(layout.link)
+    replace_link(layout.link, wanted)
 
 
 def forget_alternative(place: Path) -> None:

@@ -8,6 +8,7 @@ from ..host.fault import Fault, fault_of
 from ..host.follow import note
 from ..host.json_files import read_json, write_json
 from ..host.packages import Manager
+from ..host.settings import write_file
 from . import hold as holds
 from . import record, runfile, transaction
 from .installed import runfile_version
@@ -47,7 +48,7 @@ class Rollback:
             settle(self.manager, self.orders.installed_version, packaged=packaged, hold=self.orders.hold)
             return
         if self.pins:
-            PINS.write_text(self.pins, encoding="ascii")
+            write_file(str(PINS), self.pins)
         else:
             transaction.pin(self.manager, None)
         (holds.hold if self.held else holds.release)(self.manager)
@@ -55,7 +56,7 @@ class Rollback:
     def streams(self) -> None:
         """Restore the module stream, without which the previous packages are hidden."""
         if self.stream:
-            STREAM_FILE.write_text(self.stream, encoding="ascii")
+            write_file(str(STREAM_FILE), self.stream)
         elif STREAM_FILE.exists():
             STREAM_FILE.unlink()
 

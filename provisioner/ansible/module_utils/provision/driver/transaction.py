@@ -10,6 +10,7 @@ from typing import Iterable
 from ..host.fault import Fault
 from ..host.packages import Allow, Apt, Changes, Manager, User, manager
 from ..host.packages.advice import KEY, NETWORK, STREAM
+from ..host.settings import write_file
 from .packages import KERNEL_IMAGE, STREAM_MODULE, driver_version, is_family, matches
 
 REPOSITORY = "provision-nvidia"
@@ -91,10 +92,7 @@ def pin(packages: Manager, version: str | None) -> None:
     """Keep a whole driver at one version, whatever a dependency would select; None removes the pin."""
     if not isinstance(packages, Apt):
         return  # Elsewhere, packages of one version require each other.
-    if version:
-        PINS.write_text(pins(version), encoding="ascii")
-    else:
-        PINS.unlink(missing_ok=True)
+    write_file(str(PINS), pins(version) if version else None)
 
 
 def pins(version: str) -> str:

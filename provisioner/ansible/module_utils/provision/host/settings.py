@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 
 from .commands import CommandFault, call, unit_values
 from .fault import Fault
-from .files import replace_file
+from .files import replace_file, replace_link
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
@@ -173,10 +173,7 @@ def write_timezone(_name: str, value: str | None) -> None:
     zone = ZONES / value
     if not zone.is_file():
         raise Fault(f"there is no time zone {value}", "name one that 'timedatectl list-timezones' lists")
-    fresh = LOCALTIME.with_name(".localtime.provision")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(zone)
-    fresh.replace(LOCALTIME)
+    replace_link(LOCALTIME, zone)
     if Path("/etc/timezone").exists():
         write_file("/etc/timezone", value + "\n")
 

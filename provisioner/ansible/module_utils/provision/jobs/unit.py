@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..host.commands import COMMAND_SECONDS, CommandFault, active_state, call, unit_values
 from ..host.fault import Fault
+from ..host.files import replace_file
 
 SYSTEMD_MARKER = Path("/run/systemd/system")
 REPORTED = Path("/run/provision/reported")
@@ -99,8 +100,7 @@ def _was_reported(name: str, invocation: str) -> bool:
 
 
 def _mark_reported(name: str, invocation: str) -> None:
-    REPORTED.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (REPORTED / name).write_text(invocation, encoding="utf-8")
+    replace_file(REPORTED / name, invocation.encode(), 0o644)
 
 
 def _unread_failure(name: str, values: dict[str, str]) -> bool:

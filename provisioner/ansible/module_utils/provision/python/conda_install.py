@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from ..fetch.download import Download, log
 from ..fetch.source import Source, Variables
 from ..host.fault import Fault, undo
+from ..host.files import replace_file
 from ..host.follow import run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
@@ -159,11 +160,7 @@ class Install:
 
     def configure(self) -> None:
         """Write the prefix's configuration."""
-        path = self.wanted.prefix / CONDARC
-        partial = path.with_name(path.name + ".new")
-        partial.write_text(self.wanted.condarc, encoding="utf-8")
-        partial.chmod(0o644)
-        partial.replace(path)
+        replace_file(self.wanted.prefix / CONDARC, self.wanted.condarc.encode(), 0o644)
 
     def create(self) -> None:
         """Create the environment that holds the one Python, and check that it is the right one."""
