@@ -14,6 +14,8 @@ from tests.e2e.machines import Done, Machines
 from tests.e2e.ollama.services import DROP_INS, HOST, Ollama
 
 GGUF = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
+# What a model of a hub's file takes.
+WITH_FILES = ("models", "serve", "verify")
 
 
 @pytest.fixture
@@ -126,10 +128,10 @@ def made(system: str) -> dict[str, Any]:
 
 
 def test_only_the_changed_model_is_made_again(ollama: Ollama) -> None:
-    ollama.apply(**made("Be terse."))
+    ollama.apply(only=WITH_FILES, **made("Be terse."))
     before, process = ollama.manifests(), ollama.pid()
     text = 'Say "yes".\n  And """ nothing else.'
-    done = ollama.apply(**made(text))
+    done = ollama.apply(only=WITH_FILES, **made(text))
     after = ollama.manifests()
     assert [name for name in after if after[name] != before.get(name)] == [
         "./registry.ollama.ai/library/terse/latest"
@@ -138,11 +140,11 @@ def test_only_the_changed_model_is_made_again(ollama: Ollama) -> None:
     shown = ollama.ask("/api/show", {"model": "terse"})
     assert shown["system"] == text
     assert done.report["changed"] == 1
-    assert ollama.apply(**made(text)).report["changed"] == 0
+    assert ollama.apply(only=WITH_FILES, **made(text)).report["changed"] == 0
 
 
 def test_a_damaged_model_is_named_and_mended(ollama: Ollama) -> None:
-    ollama.apply(**made("Be terse."))
+    ollama.apply(only=WITH_FILES, **made("Be terse."))
     blob, process = ollama.weights(), ollama.pid()
     expected = blob.rpartition("-")[2]
     ollama.sh(f"printf X | dd of={blob} bs=1 seek=5000000 conv=notrunc")
@@ -150,7 +152,7 @@ def test_a_damaged_model_is_named_and_mended(ollama: Ollama) -> None:
     found = rung(ollama.verify(code=1, **made("Be terse.")), "files")
     assert found["status"] == "failed"
     assert f"{blob} has sha256 {actual}, expected {expected}" in found["evidence"]
-    ollama.apply(**made("Be terse."))
+    ollama.apply(only=WITH_FILES, **made("Be terse."))
     assert ollama.sh(f"sha256sum {blob}").split()[0] == expected
     assert ollama.pid() == process
 
