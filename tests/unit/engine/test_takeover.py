@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that an earlier build has set up are taken over as they are: no restart, nothing forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.engine_ollama import record
+from ansible.module_utils.provision.engine import files, inspection
+from ansible.module_utils.provision.engine import unit as engine_unit
+from ansible.module_utils.provision.engine.inspection import Service
+from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.models.files import read_manifest
+
+LEFT = Path(__file__).resolve().parents[2] / "data/takeover"
+ENGINES = {"vllm": 8000, "ollama": 11434, "llamacpp": 8080}
+EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, host: Path) -> None:
+    """Look at the files of a recorded host instead of this machine's."""
+    monkeypatch.setattr(managed, "UNITS", host / "etc/systemd/system")
+    monkeypatch.setattr(files, "SETTINGS", host / "etc/provision")
+    monkeypatch.setattr(files, "STARTED", host / "run/provision/started")
+
+
+@EVERY_ENGINE
+def test_its_units_are_found_as_managed(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, LEFT / engine)
+    expected = {"unit": f"{engine}.service", "engine": engine, "serve_name": engine, "user": engine}
+    assert managed.services() == [expected]
+    assert not files.is_foreign_unit(f"{engine}.service")
+
+
+@EVERY_ENGINE
+def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, unit = LEFT / engine, f"{engine}.service"
+    use(monkeypatch, host)
+    monkeypatch.setattr(engine_unit, "status", lambda _unit: None)
+    monkeypatch.setattr(inspection.ports, "holder", lambda *_: None)
+    wanted = Service(
+        unit=unit,
+        user=engine,
+        groups=[],
+        unit_text=(host / "etc/systemd/system" / unit).read_text(encoding="utf-8"),
+        environment_text=(host / "etc/provision" / f"{engine}.env").read_text(encoding="utf-8"),
+        api_key_file=None,
+        api_key_pending=False,
+        key_variable="KEY",
+    )
+    found = inspection.inspect(wanted)
+    assert found.port == ENGINES[engine]
+    # The weights themselves are not here, so theirs is the one digest that cannot fit.
+    assert set(found.stale) <= {"model files"}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
+def test_its_models_are_known(engine: str) -> None:
+    (manifest,) = (LEFT / engine).rglob(".provision-manifest.json")
+    known = read_manifest(manifest.parent)
+    assert known is not None
+    assert known.wanted.source == "huggingface"
+    assert all(len(file.sha256) == 64 and file.size > 0 for file in known.files.values())
+
+
+def test_its_record_of_ollamas_models_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "STATE", LEFT / "ollama/var/lib/provision/ollama")
+    (found,) = record.records()
+    assert found["root"] == "/var/lib/provision/models/ollama"
+    assert found["models"]["smollm2:135m"]["made"] is True
+    assert found["stamps"]
