@@ -63,6 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.fetch.main import install
+from ansible.module_utils.provision.fetch.orders import Orders
 from ansible.module_utils.provision.fetch.place import (
     Wanted,
     check_executable,
@@ -77,7 +78,7 @@ from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.jobs.unit import stop, wait
 
-PASSED_ON = ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
+PASSED_ON = ("name", "version", "needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
 RESTORECON = Path("/usr/sbin/restorecon")
 SELINUX = Path("/sys/fs/selinux/enforce")
 
@@ -124,11 +125,17 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -
     """Start the unit, or attach to the one that runs, and return its outcome once it has ended."""
     for path in (Path(params["root"]), Path(params["cache"])):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    spec = {key: params[key] for key in ("name", "version", *PASSED_ON)}
-    spec.update(sha256=wanted.sha256, executable=wanted.executable)
-    spec.update(title=str(wanted), directory=str(directory))
+    orders = Orders(
+        sha256=wanted.sha256,
+        executable=wanted.executable,
+        title=str(wanted),
+        directory=str(directory),
+        **{name: params[name] for name in PASSED_ON},
+    )
     program = partial(install, Path(params["programs"]))
-    reported: dict[str, Any] | None = job.advance(program, "fetch", spec, limits(params, directory))
+    reported: dict[str, Any] | None = job.advance(
+        program, "fetch", orders.to_dict(), limits(params, directory)
+    )
     return reported
 
 

@@ -397,3 +397,12 @@ def test_a_directory_is_used_by_its_whole_name(tmp_path: Path) -> None:
         for name in ("/opt/a/tool/1.0-abc", "/opt/a/tool/1.0", "/opt/b", "/opt/a/tool/1.0-abcd")
     }
     assert list(used.values()) == [True, False, True, False]
+
+
+@pytest.mark.usefixtures("release")
+def test_orders_of_another_version_of_this_program_are_understood(orders: Orders) -> None:
+    spec = {**orders(), "added_later": 1}
+    for later in ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds"):
+        del spec[later]
+    archive.fetch(spec)
+    assert_there(spec)

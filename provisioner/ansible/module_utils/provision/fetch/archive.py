@@ -12,6 +12,7 @@ from ..host.fault import Fault
 from ..host.paths import free_bytes, sync
 from ..jobs.progress import Progress
 from .download import Download, log
+from .orders import Orders
 from .place import Wanted, check_executable, doubt, remove, unfinished, write_manifest
 from .source import Source
 from .stream import Archive, missing_zstd
@@ -25,13 +26,13 @@ GB = 1e9
 class Fetch:
     """One archive on its way into its place."""
 
-    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, progress: Progress) -> None:
+        self.orders = orders
         self.progress = progress
-        self.wanted = Wanted.of(spec)
-        self.directory = self.wanted.directory(Path(spec["root"]))
+        self.wanted = Wanted.of(orders.to_dict())
+        self.directory = self.wanted.directory(Path(orders.root))
         self.staging = self.directory.with_name(f".{self.directory.name}.partial")
-        self.part = Path(spec["cache"]) / self.wanted.name / f"{self.wanted.sha256[:12]}.part"
+        self.part = Path(orders.cache) / self.wanted.name / f"{self.wanted.sha256[:12]}.part"
         self.warnings: list[str] = []
 
     def run(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Fetch:
         for folder in (self.directory.parent, self.part.parent):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.clear()
-        download = Download(source, self.part, self.spec, self.progress, self.check_room)
+        download = Download(source, self.part, self.orders.to_dict(), self.progress, self.check_room)
         self.progress.done = download.arrived
         log(f"downloading {source} for {self.directory}")
         download.run()
@@ -60,7 +61,7 @@ class Fetch:
 
     def clear(self) -> None:
         """Remove what earlier runs have left, except for the beginning of this very file."""
-        for path in unfinished(Path(self.spec["root"]), self.wanted.name):
+        for path in unfinished(Path(self.orders.root), self.wanted.name):
             remove(path)
         for path in sorted(self.part.parent.iterdir()):
             if not path.name.startswith(self.part.name):
@@ -68,7 +69,7 @@ class Fetch:
 
     def check_room(self, rest: int | None) -> None:
         """Refuse to start what cannot fit: the rest of the download, what it unpacks to, and a reserve."""
-        unpacked, reserve = self.spec["needed_bytes"], self.spec["reserve_bytes"]
+        unpacked, reserve = self.orders.needed_bytes, self.orders.reserve_bytes
         for size, what in ((rest, "download"), (unpacked or None, "unpacked archive")):
             text = f"the size of the {what} of {self.wanted} is unknown, so free space for it was not checked"
             if size is None and text not in self.warnings:
@@ -129,6 +130,6 @@ def device(path: Path) -> int:
 
 def fetch(spec: dict[str, Any]) -> None:
     """Run one job."""
-    about = {"directory": spec["directory"]}
-    with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        progress.finish(**Fetch(spec, progress).run())
+    orders = Orders.read(spec)
+    with Progress(Path(orders.result), orders.title, {"directory": orders.directory}) as progress:
+        progress.finish(**Fetch(orders, progress).run())
