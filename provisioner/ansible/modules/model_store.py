@@ -70,12 +70,24 @@ from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.models.fetch import make_root
 from ansible.module_utils.provision.models.files import Wanted, doubt, read_manifest
 from ansible.module_utils.provision.models.main import install
+from ansible.module_utils.provision.models.orders import CheckOrders, Orders
 from ansible.module_utils.provision.models.path import check_path
 from ansible.module_utils.provision.models.remove import remove
 
 HUBS = ("huggingface", "modelscope")
 VERIFY_UNIT = "provision-job-model-verify"
-PASSED_ON = ("endpoint", "token_file", "client_python", "workers", "streams", "attempts", "stall_seconds")
+PASSED_ON = (
+    "endpoint",
+    "token_file",
+    "client_python",
+    "workers",
+    "streams",
+    "attempts",
+    "stall_seconds",
+    "root",
+    "reserve_bytes",
+    "cache",
+)
 
 
 def unit_of(directory: str) -> str:
@@ -118,12 +130,12 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     if not why and not job.running:
         reported = job.told()
     else:
-        spec = {**model, **{key: module.params[key] for key in PASSED_ON}}
-        spec.update({key: module.params[key] for key in ("root", "reserve_bytes", "cache")})
         title = f"Download {wanted} into {directory}"
-        make_root(Path(spec["root"]))
+        given = {key: module.params[key] for key in PASSED_ON}
+        orders = Orders.read({**model, **given, "title": title})
+        make_root(Path(orders.root))
         program = partial(install, Path(module.params["programs"]))
-        reported = job.advance(program, "fetch", {**spec, "title": title}, sandbox(module.params))
+        reported = job.advance(program, "fetch", orders.to_dict(), sandbox(module.params))
         if reported is None:
             return dict(job.progress())
     why = doubt(Path(directory), wanted)
@@ -142,8 +154,10 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
         job = job_of(module.params, VERIFY_UNIT)
         reported: dict[str, Any] | None = job.told()
         if reported is None or reported.get("state") != "done" or reported.get("run") != module.params["run"]:
-            orders = {"directories": held, "run": module.params["run"], "title": "Hash the models"}
-            reported = job.advance(partial(install, Path(module.params["programs"])), "verify", orders, {})
+            orders = CheckOrders(held, module.params["run"])
+            reported = job.advance(
+                partial(install, Path(module.params["programs"])), "verify", orders.to_dict(), {}
+            )
         if reported is None or reported.get("run") != module.params["run"]:
             # The results are those of another run's job: the next call starts a new one.
             return dict(job.progress())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models import download
 from ansible.module_utils.provision.models.client import describe
 from ansible.module_utils.provision.models.download import Failures
+from ansible.module_utils.provision.models.orders import Orders
 from ansible.module_utils.provision.models.process import environment
 
 SPEC: dict[str, Any] = {
+    "directory": "/models/org/name",
     "source": "modelscope",
     "model": "org/name",
     "revision": "master",
@@ -35,7 +38,7 @@ def passing(wait: float = 0.0) -> dict[str, Any]:
 
 
 def test_pauses_double_until_it_gives_up(pauses: list[float]) -> None:
-    failures = Failures(SPEC)
+    failures = Failures(Orders.read(SPEC))
     for _ in range(3):
         failures.add([passing()], progressed=False)
     with pytest.raises(Fault, match=r"ModelScope at http://mirror\.example:8000 failed 4 times in a row"):
@@ -44,27 +47,27 @@ def test_pauses_double_until_it_gives_up(pauses: list[float]) -> None:
 
 
 def test_progress_starts_the_count_again(pauses: list[float]) -> None:
-    failures = Failures(SPEC)
+    failures = Failures(Orders.read(SPEC))
     for progressed in (False, False, True, False, False):
         failures.add([passing()], progressed=progressed)
     assert pauses == [1, 2, 1, 2, 4]
 
 
 def test_waits_as_long_as_the_hub_asks(pauses: list[float]) -> None:
-    Failures(SPEC).add([passing(wait=17), passing(wait=3)], progressed=False)
+    Failures(Orders.read(SPEC)).add([passing(wait=17), passing(wait=3)], progressed=False)
     assert pauses == [17]
 
 
 def test_does_not_sit_through_an_hour(pauses: list[float]) -> None:
     with pytest.raises(Fault, match="the hub asks for a wait of 3600 s"):
-        Failures(SPEC).add([passing(wait=3600)], progressed=True)
+        Failures(Orders.read(SPEC)).add([passing(wait=3600)], progressed=True)
     assert pauses == []
 
 
 def test_a_full_disk_is_no_reason_to_retry() -> None:
     answer = describe(OSError(28, "No space left on device"))
     with pytest.raises(Fault, match="the disk became full"):
-        Failures(SPEC).add([answer], progressed=True)
+        Failures(Orders.read(SPEC)).add([answer], progressed=True)
 
 
 class _Response:
@@ -99,7 +102,7 @@ def test_what_no_repetition_mends(status: int, kind: str) -> None:
 
 def test_a_mirror_gets_its_companion_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    made = environment(SPEC)
+    made = environment(Orders.read(SPEC))
     assert made["HF_ENDPOINT"] == made["MODELSCOPE_ENDPOINT"] == "http://mirror.example:8000"
     assert made["MODELSCOPE_DOMAIN"] == "mirror.example:8000"
     assert made["HF_HUB_DISABLE_XET"] == "1"
@@ -112,5 +115,13 @@ def test_a_mirror_gets_its_companion_settings(monkeypatch: pytest.MonkeyPatch) -
 def test_the_hub_itself_may_use_xet_until_it_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
     spec = {**SPEC, "endpoint": "https://huggingface.co/"}
-    assert "HF_HUB_DISABLE_XET" not in environment(spec)
-    assert environment(spec, xet=False)["HF_HUB_DISABLE_XET"] == "1"
+    assert "HF_HUB_DISABLE_XET" not in environment(Orders.read(spec))
+    assert environment(Orders.read(spec), xet=False)["HF_HUB_DISABLE_XET"] == "1"
+
+
+def test_orders_of_another_version_of_this_program_are_understood() -> None:
+    orders = Orders.read({**SPEC, "added_later": 1, "services": ["vllm"], "include": ["*.gguf"]})
+    assert orders.wanted.include == ("*.gguf",)
+    assert Orders.read(json.loads(json.dumps(orders.to_dict()))) == orders
+    needed = ("source", "model", "revision", "directory", "endpoint")
+    assert Orders.read({key: SPEC[key] for key in needed}).streams == 4

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..jobs.progress import Progress
 from .files import STAMPS, Manifest, RemoteFile, hash_files, mismatch, read_manifest, strangers, write_stamps
+from .orders import CheckOrders
 
 AGAIN = "run `provision apply`: it downloads that file again and no other"
 
@@ -39,8 +40,9 @@ def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
 
 def verify(spec: dict[str, Any]) -> None:
     """Run one verification job over several models."""
-    manifests = {name: read_manifest(Path(name)) for name in spec["directories"]}
-    with Progress(Path(spec["result"]), "hashes of the models") as progress:
+    orders = CheckOrders.read(spec)
+    manifests = {name: read_manifest(Path(name)) for name in orders.directories}
+    with Progress(Path(orders.result), "hashes of the models") as progress:
         held = {name: manifest for name, manifest in manifests.items() if manifest}
         progress.total = sum(k.size for manifest in held.values() for k in manifest.files.values())
         done: list[int] = []
@@ -49,4 +51,4 @@ def verify(spec: dict[str, Any]) -> None:
         for name, manifest in held.items():
             sizes = {file: record.size for file, record in manifest.files.items()}
             results[name] = check(Path(name), manifest, lambda file, sizes=sizes: done.append(sizes[file]))
-        progress.finish(results=results, run=spec["run"])
+        progress.finish(results=results, run=orders.run)

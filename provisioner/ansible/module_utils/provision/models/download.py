@@ -11,7 +11,8 @@ from typing import Any, Iterator
 
 from ..host.fault import Fault
 from ..jobs.patience import LONGEST_WAIT, Patience
-from .files import CLIENT_NOTES, Hashes, RemoteFile, Wanted, hash_files, mismatch
+from .files import CLIENT_NOTES, Hashes, RemoteFile, hash_files, mismatch
+from .orders import Orders
 from .process import Client
 
 HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
@@ -25,12 +26,12 @@ ALTERED = (
 )
 
 
-def list_files(spec: dict[str, Any], revision: str) -> dict[str, Any]:
+def list_files(orders: Orders, revision: str) -> dict[str, Any]:
     """Return the hub's list of files, asking again while the hub answers with temporary errors."""
-    failures = Failures(spec)
+    failures = Failures(orders)
     while True:
-        deadline = time.monotonic() + 4 * spec["stall_seconds"]
-        client = Client(spec, {"action": "list", "revision": revision})
+        deadline = time.monotonic() + 4 * orders.stall_seconds
+        client = Client(orders, {"action": "list", "revision": revision})
         answers = list(client.answers(lambda deadline=deadline: time.monotonic() < deadline))
         if answers and answers[0]["ok"]:
             return dict(answers[0])
@@ -45,17 +46,17 @@ def text_of(answer: dict[str, Any]) -> str:
 class Failures:
     """Count the rounds in a row without progress, and wait longer after each."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
-        self.patience = Patience(spec["attempts"])
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.patience = Patience(orders.attempts)
 
     def add(self, answers: list[dict[str, Any]], *, progressed: bool) -> None:
         """Wait before the next round, or give up."""
-        where = f"{HUB_NAMES[self.spec['source']]} at {self.spec['endpoint']}"
+        where = f"{HUB_NAMES[self.orders.source]} at {self.orders.endpoint}"
         for answer in answers:
             if answer["kind"] != "transient":
                 raise self.final(answer, where)
-        stalled = f"no data for {2 * self.spec['stall_seconds']} s, or its client ended"
+        stalled = f"no data for {2 * self.orders.stall_seconds} s, or its client ended"
         reason = text_of(answers[-1]) if answers else stalled
         wait = max([0.0, *(answer["retry_after"] for answer in answers)])
         pause = self.patience.pause(progressed=progressed, asked=wait)
@@ -72,10 +73,10 @@ class Failures:
 
     def final(self, answer: dict[str, Any], where: str) -> Fault:
         """Return the failure that trying again cannot fix."""
-        wanted = Wanted.of(self.spec)
-        variable = f"model_store_{self.spec['source']}_token_file"
+        wanted = self.orders.wanted
+        variable = f"model_store_{self.orders.source}_token_file"
         if answer["kind"] == "refused":
-            given = "the token does not give access" if self.spec["token_file"] else "no token is configured"
+            given = "the token does not give access" if self.orders.token_file else "no token is configured"
             return Fault(
                 f"{where} refused {wanted} with HTTP {answer['status']}: {given} ({answer['error']})",
                 "accept the model's terms on the hub if there are any, and set "
@@ -102,8 +103,8 @@ class Failures:
 class Download:
     """Files on their way into a staging directory."""
 
-    def __init__(self, spec: dict[str, Any], staging: Path, revision: str, files: list[RemoteFile]) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, staging: Path, revision: str, files: list[RemoteFile]) -> None:
+        self.orders = orders
         self.staging = staging
         self.revision = revision
         self.pending = {remote.name: remote for remote in files}
@@ -137,7 +138,7 @@ class Download:
 
     def run(self) -> dict[str, Hashes]:
         """Download until every file is present and correct."""
-        failures = Failures(self.spec)
+        failures = Failures(self.orders)
         while self.pending:
             before, waiting = self.bytes_on_disk(), len(self.pending)
             answers = list(self._round())
@@ -161,10 +162,10 @@ class Download:
             "action": "download",
             "revision": self.revision,
             "directory": str(self.staging),
-            "workers": self.spec["workers"],
+            "workers": self.orders.workers,
             "files": files,
         }
-        yield from Client(self.spec, request, xet=self._xet).answers(self._movement())
+        yield from Client(self.orders, request, xet=self._xet).answers(self._movement())
 
     def _movement(self) -> Any:
         """Return a function that returns whether anything has arrived lately."""
@@ -175,7 +176,7 @@ class Download:
             if census != seen["census"]:
                 seen.update(census=census, at=time.monotonic())
             # The client has its own limit; this is for one that does not keep it.
-            return bool(time.monotonic() - seen["at"] < 2 * self.spec["stall_seconds"])
+            return bool(time.monotonic() - seen["at"] < 2 * self.orders.stall_seconds)
 
         return alive
 
@@ -194,7 +195,7 @@ class Download:
             sys.stderr.write(f"{name} {reason}: dropped\n")
             if self._wrong[name] > REFETCHES:
                 raise Fault(
-                    f"{name} of {Wanted.of(self.spec)} {reason}; {self.spec['endpoint']} sent a wrong one "
+                    f"{name} of {self.orders.wanted} {reason}; {self.orders.endpoint} sent a wrong one "
                     f"{self._wrong[name]} times",
                     ALTERED,
                 )

@@ -23,7 +23,6 @@ from .files import (
     KnownFile,
     Manifest,
     RemoteFile,
-    Wanted,
     hash_files,
     known,
     mismatch,
@@ -31,6 +30,7 @@ from .files import (
     untouched,
     write_stamps,
 )
+from .orders import Orders
 from .select import select
 
 READERS = "provision"
@@ -45,11 +45,11 @@ class Fetch:
     the old one, so an engine that has the old one open keeps reading what it started with.
     """
 
-    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, progress: Progress) -> None:
+        self.orders = orders
         self.progress = progress
-        self.wanted = Wanted.of(spec)
-        self.directory = Path(spec["directory"])
+        self.wanted = orders.wanted
+        self.directory = Path(orders.directory)
         self.staging = self.directory.with_name(self.directory.name + ".partial")
         self.published = self.directory.is_dir()
         self.old = read_manifest(self.directory)
@@ -73,7 +73,7 @@ class Fetch:
 
     def make_place(self) -> None:
         """Create the staging directory and those above it, from the store's root down."""
-        root = Path(self.spec["root"])
+        root = Path(self.orders.root)
         make_root(root)
         above = [path for path in self.directory.parents if root in path.parents]
         for path in [*sorted(above), self.staging]:
@@ -88,7 +88,7 @@ class Fetch:
         if self.old and self.old.commit and self.old.wanted.revision == revision:
             # A branch may have moved on; files of two commits do not belong together.
             revision = self.old.commit
-        answer = list_files(self.spec, revision)
+        answer = list_files(self.orders, revision)
         listed = [RemoteFile(**item) for item in answer["files"]]
         return answer["commit"], select(listed, self.wanted)
 
@@ -119,7 +119,7 @@ class Fetch:
         """Download and verify the missing files into the staging directory."""
         if not lacking:
             return {}
-        download = Download(self.spec, self.staging, commit or self.wanted.revision, lacking)
+        download = Download(self.orders, self.staging, commit or self.wanted.revision, lacking)
         held = total - sum(remote.size for remote in lacking)
         self.progress.total = total
         self.progress.done = lambda: held + download.bytes_on_disk()
@@ -130,7 +130,7 @@ class Fetch:
 
     def check_disk(self, needed: int) -> None:
         """Refuse to start what cannot fit."""
-        reserve = self.spec["reserve_bytes"]
+        reserve = self.orders.reserve_bytes
         free = shutil.disk_usage(str(self.staging)).free
         if free < needed + reserve:
             short = (needed + reserve - free) / GB
@@ -233,6 +233,7 @@ def log(line: str) -> None:
 
 def fetch(spec: dict[str, Any]) -> None:
     """Run one fetch job."""
-    with Progress(Path(spec["result"]), str(Wanted.of(spec))) as progress:
-        outcome = Fetch(spec, progress).run()
+    orders = Orders.read(spec)
+    with Progress(Path(orders.result), str(orders.wanted)) as progress:
+        outcome = Fetch(orders, progress).run()
         progress.finish(**outcome)

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from ..host.fault import Fault
+from .orders import Orders
 
 HUGGING_FACE = "https://huggingface.co"
 LOOK_SECONDS = 0.5
 
 
-def environment(spec: dict[str, Any], *, xet: bool = True) -> dict[str, str]:
+def environment(orders: Orders, *, xet: bool = True) -> dict[str, str]:
     """Return the client's environment: what a mirror needs, no telemetry, time limits, its own home."""
-    endpoint, stall = spec["endpoint"], str(spec["stall_seconds"])
-    cache = spec["cache"]
-    streams = str(spec["streams"])
+    endpoint, stall = orders.endpoint, str(orders.stall_seconds)
+    cache = orders.cache
+    streams = str(orders.streams)
     own = {
         "HOME": cache,
         "HF_HOME": f"{cache}/huggingface",
@@ -60,20 +61,20 @@ def environment(spec: dict[str, Any], *, xet: bool = True) -> dict[str, str]:
 class Client:
     """One process of the hub's client and the lines it answers."""
 
-    def __init__(self, spec: dict[str, Any], request: dict[str, Any], *, xet: bool = True) -> None:
+    def __init__(self, orders: Orders, request: dict[str, Any], *, xet: bool = True) -> None:
         self.process = subprocess.Popen(
-            [spec["client_python"], spec["program"], "client"],
+            [orders.client_python, orders.program, "client"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(spec, xet=xet),
+            env=environment(orders, xet=xet),
             universal_newlines=True,
         )
-        keys = ("source", "model", "endpoint")
-        token = _token(spec["token_file"])
+        asked = {"source": orders.source, "model": orders.model, "endpoint": orders.endpoint}
+        token = _token(orders.token_file)
         # The token goes through a pipe: neither the command line nor the environment ever holds it.
         pipe: Any = self.process.stdin
         with pipe:
-            json.dump({**{key: spec[key] for key in keys}, "token": token, **request}, pipe)
+            json.dump({**asked, "token": token, **request}, pipe)
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
