@@ -126,7 +126,7 @@ def create(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     try:
         reported = advance(job, params, wanted)
     except Fault:
-        if job.told().get("interpreter") != interpreter:
+        if job.report().get("interpreter") != interpreter:
             return dict(job.progress())  # the other one's failure has been read now
         raise
     if reported is None or reported.get("interpreter") != interpreter:

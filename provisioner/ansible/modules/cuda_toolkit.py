@@ -132,7 +132,7 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     try:
         result = job.advance(partial(install, Path(params["programs"])), "bring", orders.to_dict(), limits)
     except Fault:
-        if job.told().get("order") not in (None, order):
+        if job.report().get("order") not in (None, order):
             return None  # the other orders' failure has been read now
         raise
     return result if result and result.get("order") == order else None

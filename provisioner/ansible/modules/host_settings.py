@@ -42,7 +42,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.json_files import write_json
-from ansible.module_utils.provision.host.settings import KINDS, NotHere, must, read_file
+from ansible.module_utils.provision.host.settings import KINDS, NotApplicable, read_file, run_checked
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
 
 LEDGER = Path("/var/lib/provision/host_base.json")
@@ -119,7 +119,7 @@ class Settings:
             return {}
         try:
             current = KINDS["sysctl"].read(name)
-        except NotHere as reason:
+        except NotApplicable as reason:
             self.notes.append(str(reason))
             return {}
         if not os.access(f"/proc/sys/{name.replace('.', '/')}", os.W_OK):
@@ -148,7 +148,7 @@ class Settings:
             if not self.module.check_mode:
                 self.remember(key, current, value)
                 KINDS[kind].write(name, value)
-        except NotHere as reason:
+        except NotApplicable as reason:
             self.notes.append(str(reason))
             return
         self.changes.append(key)
@@ -173,7 +173,7 @@ class Settings:
         entry = self.ledger[key]
         try:
             current = KINDS[kind].read(name)
-        except NotHere:
+        except NotApplicable:
             current = entry["before"]
         if current == entry["after"] or kind == "directory":
             self.set(key, entry["before"])
@@ -191,11 +191,11 @@ class Settings:
             changed = any(key.startswith("file " + directory) for key in self.changes)
             # Without the package, its installation does the same later.
             if changed and shutil.which(argv[0]):
-                must(*argv)
+                run_checked(*argv)
         if any(key.startswith("chrony ") for key in self.changes):
             for unit in CHRONY:
                 if KINDS["service"].read(unit) == "on":
-                    must("systemctl", "restart", unit)
+                    run_checked("systemctl", "restart", unit)
 
     def run(self) -> dict[str, Any]:
         """Apply or restore the settings, and return the result."""

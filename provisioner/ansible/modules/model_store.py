@@ -128,7 +128,7 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     job = job_of(module.params, unit_of(directory))
     reported: dict[str, Any] | None
     if not why and not job.running:
-        reported = job.told()
+        reported = job.report()
     else:
         title = f"Download {wanted} into {directory}"
         given = {key: module.params[key] for key in PASSED_ON}
@@ -152,7 +152,7 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if held and not module.check_mode:
         job = job_of(module.params, VERIFY_UNIT)
-        reported: dict[str, Any] | None = job.told()
+        reported: dict[str, Any] | None = job.report()
         if reported is None or reported.get("state") != "done" or reported.get("run") != module.params["run"]:
             orders = CheckOrders(held, module.params["run"])
             reported = job.advance(

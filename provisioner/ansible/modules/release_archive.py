@@ -109,7 +109,7 @@ def create(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, 
     try:
         reported = advance(job, params, wanted, directory)
     except Fault:
-        if job.told().get("directory") != str(directory):
+        if job.report().get("directory") != str(directory):
             return dict(job.progress())  # the other version's failure has been read now
         raise
     if reported is None or reported.get("directory") != str(directory):

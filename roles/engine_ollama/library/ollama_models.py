@@ -139,7 +139,7 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     if not Path(root).is_dir():
         return finish(module, rung(service, "failed", f"{root} does not exist"))
     job = job_of(params, service["unit"])
-    reported: dict[str, Any] = job.told()
+    reported: dict[str, Any] = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = {"title": f"Hash the models of {service['unit']}", "root": root}
         orders.update(names=asked, run=params["run"])
@@ -248,7 +248,7 @@ def pruned(params: dict[str, Any], job: OllamaJob, orders: dict[str, Any]) -> di
     if job.running and not same:
         wait(job.unit, job.poll)  # an earlier removal; this one follows
         return None
-    reported: dict[str, Any] = job.told()
+    reported: dict[str, Any] = job.report()
     if same and not job.running and reported.get("state") == "done" and not left(orders):
         return reported  # it has ended since the last call
     program = Path(params["programs"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.host import settings as host_kinds
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.settings import Kind, NotHere
+from ansible.module_utils.provision.host.settings import Kind, NotApplicable
 
 from provisioner.ansible.modules import host_settings
 
@@ -22,7 +22,7 @@ class Host(dict[str, str]):
     def kind(self, kind: str) -> Kind:
         def write(name: str, value: str | None) -> None:
             if name == "locked":
-                raise NotHere("locked cannot be set here")
+                raise NotApplicable("locked cannot be set here")
             if value is None:
                 self.pop(f"{kind} {name}", None)
             else:
@@ -191,7 +191,7 @@ def test_a_certificate_is_shown_by_its_digest_and_trusted(
 ) -> None:
     ran: list[tuple[str, ...]] = []
     monkeypatch.setattr(shutil, "which", lambda _name: "/usr/sbin/update-ca-certificates")
-    monkeypatch.setattr(host_settings, "must", lambda *argv: ran.append(argv))
+    monkeypatch.setattr(host_settings, "run_checked", lambda *argv: ran.append(argv))
     path = "/usr/local/share/ca-certificates/provision-company.crt"
     result = call(setting("file", path, "-----BEGIN CERTIFICATE-----\n"))
     assert result["diff"][0]["after"].startswith("certificate, sha256 ")
@@ -222,7 +222,7 @@ def test_directories_carry_mode_and_owner_and_go_when_empty(tmp_path: Path) -> N
     host_kinds.write_directory(directory, f"0750 {owner}")
     assert host_kinds.read_directory(directory) == f"0750 {owner}"
     (tmp_path / "models/weights").touch()
-    with pytest.raises(NotHere, match="it is not empty"):
+    with pytest.raises(NotApplicable, match="it is not empty"):
         host_kinds.write_directory(directory, None)
     (tmp_path / "models/weights").unlink()
     host_kinds.write_directory(directory, None)
@@ -238,7 +238,7 @@ def test_a_directory_of_our_own_stays_while_a_unit_uses_it(
     monkeypatch.setattr(host_kinds, "OWN_TREES", (str(own),))
     monkeypatch.setattr(host_kinds, "UNITS", units)
     (units / "vllm.service").write_text(f"ExecStart={own}/envs/x/bin/python\n")
-    with pytest.raises(NotHere, match=r"vllm\.service still uses it"):
+    with pytest.raises(NotApplicable, match=r"vllm\.service uses it"):
         host_kinds.write_directory(str(own), None)
     (units / "vllm.service").unlink()
     host_kinds.write_directory(str(own), None)
@@ -293,7 +293,7 @@ def test_reads_open_ports_of_ufw(
 
 def test_firewalld_is_told_now_and_for_the_next_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, ...]] = []
-    monkeypatch.setattr(host_kinds, "must", lambda *argv: ran.append(argv))
+    monkeypatch.setattr(host_kinds, "run_checked", lambda *argv: ran.append(argv))
     host_kinds.write_firewalld("8000/tcp", "open")
     host_kinds.write_firewalld("8000/tcp", None)
     assert ran == [
@@ -306,7 +306,7 @@ def test_firewalld_is_told_now_and_for_the_next_boot(monkeypatch: pytest.MonkeyP
 
 def test_a_failing_program_is_named_with_what_it_said() -> None:
     with pytest.raises(Fault, match="ls /nowhere failed: ls: cannot access"):
-        host_kinds.must("ls", "/nowhere")
+        host_kinds.run_checked("ls", "/nowhere")
     assert host_kinds.command("no-such-program")[0] == 127
 
 

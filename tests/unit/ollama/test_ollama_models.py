@@ -121,7 +121,7 @@ def host(registry: Registry, ollama: FakeOllama, tmp_path: Path, monkeypatch: py
     # Only root can make users and give files away, and the tests need not be root.
     monkeypatch.setattr(files, "user_is_right", lambda *_: False)
     monkeypatch.setattr(files, "make_user", lambda user, _groups: made.users.append(user))
-    monkeypatch.setattr(unit.OllamaJob, "give", job.Job.give)
+    monkeypatch.setattr(unit.OllamaJob, "write_orders", job.Job.write_orders)
     return made
 
 

@@ -40,9 +40,9 @@ class OllamaJob(Job):
         reported: dict[str, Any] | None = super().advance(program, verb, spec, {**own, **limits})
         return reported
 
-    def give(self, spec: dict[str, Any]) -> None:
+    def write_orders(self, spec: dict[str, Any]) -> None:
         """Write the orders of the next start, for the engine's user to read."""
-        super().give(spec)
+        super().write_orders(spec)
         os.chown(str(self.spec), 0, grp.getgrnam(self.user).gr_gid)
         self.spec.chmod(0o640)
 

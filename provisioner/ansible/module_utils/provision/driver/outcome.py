@@ -31,9 +31,9 @@ def unreported(
         now = wait(job.unit, job.poll)
         if now.running:
             return job.progress()
-        if now.failed or job.told().get("state") != "done":
-            raise job.failure(now, job.told())
-    ended = job.told()
+        if now.failed or job.report().get("state") != "done":
+            raise job.failure(now, job.report())
+    ended = job.report()
     if ended.get("state") != "done" or ended["invocation"] == read_json(REPORTED, None):
         return None
     if (ended.get("verb"), ended.get("asked")) == (verb, asked):

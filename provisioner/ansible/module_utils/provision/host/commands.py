@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the host's own programs, every one bounded in time, and read what systemd says of a unit."""
+"""Run the host's own programs, every one bounded in time, and read what systemd reports about a unit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedPr
     except FileNotFoundError as error:
         raise CommandFault(f"{argv[0]} is not installed on this host", f"install {argv[0]}") from error
     except OSError as error:
-        step = f"see whether {argv[0]} is a program that root may run"
+        step = f"check that root may run {argv[0]}"
         raise CommandFault(f"{argv[0]} cannot be run: {error.strerror}", step) from error
     try:
         out, err = process.communicate(timeout=seconds)
@@ -53,7 +53,7 @@ def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedPr
 
 
 def _leave(process: subprocess.Popen[str]) -> None:
-    """Kill a process without waiting for long: one that hangs in the kernel does not end even so."""
+    """Kill a process without waiting for long: one that hangs in the kernel cannot be killed."""
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(END_SECONDS)
@@ -63,7 +63,7 @@ def _leave(process: subprocess.Popen[str]) -> None:
 
 
 def unit_values(shown: str) -> dict[str, str]:
-    """Return what `systemctl show` printed, by name."""
+    """Return the properties that `systemctl show` printed, by name."""
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 
 

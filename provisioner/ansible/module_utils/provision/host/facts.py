@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn what a host's files and tools say into facts."""
+"""Read facts from a host's files and tools."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def parse_mounts(text: str) -> list[tuple[str, str]]:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return address and port from the kernel's notation, words of four bytes in host order."""
+    """Return address and port from the kernel's notation: groups of four bytes in host order."""
     host, _, port = text.partition(":")
     step = -1 if sys.byteorder == "little" else 1
     raw = b"".join(bytes.fromhex(host[at : at + 8])[::step] for at in range(0, len(host), 8))

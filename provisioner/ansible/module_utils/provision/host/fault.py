@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry why something on a host failed from where it is noticed to the entry that reports it."""
+"""Carry the reason of a failure on a host to the entry that reports it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any, Callable
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
 AGAIN = "run the same command again: it continues where this one ended"
 DEFECT = (
-    "this is a defect of provision: run the same command again, and report it with the host's log if it "
+    "this is a bug in provision: run the same command again, and report it with the host's log if it "
     "happens again"
 )
 # What helps where the kernel refuses a file operation.
 REMEDIES = {
     errno.ENOSPC: "free space on that file system (see `df -h`, and `df -i` for inodes)",
     errno.EDQUOT: "free space there, or raise the quota",
-    errno.EROFS: "see `dmesg` for errors of that disk, and mount it writable",
-    errno.EIO: "see `dmesg` for errors of that disk",
-    errno.EACCES: "see with `ls -ldZ` and `ausearch -m avc -ts recent` what denies it to root",
-    errno.EPERM: "see with `lsattr` whether the file is immutable",
+    errno.EROFS: "check `dmesg` for disk errors, and remount the file system read-write",
+    errno.EIO: "check `dmesg` for disk errors",
+    errno.EACCES: "use `ls -ldZ` and `ausearch -m avc -ts recent` to find what denies root access",
+    errno.EPERM: "use `lsattr` to check whether the file is immutable",
     errno.EMFILE: "raise the limit of open files",
     errno.ENOMEM: "free memory on the host",
 }
-REPAIR = "repair what the message says on the host"
+REPAIR = "fix the reported problem on the host"
 RETRY = "then run the same command again"
 
 
 class Fault(Exception):
-    """Say what went wrong; `next_step` holds what to do about it."""
+    """Report what went wrong; `next_step` is what to do about it."""
 
     def __init__(self, message: str, next_step: str) -> None:
         super().__init__(message)

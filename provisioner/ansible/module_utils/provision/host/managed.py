@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Know the units on a host that this project wrote, by the comment in their first line."""
+"""Find the units on a host that this project wrote, by the comment in their first line."""
 
 from __future__ import annotations
 

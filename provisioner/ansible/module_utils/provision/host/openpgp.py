@@ -22,7 +22,7 @@ ARMOUR = re.compile(
 
 
 class KeyFault(Fault):
-    """Say why something is not an OpenPGP public key."""
+    """Report why something is not an OpenPGP public key."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "compare the key with the one that its owner publishes")
@@ -33,7 +33,7 @@ def fingerprints(content: bytes) -> list[str]:
     blocks = _blocks(content)
     found = [_fingerprint(body) for block in blocks for tag, body in _packets(block) if tag == PUBLIC_KEY]
     if not found:
-        raise KeyFault("there is no OpenPGP public key in it")
+        raise KeyFault("it contains no OpenPGP public key")
     return found
 
 
@@ -71,10 +71,10 @@ def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
     while at < len(content):
         head = content[at]
         if not head & 0x80:
-            raise KeyFault("it is no OpenPGP data")
+            raise KeyFault("it is not OpenPGP data")
         tag, start, length = _new_header(content, at) if head & 0x40 else _old_header(content, at)
         if start + length > len(content):
-            raise KeyFault("it is cut off")
+            raise KeyFault("it is truncated")
         yield tag, content[start : start + length]
         at = start + length
 
@@ -82,7 +82,7 @@ def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _old_header(content: bytes, at: int) -> tuple[int, int, int]:
     size = 1 << (content[at] & 3)
     if size == 8:
-        raise KeyFault("it has a packet of unknown length")
+        raise KeyFault("it contains a packet of unknown length")
     return (content[at] >> 2) & 15, at + 1 + size, int.from_bytes(content[at + 1 : at + 1 + size], "big")
 
 
@@ -94,12 +94,12 @@ def _new_header(content: bytes, at: int) -> tuple[int, int, int]:
         return tag, at + 3, ((first - 192) << 8) + content[at + 2] + 192
     if first == 255:
         return tag, at + 6, int.from_bytes(content[at + 2 : at + 6], "big")
-    raise KeyFault("it has a packet in parts, which keys have not")
+    raise KeyFault("it contains a partial-length packet, which keys must not")
 
 
 def _fingerprint(body: bytes) -> str:
     if not body or body[0] != 4:
-        raise KeyFault(f"it holds a key of version {body[0] if body else 'none'}, and 4 is expected")
+        raise KeyFault(f"it contains a key of version {body[0] if body else 'none'}; version 4 is required")
     # The algorithm is part of the definition, not a choice.
     digest = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body)  # noqa: S324 - see above
     return digest.hexdigest().upper()

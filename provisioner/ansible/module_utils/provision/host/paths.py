@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a host about paths: how much room there is, and who uses a directory."""
+"""Inspect paths: how much space there is, and who uses a directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sync(path: Path) -> None:
 
 
 def in_use(directory: Path, units: Path = UNITS, processes: Path = Path("/proc")) -> bool:
-    """Tell whether a unit file or a running process names the directory."""
+    """Return whether a unit file or a running process refers to the directory."""
     # A longer name that begins like this one is another directory.
     needle = re.compile(re.escape(str(directory).encode()) + rb"(?![\w.+-])")
     texts = [*units.glob("*.service"), *units.glob("*.service.d/*.conf"), *processes.glob("[0-9]*/cmdline")]
@@ -47,7 +47,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def text_of(path: Path) -> str:
-    """Return a file's text; empty where it is not there or cannot be read."""
+    """Return a file's text; empty if it is missing or cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

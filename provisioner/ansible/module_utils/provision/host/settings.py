@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and write single settings of a host, each as a text; None means that it is not there."""
+"""Read and write single settings of a host, each as text; None means that there is none."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ OWN_TREES = (
 )
 
 
-class NotHere(Fault):
-    """Say why a setting does not apply to this host."""
+class NotApplicable(Fault):
+    """Report that a setting does not apply to this host."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "leave this setting as it is on this host")
 
 
 def command(*argv: str) -> tuple[int, str]:
-    """Run a program and return its exit status and output; one that gives none has failed."""
+    """Run a program and return its exit status and output; one that cannot be run has failed."""
     try:
         done = call(*argv, seconds=COMMAND_SECONDS)
     except CommandFault as fault:
@@ -45,11 +45,11 @@ def command(*argv: str) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
-def must(*argv: str) -> None:
+def run_checked(*argv: str) -> None:
     """Run a program that has to succeed."""
     status, output = command(*argv)
     if status:
-        raise Fault(f"{' '.join(argv)} failed: {output}", "run it on the host and repair what it says")
+        raise Fault(f"{' '.join(argv)} failed: {output}", "run it on the host and fix what it reports")
 
 
 def read_file(name: str) -> str | None:
@@ -82,7 +82,7 @@ def read_directory(name: str) -> str | None:
 
 
 def write_directory(name: str, value: str | None) -> None:
-    """Make a directory with mode, owner and group, or remove it when nothing of anybody else is in it."""
+    """Make a directory with mode, owner and group, or remove it if it contains nothing else."""
     path = Path(name)
     if value is None:
         _remove_directory(path)
@@ -100,14 +100,14 @@ def _remove_directory(path: Path) -> None:
     if str(path).startswith(OWN_TREES):
         users = [unit.name for unit in UNITS.glob("*.service") if f"{path}/" in (read_file(str(unit)) or "")]
         if users:
-            raise NotHere(f"{path} stays: {', '.join(users)} still uses it")
+            raise NotApplicable(f"{path} is kept: {', '.join(users)} uses it")
         if os.path.ismount(str(path)):
-            raise NotHere(f"{path} stays: it is a mount point")
+            raise NotApplicable(f"{path} is kept: it is a mount point")
         shutil.rmtree(str(path))
     elif not any(path.iterdir()):
         path.rmdir()
     else:
-        raise NotHere(f"{path} stays: it is not empty")
+        raise NotApplicable(f"{path} is kept: it is not empty")
 
 
 def _user(number: int) -> str:
@@ -131,7 +131,7 @@ def read_group(name: str) -> str | None:
 
 def write_group(name: str, value: str | None) -> None:
     """Make or remove a system group."""
-    must(*(("groupadd", "--system", name) if value else ("groupdel", name)))
+    run_checked(*(("groupadd", "--system", name) if value else ("groupdel", name)))
 
 
 def _sysctl_path(name: str) -> Path:
@@ -142,7 +142,7 @@ def read_sysctl(name: str) -> str | None:
     """Return the value the kernel uses now."""
     text = read_file(str(_sysctl_path(name)))
     if text is None:
-        raise NotHere(f"this kernel has no {name}")
+        raise NotApplicable(f"this kernel has no {name}")
     return " ".join(text.split())
 
 
@@ -151,8 +151,8 @@ def write_sysctl(name: str, value: str | None) -> None:
     try:
         _sysctl_path(name).write_text(f"{value}\n", encoding="ascii")
     except OSError as error:
-        raise NotHere(
-            f"{name} cannot be set here ({error.strerror}): the machine below decides it"
+        raise NotApplicable(
+            f"{name} cannot be set here ({error.strerror}): the machine that runs this host controls it"
         ) from error
 
 
@@ -172,7 +172,7 @@ def write_timezone(_name: str, value: str | None) -> None:
         return
     zone = ZONES / value
     if not zone.is_file():
-        raise Fault(f"there is no time zone {value}", "name one that 'timedatectl list-timezones' lists")
+        raise Fault(f"there is no time zone {value}", "choose one that `timedatectl list-timezones` lists")
     replace_link(LOCALTIME, zone)
     if Path("/etc/timezone").exists():
         write_file("/etc/timezone", value + "\n")
@@ -191,7 +191,7 @@ def read_service(name: str) -> str | None:
 
 def write_service(name: str, value: str | None) -> None:
     """Switch a service on or off, now and at boot."""
-    must("systemctl", "enable" if value == "on" else "disable", "--now", name)
+    run_checked("systemctl", "enable" if value == "on" else "disable", "--now", name)
 
 
 def read_firewalld(name: str) -> str | None:
@@ -202,8 +202,8 @@ def read_firewalld(name: str) -> str | None:
 def write_firewalld(name: str, value: str | None) -> None:
     """Open or close a port in firewalld, now and at boot."""
     verb = "add" if value else "remove"
-    must("firewall-cmd", "--permanent", f"--{verb}-port={name}")
-    must("firewall-cmd", f"--{verb}-port={name}")
+    run_checked("firewall-cmd", "--permanent", f"--{verb}-port={name}")
+    run_checked("firewall-cmd", f"--{verb}-port={name}")
 
 
 def read_ufw(name: str) -> str | None:
@@ -218,7 +218,7 @@ def read_ufw(name: str) -> str | None:
 
 def write_ufw(name: str, value: str | None) -> None:
     """Open or close a port in ufw."""
-    must(*(("ufw", "allow", name) if value else ("ufw", "delete", "allow", name)))
+    run_checked(*(("ufw", "allow", name) if value else ("ufw", "delete", "allow", name)))
 
 
 class Kind(NamedTuple):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand a job to a transient unit and follow it: its orders, its state and its outcome are files of /run."""
+"""Run a job as a transient unit and follow it: its orders, state and outcome are files in /run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .unit import UnitState, journal_tail, start_or_attach, state, wait
 
 
 class Job:
-    """A unit that works through orders with a program of ours."""
+    """Represent a unit that runs one of this project's programs with the orders in a file."""
 
     def __init__(self, unit: str, runtime: Path, poll: float, environment_file: str | None = None) -> None:
         self.unit = unit
@@ -24,38 +24,38 @@ class Job:
 
     @property
     def running(self) -> bool:
-        """Tell whether the unit is at work."""
+        """Return whether the unit is running."""
         return bool(state(self.unit).running)
 
     def orders(self) -> dict[str, Any]:
         """Return the orders of the latest start."""
         return dict(read_json(self.spec, {}))
 
-    def told(self) -> dict[str, Any]:
-        """Return what the unit has written last."""
+    def report(self) -> dict[str, Any]:
+        """Return the latest content of the unit's state file."""
         return dict(read_json(self.result, {}))
 
     def advance(
         self, program: Callable[[], Path], verb: str, spec: dict[str, Any], limits: dict[str, object]
     ) -> dict[str, Any] | None:
-        """Start or attach, wait a little, and return the outcome once the unit has ended well."""
+        """Start or attach, wait a little, and return the outcome once the unit has succeeded."""
         if not self.running:
             self._start(program(), verb, spec, limits)
         now = wait(self.unit, self.poll)
         if now.running:
             return None
-        told = self.told()
+        report = self.report()
         if now.failed:
-            raise self.failure(now, told)
-        if told.get("state") != "done":
+            raise self.failure(now, report)
+        if report.get("state") != "done":
             raise Fault(
                 f"{self.unit} ended without a result",
                 f"read 'journalctl -u {self.unit}' on the host and apply again",
             )
-        return told
+        return report
 
     def _start(self, program: Path, verb: str, spec: dict[str, Any], limits: dict[str, object]) -> None:
-        self.give({**spec, "program": str(program), "result": str(self.result)})
+        self.write_orders({**spec, "program": str(program), "result": str(self.result)})
         start_or_attach(
             self.unit,
             [sys.executable, str(program), verb, str(self.spec)],
@@ -69,24 +69,24 @@ class Job:
             environment_file=self.environment_file,
         )
 
-    def give(self, spec: dict[str, Any]) -> None:
-        """Write the orders of the next start, for root alone."""
+    def write_orders(self, spec: dict[str, Any]) -> None:
+        """Write the orders of the next start, readable by root only."""
         write_json(self.spec, spec, 0o600)
 
-    def failure(self, now: UnitState, told: dict[str, Any]) -> Fault:
-        """Return why the unit failed, in its own words where it left some."""
-        if told.get("state") == "failed" and told.get("invocation") in ("", now.invocation):
-            return Fault(told["message"], told["next"])
+    def failure(self, now: UnitState, report: dict[str, Any]) -> Fault:
+        """Return why the unit failed, from its state file if it wrote one."""
+        if report.get("state") == "failed" and report.get("invocation") in ("", now.invocation):
+            return Fault(report["message"], report["next"])
         tail = journal_tail(self.unit, 20, now.invocation)
         return Fault(
-            f"{self.unit} broke off ({now.result}, exit {now.exit_status}):\n{tail}",
-            f"read 'journalctl -u {self.unit}' on the host; apply again goes on where it ended",
+            f"{self.unit} failed ({now.result}, exit {now.exit_status}):\n{tail}",
+            f"read 'journalctl -u {self.unit}' on the host; apply again to resume",
         )
 
     def progress(self, *, changed: bool = False) -> dict[str, Any]:
-        """Return the result of a call that leaves the unit at work.
+        """Return the result of a call after which the unit is still running.
 
-        `changed` is for work that the next call finds done without knowing by whom.
+        `changed` is for work that the next call finds done without knowing what did it.
         """
-        told = self.told().get("progress") or {"label": self.unit}
-        return {"changed": changed, "finished": False, "provision": {"progress": told}}
+        report = self.report().get("progress") or {"label": self.unit}
+        return {"changed": changed, "finished": False, "provision": {"progress": report}}

@@ -51,7 +51,7 @@ class Program:
     def main(self, arguments: Sequence[str]) -> int:
         """Do the job that the first argument names by the orders in a file, and return the exit status.
 
-        Whatever ends the job, its state file says so, with what to do next.
+        Whatever ends the job, its state file reports it with a next step.
         """
         verb, spec = arguments
         before = signal.signal(signal.SIGTERM, _stop)
@@ -87,7 +87,7 @@ def _report(error: BaseException, result: str | None) -> int:
 
 
 def _is_written(result: Path) -> bool:
-    """Tell whether the state file reports the failure of this very run."""
+    """Return whether the state file reports the failure of this very run."""
     state = read_json(result, {})
     invocation = os.environ.get("INVOCATION_ID", "")
     return (state.get("state"), state.get("invocation")) == ("failed", invocation)

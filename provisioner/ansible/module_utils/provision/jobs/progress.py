@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell the outside how far a job is, through a file that is replaced every second."""
+"""Publish how far a job is in a file that is replaced every second."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Progress:
             self._write(failed(error, self.label))
 
     def finish(self, **outcome: Any) -> None:
-        """Write that the job ended well and with what."""
+        """Write that the job has succeeded, with its outcome."""
         self._ended.set()
         self._thread.join()
         self._write({"state": "done", **outcome})
@@ -70,7 +70,7 @@ class Progress:
 def failed(error: BaseException, label: str = "") -> dict[str, Any]:
     """Return the state of a job that an exception has ended, whatever its kind.
 
-    A fault says itself what it is about; of any other exception, the label of the step does.
+    A fault has a complete message; any other exception is preceded by the label of the step.
     """
     fault = fault_of(error)
     about = f"{label}: " if label and fault is not error else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what a job may do while it talks to a server, in words that systemd 239 knows."""
+"""Restrict what a job may do while it talks to a server, with properties that systemd 239 supports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - names to compare with, not to w
 
 
 def sandbox(params: dict[str, Any]) -> dict[str, object]:
-    """Return the properties of a unit that fetches; what it fetches into, the root, has to be there."""
+    """Return the properties of a unit that fetches; the root, into which it fetches, must exist."""
     written = [params["root"], "-" + params["runtime"], "-" + params["cache"]]
     shared = any(f"{params['root']}/".startswith(f"{folder}/") for folder in TEMPORARY)
     return {
@@ -31,6 +31,6 @@ def sandbox(params: dict[str, Any]) -> dict[str, object]:
 
 
 def quoted(path: str) -> str:
-    """Return a path as one word of a list, whatever is in it."""
+    """Return a path quoted as one item of a list."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -33,12 +33,12 @@ class UnitState:
 
     @property
     def running(self) -> bool:
-        """Tell whether the unit has work left."""
+        """Return whether the unit is running or about to."""
         return self.active in RUNNING
 
     @property
     def failed(self) -> bool:
-        """Tell whether the unit ended badly."""
+        """Return whether the unit has failed."""
         return self.active == "failed"
 
 
@@ -71,7 +71,7 @@ def _show(name: str) -> dict[str, str]:
     if shown.returncode != 0:
         raise Fault(
             f"systemctl show {name} failed: {shown.stderr.strip()}",
-            "look at 'systemctl status' on the host",
+            "run 'systemctl status' on the host",
         )
     values: dict[str, str] = unit_values(shown.stdout)
     return values
@@ -88,7 +88,7 @@ def _state_of(values: dict[str, str]) -> UnitState:
 
 
 def state(name: str) -> UnitState:
-    """Return what systemd knows about the unit; never started and finished well both read inactive."""
+    """Return the unit's state in systemd; inactive is both never started and finished successfully."""
     return _state_of(_show(name))
 
 
@@ -104,7 +104,7 @@ def _mark_reported(name: str, invocation: str) -> None:
 
 
 def _unread_failure(name: str, values: dict[str, str]) -> bool:
-    """Tell whether the unit failed between two polls, so that the failure is read and not started over."""
+    """Return whether the unit failed between two polls, so that the failure is reported once."""
     ended = values.get("InactiveEnterTimestampMonotonic", "0")
     age = time.monotonic() - int(ended) / 1e6 if ended.isdigit() else FRESH_FAILURE_SECONDS
     invocation = values.get("InvocationID", "")
