@@ -228,7 +228,9 @@ def _damaged(seen: Seen) -> list[str]:
         return seen.strays
     # Where another hand's driver runs, and nouveau does not, something else than our file keeps it off.
     works = seen.loaded == seen.installed.version and not seen.nouveau and not seen.ours
-    return [f"the initramfs of kernel {seen.booting} would load nouveau"] * (seen.boots_nouveau and not works)
+    if seen.boots_nouveau and not works:
+        return [f"the initramfs of kernel {seen.booting} would load nouveau"]
+    return []
 
 
 def _inactive(seen: Seen) -> list[str]:

@@ -71,11 +71,11 @@ def look() -> Seen:
 def _unfinished(devices: list[dict[str, Any]]) -> list[str]:
     """Return what an interrupted change of the driver has left undone."""
     stopped = read_json(STOPPED, [])
-    found = [f"a change of the driver was interrupted, which had stopped {', '.join(stopped)}"] * bool(
-        stopped
-    )
-    changing = read_json(RECORD, {}).get("state") == CHANGING
-    found += ["a change of the driver was interrupted"] * (changing and not stopped)
+    found = []
+    if stopped:
+        found.append(f"a change of the driver was interrupted, which had stopped {', '.join(stopped)}")
+    elif read_json(RECORD, {}).get("state") == CHANGING:
+        found.append("a change of the driver was interrupted")
     if fabric(devices)[0] and call("systemctl", "is-enabled", "--quiet", FABRIC).returncode == 1:
         found.append(f"{FABRIC} is not enabled")
     return found

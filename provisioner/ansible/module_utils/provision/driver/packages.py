@@ -114,9 +114,9 @@ def _redhat(system: System, branch: int, modules: str) -> Packages:
     # [compute] for all of 8, 9 and 10.
     driver = ("nvidia-driver-cuda", f"kmod-nvidia-{kind}-dkms", "nvidia-persistenced", "nvidia-modprobe")
     # [modules]: a branch has a stream of its own; the newest one is in the stream without a number as well.
-    streams = (
-        (f"{branch}-open", "open-dkms") if modules == OPEN else (f"{branch}-dkms", "latest-dkms")
-    ) * system.has_streams
+    streams: tuple[str, ...] = ()
+    if system.has_streams:
+        streams = (f"{branch}-open", "open-dkms") if modules == OPEN else (f"{branch}-dkms", "latest-dkms")
     nscq = ("libnvidia-nscq", "nvidia-imex")
     fabric = ("nvidia-fabricmanager", *nscq, *(("libnvsdm",) if system.arch == "x86_64" else ()))
     return Packages(driver, fabric, "nvidia-driver-cuda", streams)

@@ -74,7 +74,7 @@ class Services:
         STOPPED.unlink(missing_ok=True)
 
     def _own(self) -> list[str]:
-        units = (PERSISTENCE, *([FABRIC] * self.orders.fabric))
+        units = (PERSISTENCE, FABRIC) if self.orders.fabric else (PERSISTENCE,)
         return [unit for unit in units if self._ask("cat", unit)]
 
     def _at_work(self, unit: str) -> bool:

@@ -97,8 +97,8 @@ def describe(devices: list[dict[str, Any]]) -> str:
     choice = choose(devices)
     if choice.refusal:
         return f"{choice.refusal}: {choice.next_step}"
-    limits = [f"{choice.oldest} or newer"] * bool(choice.oldest)
-    limits += [f"{choice.newest} at most"] * bool(choice.newest)
+    limits = [f"{choice.oldest} or newer"] if choice.oldest else []
+    limits += [f"{choice.newest} at most"] if choice.newest else []
     branch = f" of branch {' and '.join(limits)}" if limits else ""
     kinds = sorted({gpu["architecture"] for gpu in own_gpus(devices)})
     takes = f"{' and '.join(kinds)} {'take' if len(kinds) > 1 else 'takes'}"
