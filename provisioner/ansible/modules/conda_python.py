@@ -87,6 +87,7 @@ from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.jobs.unit import wait
 from ansible.module_utils.provision.python.conda_main import install
+from ansible.module_utils.provision.python.conda_orders import Orders
 from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
 UNIT = "provision-job-conda"
@@ -143,10 +144,15 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] 
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     if params["prefix"]:
         remember(Path(params["registry"]), wanted.prefix)
-    spec = {key: params[key] for key in (*WANTED, *PASSED_ON)}
-    spec.update(title=f"Python {wanted.python} of {wanted}", interpreter=str(wanted.interpreter))
+    orders = Orders(
+        title=f"Python {wanted.python} of {wanted}",
+        interpreter=str(wanted.interpreter),
+        **{name: params[name] for name in (*WANTED, *PASSED_ON)},
+    )
     program = partial(install, Path(params["programs"]))
-    reported: dict[str, Any] | None = job.advance(program, "install", spec, limits(params, wanted))
+    reported: dict[str, Any] | None = job.advance(
+        program, "install", orders.to_dict(), limits(params, wanted)
+    )
     return reported
 
 

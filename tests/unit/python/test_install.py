@@ -218,3 +218,11 @@ def test_mirrors_are_written_to_the_prefix_and_nowhere_else(
 def test_terms_are_accepted_only_where_somebody_has(orders: Orders) -> None:
     wanted, _ = install(orders(provider="miniconda", channels=["defaults"], accept_terms=True))
     assert "terms:yes" in (wanted.python_directory / "conda-meta/history").read_text()
+
+
+def test_orders_of_another_version_of_this_program_are_understood(orders: Orders) -> None:
+    spec = {**orders(), "added_later": 1}
+    for later in ("reserve_bytes", "attempts", "stall_seconds"):
+        del spec[later]
+    wanted, told = install(spec)
+    assert (told["state"], doubt(wanted)) == ("done", "")

@@ -21,6 +21,7 @@ from ..host.follow import run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
 from ..jobs.progress import Progress
+from .conda_orders import Orders
 from .conda_place import CONDARC, MARKER, UNFINISHED, UNFINISHED_REASON, Wanted, doubt, prefix_doubt, remove
 from .conda_program import conda_fault, settled
 
@@ -39,14 +40,14 @@ GB = 1e9
 class Install:
     """One Python on its way into its place."""
 
-    def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, progress: Progress) -> None:
+        self.orders = orders
         self.progress = progress
-        self.wanted = Wanted.of(spec)
-        self.scratch = Path(spec["root"]) / ".scratch"
+        self.wanted = Wanted.of(orders.to_dict())
+        self.scratch = Path(orders.root) / ".scratch"
         # The installer refuses to run under a name with another ending.
         name = f"{self.wanted.provider}-{self.wanted.version}-{self.wanted.sha256[:12]}.sh"
-        self.installer = Path(spec["cache"]) / name
+        self.installer = Path(orders.cache) / name
 
     def run(self) -> dict[str, Any]:
         """Install everything that is missing."""
@@ -78,7 +79,7 @@ class Install:
         self.fetch()
         if missing == UNFINISHED_REASON:
             remove(wanted.prefix)
-        self.check_room(wanted.prefix, self.spec["needed_bytes"], "what it installs")
+        self.check_room(wanted.prefix, self.orders.needed_bytes, "what it installs")
         self.progress.label = f"{wanted}: installing"
         wanted.prefix.mkdir(mode=0o755, parents=True, exist_ok=True)
         (wanted.prefix / UNFINISHED).touch()
@@ -115,8 +116,8 @@ class Install:
             self.copy(Path(unquote(urlsplit(url).path)))
             return
         source = Source(url, VARIABLES, login_for(urlsplit(url).hostname))
-        spec = {**self.spec, "sha256": self.wanted.sha256}
-        download = Download(source, self.installer, spec, self.progress, self.check_download)
+        wanted = {**self.orders.to_dict(), "sha256": self.wanted.sha256}
+        download = Download(source, self.installer, wanted, self.progress, self.check_download)
         self.progress.done = download.arrived
         log(f"downloading {source} for {self.wanted.prefix}")
         download.run()
@@ -143,13 +144,13 @@ class Install:
         """Refuse a download that cannot fit together with what it installs."""
         needed = rest or 0
         if device(self.installer) == device(self.wanted.prefix):
-            needed += self.spec["needed_bytes"]
+            needed += self.orders.needed_bytes
         self.check_room(self.installer, needed, "it")
-        self.check_room(self.wanted.prefix, self.spec["needed_bytes"], "what it installs")
+        self.check_room(self.wanted.prefix, self.orders.needed_bytes, "what it installs")
 
     def check_room(self, place: Path, needed: int, what: str) -> None:
         """Refuse to start what cannot fit."""
-        place, needed = existing_parent(place), needed + self.spec["reserve_bytes"]
+        place, needed = existing_parent(place), needed + self.orders.reserve_bytes
         free = free_bytes(place)
         if free < needed:
             raise Fault(
@@ -168,7 +169,7 @@ class Install:
         self.progress.label = f"{wanted}: installing Python {wanted.python}"
         if directory.exists():
             remove(directory)
-        self.check_room(directory, self.spec["python_bytes"], f"Python {wanted.python}")
+        self.check_room(directory, self.orders.python_bytes, f"Python {wanted.python}")
         channels = [argument for channel in wanted.channels for argument in ("--channel", channel)]
         argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
         argv += ["--no-default-packages", "--override-channels", *channels]
@@ -206,7 +207,7 @@ class Install:
             "CONDARC": str(self.wanted.prefix / CONDARC),
             "PYTHONNOUSERSITE": "1",
         }
-        if self.spec["accept_terms"]:
+        if self.orders.accept_terms:
             own["CONDA_PLUGINS_AUTO_ACCEPT_TOS"] = "yes"
         return {**given, **own}
 
@@ -234,6 +235,7 @@ def device(path: Path) -> int:
 
 def install(spec: dict[str, Any]) -> None:
     """Run one job."""
-    about = {"interpreter": spec["interpreter"]}
-    with Progress(Path(spec["result"]), spec["title"], about) as progress:
-        progress.finish(**Install(spec, progress).run())
+    orders = Orders.read(spec)
+    about = {"interpreter": orders.interpreter}
+    with Progress(Path(orders.result), orders.title, about) as progress:
+        progress.finish(**Install(orders, progress).run())
