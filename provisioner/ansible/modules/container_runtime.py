@@ -76,6 +76,7 @@ from ansible.module_utils.provision.containers.wanted import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
+from ansible.module_utils.provision.host.repository import out_of_sight
 from ansible.module_utils.provision.host.settings import read_file
 
 
@@ -172,7 +173,7 @@ class Run:
         plan, packages = runtime.ledger.plan, runtime.packages
         runtime.note_absent()
         for path in self.other_sources():
-            to = sources.out_of_sight(path)
+            to = out_of_sight(sources.NAME, path)
             if plan(f"move {path}", f"{path}\n", f"{to}\n"):
                 path.rename(to)
         runtime.holds.lock()

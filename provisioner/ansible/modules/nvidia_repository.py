@@ -101,12 +101,12 @@ def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
         change.write(repository.key, key)
     try:
         for path in others:
-            change.move(path, out_of_sight(repository, path))
+            change.move(path, out_of_sight(repository.name, path))
         for path, text in repository.files().items():
             change.write(path, text)
     except BaseException as error:
         # A host that has neither source would miss every update.
-        moved = [(out_of_sight(repository, path), path) for path in others if not path.exists()]
+        moved = [(out_of_sight(repository.name, path), path) for path in others if not path.exists()]
         undo(error, *(partial(hidden.rename, path) for hidden, path in moved))
         raise
     return [str(path) for path in others]

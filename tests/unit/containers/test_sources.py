@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.provision.containers import sources
+from ansible.module_utils.provision.host.repository import out_of_sight
 
 NVIDIA = "https://nvidia.github.io/libnvidia-container/stable/{kind}/{arch}"
 MIRROR = "https://mirror.example.com/nvidia/{kind}/{arch}"
@@ -46,7 +47,7 @@ def test_nvidias_own_address_counts_whatever_the_inventory_names(tmp_path: Path)
 
 def test_a_source_that_is_moved_away_comes_back_with_the_repository() -> None:
     path = Path("/etc/apt/sources.list.d/nvidia-docker.list")
-    moved = sources.out_of_sight(path)
+    moved = out_of_sight(sources.NAME, path)
     assert moved.name == "nvidia-docker.list.provision-disabled-container-toolkit"
     assert sources.may_move(path)
     assert not sources.may_move(Path("/etc/apt/sources.list"))

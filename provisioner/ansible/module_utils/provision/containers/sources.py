@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..host.repository import APT_SOURCES, DISABLED, DNF_SOURCES
+from ..host.repository import APT_SOURCES, DNF_SOURCES
 
 NAME = "container-toolkit"
 # Where NVIDIA has published it: under these names apt saw one repository with two keys.
@@ -43,11 +43,6 @@ def in_use(text: str) -> list[str]:
         parts[-1].append(line)
     off = re.compile(r"\s*(enabled\s*[=:]\s*(0|no|false))\s*", re.IGNORECASE)
     return [line for part in parts if not any(map(off.fullmatch, part)) for line in part]
-
-
-def out_of_sight(path: Path) -> Path:
-    """Return the name under which no package manager reads a source, until the repository goes again."""
-    return path.with_name(f"{path.name}.{DISABLED}-{NAME}")
 
 
 def may_move(path: Path) -> bool:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..host.paths import text_of
+
 PROC = Path("/proc")
 DEVICE = "/dev/nvidia"
 # One GPU or one slice of one; the control devices alone are no GPU.
@@ -34,10 +36,10 @@ def gpu_containers(proc: Path = PROC) -> list[dict[str, Any]]:
     """List the containers that use GPUs or were given some, each once: engine, id, process and devices."""
     found: dict[Container, dict[str, Any]] = {}
     # A host that is a container itself may see its own name in every path.
-    own = container_of(_text(proc / "1/cgroup"))
+    own = container_of(text_of(proc / "1/cgroup"))
     for pid in sorted(int(entry.name) for entry in proc.glob("[0-9]*") if entry.name.isdigit()):
         folder = proc / str(pid)
-        container = container_of(_text(folder / "cgroup"))
+        container = container_of(text_of(folder / "cgroup"))
         if container is None or container == own:
             continue
         held = held_devices(folder)
@@ -50,7 +52,7 @@ def gpu_containers(proc: Path = PROC) -> list[dict[str, Any]]:
                 "id": container.id,
                 "engine": container.engine,
                 "pid": pid,
-                "process": _text(folder / "comm").strip() or "unknown",
+                "process": text_of(folder / "comm").strip() or "unknown",
                 "devices": held or given_devices(folder),
                 "holds": bool(held),
             }
@@ -116,12 +118,5 @@ def _entries(folder: Path) -> list[Path]:
 def _link(path: Path) -> str:
     try:
         return os.readlink(str(path))
-    except OSError:
-        return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -188,9 +188,9 @@ def rivals(repository: Repository) -> list[Path]:
     return found
 
 
-def out_of_sight(repository: Repository, path: Path) -> Path:
-    """Return the name under which no package manager reads a source file."""
-    return path.with_name(f"{path.name}.{DISABLED}-{repository.name}")
+def out_of_sight(name: str, path: Path) -> Path:
+    """Return the name under which no package manager reads a source file that contradicts a repository."""
+    return path.with_name(f"{path.name}.{DISABLED}-{name}")
 
 
 def disabled(repository: Repository) -> dict[Path, Path]:
