@@ -8,8 +8,15 @@ import pytest
 
 from provisioner import content
 from provisioner.fleet import engines, variables
+from tests.unit.fakes import Programs
 
 ROLES = Path(__file__).resolve().parents[2] / "scripts/skeleton/roles"
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Give a host on which no program is installed but what the test adds."""
+    return Programs(monkeypatch)
 
 
 @pytest.fixture

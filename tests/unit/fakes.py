@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,11 +41,16 @@ class Programs:
         stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": self._start})
         for module in (commands, follow):
             monkeypatch.setattr(module, "subprocess", stand_in)
+        monkeypatch.setattr(shutil, "which", self.which)
 
     def add(self, name: str, program: Program | Said | str = "") -> None:
         """Install a program, or one that says the same whatever it is given."""
         said = Said(program) if isinstance(program, str) else program
         self._programs[name] = (lambda _: said) if isinstance(said, Said) else said
+
+    def which(self, name: str) -> str | None:
+        """Return the path of a program of this host, as `shutil.which` does."""
+        return f"/usr/bin/{name}" if name in self._programs else None
 
     def _start(self, argv: Sequence[str], **options: Any) -> _Process | subprocess.Popen[str]:
         self.calls.append(tuple(argv))

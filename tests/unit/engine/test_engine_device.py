@@ -105,7 +105,10 @@ def test_each_gpu_is_used_or_refused(engine: str, card: dict[str, Any], device: 
             "vllm needs compute capability 7.5 or newer, but the host has driver 580.95.05 for CUDA 13.0 and "
             "Tesla V100 (7.0)"
         )
-        assert "engine_vllm_device to cpu, or set engine_vllm_requirements to your own build" in chosen["provision"]["next"]
+        assert (
+            "engine_vllm_device to cpu, or set engine_vllm_requirements to your own build"
+            in chosen["provision"]["next"]
+        )
 
 
 @EVERY_ENGINE

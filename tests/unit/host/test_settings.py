@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.settings import Kind, NotApplicable
 
 from provisioner.ansible.modules import host_settings
+from tests.unit.fakes import Programs, Said
 
 
 class Host(dict[str, str]):
@@ -186,18 +186,14 @@ def test_a_setting_this_host_refuses_is_a_note(host: Host) -> None:
     assert host == {}
 
 
-def test_a_certificate_is_shown_by_its_digest_and_trusted(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[tuple[str, ...]] = []
-    monkeypatch.setattr(shutil, "which", lambda _name: "/usr/sbin/update-ca-certificates")
-    monkeypatch.setattr(host_settings, "run_checked", lambda *argv: ran.append(argv))
+def test_a_certificate_is_shown_by_its_digest_and_trusted(host: Host, programs: Programs) -> None:
+    programs.add("update-ca-certificates")
     path = "/usr/local/share/ca-certificates/provision-company.crt"
     result = call(setting("file", path, "-----BEGIN CERTIFICATE-----\n"))
     assert result["diff"][0]["after"].startswith("certificate, sha256 ")
-    assert ran == [("update-ca-certificates", "--fresh")]
+    assert programs.calls == [("update-ca-certificates", "--fresh")]
     call(setting("file", path, "-----BEGIN CERTIFICATE-----\n"))
-    assert (len(ran), len(host)) == (1, 1)
+    assert (len(programs.calls), len(host)) == (1, 1)
 
 
 def test_mirrors_rewrite_sources_and_leave_again(
@@ -284,19 +280,16 @@ def test_the_time_zone_is_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("ufw allow 18000/tcp", "8000/tcp", None),
     ],
 )
-def test_reads_open_ports_of_ufw(
-    monkeypatch: pytest.MonkeyPatch, answers: str, port: str, expected: str | None
-) -> None:
-    monkeypatch.setattr(host_kinds, "command", lambda *_argv: (0, answers))
+def test_reads_open_ports_of_ufw(programs: Programs, answers: str, port: str, expected: str | None) -> None:
+    programs.add("ufw", answers)
     assert host_kinds.read_ufw(port) == expected
 
 
-def test_firewalld_is_told_now_and_for_the_next_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[str, ...]] = []
-    monkeypatch.setattr(host_kinds, "run_checked", lambda *argv: ran.append(argv))
+def test_firewalld_is_told_now_and_for_the_next_boot(programs: Programs) -> None:
+    programs.add("firewall-cmd")
     host_kinds.write_firewalld("8000/tcp", "open")
     host_kinds.write_firewalld("8000/tcp", None)
-    assert ran == [
+    assert programs.calls == [
         ("firewall-cmd", "--permanent", "--add-port=8000/tcp"),
         ("firewall-cmd", "--add-port=8000/tcp"),
         ("firewall-cmd", "--permanent", "--remove-port=8000/tcp"),
@@ -321,9 +314,7 @@ def test_a_failing_program_is_named_with_what_it_said() -> None:
     ],
 )
 def test_a_service_that_its_conditions_refuse_counts_as_on(
-    monkeypatch: pytest.MonkeyPatch, enabled: int, shown: str, expected: str
+    programs: Programs, enabled: int, shown: str, expected: str
 ) -> None:
-    monkeypatch.setattr(
-        host_kinds, "command", lambda *argv: (enabled, "") if argv[1] == "is-enabled" else (0, shown)
-    )
+    programs.add("systemctl", lambda argv: Said(code=enabled) if argv[0] == "is-enabled" else Said(shown))
     assert host_kinds.read_service("chrony.service") == expected

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,10 +26,10 @@ from tests.unit.ollama.registry import Registry
 IDLE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
 BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
-STATES = {
+STATES: dict[str, Callable[[Any], dict[str, Any] | None]] = {
     "present": ollama_models.present,
     "verified": ollama_models.verified,
-    "absent": ollama_models.pruned,
+    "absent": ollama_models.absent,
 }
 USER = pwd.getpwuid(os.getuid()).pw_name
 
@@ -132,7 +133,7 @@ def test_a_model_is_pulled_once(host: Host) -> None:
     assert (host.manifests, host.users) == (["1"], [USER])
     again = host.call("present").result
     assert (again["changed"], again["models"], again["diff"]) == (False, [], [])
-    assert host.started == ["provision-job-ollama-ollama bring"]
+    assert host.started == ["provision-job-ollama-ollama ensure"]
 
 
 def test_check_mode_says_what_would_be_pulled_and_does_nothing(host: Host) -> None:
@@ -148,7 +149,7 @@ def test_a_pull_in_progress_is_followed_and_not_started_again(host: Host) -> Non
         told = host.call("present").result
         assert (told["changed"], told["finished"]) == (False, False)
         assert told["provision"]["progress"]["label"]
-    assert host.started == ["provision-job-ollama-ollama bring"]
+    assert host.started == ["provision-job-ollama-ollama ensure"]
 
 
 def test_a_pull_that_fails_leaves_its_reason(host: Host) -> None:
@@ -165,7 +166,7 @@ def test_two_services_that_contradict_each_other_are_refused(host: Host) -> None
     other = {**host.service, "unit": "ollama@b.service", "engine_ollama_system": "Be brief."}
     end = host.call("present", services=[host.service, other])
     assert end.failed
-    assert "make different models of the name small:1" in end.result["msg"]
+    assert "different models of the name small:1" in end.result["msg"]
     assert host.started == []
 
 
@@ -204,7 +205,7 @@ def test_a_model_that_is_not_there_fails_verification(host: Host) -> None:
 
 def test_a_missing_folder_fails_and_check_mode_reads_none(host: Host) -> None:
     host.service["engine_ollama_models_dir"] = "/nowhere"
-    assert host.call("verified").result["msg"] == "/nowhere is not there"
+    assert host.call("verified").result["msg"] == "/nowhere does not exist"
     end = host.call("verified", check=True)
     assert (end.failed, end.result["provision"]["rungs"][0]["status"]) == (False, "not applicable")
     assert host.started == []
@@ -242,3 +243,21 @@ def test_models_that_a_service_uses_or_that_others_made_stay(host: Host) -> None
     done = host.call("absent", services=[], consent=True).result
     assert (done["changed"], done["removed"], host.manifests) == (False, [], ["1"])
     assert record.records() == []
+
+
+def test_a_removal_that_takes_longer_keeps_the_record_until_it_has_ended(host: Host) -> None:
+    host.call("present")
+    host.slow = True
+    for _ in range(2):
+        told = host.call("absent", services=[], consent=True).result
+        assert (told["changed"], told["finished"]) == (True, False)
+    assert host.started[1:] == ["provision-job-ollama-prune prune"]
+    assert list(record.read_record(str(host.models))["models"]) == ["small:1"]
+    host.slow = host.busy = False
+    done = host.call("absent", services=[], consent=True).result
+    assert (done["finished"], done["removed"], host.manifests, record.records()) == (
+        True,
+        ["small:1"],
+        [],
+        [],
+    )
