@@ -59,6 +59,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_ollama.main import install
 from ansible.module_utils.engine_ollama.names import Name
+from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
 from ansible.module_utils.engine_ollama.steps import differs, diffs, doubted, keep, prepare, unload
 from ansible.module_utils.engine_ollama.store import Store
@@ -104,8 +105,10 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     if not files.user_is_right(params["user"], GROUPS):
         files.make_user(params["user"], GROUPS)
     make_root(Path(root), params["user"])
-    orders = job.orders() if job.running else prepare(params, models, set(doubts), record)
-    reported = job.advance(lambda: install(Path(params["programs"])), "ensure", orders, orders["limits"])
+    orders = Orders.read(job.orders()) if job.running else prepare(params, models, set(doubts), record)
+    reported = job.advance(
+        lambda: install(Path(params["programs"])), "ensure", orders.to_dict(), orders.limits
+    )
     if reported is None:
         return dict(job.progress())
     after = keep(orders, reported, root)
@@ -141,11 +144,11 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     job = job_of(params, service["unit"])
     reported: dict[str, Any] = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
-        orders = {"title": f"Hash the models of {service['unit']}", "root": root}
-        orders.update(names=asked, run=params["run"])
+        orders = NamedOrders(f"Hash the models of {service['unit']}", root, asked, params["run"])
         program = Path(params["programs"])
         reported = (
-            job.advance(lambda: install(program), "verify", orders, limits(root, [], linked=False)) or {}
+            job.advance(lambda: install(program), "verify", orders.to_dict(), limits(root, [], linked=False))
+            or {}
         )
     if reported.get("run") != params["run"]:
         return dict(job.progress())
@@ -231,7 +234,7 @@ def remove_models(
     bases = {entry["base"] for entry in entries if entry.get("base")}
     bases -= {entry.get("base") for entry in record["models"].values()}
     if (ours or bases) and Path(root).is_dir():
-        orders = {"title": f"Remove models from {root}", "root": root, "names": [*ours, *sorted(bases)]}
+        orders = NamedOrders(f"Remove models from {root}", root, [*ours, *sorted(bases)])
         reported = pruned(params, job, orders)
         if reported is None:
             return False
@@ -241,10 +244,10 @@ def remove_models(
     return True
 
 
-def pruned(params: dict[str, Any], job: OllamaJob, orders: dict[str, Any]) -> dict[str, Any] | None:
+def pruned(params: dict[str, Any], job: OllamaJob, orders: NamedOrders) -> dict[str, Any] | None:
     """Return what the job of these orders has reported at its end, or None while the unit is at work."""
     given = job.orders()
-    same = all(given.get(key) == orders[key] for key in ("root", "names"))
+    same = (given.get("root"), given.get("names")) == (orders.root, orders.names)
     if job.running and not same:
         wait(job.unit, job.poll)  # an earlier removal; this one follows
         return None
@@ -252,15 +255,15 @@ def pruned(params: dict[str, Any], job: OllamaJob, orders: dict[str, Any]) -> di
     if same and not job.running and reported.get("state") == "done" and not left(orders):
         return reported  # it has ended since the last call
     program = Path(params["programs"])
-    fence = limits(orders["root"], [], linked=False)
-    outcome: dict[str, Any] | None = job.advance(lambda: install(program), "prune", orders, fence)
+    fence = limits(orders.root, [], linked=False)
+    outcome: dict[str, Any] | None = job.advance(lambda: install(program), "prune", orders.to_dict(), fence)
     return outcome
 
 
-def left(orders: dict[str, Any]) -> list[str]:
+def left(orders: NamedOrders) -> list[str]:
     """Return which of the models to remove are still there."""
-    store = Store(Path(orders["root"]))
-    return [name for name in orders["names"] if (store.manifests / Name.parse(name).path).exists()]
+    store = Store(Path(orders.root))
+    return [name for name in orders.names if (store.manifests / Name.parse(name).path).exists()]
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

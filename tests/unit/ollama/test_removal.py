@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.engine_ollama import job as ollama_job
-from ansible.module_utils.engine_ollama import record
+from ansible.module_utils.engine_ollama import orders, record
 from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.record import read_record, write_record
 from ansible.module_utils.engine_ollama.store import Store
@@ -193,3 +193,16 @@ def test_consent_is_required_and_check_mode_changes_nothing(host: Host) -> None:
     assert f"remove old:1 from {host.folder}/models: no service lists it" in str(listed["provision"])
     assert host.call(check=True)["removed"] == ["old:1"]
     assert (host.recorded(), host.held("old:1"), host.specs) == (["old:1"], True, [])
+
+
+def test_orders_of_another_version_of_this_program_are_understood() -> None:
+    needed: dict[str, Any] = {
+        "title": "t",
+        "root": "/models",
+        "binary": "/ollama",
+        "registry": "https://hub.example",
+    }
+    needed.update(models=[], entries={}, stamps={})
+    given = orders.Orders.read({**needed, "added_later": 1})
+    assert (given.linked, given.limits, given.attempts) == ({}, {}, 5)
+    assert orders.Orders.read(json.loads(json.dumps(given.to_dict()))) == given

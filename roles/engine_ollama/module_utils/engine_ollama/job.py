@@ -14,6 +14,7 @@ from ansible.module_utils.provision.models.files import hash_file
 
 from .api import Api, OllamaError, private_server
 from .names import Name, Source
+from .orders import NamedOrders, Orders
 from .pull import Pull, check_disk
 from .store import PREFIX, Manifest, Store, Wrong
 from .wanted import MODEL, PULL, Wanted, doubt, pinned
@@ -25,12 +26,12 @@ NOT_SENT = ("adapter", "adapter_files")
 class Work:
     """Pull and create one service's models, and remember what was found and done."""
 
-    def __init__(self, spec: dict[str, Any], api: Api, progress: Progress) -> None:
-        self.spec = spec
+    def __init__(self, orders: Orders, api: Api, progress: Progress) -> None:
+        self.orders = orders
         self.api = api
         self.progress = progress
-        self.store = Store(Path(spec["root"]))
-        self.stamps: dict[str, Any] = dict(spec["stamps"])
+        self.store = Store(Path(orders.root))
+        self.stamps: dict[str, Any] = dict(orders.stamps)
         self.wrong: dict[str, str] = {}
         self.removed: list[str] = []
 
@@ -105,8 +106,8 @@ class Work:
 
     def _pull(self, model: Wanted, target: Name) -> str:
         self.progress.label = model.origin
-        source = Source(Name.parse(model.origin), self.spec["registry"])
-        work = Pull(self.api, self.store, source, self.spec)
+        source = Source(Name.parse(model.origin), self.orders.registry)
+        work = Pull(self.api, self.store, source, self.orders)
         return str(work.into(target, model.pin, self.progress))
 
     def _make(self, model: Wanted, entry: dict[str, Any], base: Name | None) -> None:
@@ -145,10 +146,10 @@ class Work:
         found = {}
         for file in files:
             path = Path(file["path"])
-            staged = Path(self.spec["staged"][file["path"]]) if file["path"] in self.spec["staged"] else None
+            staged = Path(self.orders.staged[file["path"]]) if file["path"] in self.orders.staged else None
             # Ollama itself writes the model again beside its source.
             needed = (0 if staged else file["size"]) + (file["size"] if rewritten else 0)
-            check_disk(self.store.root, needed, self.spec["reserve_bytes"], path.name)
+            check_disk(self.store.root, needed, self.orders.reserve_bytes, path.name)
             found[path.name] = self._place(path, staged, file.get("sha256") or "")
         return found
 
@@ -193,16 +194,17 @@ class Work:
 
 def ensure(spec: dict[str, Any]) -> None:
     """Pull or create every model in doubt, and report the outcome."""
-    with Progress(Path(spec["result"]), spec["title"]) as progress:
-        home = Path(spec["result"]).parent
-        os.environ.update(spec["environment"])
-        with private_server(spec["binary"], Path(spec["root"]), home) as api:
-            work = Work(spec, api, progress)
+    orders = Orders.read(spec)
+    with Progress(Path(orders.result), orders.title) as progress:
+        home = Path(orders.result).parent
+        os.environ.update(orders.environment)
+        with private_server(orders.binary, Path(orders.root), home) as api:
+            work = Work(orders, api, progress)
             done: dict[str, Any] = {}
-            models = [Wanted.of(values) for values in spec["models"]]
+            models = [Wanted.of(values) for values in orders.models]
             # Twice: creating one may put another in doubt, which it is created from or shares a blob with.
             for model in [*models, *models]:
-                entry = done.get(model.name) or spec["entries"].get(model.name, {})
+                entry = done.get(model.name) or orders.entries.get(model.name, {})
                 if doubt(work.store, model, entry, work.stamps):
                     done[model.name] = work.ensure(model, entry)
         # One that was removed may be there again, for another model.
@@ -218,9 +220,10 @@ def ensure(spec: dict[str, Any]) -> None:
 
 def verify(spec: dict[str, Any]) -> None:
     """Read every blob of the listed models."""
-    store = Store(Path(spec["root"]))
-    with Progress(Path(spec["result"]), spec["title"]) as progress:
-        manifests = {name: store.manifest(Name.parse(name)) for name in spec["names"]}
+    orders = NamedOrders.read(spec)
+    store = Store(Path(orders.root))
+    with Progress(Path(orders.result), orders.title) as progress:
+        manifests = {name: store.manifest(Name.parse(name)) for name in orders.names}
         sizes = {
             digest: size for found in manifests.values() if found for digest, size in found.blobs.items()
         }
@@ -238,15 +241,16 @@ def verify(spec: dict[str, Any]) -> None:
             name: [wrong[digest] for digest in found.blobs if digest in wrong] if found else None
             for name, found in manifests.items()
         }
-        progress.finish(results=results, stamps=stamps, sizes=sizes, run=spec["run"])
+        progress.finish(results=results, stamps=stamps, sizes=sizes, run=orders.run)
 
 
 def prune(spec: dict[str, Any]) -> None:
     """Remove models, and the blobs that nothing else needs."""
-    store = Store(Path(spec["root"]))
-    with Progress(Path(spec["result"]), spec["title"]) as progress:
+    orders = NamedOrders.read(spec)
+    store = Store(Path(orders.root))
+    with Progress(Path(orders.result), orders.title) as progress:
         removed: list[str] = []
-        for text in spec["names"]:
+        for text in orders.names:
             name = Name.parse(text)
             found = store.manifest(name)
             store.drop(name)

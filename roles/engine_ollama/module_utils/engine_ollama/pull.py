@@ -11,13 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.progress import Progress
 
 from .api import Api, OllamaError, settle
 from .names import Name, Source
+from .orders import Orders
 from .store import Manifest, Store
 from .wanted import pinned
 
@@ -130,22 +130,22 @@ def check_disk(folder: Path, needed: int, reserve: int, what: str) -> None:
 class Pull:
     """Pull one model from its registry."""
 
-    def __init__(self, api: Api, store: Store, source: Source, spec: dict[str, Any]) -> None:
+    def __init__(self, api: Api, store: Store, source: Source, orders: Orders) -> None:
         self.api = api
         self.store = store
         self.source = source
-        self.spec = spec
+        self.orders = orders
 
     def into(self, target: Name, pin: str, progress: Progress) -> str:
         """Pull the model under the name `target` and return the digest that the registry gave it."""
         store, source = self.store, self.source
-        manifest = ask_registry(source, self.spec["attempts"])
+        manifest = ask_registry(source, self.orders.attempts)
         if pin and not pinned(pin, [manifest.digest]):
             raise Fault(
                 f"serve_model_revision is {pin}, but {source.url} has {manifest.digest} as {source.name}",
                 "set serve_model_revision to the model you want, or pull from a registry that has it",
             )
-        check_disk(store.root, needed_bytes(store, manifest), self.spec["reserve_bytes"], str(source.name))
+        check_disk(store.root, needed_bytes(store, manifest), self.orders.reserve_bytes, str(source.name))
         known_before = store.manifest(source.pulled)
         self._repeat(progress, manifest)
         if target != source.pulled:
@@ -157,7 +157,7 @@ class Pull:
 
     def _repeat(self, progress: Progress, manifest: Manifest) -> None:
         source = self.source
-        failures = Failures(self.spec["attempts"], f"pulling {source.name} from {source.url}")
+        failures = Failures(self.orders.attempts, f"pulling {source.name} from {source.url}")
         done: dict[str, int] = {}
         progress.total, progress.done = sum(manifest.blobs.values()), lambda: sum(done.values())
         most = 0
@@ -177,7 +177,7 @@ class Pull:
         body = {"model": self.source.asked, "insecure": self.source.insecure}
         try:
             # Closed before anything else happens, so that Ollama notes how much has arrived.
-            with contextlib.closing(self.api.stream("/api/pull", body, self.spec["stall_seconds"])) as events:
+            with contextlib.closing(self.api.stream("/api/pull", body, self.orders.stall_seconds)) as events:
                 for event in events:
                     if event.get("digest") in manifest.blobs:
                         done[event["digest"]] = int(event.get("completed") or 0)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from .api import Api, OllamaError
 from .names import Name
+from .orders import Orders
 from .record import read_record, write_record
 from .store import Store
 from .unit import Stage, limits, settle_stamps
@@ -46,9 +47,7 @@ def diffs(models: list[Wanted], doubts: dict[str, str], record: dict[str, Any]) 
     ]
 
 
-def prepare(
-    params: dict[str, Any], models: list[Wanted], doubts: set[str], record: dict[str, Any]
-) -> dict[str, Any]:
+def prepare(params: dict[str, Any], models: list[Wanted], doubts: set[str], record: dict[str, Any]) -> Orders:
     """Record what is about to be created, prepare files, and return the job's orders."""
     root = record["root"]
     store = Store(Path(root))
@@ -63,22 +62,22 @@ def prepare(
     for file in files:
         stage.add(file)
     readable = [file["path"] for file in files]
-    return {
-        "title": f"Pull and create models of {params['service']['unit']} into {root}",
-        "root": root,
-        "binary": params["binary"],
-        "registry": params["registry"].rstrip("/"),
-        "models": [asdict(model) for model in models],
-        "entries": record["models"],
-        "stamps": record["stamps"],
-        "staged": stage.paths,
-        "linked": stage.linked,
-        "limits": limits(root, readable, linked=bool(stage.linked)),
+    return Orders(
+        title=f"Pull and create models of {params['service']['unit']} into {root}",
+        root=root,
+        binary=params["binary"],
+        registry=params["registry"].rstrip("/"),
+        models=[asdict(model) for model in models],
+        entries=record["models"],
+        stamps=record["stamps"],
+        staged=stage.paths,
+        linked=stage.linked,
+        limits=limits(root, readable, linked=bool(stage.linked)),
         **{key: params[key] for key in ("environment", "attempts", "stall_seconds", "reserve_bytes")},
-    }
+    )
 
 
-def keep(orders: dict[str, Any], reported: dict[str, Any], root: str) -> dict[str, Any]:
+def keep(orders: Orders, reported: dict[str, Any], root: str) -> dict[str, Any]:
     """Record what the job has created; root does so, where the engine's user cannot write."""
     record: dict[str, Any] = read_record(root)
     record["models"].update(reported["models"])
@@ -86,7 +85,7 @@ def keep(orders: dict[str, Any], reported: dict[str, Any], root: str) -> dict[st
     for digest in reported["removed"]:
         record["stamps"].pop(digest, None)
     write_record(record)
-    settle_stamps(orders["linked"])
+    settle_stamps(orders.linked)
     return record
 
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold the orders of the jobs of Ollama's models: the module writes them, and the jobs read them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Mapping
+
+GIBIBYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a job that pulls and creates one service's models starts from."""
+
+    title: str
+    root: str
+    binary: str
+    registry: str
+    # The models as `asdict` writes them, what the record says of each, and the stamps of checked blobs.
+    models: list[dict[str, Any]]
+    entries: dict[str, Any]
+    stamps: dict[str, Any]
+    # Prepared files by their source, and of each directory that some are linked from, the right files.
+    staged: dict[str, str] = field(default_factory=dict)
+    linked: dict[str, list[str]] = field(default_factory=dict)
+    limits: dict[str, object] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    attempts: int = 5
+    stall_seconds: float = 90
+    reserve_bytes: int = GIBIBYTE
+    # Where the job itself is, and where it writes its state.
+    program: str = ""
+    result: str = ""
+
+    @classmethod
+    def read(cls, spec: Mapping[str, Any]) -> Orders:
+        """Return the orders in a file, which another version of this program may have written."""
+        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written to the file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class NamedOrders:
+    """Which models of a directory a job hashes or removes; `run` identifies the run of a check."""
+
+    title: str
+    root: str
+    names: list[str]
+    run: str = ""
+    program: str = ""
+    result: str = ""
+
+    @classmethod
+    def read(cls, spec: Mapping[str, Any]) -> NamedOrders:
+        """Return the orders in a file, which another version of this program may have written."""
+        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written to the file."""
+        return asdict(self)
