@@ -21,6 +21,7 @@ OTHERS = sorted(set(engines.load()) - {*TESTED_ELSEWHERE, IN_EVERY_RUN})
 
 # One of each package manager's ways: apt, dnf with module streams, dnf without.
 PLATFORMS = "ubuntu2404,rocky9,rocky10"
+FAMILIES = ("ubuntu2204,ubuntu2404,ubuntu2604", "debian12,debian13", "rocky8,rocky9,rocky10")
 
 
 @pytest.mark.parametrize(
@@ -38,8 +39,18 @@ def test_a_new_engine_passes_its_scenario_before_it_is_changed(checkout: Path, t
     play(copy, "engine", ENGINE="sketch", PYTHONPATH=str(copy))
 
 
-def test_the_whole_site_passes_on_hosts_with_simulated_gpus(checkout: Path) -> None:
-    play(checkout, "gpu", PLATFORMS=PLATFORMS)
+@pytest.mark.parametrize(
+    ("platforms", "serving"),
+    [
+        (PLATFORMS, "rocky9"),
+        *(pytest.param(names, "everywhere", marks=pytest.mark.exhaustive) for names in FAMILIES),
+    ],
+    ids=["one-of-each-kind", "ubuntu", "debian", "rocky"],
+)
+def test_the_whole_site_passes_on_hosts_with_simulated_gpus(
+    checkout: Path, platforms: str, serving: str
+) -> None:
+    play(checkout, "gpu", PLATFORMS=platforms, SERVING=serving)
 
 
 def play(checkout: Path, scenario: str, **words: str) -> None:
