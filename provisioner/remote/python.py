@@ -84,7 +84,7 @@ def explain(document: Mapping[str, Any], variables: Mapping[str, Any]) -> HostEr
 
 
 def _given(variables: Mapping[str, Any]) -> list[str]:
-    """Return the Python that the inventory sets, as words; Ansible finds one itself for auto."""
+    """Return the Python that the inventory sets, as arguments; for auto, Ansible finds one itself."""
     given = str(variables.get(VARIABLE) or "")
     return [] if given.startswith("auto") else shlex.split(given)
 
