@@ -12,6 +12,7 @@ ORDER = (
     "tests/e2e/ollama/",
     "tests/e2e/gpu/",
     "tests/e2e/test_molecule.py",
+    "tests/e2e/host/",
     "tests/e2e/test_pythons.py",
 )
 # Each of its hosts has a lab of its own, and every test is about one of them.
