@@ -97,7 +97,7 @@ def decided(params: dict[str, Any], seen: Seen) -> Decision:
     expected, found = params["gpus_expected"], len(own_gpus(seen.devices))
     if expected and found != expected:
         raise Fault(
-            f"the PCI bus shows {found} GPUs, but nvidia_driver_gpus_expected is {expected}",
+            f"the PCI bus shows {found} of the {expected} GPUs that nvidia_driver_gpus_expected requires",
             "check `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle",
         )
     return decision

@@ -66,7 +66,7 @@ def test_secure_boot_without_a_known_key_stops_before_anything_is_touched(bare: 
 @only(UBUNTU)
 def test_more_gpus_expected_than_there_are(bare: Boxes, host: str) -> None:
     failure = bare.refused(host, nvidia_driver_gpus_expected=4)
-    assert failure["message"] == "the PCI bus shows 1 of the 4 GPUs that nvidia_driver_gpus_expected asks for"
+    assert failure["message"] == "the PCI bus shows 1 of the 4 GPUs that nvidia_driver_gpus_expected requires"
 
 
 @only(UBUNTU)
@@ -138,7 +138,7 @@ def test_a_module_that_does_not_compile_while_the_package_succeeds(bare: Boxes, 
     before = {name for name in bare.packages(host) if "nvidia" in name}
     with bare.broken(host, boot=False, dkms="fail"):
         failure = bare.refused(host)
-    assert "installed well, but DKMS cannot build its modules" in failure["message"]
+    assert "were installed, but DKMS cannot build its modules" in failure["message"]
     assert "error" in failure["message"]
     assert {name for name in bare.packages(host) if "nvidia" in name} == before
     assert bare.sh(host, "cat /etc/apt/preferences.d/provision-nvidia-driver 2> /dev/null || true") == ""

@@ -136,7 +136,7 @@ def test_a_process_that_holds_the_gpu_is_named_where_no_reboot_may_follow(held: 
     before = held.packages(host)
     failure = held.refused(host, nvidia_driver_version="595", nvidia_driver_reboot="never")
     assert "sleep (process " in failure["message"]
-    assert "somebody.service) holds /dev/nvidia0" in failure["message"]
+    assert "somebody.service) uses /dev/nvidia0" in failure["message"]
     assert (held.loaded(host), held.packages(host)) == (NEW, before)
 
 
