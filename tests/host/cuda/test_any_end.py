@@ -12,8 +12,8 @@ from ansible.module_utils.provision.cuda import main, runfile
 from ansible.module_utils.provision.host.follow import Done
 from ansible.module_utils.provision.host.json_files import read_json
 
+from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.cuda.conftest import Host
-from tests.unit.jobs.breaking import Case, break_everywhere, each_error
 
 
 def installer(words: list[str], *_: object) -> Done:

@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.provision.models import download, fetch, main
 from ansible.module_utils.provision.models.files import Wanted, doubt
 
-from tests.unit.jobs.breaking import Case, break_everywhere, each_error
+from tests.host.jobs.breaking import Case, break_everywhere, each_error
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000}
 

@@ -12,7 +12,7 @@ from ansible.module_utils.provision.host.follow import Done
 from ansible.module_utils.provision.python import conda_install, conda_main
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted, doubt
 
-from tests.unit.jobs.breaking import Case, break_everywhere, each_error
+from tests.host.jobs.breaking import Case, break_everywhere, each_error
 
 
 def simulated(argv: Sequence[str], _environment: Mapping[str, str], _folder: Path | None = None) -> Done:

@@ -11,7 +11,7 @@ from ansible.module_utils.engine_ollama import main
 from ansible.module_utils.engine_ollama.store import Store
 from ansible.module_utils.engine_ollama.wanted import wanted
 
-from tests.unit.jobs.breaking import Case, break_everywhere, each_error
+from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.ollama.conftest import FakeOllama
 from tests.unit.ollama.registry import Registry
 from tests.unit.ollama.test_job import WEIGHTS, service

@@ -12,8 +12,8 @@ import pytest
 from ansible.module_utils.provision.fetch import archive, download, main
 from ansible.module_utils.provision.fetch.place import Wanted, doubt
 
+from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.fetch.served import Site, packed
-from tests.unit.jobs.breaking import Case, break_everywhere, each_error
 
 
 @each_error
