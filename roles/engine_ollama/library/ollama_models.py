@@ -58,11 +58,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_ollama.main import install
-from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
-from ansible.module_utils.engine_ollama.steps import differs, diffs, doubted, keep, prepare, unload
-from ansible.module_utils.engine_ollama.store import Store
+from ansible.module_utils.engine_ollama.steps import (
+    diffs,
+    doubted,
+    keep,
+    left,
+    prepare,
+    settled,
+)
 from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root
 from ansible.module_utils.engine_ollama.wanted import (
     main_name,
@@ -74,7 +79,7 @@ from ansible.module_utils.engine_ollama.wanted import (
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
+from ansible.module_utils.provision.host.fault import ConsentNeeded
 from ansible.module_utils.provision.jobs.unit import wait
 
 GROUPS = ["provision"]
@@ -111,26 +116,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     )
     if reported is None:
         return dict(job.progress())
-    after = keep(orders, reported, root)
-    if reported["repaired"]:
-        unload(params["serving"], reported["models"])
-        result["provision"] = {"warning": [f"replaced: {text}" for text in reported["repaired"]]}
-    left = doubted(models, after)
-    if left:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
-        raise Fault(
-            f"models changed right after they were installed: {reasons}",
-            "another program writes there: apply again",
-        )
-    moved = [
-        name for name, made in reported["models"].items() if differs(record["models"].get(name, {}), made)
-    ]
-    return dict(
-        result,
-        changed=bool(moved or reported["repaired"]),
-        models=sorted(moved),
-        repaired=reported["repaired"],
-    )
+    return {**result, **settled(params, models, record, keep(orders, reported, root), reported)}
 
 
 def verified(module: AnsibleModule) -> dict[str, Any]:
@@ -258,12 +244,6 @@ def pruned(params: dict[str, Any], job: OllamaJob, orders: NamedOrders) -> dict[
     fence = limits(orders.root, [], linked=False)
     outcome: dict[str, Any] | None = job.advance(lambda: install(program), "prune", orders.to_dict(), fence)
     return outcome
-
-
-def left(orders: NamedOrders) -> list[str]:
-    """Return which of the models to remove are still there."""
-    store = Store(Path(orders.root))
-    return [name for name in orders.names if (store.manifests / Name.parse(name).path).exists()]
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -254,7 +254,7 @@ def xid(number: int, **more: Any) -> dict[str, Any]:
             "note: Xid 31 of 0000:1b:00.0 (a program used memory of the GPU that",
         ),
         (log(xid(43, count=7)), "note: Xid 43 of 0000:1b:00.0, 7 times (a program's own fault"),
-        (log(xid(79, past=True)), "note: Xid 79 of 0000:1b:00.0, before the driver was loaded anew"),
+        (log(xid(79, past=True)), "note: Xid 79 of 0000:1b:00.0, before the driver was loaded again"),
     ],
 )
 def test_what_programs_did_to_themselves_is_a_note(given: dict[str, Any], says: str) -> None:

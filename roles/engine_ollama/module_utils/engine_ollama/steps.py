@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.module_utils.provision.host.fault import Fault
+
 from .api import Api, OllamaError
 from .names import Name
-from .orders import Orders
+from .orders import NamedOrders, Orders
 from .record import read_record, write_record
 from .store import Store
 from .unit import Stage, limits, settle_stamps
@@ -97,3 +99,33 @@ def unload(addresses: list[str], models: dict[str, Any]) -> None:
         for name in models:
             with contextlib.suppress(OllamaError):  # it is not running, or has not loaded this one
                 api.ask("POST", "/api/generate", {"model": name, "keep_alive": 0}, seconds=30)
+
+
+def left(orders: NamedOrders) -> list[str]:
+    """Return which of the models to remove are still there."""
+    store = Store(Path(orders.root))
+    return [name for name in orders.names if (store.manifests / Name.parse(name).path).exists()]
+
+
+def settled(
+    params: dict[str, Any],
+    models: list[Wanted],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    reported: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what the job has changed; raises Fault where it did not last."""
+    repaired, made = reported["repaired"], reported["models"]
+    if repaired:
+        unload(params["serving"], made)
+    doubts = doubted(models, after)
+    if doubts:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in doubts.items())
+        raise Fault(
+            f"models changed right after they were installed: {reasons}",
+            "another program writes there: apply again",
+        )
+    moved = sorted(name for name in made if differs(before["models"].get(name, {}), made[name]))
+    result = {"changed": bool(moved or repaired), "models": moved, "repaired": repaired}
+    warnings = [f"replaced: {text}" for text in repaired]
+    return {**result, "provision": {"warning": warnings}} if warnings else result
