@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -18,6 +19,7 @@ E2E = CHECKOUT / "tests" / "e2e"
 for folder in (CHECKOUT / "provisioner/ansible/module_utils", *CHECKOUT.glob("roles/*/module_utils")):
     ansible.module_utils.__path__.append(str(folder))
 
+NUMBERS = itertools.count()
 # What a developer may have exported, and what must not change the outcome of a test.
 FOREIGN = ("ANSIBLE_", "PROVISION_", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
@@ -34,9 +36,16 @@ def checkout() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def xdg(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the XDG folders below tmp_path; end-to-end tests keep theirs, container storage lies there."""
-    base = tmp_path / "xdg"
+def xdg(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Point the XDG folders at the test's own; end-to-end tests keep theirs, container storage is there.
+
+    They are not made: most tests need none, and folders are slow to make and to remove.
+    """
+    base = tmp_path_factory.getbasetemp() / "xdg" / str(next(NUMBERS))
     if request.node.get_closest_marker("e2e"):
         return base
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import platform
 import re
@@ -67,6 +68,7 @@ def runtime_dir() -> Path:
     return Path(base) / "provision-lab"
 
 
+@functools.cache
 def mirror() -> Mirror:
     """Return the Debian mirror that this machine uses; an empty one if it is not Debian or has none."""
     if os_release().get("ID") != "debian" or not shutil.which("apt-get"):
