@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from provisioner.errors import ProvisionError
 from provisioner.fleet import engines
 
 SERVE_PREFIX = "serve_"
+# How Ansible marks code, values and options in a description; here they are plain text.
+_MARKUP = re.compile(r"\b[CVO]\(((?:[^()\\]|\\.)*)\)")
 SOURCE = "serve_model_source"
 # Set by the command line for the playbooks, so an inventory that sets one would be overruled or lie.
 COMMAND_LINE_VARIABLES = ("provision_consent", "provision_remove_models")
@@ -103,12 +106,13 @@ def _variables(path: Path, entry: str, owner: str) -> dict[str, Variable]:
 
 def _variable(name: str, option: Mapping[str, Any], owner: str) -> Variable:
     description = option.get("description", "")
+    text = description if isinstance(description, str) else " ".join(description)
     return Variable(
         name=name,
         type=option.get("type", "str"),
         elements=option.get("elements"),
         choices=tuple(option.get("choices", ())),
         default=option.get("default"),
-        description=description if isinstance(description, str) else " ".join(description),
+        description=_MARKUP.sub(r"\1", text),
         owner=owner,
     )

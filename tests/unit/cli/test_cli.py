@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.cli import main as entry
 from provisioner.cli import work
-from provisioner.fleet import inventory, spec
+from provisioner.fleet import engines, inventory, spec
 from provisioner.runs import run, rundir
 from provisioner.runs.report import Cell, HostReport, Report
 from tests.cli_calls import call
@@ -178,6 +178,12 @@ def test_engines_lists_variables_with_their_meaning(capsys: pytest.CaptureFixtur
     assert "engine_vllm_max_model_len" in said
     assert "serve_model_source" in said
     assert "profile latency sets engine_vllm_performance_mode = interactivity" in said
+
+
+def test_engines_shows_descriptions_without_the_marks_of_ansible(capsys: pytest.CaptureFixture[str]) -> None:
+    for engine in engines.load():
+        assert call("engines", engine) == 0
+        assert not re.search(r"\b[CVO]\(", capsys.readouterr().out)
 
 
 def test_engines_as_json_keep_the_keys_of_earlier_versions(capsys: pytest.CaptureFixture[str]) -> None:
