@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 LABS = "tests/e2e/"
 # The labs that start after all else, the longest first, so that both processes end together.
 ORDER = (
+    "tests/e2e/vllm/",
     "tests/e2e/ollama/",
     "tests/e2e/gpu/",
     "tests/e2e/test_molecule.py",

@@ -30,15 +30,17 @@ LEFT = (
 
 
 def test_remove_asks_first_then_takes_the_host_back(serving: Machines, bare: Mapping[str, str]) -> None:
-    command = ("remove", str(serving.inventory), "--limit", "ms")
-    assert "ms: remove vllm.service" in serving.provision(*command, code=2).err
-    assert serving.pid("ms")
+    """Take back the host that was bare when the tests began."""
+    serving.sh("hf", "rm -rf /srv/models")
+    command = ("remove", str(serving.inventory), "--limit", "hf")
+    assert "hf: remove vllm.service" in serving.provision(*command, code=2).err
+    assert serving.pid("hf")
 
     serving.provision(*command, "--yes")
-    assert serving.sh("ms", "systemctl list-unit-files --no-legend 'vllm*' 'provision-*'", check=False) == ""
-    assert "model.safetensors" in serving.sh("ms", "ls /var/lib/provision/models/modelscope/*/*")
+    assert serving.sh("hf", "systemctl list-unit-files --no-legend 'vllm*' 'provision-*'", check=False) == ""
+    assert "model.safetensors" in serving.sh("hf", "ls /var/lib/provision/models/huggingface/*/*")
 
     serving.provision(*command, "--yes", "--models")
-    after = lab.filesystem_digest("ms", lab=LAB)
+    after = lab.filesystem_digest("hf", lab=LAB)
     changed = sorted(path for path in {*bare, *after} if bare.get(path) != after.get(path))
     assert [path for path in changed if not path.startswith(LEFT)] == []

@@ -3,29 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.machines import Hub, Machines, inventory_with
+from tests.e2e.machines import Hub, Machines, inventory_with, phases
 
 FETCHED = "/var/lib/provision/models/huggingface/HuggingFaceTB--SmolLM2-135M-Instruct/main"
 OWN = "/srv/models/capital"
+LIMITED = ("--limit", "hf", *phases("models", "serve", "verify"))
 
 
 @pytest.fixture
-def own(serving: Machines, tmp_path: Path) -> Iterator[Path]:
-    """Return an inventory that serves the operator's directory; put the fetched model back afterwards."""
+def own(serving: Machines, tmp_path: Path) -> Path:
+    """Return an inventory that serves the operator's directory; no later test asks this host."""
     replaced = ("2241 serve_model_source=huggingface", f"2241 serve_model_source=path serve_model={OWN}")
-    yield inventory_with(tmp_path, serving.inventory, [replaced])
-    serving.apply("--limit", "hf")
-    serving.sh("hf", "rm -rf /srv/models")
+    return inventory_with(tmp_path, serving.inventory, [replaced])
 
 
 def test_a_directory_that_is_not_there_is_refused_and_the_service_stays(serving: Machines, own: Path) -> None:
     before = serving.pid("hf")
-    done = serving.provision("apply", str(own), "--limit", "hf", "--yes", "--json", code=1)
+    done = serving.provision("apply", str(own), *LIMITED, "--json", "--yes", code=1)
     (failure,) = done.report["failures"]
     assert f"the model of vllm must be served from {OWN}, which is not a directory" in failure["message"]
     assert "serve_model_source" in failure["next"]
@@ -37,7 +35,7 @@ def test_a_directory_of_the_host_is_served_and_nothing_is_fetched(
 ) -> None:
     # Without the store's own notes: the host knows of these files only that they are there.
     serving.sh("hf", f"mkdir -p {OWN} && cp {FETCHED}/* {OWN} && chmod -R a+rX /srv/models")
-    arguments = (str(own), "--limit", "hf", "--json")
+    arguments = (str(own), *LIMITED, "--json")
     done = serving.provision("apply", *arguments, "--yes")
     (answer,) = done.report["answers"]
     assert "Paris" in answer["text"]
@@ -53,5 +51,5 @@ def test_a_directory_of_the_host_is_served_and_nothing_is_fetched(
 
     # The files are the operator's to change; the engine reads them anew once somebody has agreed.
     serving.sh("hf", f"touch {OWN}/model.safetensors")
-    refused = serving.provision("apply", str(own), "--limit", "hf", code=2)
+    refused = serving.provision("apply", str(own), *LIMITED, code=2)
     assert "restart vllm.service: model files changed" in refused.err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import lab
-from tests.e2e.machines import LAB, Hub, Machines, inventory_with
+from tests.e2e.machines import LAB, Hub, Machines, inventory_with, phases
 
 WEIGHTS = "/var/lib/provision/models/modelscope/HuggingFaceTB--SmolLM2-135M-Instruct/master/model.safetensors"
 # Answers like a healthy engine as long as nobody asks it to generate.
@@ -32,12 +32,6 @@ ExecStartPost=
 """
 
 
-def test_after_a_reboot_the_engine_is_back_by_itself(serving: Machines) -> None:
-    lab.reboot("ms", lab=LAB)
-    serving.wait("ms", "systemctl is-active vllm.service", "the engine is back")
-    assert serving.verify("--limit", "ms").report["answers"][0]["host"] == "ms"
-
-
 def test_a_flipped_byte_is_named_and_only_that_file_fetched_again(serving: Machines, hub: Hub) -> None:
     path = shlex.quote(WEIGHTS)
     right = serving.sh("ms", f"sha256sum {path}").split()[0]
@@ -49,7 +43,7 @@ def test_a_flipped_byte_is_named_and_only_that_file_fetched_again(serving: Machi
     assert rung["status"] == "failed"
     for part in ("model.safetensors", right, wrong):
         assert part in rung["evidence"]
-    serving.apply("--limit", "ms")
+    serving.apply("--limit", "ms", *phases("models", "serve"))
     assert serving.sh("ms", f"sha256sum {path}").split()[0] == right
     assert {name.rpartition("/")[2] for name, count in hub.sent().items() if count.get("bytes")} == {
         "model.safetensors"
@@ -94,12 +88,18 @@ def test_a_server_that_is_healthy_and_cannot_generate_fails_verify(serving: Mach
     finally:
         serving.sh(
             "ms",
-            f"rm -r {folder} /usr/local/hollow.py; systemctl daemon-reload; systemctl restart vllm.service",
+            f"rm -r {folder} /usr/local/hollow.py; systemctl daemon-reload; systemctl stop vllm.service",
         )
     assert "token" in {rung["rung"] for rung in report["rungs"] if rung["status"] == "failed"}
     assert report["answers"] == []
     assert ET.parse(junit).getroot().findall(".//failure")  # noqa: S314 - we wrote it ourselves
-    serving.verify("--limit", "ms")
+
+
+# The test before leaves the engine stopped: one start is enough for both.
+def test_after_a_reboot_the_engine_is_back_by_itself(serving: Machines) -> None:
+    lab.reboot("ms", lab=LAB)
+    serving.wait("ms", "systemctl is-active vllm.service", "the engine is back")
+    assert serving.verify("--limit", "ms").report["answers"][0]["host"] == "ms"
 
 
 def test_a_taken_port_is_refused_and_its_owner_named(serving: Machines, tmp_path: Path) -> None:
@@ -112,7 +112,8 @@ def test_a_taken_port_is_refused_and_its_owner_named(serving: Machines, tmp_path
     try:
         owner = serving.sh("hf", "systemctl show -P MainPID squatter.service")
         serving.wait("hf", "ss -ltn | grep -q :8009", "the squatter listens")
-        refused = serving.provision("apply", str(moved), "--limit", "hf", "--yes", "--json", code=1)
+        arguments = ("--limit", "hf", "--yes", "--json", *phases("serve"))
+        refused = serving.provision("apply", str(moved), *arguments, code=1)
     finally:
         serving.sh("hf", "systemctl stop squatter.service")
     (failure,) = refused.report["failures"]
