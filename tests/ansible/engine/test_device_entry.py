@@ -125,5 +125,5 @@ def test_a_failure_is_remembered_where_the_caller_goes_on(checkout: Path, tmp_pa
         checkout, tmp_path, service("vllm", "a"), service("ollama", "b", engine_ollama_device="cpu"), **broken
     )
     assert len(found["failures"]) == 1
-    assert found["failures"][0].endswith("This service runs on the CPU with engine_vllm_device: cpu.")
+    assert found["failures"][0].endswith("To run this service on the CPU, set engine_vllm_device: cpu.")
     assert (found["last"]["device"], found["using"]) == ("cpu", {})
