@@ -84,9 +84,7 @@ def root() -> Path:
 def create(keep: int = KEEP) -> RunDir:
     """Create the folder of a new run and remove those that are too old to keep."""
     folder = root()
-    now = datetime.now(UTC)
-    stamp = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}"
-    made = RunDir(folder / f"{stamp}-{secrets.token_hex(2)}")
+    made = RunDir(folder / f"{_stamp(folder)}-{secrets.token_hex(2)}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made.path.mkdir(mode=0o700)
@@ -97,6 +95,16 @@ def create(keep: int = KEEP) -> RunDir:
         ) from error
     prune(keep)
     return made
+
+
+def _stamp(folder: Path) -> str:
+    """Return the time as no other run has it: names sort by time, and runs of one millisecond would not."""
+    while True:
+        now = datetime.now(UTC)
+        stamp = f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}"
+        if not any(folder.glob(f"{stamp}-*")):
+            return stamp
+        time.sleep(0.001)
 
 
 def runs() -> tuple[RunDir, ...]:

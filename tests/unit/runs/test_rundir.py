@@ -98,3 +98,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         rundir.write(path, "\ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.glob(".*")] == []
+
+
+def test_runs_sort_in_the_order_in_which_they_began() -> None:
+    begun = [rundir.create() for _ in range(20)]
+    assert list(rundir.runs()) == begun[::-1]
