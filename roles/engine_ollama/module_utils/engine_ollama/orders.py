@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.provision.jobs.orders import Written
 
 GIBIBYTE = 1024**3
 
 
 @dataclass(frozen=True)
-class Orders:
+class Orders(Written):
     """What a job that pulls and creates one service's models starts from."""
 
     title: str
@@ -33,18 +35,9 @@ class Orders:
     program: str = ""
     result: str = ""
 
-    @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> Orders:
-        """Return the orders in a file, which another version of this program may have written."""
-        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class NamedOrders:
+class NamedOrders(Written):
     """Which models of a directory a job hashes or removes; `run` identifies the run of a check."""
 
     title: str
@@ -53,12 +46,3 @@ class NamedOrders:
     run: str = ""
     program: str = ""
     result: str = ""
-
-    @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> NamedOrders:
-        """Return the orders in a file, which another version of this program may have written."""
-        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Mapping
 
+from ..jobs.orders import Written
 from .files import SAFETENSORS, Wanted
 
 GIBIBYTE = 1024**3
@@ -57,7 +58,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class CheckOrders:
+class CheckOrders(Written):
     """Which directories a job reads and compares with their manifests, in which run."""
 
     directories: list[str]
@@ -65,12 +66,3 @@ class CheckOrders:
     title: str = "Hash the models"
     program: str = ""
     result: str = ""
-
-    @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> CheckOrders:
-        """Return the orders in a file, which another version of this program may have written."""
-        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)

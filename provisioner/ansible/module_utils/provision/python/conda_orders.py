@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Mapping
+from dataclasses import dataclass, field
+
+from ..jobs.orders import Written
 
 GIBIBYTE = 1024**3
 
 
 @dataclass(frozen=True)
-class Orders:
+class Orders(Written):
     """Which conda and Python a job installs, and where."""
 
     provider: str
@@ -38,12 +39,3 @@ class Orders:
     # Where the job itself is, and where it writes its state.
     program: str = ""
     result: str = ""
-
-    @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> Orders:
-        """Return the orders in a file, which another version of this program may have written."""
-        return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)
