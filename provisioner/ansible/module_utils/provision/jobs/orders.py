@@ -14,7 +14,7 @@ class Written:
     """Orders whose fields are plain values of JSON."""
 
     @classmethod
-    def read(cls: type[Kind], spec: Mapping[str, Any]) -> Kind:
+    def read(cls: type[Kind], spec: Mapping[str, Any]) -> Kind:  # noqa: PYI019 - Self needs Python 3.11
         """Return the orders in a file, which another version of this program may have written."""
         return cls(**{one.name: spec[one.name] for one in fields(cls) if one.name in spec})
 
