@@ -208,21 +208,20 @@ def test_no_task_repeats_a_module_that_does_so_itself() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=tree.relative)
 def test_a_module_of_long_work_is_followed_to_its_end(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    works = "\nfinished: {" in text  # its documentation of what it returns
+    documented = tree.mapping(path.with_suffix(".yml"))
+    works = "finished" in documented["RETURN"]
     assert (path in POLLED) == works, "derive an action plugin of its name from PollingAction"
     if works:
-        assert f"  timeout: {{type: int, default: {TIMEOUT_SECONDS}," in text
-        assert f'    "timeout": {{"type": "int", "default": {TIMEOUT_SECONDS}}},' in text
+        timeout = documented["DOCUMENTATION"]["options"]["timeout"]
+        assert (timeout["type"], timeout["default"]) == ("int", TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=tree.relative)
 def test_a_module_has_the_usual_states(path: Path) -> None:
     """What goes beyond them is an option with a name of its own."""
-    found = re.search(
-        r"^  state:.*?choices: \[(.*?)\]", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-    assert not found or set(found.group(1).split(", ")) <= {"inspected", "present", "absent", "verified"}
+    options = tree.mapping(path.with_suffix(".yml"))["DOCUMENTATION"]["options"]
+    states = options.get("state", {}).get("choices", [])
+    assert set(states) <= {"inspected", "present", "absent", "verified"}
 
 
 def _matches(name: str, role: Path) -> bool:

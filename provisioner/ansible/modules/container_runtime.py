@@ -3,64 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: container_runtime
-short_description: Make NVIDIA's GPUs available to the containers of an engine
-description:
-  - V(inspected) changes nothing. O(step=requirements) refuses what cannot work; O(step=changes) does so too,
-    lists what would change, and asks for consent where containers would be interrupted.
-  - V(present) has two steps. Before packages are installed, O(step=versions) moves installed packages of
-    NVIDIA's container toolkit to the one version, as the unit C(provision-job-packages), locks it for dnf,
-    and adds the kernel modules that Docker needs; the task waits until it has ended. When they are installed,
-    O(step=settings) configures the engine.
-  - V(absent) has two steps as well. O(step=settings) undoes the configuration before packages are removed,
-    O(step=leftovers) removes what they leave behind.
-  - V(verified) lists what differs.
-options:
-  state:
-    type: str
-    choices: [inspected, present, absent, verified]
-    required: true
-    description: What to do.
-  step:
-    type: str
-    choices: [requirements, changes, versions, settings, leftovers]
-    description: Part of it, required by every state but V(verified).
-  engine: {type: str, choices: [podman, docker], default: podman, description: The engine.}
-  engine_packages: {type: list, elements: str, default: [], description: Its packages, the main one first.}
-  toolkit_version: {type: str, default: '', description: Version of NVIDIA's toolkit; empty for none.}
-  repository: {type: str, default: '', description: URL of its repository, with C({kind}) and C({arch}).}
-  replace_repository: {type: bool, default: false, description: Move other sources of it out of sight.}
-  cdi: {type: bool, default: true, description: Use CDI instead of NVIDIA's own runtime.}
-  gpus: {type: list, elements: dict, default: [], description: GPUs that the driver offers.}
-  driver: {type: str, default: '', description: Version of the driver that is loaded.}
-  container: {type: bool, default: false, description: Whether the host is a container itself.}
-  consent: {type: bool, default: false, description: Whether containers may be interrupted.}
-  poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Make GPUs available to the containers of podman
-  container_runtime:
-    state: present
-    step: settings
-    engine: podman
-    engine_packages: [podman]
-    toolkit_version: 1.20.1-1
-    gpus: "{{ ansible_facts.host_probe.gpus }}"
-"""
-
-RETURN = r"""
-pending: {type: list, returned: step changes, description: What would change, packages first.}
-engine_packages: {type: list, returned: step changes, description: Packages of its engine.}
-finished: {type: bool, returned: step versions, description: Whether there is nothing left to wait for.}
-command_line: {type: bool, returned: step settings, description: Whether it has a command line.}
-findings: {type: list, returned: verified, description: Differences from the requested state.}
-"""
-
 import shutil
 from pathlib import Path
 from typing import Any, Callable

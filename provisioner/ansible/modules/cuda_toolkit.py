@@ -3,69 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: cuda_toolkit
-short_description: Keep CUDA toolkits side by side, of packages or of NVIDIA's installer
-description:
-  - A toolkit is in C(<root>/cuda-<major>.<minor>), and C(<root>/cuda) points to the default one.
-  - V(present) installs and removes as the transient unit C(provision-job-cuda), which survives a lost
-    connection. The task waits until it has ended.
-  - What a package manager would do is simulated first; a transaction that changes a driver is refused.
-  - Toolkits that this module installs are recorded on the host, and it removes no others.
-  - V(inspected) checks what the GPUs, the driver and the host support, and lists what will change;
-    V(verified) queries each toolkit for its version.
-options:
-  state:
-    type: str
-    choices: [inspected, present, absent, verified]
-    default: present
-    description: What to do.
-  wanted:
-    type: dict
-    default: {}
-    description: What must be installed.
-    options:
-      versions: {type: list, elements: str, default: [], description: Versions as 13.0 or 13.0.2.}
-      default: {type: str, default: "", description: The one that the link points to.}
-      source: {type: str, default: packages, choices: [packages, runfile], description: Where they come from.}
-      runfiles: {type: dict, default: {}, description: The sha256 of installers by their names.}
-      arch: {type: str, default: x86_64, description: The processor.}
-      runfile_packages: {type: list, elements: str, default: [], description: What an installer needs.}
-      override: {type: bool, default: false, description: Whether unsupported compilers are accepted.}
-      tmpdir: {type: path, default: "", description: Where an installer unpacks itself.}
-      needed_bytes: {type: int, default: 0, description: Disk space for an installer, and for a toolkit.}
-  table: {type: dict, default: {}, description: Which versions work together, by the role's file.}
-  container: {type: bool, default: false, description: Whether the host is a container.}
-  driver_wanted: {type: str, default: '', description: Branch or version of the requested driver.}
-  driver_settled: {type: bool, default: true, description: Whether this run no longer changes the driver.}
-  environment_file: {type: path, default: "", description: systemd environment file with URL and proxies.}
-  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  attempts: {type: int, default: 5, description: Attempts in a row without progress that fail.}
-  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
-  lock_timeout: {type: int, default: 600, description: Longest time to wait for the package manager's lock.}
-  poll: {type: int, default: 5, description: Longest time to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  layout: {type: dict, default: {}, description: Paths instead of the usual ones.}
-  cache: {type: path, default: /var/cache/provision/cuda, description: Directory of downloads.}
-  runtime: {type: path, default: /run/provision, description: Directory of state files.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Install two toolkits
-  cuda_toolkit:
-    wanted: {versions: ["13.0", "12.9"]}
-"""
-
-RETURN = r"""
-todo: {type: list, returned: unless verified, description: What must be done, or was.}
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-needs_repository: {type: bool, returned: when inspected, description: Whether packages must be installed.}
-needs_runfile: {type: bool, returned: when inspected, description: Whether an installer must run.}
-"""
-
 import hashlib
 import json
 import os

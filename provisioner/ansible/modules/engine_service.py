@@ -3,52 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-module: engine_service
-short_description: Manage the systemd service of an inference engine
-description:
-  - Compares the unit, its environment file, its key and its user with the host, in one round trip.
-  - Restarts the service only if what it was started with differs from what a start would read now.
-  - V(inspected) asks for consent to remove a unit that is no longer in the inventory, and changes nothing.
-  - V(present) queues the start and returns; a task with V(verified) waits for the first answer. systemd
-    starts the service even if the connection is lost.
-  - Address, port and model directory are those that O(unit_text) passes to the start gate, a program that
-    the module installs.
-options:
-  unit: {type: str, required: true, description: Name of the unit.}
-  state: {type: str, choices: [inspected, present, absent, verified], default: present, description: Aim.}
-  user: {type: str, description: System user of the engine.}
-  groups: {type: list, elements: str, default: [], description: Further groups of the user.}
-  unit_text: {type: str, description: Content of the unit file.}
-  environment_text: {type: str, description: Content of the environment file.}
-  api_key_file: {type: path, description: File on the host with the key that clients must send.}
-  api_key_pending: {type: bool, description: Whether check mode skipped copying a different key.}
-  key_variable: {type: str, description: Environment variable from which the engine reads the key.}
-  units: {type: list, elements: str, default: [], description: Units of this host in the inventory.}
-  replaced: {type: bool, default: false, description: Whether another service of the same engine replaces it.}
-  consent: {type: bool, default: false, description: Whether a running engine may be interrupted.}
-  restarts: {type: int, default: 0, description: Restarts that V(present) counted, which are not failures.}
-  poll: {type: int, default: 10, description: Seconds until V(verified) reports progress.}
-  timeout: {type: int, default: 14400, description: Maximum time in seconds that the task waits.}
-  causes: {type: list, elements: dict, default: [], description: Patterns of the engine's journal.}
-"""
-
-EXAMPLES = r"""
-- name: Remove a service
-  engine_service:
-    unit: abacus.service
-    user: abacus
-    state: absent
-"""
-
-RETURN = r"""
-action: {type: str, returned: present, description: What was queued - start or restart - or an empty string.}
-serving: {type: bool, returned: present, description: Whether the model answers and nothing was queued.}
-finished: {type: bool, returned: verified, description: Whether the model answers.}
-restarts: {type: int, returned: present, description: Count that V(verified) takes as its baseline.}
-removed: {type: list, elements: str, returned: absent, description: Paths that were removed.}
-"""
-
 import time
 from typing import Any
 

@@ -3,39 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: host_probe
-short_description: Read what roles need to know about a host
-description:
-  - Sets C(ansible_facts.host_probe). Reads files where possible; every program it runs has a time limit, so a
-    hanging driver or a dead mount cannot stop the run.
-  - GPUs are read with NVIDIA's own bindings of NVML, which the controller sends along.
-options:
-  controller_clock: {type: float, description: The controller's time in seconds since 1970.}
-  driver_seconds: {type: float, default: 60, description: Maximum time for the GPU driver to answer.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Probe the host
-  host_probe:
-    controller_clock: "{{ now().timestamp() }}"
-"""
-
-RETURN = r"""
-ansible_facts:
-  type: dict
-  returned: always
-  description: >-
-    C(host_probe) with os, python, systemd, boot_token, clock, container, memory, disks, firewall and our
-    services. C(nvidia_pci) lists NVIDIA's devices on the PCI bus, with architecture and bound driver.
-    C(driver) has a state (ok, hung, mismatch, not loaded, no library, no driver, failed), its problem and the
-    next step, the driver that the host needs, the newest CUDA that it supports, and in C(xid) its errors in
-    the kernel's log. C(gpus) lists the GPUs that the driver offers, with memory errors, temperature and so
-    on if the GPU reports them.
-"""
-
 import platform
 import sys
 import time

@@ -3,35 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: host_settings
-short_description: Apply a list of settings and remember what was there before
-description:
-  - Each setting is a kind, a name and a text. What was there before the first change is written to
-    C(/var/lib/provision/host_base.json). V(absent) restores it and leaves alone what has been changed since.
-  - An earlier setting that is no longer listed is restored too, within the kinds of I(scope).
-options:
-  settings: {type: list, elements: dict, default: [], description: Settings with kind name and value.}
-  scope: {type: list, elements: str, default: [], description: Kinds that this call manages.}
-  mirrors: {type: dict, default: {}, description: URL prefixes of package sources and what replaces each.}
-  container: {type: bool, default: false, description: Leave kernel settings that a container shares alone.}
-  state: {type: str, choices: [present, absent], default: present, description: Apply or restore.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Create the group
-  host_settings:
-    scope: [group]
-    settings: [{kind: group, name: provision, value: present}]
-"""
-
-RETURN = r"""
-changes: {type: list, returned: always, description: Kind and name of every setting that changed.}
-notes: {type: list, returned: always, description: Settings that do not apply to this host and why.}
-"""
-
 import hashlib
 import json
 import os

@@ -3,28 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: model_file
-short_description: Find the one GGUF file that an engine loads
-description:
-  - Looks at the files of a model and returns the one to load, the first part of a split model.
-  - Changes nothing. Fails if there is none, if there are several, or if a part is missing.
-options:
-  model: {type: dict, required: true, description: One item of the fact provision_models.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Find the file
-  model_file: {model: "{{ ansible_facts.provision_models[0] }}"}
-  register: found
-"""
-
-RETURN = r"""
-file: {type: path, returned: success, description: The file; in check mode without a download, a guess.}
-"""
-
 from pathlib import Path
 from typing import Any
 

@@ -3,60 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: model_store
-short_description: Keep verified models in a directory of the host
-description:
-  - V(inspected) compares directories with their manifests without reading files and lists what is missing.
-  - V(present) downloads one model as the transient unit C(provision-job-model-<digest>); V(verified)
-    hashes all models as C(provision-job-model-verify). Both survive a lost connection. The task
-    waits until they have ended.
-  - V(absent) ends these units and removes the store's programs and tokens, and with O(purge) its models.
-options:
-  state:
-    type: str
-    choices: [inspected, present, absent, verified]
-    required: true
-    description: What to do.
-  models: {type: list, elements: dict, default: [], description: What provision_services lists.}
-  model: {type: dict, description: The one model to download.}
-  root: {type: path, default: /var/lib/provision/models, description: The store.}
-  endpoint: {type: str, default: "", description: Address of the model's hub.}
-  token_file: {type: str, default: "", description: File on the host with the hub's token.}
-  client_python: {type: path, description: Python of the environment that holds the hubs' clients.}
-  environment_file: {type: path, description: systemd environment file with proxies and CA bundle.}
-  workers: {type: int, default: 4, description: Files downloaded at a time.}
-  streams: {type: int, default: 4, description: Parts of one large file downloaded at a time.}
-  attempts: {type: int, default: 5, description: Rounds in a row without progress before the job fails.}
-  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
-  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  poll: {type: int, default: 5, description: Longest time to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
-  purge: {type: bool, default: false, description: Remove the models as well.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the store's program.}
-  runtime: {type: path, default: /run/provision, description: Where jobs write their state.}
-  cache: {type: path, default: /var/cache/provision/model_store, description: Where the clients keep notes.}
-  settings: {type: path, default: /etc/provision, description: Directory of tokens and environment.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Inspect the models
-  model_store: {state: inspected, models: "{{ ansible_facts.provision_models }}"}
-  register: look
-
-- name: Download a model
-  model_store: {state: present, model: "{{ look.missing[0] }}", endpoint: https://huggingface.co}
-"""
-
-RETURN = r"""
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-missing: {type: list, returned: when inspected, description: Models to download, each with its reason.}
-fetched: {type: list, returned: when present and finished, description: Files that were downloaded.}
-"""
-
 import hashlib
 from functools import partial
 from pathlib import Path

@@ -3,61 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: nvidia_driver
-short_description: Install or remove an NVIDIA driver
-description:
-  - V(inspected) looks at the host, decides and refuses what cannot work; it changes nothing. C(present) does
-    what was decided as the unit C(provision-job-driver), which survives a lost connection. The task waits
-    until it has ended.
-  - Whatever interrupts running work (a reload of the driver, a reboot, the removal of a driver of another
-    source) needs I(consent), and is listed.
-  - A driver counts as installed only when the kernel that boots next has its module, of the right version and
-    kind, whatever the package manager reports; else the packages are rolled back.
-options:
-  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
-  source:
-    type: str
-    choices: [auto, nvidia, distribution, runfile]
-    default: auto
-    description: Source of the driver; V(auto) is that of the installed driver, else V(nvidia).
-  version: {type: str, default: '', description: Branch or version; empty keeps a working driver.}
-  default_branch: {type: str, default: '580', description: Branch to install if there is no driver.}
-  modules: {type: str, choices: [auto, open, proprietary], default: auto, description: Kind of modules.}
-  reboot: {type: str, choices: [consent, never], default: consent, description: Whether a reboot may follow.}
-  consent: {type: bool, default: false, description: Whether running work may be ended.}
-  hold: {type: bool, default: true, description: Hold driver and kernel at their versions.}
-  vault: {type: str, default: '', description: Archive of older headers.}
-  runfile_sha256: {type: str, default: '', description: Hash of the .run installer.}
-  environment_file: {type: path, description: Where the unit finds the address of the .run installer.}
-  gpus_expected: {type: int, default: 0, description: GPUs that the host must have; 0 for no check.}
-  lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
-  stop_seconds: {type: int, default: 180, description: Longest time in seconds for a service to stop.}
-  attempts: {type: int, default: 5, description: Attempts in a row without progress that fail.}
-  stall_seconds: {type: int, default: 60, description: Seconds of silence that end a connection.}
-  poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Install the driver
-  nvidia_driver:
-    version: "580"
-    consent: true
-"""
-
-RETURN = r"""
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-action: {type: str, returned: always, description: What was decided.}
-why: {type: list, returned: always, description: The reasons.}
-reboot: {type: str, returned: when present, description: Why a reboot is needed; empty when it is not.}
-version: {type: str, returned: when present, description: The driver's version.}
-ours: {type: bool, returned: always, description: Whether provision installed this driver.}
-target: {type: dict, returned: unless refused, description: Source, version or branch, and kind of modules.}
-"""
-
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path

@@ -3,44 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: nvidia_repository
-short_description: Add a package repository of NVIDIA to apt or dnf, with its key pinned
-description:
-  - The key is compared with the pinned fingerprints before anything trusts it, by this module, so that the
-    host needs no program for it. A key that is on the host already costs no request.
-  - Another source file of the same repository is refused, or disabled with I(replace).
-options:
-  name: {type: str, required: true, description: Name of the files on the host, after C(provision-).}
-  url: {type: str, required: true, description: URL of the repository.}
-  suite: {type: str, default: /, description: Suite of an apt repository; C(/) for a flat one.}
-  key_url: {type: str, default: '', description: URL of its OpenPGP key.}
-  key_text: {type: str, default: '', no_log: false, description: The key itself, instead of its URL.}
-  key_word: {type: str, default: the fingerprints, no_log: false, description: Inventory variable with them.}
-  role: {type: str, default: '', description: Prefix of the repository's inventory variables.}
-  fingerprints: {type: list, elements: str, default: [], description: Fingerprints of keys to trust.}
-  pins: {type: str, default: '', description: Text of a file of apt preferences.}
-  signed:
-    {type: str, choices: [packages, metadata], default: packages, description: What the key signs for dnf.}
-  replace: {type: bool, default: false, description: Disable other sources of the same repository.}
-  state: {type: str, choices: [present, absent], default: present, description: Add or remove.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Add the repository of NVIDIA's drivers
-  nvidia_repository:
-    name: nvidia
-    url: https://repository.example.com/ubuntu2404/x86_64
-    key_url: https://repository.example.com/ubuntu2404/x86_64/3bf863cc.pub
-    fingerprints: [EB693B3035CD5710E231E123A4B469963BF863CC]
-"""
-
-RETURN = r"""
-replaced: {type: list, returned: when present, description: Source files that were disabled.}
-"""
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -3,40 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: os_packages
-short_description: Install and remove packages of the distribution
-description:
-  - If everything is installed already, this costs one query. A transaction runs as the unit
-    C(provision-job-packages), which survives a lost connection. The task waits until it has ended.
-  - If another process holds the package manager's lock, the task waits, and shows which one it is. An
-    interrupted dpkg run is repaired first.
-  - Packages that a transaction installs are recorded on the host; O(recorded) removes those of
-    these names, or all of them without names, and no others.
-options:
-  names: {type: list, elements: str, required: true, description: Names of packages.}
-  state: {type: str, choices: [present, absent], default: present, description: What to do.}
-  recorded: {type: bool, default: false, description: Whether V(absent) removes only what is recorded.}
-  cache_valid_time: {type: int, default: 86400, description: Age in seconds at which package lists are stale.}
-  lock_timeout: {type: int, default: 600, description: Longest time in seconds to wait for a lock.}
-  poll: {type: int, default: 10, description: Longest time in seconds to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Install the time service
-  os_packages: {names: [chrony]}
-"""
-
-RETURN = r"""
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-missing: {type: list, returned: when present, description: Names that are not installed, or were not.}
-installed: {type: list, returned: when present, description: Packages that the transaction installed.}
-removed: {type: list, returned: when absent, description: Packages that the transaction removed.}
-"""
-
 import re
 import time
 from pathlib import Path

@@ -3,58 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: python_env
-short_description: Build an immutable virtual environment from a hash-locked requirements file
-description:
-  - An environment is in C(<root>/<name>-<digest>). The digest covers the lock, the Python version and the
-    installer, so a change makes a new environment beside the old one and nothing that runs is touched.
-  - The work runs as the transient unit C(provision-job-env-<name>) and survives a lost connection. The
-    task waits until it has ended.
-  - V(inspected) changes nothing. V(absent) removes the environments of this name that nothing uses.
-options:
-  name: {type: str, required: true, description: Name of the environment.}
-  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
-  lock_sha256: {type: str, default: "", description: Digest of the requirements file.}
-  lock: {type: path, description: Requirements file on the host.}
-  python: {type: str, default: "", description: Version as X.Y; empty for one that the host offers.}
-  interpreter: {type: path, default: "", description: The Python to build with, however it was installed.}
-  minimum_python: {type: str, default: "3.10", description: Oldest version that is allowed.}
-  maximum_python: {type: str, default: "", description: Newest version that is allowed.}
-  candidates: {type: list, elements: str, default: [], description: Versions the distribution packages.}
-  installer: {type: str, choices: [uv, pip], default: uv, description: The installer of packages.}
-  uv_lock: {type: path, description: Requirements file on the host that pins uv.}
-  uv_lock_sha256: {type: str, default: "", description: Digest of that file.}
-  environment_file: {type: path, description: systemd environment file with indexes and proxies.}
-  builder: {type: path, default: /usr/local/lib/provision/python_env_build, description: The build script.}
-  compile_bytecode: {type: bool, default: true, description: Compile once instead of at each start.}
-  needed_bytes: {type: int, default: 0, description: Disk space the environment takes.}
-  poll: {type: int, default: 10, description: Longest time to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  known: {type: dict, default: {}, description: Environments of this host found earlier.}
-  keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
-  root: {type: path, default: /opt/provision/envs, description: Directory of the environments.}
-  cache: {type: path, default: /var/cache/provision, description: Where downloads are kept.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Build the environment
-  python_env: {name: abacus, lock: /var/lib/provision/locks/abacus.txt, lock_sha256: "{{ digest }}"}
-"""
-
-RETURN = r"""
-directory: {type: str, returned: always, description: Where the environment is or will be.}
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-present: {type: bool, returned: always, description: Whether the environment is complete.}
-python: {type: str, returned: always, description: Version of Python chosen.}
-python_executable: {type: str, returned: always, description: Where it is, empty before it is installed.}
-python_has_headers: {type: bool, returned: always, description: Whether its headers are installed.}
-python_usable: {type: bool, returned: always, description: Whether it can create environments.}
-removed: {type: list, returned: when absent, description: Directories that were removed, or would be.}
-"""
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,59 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: release_archive
-short_description: Keep unpacked release archives, each pinned by its sha256
-description:
-  - An archive is unpacked in C(<root>/<name>/<version>-<first 12 digits of its sha256>). It is never
-    changed, so a new version is installed beside the old one and nothing that runs is touched.
-  - V(inspected) reads the manifest and the sizes of the files. V(present) downloads, verifies and unpacks as
-    the transient unit C(provision-job-archive-<name>), which survives a lost connection. The task
-    waits until it has ended.
-  - V(absent) removes the versions that neither a unit nor a process uses, and with O(everything) all other
-    files of this name.
-  - The URL is in O(environment_file) as C(RELEASE_ARCHIVE_URL), because it may hold a password.
-options:
-  name: {type: str, required: true, description: Name of the archive.}
-  state: {type: str, choices: [inspected, present, absent], default: present, description: What to do.}
-  version: {type: str, default: "", description: Its version.}
-  sha256: {type: str, default: "", description: The hash that the file must have.}
-  executable: {type: str, default: "", description: A program that it must contain.}
-  environment_file: {type: path, description: systemd environment file with URL, proxies and CA bundle.}
-  needed_bytes: {type: int, default: 0, description: Space the unpacked archive takes, 0 if unknown.}
-  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  attempts: {type: int, default: 5, description: Attempts in a row without progress before the job fails.}
-  stall_seconds: {type: int, default: 60, description: Silence after which a connection counts as dead.}
-  poll: {type: int, default: 5, description: Longest time to wait in one call.}
-  everything: {type: bool, default: false, description: End a download and remove its files and settings too.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  known: {type: dict, default: {}, description: Archives of this host found earlier.}
-  keep: {type: list, elements: path, default: [], description: Directories that pruning leaves alone.}
-  root: {type: path, default: /opt/provision/archives, description: Directory of the archives.}
-  cache: {type: path, default: /var/cache/provision/archives, description: Where downloads grow.}
-  runtime: {type: path, default: /run/provision, description: Where jobs write their state.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Install the archive
-  release_archive:
-    name: abacus
-    version: 0.33.0
-    sha256: "{{ digest }}"
-    executable: bin/abacus
-    environment_file: /etc/provision/release_archive_abacus.env
-"""
-
-RETURN = r"""
-directory: {type: str, returned: unless absent, description: Where the archive is or will be.}
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-present: {type: bool, returned: unless absent, description: Whether the archive is complete.}
-removed: {type: list, returned: when absent, description: What was removed, or would be.}
-"""
-
 import os
 from functools import partial
 from pathlib import Path

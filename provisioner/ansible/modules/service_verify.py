@@ -3,49 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-module: service_verify
-short_description: Climb the verification ladder of a host or of a service
-description:
-  - Every rung shows its evidence; a health page is never evidence, a generated token is.
-  - Fails if a rung failed, with all rungs in C(provision.rungs). Changes nothing.
-options:
-  scope: {type: str, choices: [host, service], required: true, description: What to verify.}
-  service: {type: str, description: Name of the service.}
-  unit: {type: str, description: Its systemd unit.}
-  url: {type: str, description: Its base URL, as seen from the host.}
-  health_path: {type: str, default: /health, description: Path of the engine's health page.}
-  model: {type: str, description: Name of the model in requests.}
-  model_dir: {type: str, description: Directory that is served.}
-  address: {type: str, description: Address it listens on.}
-  prompt: {type: str, description: Prompt that the model must answer.}
-  answer_seconds: {type: int, default: 120, description: Seconds to wait for the answer.}
-  expect: {type: str, default: '', description: Text that the answer must contain, ignoring case.}
-  device: {type: str, choices: [cpu, cuda], default: cpu, description: Device it must run on.}
-  settings: {type: list, elements: dict, default: [], description: Settings that must have taken effect.}
-  setting_causes: {type: list, elements: dict, default: [], description: Why a setting can differ.}
-  memory: {type: dict, default: {}, description: How to find out how much of the model is on the GPU.}
-  gpus: {type: list, elements: dict, default: [], description: GPUs that the probe of the host found.}
-  driver: {type: dict, description: What the probe found of the NVIDIA driver; required for a host.}
-  gpus_expected: {type: bool, default: false, description: Whether a service must run on a GPU.}
-  systemd: {type: int, default: 0, description: Version of systemd that the probe found.}
-"""
-
-EXAMPLES = r"""
-- name: Check the host
-  service_verify:
-    scope: host
-    systemd: 257
-    driver: "{{ ansible_facts.host_probe.driver }}"
-"""
-
-RETURN = r"""
-provision:
-  type: dict
-  returned: always
-  description: C(rungs), each with its status and evidence, and the C(answer) of the model.
-"""
-
 from dataclasses import asdict
 from typing import Any
 

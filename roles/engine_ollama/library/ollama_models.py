@@ -3,56 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: ollama_models
-short_description: Keep verified models in the directory of an Ollama
-description:
-  - V(present) pulls or creates what a service needs and no more, as the transient unit
-    C(provision-job-ollama-<service>), with a private Ollama that a running service does not notice.
-  - V(verified) hashes every blob of the service's models.
-  - V(absent) removes models that provision created and no service lists any more, as the transient unit
-    C(provision-job-ollama-prune); others stay. The task waits until the unit has ended.
-options:
-  state: {type: str, choices: [present, absent, verified], required: true, description: What to do.}
-  service: {type: dict, description: The service's variables for its models; V(absent) reads O(services).}
-  services: {type: list, elements: dict, default: [], description: Every Ollama service of the host.}
-  gguf: {type: str, default: "", description: GGUF file of the service's own model.}
-  modelfiles: {type: dict, default: {}, description: Text of each Modelfile by its path.}
-  user: {type: str, default: ollama, description: User of the engine.}
-  binary: {type: path, description: The ollama to pull models with.}
-  registry: {type: str, default: "https://registry.ollama.ai", description: Registry or mirror.}
-  environment: {type: dict, default: {}, description: Proxies of pulls.}
-  attempts: {type: int, default: 5, description: Failures in a row that end a pull.}
-  stall_seconds: {type: int, default: 90, description: Silence after which a pull is started again.}
-  reserve_bytes: {type: int, default: 1073741824, description: Disk space to leave free.}
-  serving: {type: list, elements: str, default: [], description: Addresses of the host's running Ollamas.}
-  poll: {type: int, default: 5, description: Longest time to wait in one call.}
-  timeout: {type: int, default: 14400, description: Longest time in seconds that the task waits.}
-  run: {type: str, default: "", description: A name for this run; V(verified) hashes once in a run.}
-  consent: {type: bool, default: false, description: Whether models may be removed.}
-  programs: {type: path, default: /usr/local/lib/provision, description: Directory of the program.}
-  runtime: {type: path, default: /run/provision, description: Where jobs read their orders.}
-author: [The provision developers]
-"""
-
-EXAMPLES = r"""
-- name: Pull and create the models
-  ollama_models:
-    state: present
-    service: "{{ service }}"
-    binary: /opt/provision/archives/ollama/0.33.0-72c4b9d91c31/bin/ollama
-"""
-
-RETURN = r"""
-finished: {type: bool, returned: always, description: Whether there is nothing left to wait for.}
-name: {type: str, returned: present and verified, description: The service's own model as Ollama lists it.}
-preload: {type: list, elements: str, returned: present, description: Further models to load at the start.}
-models: {type: list, elements: str, returned: when present and finished, description: Models that changed.}
-repaired: {type: list, elements: str, returned: when present and finished, description: Wrong blobs.}
-removed: {type: list, elements: str, returned: absent, description: Models that were removed.}
-"""
-
 from pathlib import Path
 from typing import Any
 
