@@ -16,9 +16,9 @@ from ansible.module_utils.provision.jobs.unit import UnitState
 
 from tests.unit.fakes import Answers
 
-DONE = UnitState("inactive", "success", 0, "")
-RUNNING = UnitState("active", "success", 0, "one")
-FAILED = UnitState("failed", "exit-code", 100, "one")
+DONE = UnitState()
+RUNNING = UnitState(active="active", invocation="one")
+FAILED = UnitState(active="failed", result="exit-code", exit_status=100, invocation="one")
 Started = list[tuple[str, list[str]]]
 
 

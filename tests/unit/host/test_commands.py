@@ -65,27 +65,3 @@ def test_every_entry_can_report_it(argv: tuple[str, ...]) -> None:
     with pytest.raises(Fault) as raised:
         commands.call(*argv, seconds=0.01)
     assert raised.value.next_step
-
-
-def test_reads_what_systemctl_shows() -> None:
-    shown = "ActiveState=active\nEnvironment=A=1 B=2\nResult=\n\nnot a property\n"
-    assert commands.unit_values(shown) == {"ActiveState": "active", "Environment": "A=1 B=2", "Result": ""}
-
-
-@pytest.mark.parametrize(
-    ("active", "job", "expected"),
-    [
-        ("active", "0", "active"),
-        ("active", "815", "activating"),
-        ("inactive", "", "inactive"),
-        ("inactive", "815", "activating"),
-        ("failed", "815", "activating"),
-        ("deactivating", "815", "deactivating"),
-    ],
-)
-def test_a_queued_start_counts_as_activating(active: str, job: str, expected: str) -> None:
-    assert commands.active_state({"ActiveState": active, "Job": job}) == expected
-
-
-def test_a_unit_that_systemd_says_nothing_of_is_inactive() -> None:
-    assert commands.active_state({}) == "inactive"

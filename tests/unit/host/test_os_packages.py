@@ -15,9 +15,9 @@ from ansible.module_utils.provision.jobs.unit import UnitState
 
 from provisioner.ansible.modules import os_packages
 
-DONE = UnitState("inactive", "success", 0, "")
-RUNNING = UnitState("active", "success", 0, "one")
-FAILED = UnitState("failed", "exit-code", 100, "one")
+DONE = UnitState()
+RUNNING = UnitState(active="active", invocation="one")
+FAILED = UnitState(active="failed", result="exit-code", exit_status=100, invocation="one")
 
 
 class Host(Apt):

@@ -1,40 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.jobs import unit
 
+from tests.unit.fakes import Programs, Said
+
 
 class Systemd:
     """Stand in for systemd: answer systemctl, systemd-run and journalctl from a small state."""
 
-    def __init__(self) -> None:
-        self.values = {
-            "ActiveState": "inactive",
-            "Result": "success",
-            "ExecMainStatus": "0",
-            "InvocationID": "",
-        }
-        self.calls: list[tuple[str, ...]] = []
+    def __init__(self, programs: Programs) -> None:
+        self.programs = programs
+        self.values = {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
         self.refusals: list[str] = []
         self.journal = ""
+        programs.add("systemctl", self.control)
+        programs.add("systemd-run", self.run)
+        programs.add("journalctl", lambda _: Said(self.journal))
 
-    def __call__(self, *argv: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
-        assert seconds >= 0
-        self.calls.append(argv)
-        if argv[0] == "systemd-run":
-            if self.refusals:
-                return subprocess.CompletedProcess(argv, 1, "", self.refusals.pop(0))
-            self.become("active", invocation="new")
-        if argv[:2] == ("systemctl", "reset-failed"):
+    def control(self, argv: Sequence[str]) -> Said:
+        if argv[0] == "reset-failed":
             self.become("inactive")
-        text = "\n".join(f"{key}={value}" for key, value in self.values.items())
-        return subprocess.CompletedProcess(argv, 0, self.journal if argv[0] == "journalctl" else text, "")
+        return Said("".join(f"{key}={value}\n" for key, value in self.values.items()))
+
+    def run(self, _argv: Sequence[str]) -> Said:
+        if self.refusals:
+            return Said(code=1, err=self.refusals.pop(0))
+        self.become("active", invocation="new")
+        return Said()
 
     def become(self, active: str, *, result: str = "success", status: int = 0, invocation: str = "") -> None:
         ended = str(int(time.monotonic() * 1e6))
@@ -47,17 +46,14 @@ class Systemd:
         }
 
     def started(self) -> list[tuple[str, ...]]:
-        return [argv for argv in self.calls if argv[0] == "systemd-run"]
+        return [argv for argv in self.programs.calls if argv[0] == "systemd-run"]
 
 
 @pytest.fixture
-def systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
-    fake = Systemd()
-    monkeypatch.setattr(unit, "_command", fake)
-    monkeypatch.setattr(unit, "SYSTEMD_MARKER", tmp_path)
+def systemd(programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     monkeypatch.setattr(unit, "REPORTED", tmp_path / "reported")
     monkeypatch.setattr(unit.time, "sleep", lambda _seconds: None)
-    return fake
+    return Systemd(programs)
 
 
 def start(argv: list[str] | None = None, **properties: Any) -> bool:
@@ -161,28 +157,11 @@ def test_keeps_dollars_and_hands_over_the_environment_file(systemd: Systemd) -> 
 def test_the_journal_of_one_run_only(systemd: Systemd) -> None:
     systemd.journal = "last words\n"
     assert unit.journal_tail("provision-job-x", 5, "abc") == "last words"
-    assert "_SYSTEMD_INVOCATION_ID=abc" in systemd.calls[-1]
+    assert "_SYSTEMD_INVOCATION_ID=abc" in systemd.programs.calls[-1]
     unit.journal_tail("provision-job-x")
-    assert "--unit=provision-job-x.service" in systemd.calls[-1]
+    assert "--unit=provision-job-x.service" in systemd.programs.calls[-1]
 
 
 def test_stop_stops_and_forgets(systemd: Systemd) -> None:
     unit.stop("provision-job-x")
-    assert [argv[1] for argv in systemd.calls] == ["stop", "reset-failed"]
-
-
-def test_refuses_a_host_without_systemd(
-    systemd: Systemd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(unit, "SYSTEMD_MARKER", tmp_path / "missing")
-    with pytest.raises(unit.Fault, match="as PID 1, not systemd") as caught:
-        start()
-    assert "boots systemd" in caught.value.next_step
-    assert not systemd.calls
-
-
-def test_names_a_missing_program_and_a_hung_one() -> None:
-    with pytest.raises(unit.Fault, match="no-such-program is not installed"):
-        unit._command("no-such-program")
-    with pytest.raises(unit.Fault, match=r"did not end within 0\.01 s"):
-        unit._command("sleep", "5", seconds=0.01)
+    assert [argv[1] for argv in systemd.programs.calls] == ["stop", "reset-failed"]

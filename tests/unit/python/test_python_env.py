@@ -16,7 +16,7 @@ from provisioner.ansible.modules import python_env
 LOCK = b"vllm==1\n"
 DIGEST = hashlib.sha256(LOCK).hexdigest()
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-DONE = UnitState("inactive", "success", 0, "")
+DONE = UnitState()
 
 
 class Builder:
@@ -116,7 +116,7 @@ def test_polls_with_progress_until_it_is_there(builder: Builder) -> None:
     builder.completes = False
     result = call(builder, needed_bytes=1000)
     assert (result["changed"], result["finished"]) == (True, False)  # the next call may find it all done
-    builder.now = UnitState("active", "success", 0, "one")
+    builder.now = UnitState(active="active", invocation="one")
     result = call(builder, needed_bytes=1000)
     assert len(builder.started) == 1
     progress = result["provision"]["progress"]
@@ -130,7 +130,7 @@ def test_polls_with_progress_until_it_is_there(builder: Builder) -> None:
 
 def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
     builder.completes = False
-    builder.now = UnitState("failed", "exit-code", 1, "one")
+    builder.now = UnitState(active="failed", result="exit-code", exit_status=1, invocation="one")
     with pytest.raises(virtual_environment.Fault, match=r"failed \(exit-code, exit 1\):\nDownloading"):
         call(builder)
 

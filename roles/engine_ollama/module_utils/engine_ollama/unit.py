@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.systemd import quoted
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.sandbox import quoted
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
 
 # The request that makes one file share the blocks of another; the standard library lacks it.

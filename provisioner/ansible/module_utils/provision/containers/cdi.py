@@ -10,9 +10,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ..host.commands import call, unit_values
+from ..host.commands import call
 from ..host.fault import Fault
 from ..host.settings import read_file
+from ..host.systemd import unit_values
 
 TOOL = "nvidia-ctk"
 KIND = "nvidia.com/gpu"

@@ -15,10 +15,10 @@ from ..engine.files import read_key
 from ..gpu.health import gpu_faults
 from ..gpu.pci import devices
 from ..gpu.state import examine
-from ..host.commands import unit_values
 from ..host.facts import parse_meminfo, run
 from ..host.machine import file_system, init_started, is_container, os_release, read
 from ..host.managed import unnamed
+from ..host.systemd import unit_values
 
 ANSWER_SECONDS = 5
 # A card that fell off the bus can hold the driver for minutes, and healthy ones take their time to wake.

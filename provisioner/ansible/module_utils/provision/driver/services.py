@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..host.commands import call, unit_values
+from ..host.commands import call
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
+from ..host.systemd import unit_values
 from . import reload
 from .orders import Orders
 

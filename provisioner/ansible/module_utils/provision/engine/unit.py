@@ -6,8 +6,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..host.commands import COMMAND_SECONDS, active_state, call, unit_values
+from ..host.commands import COMMAND_SECONDS, call
 from ..host.fault import Fault
+from ..host.systemd import active_state, unit_values
 
 # Longer than TimeoutStopSec, after which systemd kills what is left.
 STOP_SECONDS = 120

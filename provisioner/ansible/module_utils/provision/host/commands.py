@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the host's own programs, every one bounded in time, and read what systemd reports about a unit."""
+"""Run the host's own programs, every one bounded in time."""
 
 from __future__ import annotations
 
@@ -60,16 +60,3 @@ def _leave(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream:
             stream.close()
-
-
-def unit_values(shown: str) -> dict[str, str]:
-    """Return the properties that `systemctl show` printed, by name."""
-    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-
-
-def active_state(values: dict[str, str]) -> str:
-    """Return a unit's ActiveState; one that systemd has a start queued for is activating."""
-    active = values.get("ActiveState", "inactive")
-    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
-    queued = active != "deactivating" and values.get("Job", "0") not in ("", "0")
-    return "activating" if queued else active

@@ -9,16 +9,17 @@ import pwd
 import re
 import shutil
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
-from .commands import CommandFault, call, unit_values
+from .commands import CommandFault, call
 from .fault import Fault
 from .files import replace_file, replace_link
+from .paths import UNITS, text_of
+from .systemd import unit_values
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
 LOCALTIME = Path("/etc/localtime")
-UNITS = Path("/etc/systemd/system")
 # These hold only what this project put there, so they go as a whole once no unit names them.
 OWN_TREES = (
     "/opt/provision",
@@ -78,7 +79,16 @@ def read_directory(name: str) -> str | None:
         found = Path(name).stat()
     except FileNotFoundError:
         return None
-    return f"{found.st_mode & 0o7777:04o} {_user(found.st_uid)}:{_group(found.st_gid)}"
+    owner = f"{name_of(pwd.getpwuid, found.st_uid)}:{name_of(grp.getgrgid, found.st_gid)}"
+    return f"{found.st_mode & 0o7777:04o} {owner}"
+
+
+def name_of(look_up: Callable[[int], Any], number: int) -> str:
+    """Return the name of a user or group, or its number if it has none."""
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
 
 
 def write_directory(name: str, value: str | None) -> None:
@@ -98,30 +108,16 @@ def _remove_directory(path: Path) -> None:
     if not path.is_dir():
         return
     if str(path).startswith(OWN_TREES):
-        users = [unit.name for unit in UNITS.glob("*.service") if f"{path}/" in (read_file(str(unit)) or "")]
+        users = [unit.name for unit in UNITS.glob("*.service") if f"{path}/" in text_of(unit)]
         if users:
             raise NotApplicable(f"{path} is kept: {', '.join(users)} uses it")
         if os.path.ismount(str(path)):
             raise NotApplicable(f"{path} is kept: it is a mount point")
         shutil.rmtree(str(path))
-    elif not any(path.iterdir()):
-        path.rmdir()
-    else:
+    elif any(path.iterdir()):
         raise NotApplicable(f"{path} is kept: it is not empty")
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
+    else:
+        path.rmdir()
 
 
 def read_group(name: str) -> str | None:
@@ -208,12 +204,8 @@ def write_firewalld(name: str, value: str | None) -> None:
 
 def read_ufw(name: str) -> str | None:
     """Return open when ufw lets a port through."""
-    rules = command("ufw", "show", "added")[1].splitlines()
-    return (
-        "open"
-        if any(re.fullmatch(rf"ufw allow {re.escape(name)}( comment .*)?", rule) for rule in rules)
-        else None
-    )
+    rules = command("ufw", "show", "added")[1]
+    return "open" if re.search(rf"(?m)^ufw allow {re.escape(name)}( comment .*)?$", rules) else None
 
 
 def write_ufw(name: str, value: str | None) -> None:
@@ -228,12 +220,13 @@ class Kind(NamedTuple):
     write: Callable[[str, str | None], None]
 
 
+FILE = Kind(read_file, write_file)
 KINDS = {
     "group": Kind(read_group, write_group),
     "directory": Kind(read_directory, write_directory),
-    "file": Kind(read_file, write_file),
-    "source": Kind(read_file, write_file),
-    "chrony": Kind(read_file, write_file),
+    "file": FILE,
+    "source": FILE,
+    "chrony": FILE,
     "sysctl": Kind(read_sysctl, write_sysctl),
     "timezone": Kind(read_timezone, write_timezone),
     "service": Kind(read_service, write_service),

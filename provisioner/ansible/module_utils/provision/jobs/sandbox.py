@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from ..host.systemd import quoted
 
 # The files it makes get their readers' group; it reads and writes whatever the root's file system holds.
 CAPABILITIES = "CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH"
+RESTORECON = Path("/usr/sbin/restorecon")
+SELINUX = Path("/sys/fs/selinux/enforce")
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - names to compare with, not to write to
 
 
@@ -30,7 +35,9 @@ def sandbox(params: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def quoted(path: str) -> str:
-    """Return a path quoted as one item of a list."""
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def labels(directory: Path) -> dict[str, object]:
+    """Return the properties of a unit after which a directory has the labels of its place in SELinux."""
+    if RESTORECON.exists() and SELINUX.exists():
+        # Services may execute only what has the label of its final path; the sandbox cannot give labels.
+        return {"ExecStopPost": f"-+{RESTORECON} -RF {directory}"}
+    return {}

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Iterator
 
-from ..jobs.unit import state, stop
+from ..host.systemd import state
+from ..jobs.unit import stop
 from .files import MANIFEST
 
 SOURCES = ("huggingface", "modelscope")

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Query and control systemd: units and their journals; every call is bounded in time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from .commands import COMMAND_SECONDS, call
+from .fault import Fault
+
+# Longer than the TimeoutStopSec of our units, after which systemd kills what is left.
+STOP_SECONDS = 120
+PROPERTIES = (
+    "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,MainPID,NRestarts,NeedDaemonReload,"
+    "InvocationID,ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic,ControlGroup,Job"
+)
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """Describe a unit as systemd sees it now; inactive is both never started and ended successfully."""
+
+    loaded: bool = False
+    active: str = "inactive"
+    sub: str = "dead"
+    enabled: bool = False
+    result: str = "success"
+    main_pid: int = 0
+    restarts: int = 0
+    needs_reload: bool = False
+    invocation: str = ""
+    active_seconds: float = 0.0
+    control_group: str = ""
+    exit_status: int = 0
+    # How long ago it ended; since the boot of the machine if it has not run.
+    ended_seconds: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Return whether the unit runs, or is about to start or to end."""
+        return self.serving or self.starting
+
+    @property
+    def failed(self) -> bool:
+        """Return whether the unit has failed."""
+        return self.active == "failed"
+
+    @property
+    def serving(self) -> bool:
+        """Return whether the service answers, which the start of an engine's unit waits for."""
+        return self.active in ("active", "reloading")
+
+    @property
+    def starting(self) -> bool:
+        """Return whether systemd is starting the unit, including pauses between attempts."""
+        return self.active in ("activating", "deactivating")
+
+    @property
+    def between_attempts(self) -> bool:
+        """Return whether a start has failed and systemd waits before the next one."""
+        return self.sub == "auto-restart"
+
+
+def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
+    """Run systemctl and return what it printed."""
+    done = call("systemctl", *words, seconds=seconds)
+    if done.returncode:
+        raise Fault(
+            f"systemctl {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}",
+            "check 'systemctl status' and 'journalctl -b' on the host",
+        )
+    return done.stdout
+
+
+def show(unit: str, properties: str) -> dict[str, str]:
+    """Return these properties of a unit, which need not exist, by name."""
+    return unit_values(systemctl("show", f"--property={properties}", unit))
+
+
+def unit_values(shown: str) -> dict[str, str]:
+    """Return the properties that `systemctl show` printed, by name."""
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def state(unit: str) -> UnitState:
+    """Return the state of a unit, which need not exist."""
+    found = show(unit, PROPERTIES)
+    active = active_state(found)
+    return UnitState(
+        loaded=found.get("LoadState") == "loaded",
+        active=active,
+        sub=found.get("SubState", "dead"),
+        enabled=found.get("UnitFileState") == "enabled",
+        result=found.get("Result", "success"),
+        main_pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
+        needs_reload=found.get("NeedDaemonReload") == "yes",
+        invocation=found.get("InvocationID", ""),
+        active_seconds=_since(found, "ActiveEnter") if active == "active" else 0.0,
+        control_group=found.get("ControlGroup", ""),
+        exit_status=int(found.get("ExecMainStatus") or 0),
+        ended_seconds=_since(found, "InactiveEnter"),
+    )
+
+
+def active_state(values: dict[str, str]) -> str:
+    """Return a unit's ActiveState; one that systemd has a start queued for is activating."""
+    active = values.get("ActiveState", "inactive")
+    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
+    queued = active != "deactivating" and values.get("Job", "0") not in ("", "0")
+    return "activating" if queued else active
+
+
+def _since(values: dict[str, str], event: str) -> float:
+    return time.monotonic() - int(values.get(f"{event}TimestampMonotonic") or 0) / 1e6
+
+
+def stop(unit: str) -> None:
+    """Stop a unit and wait until all its processes have ended."""
+    systemctl("stop", unit, seconds=STOP_SECONDS)
+
+
+def forgive(unit: str) -> None:
+    """Forget a unit's failures and past starts, which count towards its start limit."""
+    # It fails for a unit that systemd has not loaded, which has nothing to forget.
+    call("systemctl", "reset-failed", unit)
+
+
+def journal(lines: int, *which: str) -> str:
+    """Return the last lines of the journal's entries that these arguments of journalctl choose."""
+    argv = ("journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", *which)
+    return call(*argv).stdout.strip()
+
+
+def quoted(text: str) -> str:
+    """Return a text as one quoted item of a property or of a file that systemd reads."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
