@@ -12,16 +12,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import wait
+from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
 from ansible.module_utils.provision.python.conda_main import install
 from ansible.module_utils.provision.python.conda_orders import Orders
 from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
 UNIT = "provision-job-conda"
 PASSED_ON = ("reserve_bytes", "attempts", "stall_seconds", "root", "cache")
-RESTORECON = Path("/usr/sbin/restorecon")
-SELINUX = Path("/sys/fs/selinux/enforce")
 SECONDS = 7200
 
 
@@ -39,27 +36,14 @@ def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
         kept["ReadWritePaths"] = f"{kept['ReadWritePaths']} {params['root']}"
     # An installer may have been put into the host's /tmp.
     kept.update(UMask="0022", RuntimeMaxSec=SECONDS, PrivateTmp=False)
-    if RESTORECON.exists() and SELINUX.exists():
-        # Services may execute only what has the label of its final path; the sandbox cannot give labels.
-        kept["ExecStopPost"] = f"-+{RESTORECON} -RF {wanted.prefix}"
-    return kept
+    return {**kept, **labels(wanted.prefix)}
 
 
 def create(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Install the Python, as far as one call can."""
     job, interpreter = job_of(params), str(wanted.interpreter)
-    if job.running and job.orders().get("interpreter") != interpreter:
-        # Another Python is being installed; this one follows.
-        wait(job.unit, params["poll"])
-        return dict(job.progress())
-    try:
-        reported = advance(job, params, wanted)
-    except Fault:
-        if job.report().get("interpreter") != interpreter:
-            return dict(job.progress())  # the other one's failure has been read now
-        raise
-    if reported is None or reported.get("interpreter") != interpreter:
-        return dict(job.progress(changed=reported is None))
+    if not advance(job, params, wanted):
+        return job.progress(changed=job.orders().get("interpreter") == interpreter)
     why = doubt(wanted)
     if why:
         raise Fault(f"{interpreter} was installed, but {why}", "another program writes there: apply again")
@@ -78,10 +62,7 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] 
         **{name: params[name] for name in (*WANTED, *PASSED_ON)},
     )
     program = partial(install, Path(params["programs"]))
-    reported: dict[str, Any] | None = job.advance(
-        program, "install", orders.to_dict(), limits(params, wanted)
-    )
-    return reported
+    return job.answer("interpreter", program, "install", orders.to_dict(), limits(params, wanted))
 
 
 def prune(module: AnsibleModule) -> dict[str, Any]:

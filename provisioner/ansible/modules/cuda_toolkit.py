@@ -26,7 +26,6 @@ from ansible.module_utils.provision.gpu.pci import devices, own_gpus
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.unit import wait
 
 UNIT = "provision-job-cuda"
 PASSED_ON = ("cache", "reserve_bytes", "attempts", "stall_seconds", "lock_timeout")
@@ -48,10 +47,6 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     job = job_of(params)
     steps = {"remove": list(state.remove), "install": [asdict(one) for one in state.install]}
     order = order_of(steps)
-    if job.running and job.orders().get("order") != order:
-        # The unit is working on other orders; these follow.
-        wait(job.unit, params["poll"])
-        return None
     given = params["wanted"]
     orders = Orders(
         order=order,
@@ -66,13 +61,8 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     )
     # Scripts of packages change to other domains of SELinux, which NoNewPrivileges prevents.
     limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
-    try:
-        result = job.advance(partial(install, Path(params["programs"])), "bring", orders.to_dict(), limits)
-    except Fault:
-        if job.report().get("order") not in (None, order):
-            return None  # the other orders' failure has been read now
-        raise
-    return result if result and result.get("order") == order else None
+    program = partial(install, Path(params["programs"]))
+    return job.answer("order", program, "bring", orders.to_dict(), limits)
 
 
 def change(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.fetch.main import install
-from ansible.module_utils.provision.fetch.orders import Orders
+from ansible.module_utils.provision.fetch.archive import Orders, install
 from ansible.module_utils.provision.fetch.place import (
     Wanted,
     check_executable,
@@ -22,12 +21,10 @@ from ansible.module_utils.provision.fetch.place import (
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
-from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import stop, wait
+from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
+from ansible.module_utils.provision.jobs.unit import stop
 
 PASSED_ON = ("name", "version", "needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
-RESTORECON = Path("/usr/sbin/restorecon")
-SELINUX = Path("/sys/fs/selinux/enforce")
 
 
 def job_of(params: dict[str, Any]) -> Job:
@@ -36,40 +33,9 @@ def job_of(params: dict[str, Any]) -> Job:
     return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
 
 
-def limits(params: dict[str, Any], directory: Path) -> dict[str, object]:
-    """Return what systemd must know about the unit."""
-    more: dict[str, object] = {"UMask": "0022", "Description": f"Download the release archive {directory}"}
-    if RESTORECON.exists() and SELINUX.exists():
-        # Services may execute only what has the label of its final path; the sandbox cannot give labels.
-        more["ExecStopPost"] = f"-+{RESTORECON} -RF {directory}"
-    return {**sandbox(params), **more}
-
-
-def create(module: AnsibleModule, wanted: Wanted, directory: Path) -> dict[str, Any]:
+def create(params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any]:
     """Install the archive, as far as one call can."""
-    params = module.params
     job = job_of(params)
-    if job.running and job.orders().get("directory") != str(directory):
-        # Another version of this name is being installed; this one follows.
-        wait(job.unit, params["poll"])
-        return dict(job.progress())
-    try:
-        reported = advance(job, params, wanted, directory)
-    except Fault:
-        if job.report().get("directory") != str(directory):
-            return dict(job.progress())  # the other version's failure has been read now
-        raise
-    if reported is None or reported.get("directory") != str(directory):
-        return dict(job.progress(changed=reported is None))
-    why = doubt(directory, wanted)
-    if why:
-        raise Fault(f"{directory} was installed, but {why}", "another program writes there: apply again")
-    done: dict[str, Any] = {"changed": True, "finished": True, "present": True}
-    return {**done, "provision": {"warning": reported["warnings"]}} if reported.get("warnings") else done
-
-
-def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any] | None:
-    """Start the unit, or attach to the one that runs, and return its outcome once it has ended."""
     for path in (Path(params["root"]), Path(params["cache"])):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     orders = Orders(
@@ -79,11 +45,17 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted, directory: Path) -
         directory=str(directory),
         **{name: params[name] for name in PASSED_ON},
     )
+    about = {"UMask": "0022", "Description": f"Download the release archive {directory}"}
+    limits: dict[str, object] = {**sandbox(params), **about, **labels(directory)}
     program = partial(install, Path(params["programs"]))
-    reported: dict[str, Any] | None = job.advance(
-        program, "fetch", orders.to_dict(), limits(params, directory)
-    )
-    return reported
+    reported = job.answer("directory", program, "fetch", orders.to_dict(), limits)
+    if reported is None:
+        return job.progress(changed=job.orders().get("directory") == str(directory))
+    why = doubt(directory, wanted)
+    if why:
+        raise Fault(f"{directory} was installed, but {why}", "another program writes there: apply again")
+    done: dict[str, Any] = {"changed": True, "finished": True, "present": True}
+    return {**done, "provision": {"warning": reported["warnings"]}} if reported.get("warnings") else done
 
 
 def leftovers(params: dict[str, Any]) -> list[Path]:
@@ -93,10 +65,9 @@ def leftovers(params: dict[str, Any]) -> list[Path]:
     found += [runtime / f"provision-job-archive-{params['name']}{end}" for end in (".json", ".spec.json")]
     if params["environment_file"]:
         found.append(Path(params["environment_file"]))
-    others = [path for path in root.glob("*") if path.name != params["name"]]
-    return [path for path in found if path.exists()] + (
-        [] if others else sorted(Path(params["programs"]).glob("release-archive-*.pyz"))
-    )
+    if not any(path.name != params["name"] for path in root.glob("*")):
+        found += sorted(Path(params["programs"]).glob("release-archive-*.pyz"))
+    return [path for path in found if path.exists()]
 
 
 def prune(module: AnsibleModule) -> dict[str, Any]:
@@ -105,28 +76,22 @@ def prune(module: AnsibleModule) -> dict[str, Any]:
     root, name = Path(params["root"]), params["name"]
     rubbish = unused(root, name, params["keep"])
     running = job.running
+    ended = [job.unit] if running and params["everything"] else []
     if params["everything"]:
         rubbish += leftovers(params)
     elif not running:
         rubbish += unfinished(root, name)
     if not module.check_mode:
-        if running and params["everything"]:
-            stop(job.unit)
+        for unit in ended:
+            stop(unit)
         for path in rubbish:
             remove(path)
-        if params["everything"]:
-            drop_empty(root / name, root, Path(params["cache"]))
-    ended = [job.unit] if running and params["everything"] else []
+        for folder in (root / name, root, Path(params["cache"])) if params["everything"] else ():
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
     names = [*ended, *map(str, rubbish)]
     diff = {"before": "".join(f"{one}\n" for one in names), "after": ""}
     return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
-
-
-def drop_empty(*folders: Path) -> None:
-    """Remove empty folders."""
-    for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
@@ -135,7 +100,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     if params["state"] == "absent":
         return prune(module)
     wanted = Wanted.of(params)
-    directory = wanted.directory(Path(params["root"]))
+    directory = wanted.below(Path(params["root"]))
     why = doubt(directory, wanted)
     result: dict[str, Any] = {
         "changed": False,
@@ -149,16 +114,13 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     # A unit that is still at work has something left to do after the last rename.
     if params["state"] == "inspected" or not (why or job_of(params).running):
         return result
-    result["diff"] = difference(directory, why, wanted)
+    result["diff"] = {
+        "before": f"{directory}: {why}\n" if directory.is_dir() else "",
+        "after": f"{directory}: {wanted}, sha256 {wanted.sha256}\n",
+    }
     if module.check_mode:
         return dict(result, changed=bool(why))
-    return {**result, **create(module, wanted, directory)}
-
-
-def difference(directory: Path, why: str, wanted: Wanted) -> dict[str, str]:
-    """Return the difference that Ansible shows."""
-    before = "" if why == "it does not exist" else f"{directory}: {why}\n"
-    return {"before": before, "after": f"{directory}: {wanted}, sha256 {wanted.sha256}\n"}
+    return {**result, **create(params, wanted, directory)}
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

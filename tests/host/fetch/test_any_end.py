@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.fetch import archive, download, main
+from ansible.module_utils.provision.fetch import archive, download
 from ansible.module_utils.provision.fetch.place import Wanted, doubt
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
@@ -27,7 +27,7 @@ def test_an_archive_is_whole_or_not_there(
         patch.setattr(download.time, "sleep", lambda _: None)
         spec = orders(root=str(folder / "archives"), cache=str(folder / "cache"))
         wanted = Wanted.of(spec)
-        directory = wanted.directory(folder / "archives")
+        directory = wanted.below(folder / "archives")
 
         def failed() -> None:
             assert not directory.exists() or not doubt(directory, wanted)
@@ -36,6 +36,6 @@ def test_an_archive_is_whole_or_not_there(
             assert not doubt(directory, wanted)
             assert os.access(directory / "bin/tool", os.X_OK)
 
-        return Case(main.PROGRAM, "fetch", {**spec, "directory": str(directory)}, failed, done)
+        return Case(archive.PROGRAM, "fetch", {**spec, "directory": str(directory)}, failed, done)
 
     assert break_everywhere(prepare, tmp_path, error) > 50

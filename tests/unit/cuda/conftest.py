@@ -62,7 +62,6 @@ class Host:
             (job, "wait", lambda *_: self.after),
             (job, "start_or_attach", self.start),
             (job, "journal_tail", lambda *_: "last words"),
-            (cuda_toolkit, "wait", lambda *_: self.after),
             (cuda_toolkit, "devices", list),
             (cuda_toolkit, "loaded_driver", lambda: (None, None)),
             (cuda_toolkit, "c_library", lambda: "2.39"),

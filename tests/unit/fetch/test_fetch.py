@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.fetch import archive
-from ansible.module_utils.provision.fetch.main import main
 from ansible.module_utils.provision.fetch.place import Wanted, doubt
 from ansible.module_utils.provision.host import paths
 from ansible.module_utils.provision.host.fault import Fault
@@ -237,8 +236,8 @@ def test_download_and_archive_share_a_disk_or_not(
     spec = orders()
     room = spec["needed_bytes"] + 1000
     devices = {True: lambda path: path.parts.count("cache"), False: lambda _path: 1}
-    monkeypatch.setattr(archive, "device", devices[split])
-    monkeypatch.setattr(archive, "free_bytes", lambda path: room if "archives" in path.parts else BIG * 2)
+    monkeypatch.setattr(paths, "device", devices[split])
+    monkeypatch.setattr(paths, "free_bytes", lambda path: room if "archives" in path.parts else BIG * 2)
     if fits:
         archive.fetch(spec)
         assert_there(spec)
@@ -298,7 +297,7 @@ def test_secrets_of_the_url_are_told_nobody(
     spec = orders()
     folder = Path(spec["root"]).parent
     (folder / "spec.json").write_text(json.dumps(spec))
-    assert main(["fetch", str(folder / "spec.json")]) == 1
+    assert archive.main(["fetch", str(folder / "spec.json")]) == 1
     shown = capfd.readouterr().err
     assert f"{site.url}?…" in shown
     kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]

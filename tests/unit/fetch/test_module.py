@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.fetch import place
-from ansible.module_utils.provision.fetch.main import install
+from ansible.module_utils.provision.fetch.archive import install
 from ansible.module_utils.provision.fetch.place import Wanted, write_manifest
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs import job
+from ansible.module_utils.provision.jobs import job, sandbox
 from ansible.module_utils.provision.jobs.unit import UnitState
 
 from provisioner.ansible.modules import release_archive
@@ -38,7 +38,6 @@ class Host:
         monkeypatch.setattr(job, "wait", lambda *_: self.after)
         monkeypatch.setattr(job, "start_or_attach", self.start)
         monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
-        monkeypatch.setattr(release_archive, "wait", lambda *_: self.after)
         monkeypatch.setattr(release_archive, "stop", self.stopped.append)
         monkeypatch.setattr(release_archive, "unused", self.unused)
         (root / "units").mkdir()
@@ -140,8 +139,8 @@ def test_starts_one_fenced_unit_with_orders_for_root_alone(host: Host) -> None:
 
 
 def test_labels_what_it_unpacked_where_selinux_rules(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release_archive, "RESTORECON", Path(sys.executable))
-    monkeypatch.setattr(release_archive, "SELINUX", host.root)
+    monkeypatch.setattr(sandbox, "RESTORECON", Path(sys.executable))
+    monkeypatch.setattr(sandbox, "SELINUX", host.root)
     host.after = BUSY
     directory = host.call()["directory"]
     assert host.started[0][1]["ExecStopPost"] == f"-+{sys.executable} -RF {directory}"

@@ -78,7 +78,7 @@ def test_zstandard_through_its_program(tmp_path: Path) -> None:
 def test_zstandard_without_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "ZSTD", ("no-such-program",))
     with pytest.raises(Fault, match="the program zstd") as caught:
-        unpack(tmp_path, stream.ZSTANDARD + b"rest")
+        unpack(tmp_path, b"\x28\xb5\x2f\xfdrest")
     assert "install the package zstd" in caught.value.next_step
 
 

@@ -35,7 +35,6 @@ class Host:
         monkeypatch.setattr(job, "wait", lambda *_: self.after)
         monkeypatch.setattr(job, "start_or_attach", self.start)
         monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
-        monkeypatch.setattr(conda_python, "wait", lambda *_: self.after)
         monkeypatch.setattr(conda_python, "unused", self.unused)
 
     def start(

@@ -10,13 +10,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-from ..fetch.download import Download, log
+from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault, undo
-from ..host.follow import environment, run
+from ..host.follow import environment, note, run
 from ..host.json_files import write_json
-from ..host.paths import existing_parent, free_bytes
+from ..host.paths import GB, shortage
 from ..jobs.progress import Progress
 from .orders import Orders
 from .place import MARKER, marker, nvcc, runfile_doubt
@@ -32,7 +32,6 @@ SOURCE = Variables(
 )
 LOG = Path("/var/log/cuda-installer.log")
 LOG_LINES = 15
-GB = 1e9
 # What the installer itself is linked with, and the package of the distributions that still have it.
 LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
 PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
@@ -66,7 +65,7 @@ class Runfiles:
             source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), SOURCE)
             download = self.download(toolkit, source)
             self.progress.done = download.arrived
-            log(f"downloading {source}")
+            note(f"downloading {source}")
             download.run()
             self.progress.done, self.progress.total = lambda: 0, 0
             self.check_room(toolkit, 0)
@@ -76,8 +75,8 @@ class Runfiles:
         if self.is_done(toolkit):
             return
         place = toolkit.directory(self.layout.root)
-        note = {"source": RUNFILE, "version": toolkit.exact, "sha256": toolkit.sha256}
-        self.layout.note(toolkit.release, dict(note, unfinished=True))
+        entry = {"source": RUNFILE, "version": toolkit.exact, "sha256": toolkit.sha256}
+        self.layout.note(toolkit.release, dict(entry, unfinished=True))
         try:
             self.unpack(toolkit, self.part(toolkit), place)
         except BaseException as error:
@@ -86,7 +85,7 @@ class Runfiles:
         finally:
             shutil.rmtree(str(self.scratch), ignore_errors=True)
         write_json(place / MARKER, marker(toolkit), 0o644)
-        self.layout.note(toolkit.release, note)
+        self.layout.note(toolkit.release, entry)
         self.clear([], toolkit.sha256[:12])
 
     def discard(self, toolkit: Toolkit, place: Path) -> None:
@@ -143,21 +142,16 @@ class Runfiles:
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse what does not fit: the rest of the download, the unpacked installer, the toolkit."""
-        needed = self.orders.needed_bytes
-        places: dict[int, tuple[Path, int]] = {}
-        for path, size in ((self.cache, rest or 0), (self.scratch, needed), (self.layout.root, needed)):
-            there = existing_parent(path)
-            first, sum_ = places.get(there.stat().st_dev, (there, 0))
-            places[there.stat().st_dev] = (first, sum_ + size)
-        for place, size in places.values():
-            free, asked = free_bytes(place), size + self.orders.reserve_bytes
-            if free < asked:
-                raise Fault(
-                    f"not enough disk for {toolkit}: {place} has {free / GB:.2f} GB free, and its installer, "
-                    f"unpacked, with what it installs there needs {asked / GB:.2f} GB with the reserve",
-                    f"free {(asked - free) / GB:.2f} GB there, change cuda_toolkit_tmpdir, or "
-                    "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
-                )
+        needed, reserve = self.orders.needed_bytes, self.orders.reserve_bytes
+        short = shortage({self.cache: rest or 0, self.scratch: needed, self.layout.root: needed}, reserve)
+        if short:
+            raise Fault(
+                f"not enough disk for {toolkit}: {short.place} has {short.free / GB:.2f} GB free, and its "
+                "installer, unpacked, with what it installs there needs "
+                f"{(short.needed + reserve) / GB:.2f} GB with the reserve",
+                f"free {short.lacking / GB:.2f} GB there, change cuda_toolkit_tmpdir, or "
+                "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
+            )
 
 
 def advice(said: str, *, override: bool) -> str:

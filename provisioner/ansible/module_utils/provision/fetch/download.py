@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-import sys
 import time
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Callable
 
 from ..host.fault import Fault
+from ..host.follow import note
 from ..host.json_files import read_json, write_json
 from ..jobs.patience import LONGEST_WAIT, Patience
 from ..jobs.progress import Progress
@@ -63,7 +63,7 @@ class Download:
             if refetched or (notes.get("pieces") == 1 and notes.get("total") is not None):
                 raise wrong
             refetched = True
-            log(f"{wrong}; downloading it once more from the beginning")
+            note(f"{wrong}; downloading it once more from the beginning")
 
     def arrived(self) -> int:
         """Return how many bytes have arrived."""
@@ -171,7 +171,7 @@ class Download:
                 "check that this host reaches it (DNS, proxy, firewall), then apply again: "
                 "what has arrived is kept and only the rest is downloaded",
             )
-        log(f"{self.source}: {passing}; again in {pause:.0f} s")
+        note(f"{self.source}: {passing}; again in {pause:.0f} s")
         time.sleep(pause)
 
 
@@ -179,9 +179,3 @@ def validator(headers: Any) -> str:
     """Return what identifies this version of the file; a weak tag does not."""
     tag = headers.get("ETag", "")
     return str(tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", ""))
-
-
-def log(line: str) -> None:
-    """Write a line to the journal."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

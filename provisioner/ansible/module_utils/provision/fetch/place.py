@@ -16,9 +16,9 @@ from ..host.paths import UNITS, in_use
 MANIFEST = ".provision-archive.json"
 # A directory on its way in or out has a name that no version has.
 UNFINISHED = (".partial", ".old")
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
-SHA256 = re.compile(r"[0-9a-f]{64}")
+NAME = r"[a-z0-9][a-z0-9_-]*"
+VERSION = r"[A-Za-z0-9][A-Za-z0-9.+_-]*"
+SHA256 = r"[0-9a-f]{64}"
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,23 @@ class Wanted:
     @classmethod
     def of(cls, values: dict[str, Any]) -> Wanted:
         """Build one from a mapping that may hold more, and refuse what could lead elsewhere."""
-        wanted = cls(
-            values["name"], values["version"], values["sha256"].strip().lower(), values["executable"]
-        )
+        given = {key: values[key] for key in ("name", "version", "sha256", "executable")}
+        given["sha256"] = given["sha256"].strip().lower()
+        path = Path(given["executable"])
+        inside = path.parts and not path.is_absolute() and ".." not in path.parts
         checks = {
-            "name": (NAME.fullmatch(wanted.name), "lower-case letters, digits, - and _"),
-            "version": (VERSION.fullmatch(wanted.version), "letters, digits and . + - _"),
-            "sha256": (SHA256.fullmatch(wanted.sha256), "the 64 hexadecimal digits of the archive's hash"),
-            "executable": (is_inside(wanted.executable), "a path inside the archive, such as bin/server"),
+            "name": (re.fullmatch(NAME, given["name"]), "lower-case letters, digits, - and _"),
+            "version": (re.fullmatch(VERSION, given["version"]), "letters, digits and . + - _"),
+            "sha256": (re.fullmatch(SHA256, given["sha256"]), "the 64 hexadecimal digits of its hash"),
+            "executable": (inside, "a path inside the archive, such as bin/server"),
         }
         for key, (good, meaning) in checks.items():
             if not good:
-                raise Fault(
-                    f"release_archive_{key} is {getattr(wanted, key)!r}, which is not valid",
-                    f"set it to {meaning}",
-                )
-        return wanted
+                text = f"release_archive_{key} is {given[key]!r}, which is not valid"
+                raise Fault(text, f"set it to {meaning}")
+        return cls(**given)
 
-    def directory(self, root: Path) -> Path:
+    def below(self, root: Path) -> Path:
         """Return its directory below a root."""
         return root / self.name / f"{self.version}-{self.sha256[:12]}"
 
@@ -58,16 +57,10 @@ class Wanted:
         return f"{self.name} {self.version}"
 
 
-def is_inside(name: str) -> bool:
-    """Return whether a relative path stays below where it starts."""
-    path = Path(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
 def write_manifest(directory: Path, wanted: Wanted, files: dict[str, int]) -> None:
     """Record in a directory what it contains."""
-    body = {"format": 1, "name": wanted.name, "version": wanted.version, "sha256": wanted.sha256}
-    write_json(directory / MANIFEST, {**body, "files": files}, 0o644)
+    about = {"name": wanted.name, "version": wanted.version, "sha256": wanted.sha256}
+    write_json(directory / MANIFEST, {"format": 1, **about, "files": files}, 0o644)
 
 
 def doubt(directory: Path, wanted: Wanted) -> str:
@@ -77,16 +70,10 @@ def doubt(directory: Path, wanted: Wanted) -> str:
     manifest = read_json(directory / MANIFEST, {})
     if not isinstance(manifest, dict) or manifest.get("sha256") != wanted.sha256:
         return "it has no manifest of this archive"
-    lost = [name for name, size in manifest["files"].items() if size_of(directory / name) != size]
-    return f"{lost[0]} is missing or has another size" if lost else ""
-
-
-def size_of(path: Path) -> int:
-    """Return a regular file's size, or -1 where there is none."""
-    try:
-        return path.lstat().st_size if path.is_file() else -1
-    except OSError:
-        return -1
+    for name, size in manifest["files"].items():
+        if not (directory / name).is_file() or (directory / name).lstat().st_size != size:
+            return f"{name} is missing or has another size"
+    return ""
 
 
 def check_executable(directory: Path, wanted: Wanted) -> None:
@@ -107,15 +94,12 @@ def unfinished(root: Path, name: str) -> list[Path]:
     return sorted(path for ending in UNFINISHED for path in (root / name).glob(f".*{ending}"))
 
 
-def versions(root: Path, name: str) -> list[Path]:
-    """List the versions of an archive on the host."""
-    pattern = re.compile(VERSION.pattern + "-[0-9a-f]{12}")
-    return sorted(path for path in (root / name).glob("*-*") if pattern.fullmatch(path.name))
-
-
 def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[Path]:
-    """List the versions that neither a unit nor a process uses."""
-    return [path for path in versions(root, name) if str(path) not in keep and not in_use(path, units)]
+    """List the versions of an archive that neither a unit nor a process uses."""
+    versions = (
+        path for path in (root / name).glob("*-*") if re.fullmatch(f"{VERSION}-[0-9a-f]{{12}}", path.name)
+    )
+    return [path for path in sorted(versions) if str(path) not in keep and not in_use(path, units)]
 
 
 def remove(path: Path) -> None:

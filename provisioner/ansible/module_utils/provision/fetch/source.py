@@ -70,7 +70,7 @@ class Source:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
             host.encode("idna")
-        except (UnicodeError, ValueError):
+        except ValueError:  # of which UnicodeError is one
             parts, host, port = urlsplit(""), "", None
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
             raise Fault(
@@ -100,7 +100,12 @@ class Source:
         if self._credentials:
             # Not for the host of a redirection.
             asked.add_unredirected_header("Authorization", self._credentials)
-        check_proxies(self.variables)
+        for scheme, proxy in request.getproxies().items():
+            if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
+                raise Fault(
+                    f"{scheme}_proxy does not point to an HTTP proxy",
+                    f"set {scheme}_proxy in {self.variables.environment} to a URL such as http://host:port",
+                )
         opener = request.OpenerDirector()
         for handler in HANDLERS:
             opener.add_handler(handler())
@@ -115,25 +120,15 @@ class Source:
             raise network_fault(error, self, seconds) from error
 
 
-def check_proxies(variables: Variables) -> None:
-    """Refuse a proxy with another protocol."""
-    for scheme, proxy in request.getproxies().items():
-        if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
-            raise Fault(
-                f"{scheme}_proxy does not point to an HTTP proxy",
-                f"set {scheme}_proxy in {variables.environment} to a URL such as http://host:port",
-            )
-
-
 def status_fault(status: int, headers: Any, source: Source) -> Passing | Fault:
     """Return the failure that an HTTP status means; the server's text is not shown."""
     named = f"HTTP {status} {responses.get(status, '')}".strip()
     if status in PASSING or status >= 500:
-        return Passing(named, seconds_of(headers.get("Retry-After") if headers else None))
-    remedy = REMEDIES.get(status, "check the URL and the server behind it")
-    if status == 401:
-        remedy = source.variables.login
-    return Fault(f"{source} cannot be fetched: {named}", remedy)
+        return Passing(named, seconds_of((headers or {}).get("Retry-After") or ""))
+    remedies = {**REMEDIES, 401: source.variables.login}
+    return Fault(
+        f"{source} cannot be fetched: {named}", remedies.get(status, "check the URL and the server behind it")
+    )
 
 
 def network_fault(error: BaseException, source: Source, seconds: float) -> Passing | Fault:
@@ -157,14 +152,10 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
     return Passing(f"the answer was cut off ({type(cause).__name__})")
 
 
-def seconds_of(value: str | None) -> float:
+def seconds_of(value: str) -> float:
     """Return the wait that a Retry-After header asks for, as seconds or as a date."""
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if re.fullmatch(r"[0-9]+", value or ""):
+        return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (TypeError, ValueError, OverflowError):

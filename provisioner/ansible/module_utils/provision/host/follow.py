@@ -59,3 +59,4 @@ def environment(**more: str) -> dict[str, str]:
 def note(text: str) -> None:
     """Write a line to the job's journal."""
     sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -9,7 +9,8 @@ from typing import Any, Callable
 
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
-from .unit import UnitState, journal_tail, start_or_attach, state, wait
+from ..host.systemd import UnitState, state
+from .unit import journal_tail, start_or_attach, wait
 
 
 class Job:
@@ -25,7 +26,7 @@ class Job:
     @property
     def running(self) -> bool:
         """Return whether the unit is running."""
-        return bool(state(self.unit).running)
+        return state(self.unit).running
 
     def orders(self) -> dict[str, Any]:
         """Return the orders of the latest start."""
@@ -35,12 +36,48 @@ class Job:
         """Return the latest content of the unit's state file."""
         return dict(read_json(self.result, {}))
 
+    def answer(
+        self,
+        key: str,
+        program: Callable[[], Path],
+        verb: str,
+        spec: dict[str, Any],
+        limits: dict[str, object],
+    ) -> dict[str, Any] | None:
+        """Return the outcome of these orders, which `key` tells from others of the same unit, once it exists.
+
+        While the unit works on other orders, this waits for it; their failure is not one of these.
+        """
+        if self.running and self.orders().get(key) != spec[key]:
+            wait(self.unit, self.poll)
+            return None
+        try:
+            report = self.advance(program, verb, spec, limits)
+        except Fault:
+            if self.report().get(key) in (None, spec[key]):
+                raise
+            return None
+        return report if report and report.get(key) == spec[key] else None
+
     def advance(
         self, program: Callable[[], Path], verb: str, spec: dict[str, Any], limits: dict[str, object]
     ) -> dict[str, Any] | None:
         """Start or attach, wait a little, and return the outcome once the unit has succeeded."""
         if not self.running:
-            self._start(program(), verb, spec, limits)
+            path = str(program())
+            self.write_orders({**spec, "program": path, "result": str(self.result)})
+            start_or_attach(
+                self.unit,
+                [sys.executable, path, verb, str(self.spec)],
+                properties={
+                    "Description": spec["title"],
+                    "UMask": "0027",
+                    "Nice": 10,
+                    "NoNewPrivileges": True,
+                    **limits,
+                },
+                environment_file=self.environment_file,
+            )
         now = wait(self.unit, self.poll)
         if now.running:
             return None
@@ -53,21 +90,6 @@ class Job:
                 f"read 'journalctl -u {self.unit}' on the host and apply again",
             )
         return report
-
-    def _start(self, program: Path, verb: str, spec: dict[str, Any], limits: dict[str, object]) -> None:
-        self.write_orders({**spec, "program": str(program), "result": str(self.result)})
-        start_or_attach(
-            self.unit,
-            [sys.executable, str(program), verb, str(self.spec)],
-            properties={
-                "Description": spec["title"],
-                "UMask": "0027",
-                "Nice": 10,
-                "NoNewPrivileges": True,
-                **limits,
-            },
-            environment_file=self.environment_file,
-        )
 
     def write_orders(self, spec: dict[str, Any]) -> None:
         """Write the orders of the next start, readable by root only."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..fetch.download import Download, log
+from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.fault import Fault, undo
 from ..host.files import replace_file
-from ..host.follow import run
+from ..host.follow import note, run
 from ..host.json_files import write_json
 from ..host.paths import existing_parent, free_bytes, sync
 from ..jobs.progress import Progress
@@ -119,7 +119,7 @@ class Install:
         wanted = {**self.orders.to_dict(), "sha256": self.wanted.sha256}
         download = Download(source, self.installer, wanted, self.progress, self.check_download)
         self.progress.done = download.arrived
-        log(f"downloading {source} for {self.wanted.prefix}")
+        note(f"downloading {source} for {self.wanted.prefix}")
         download.run()
 
     def copy(self, place: Path) -> None:
