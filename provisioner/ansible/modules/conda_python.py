@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
-from ansible.module_utils.provision.python.conda_main import install
+from ansible.module_utils.provision.python.conda_main import PROGRAM
 from ansible.module_utils.provision.python.conda_orders import Orders
 from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
@@ -24,7 +23,7 @@ SECONDS = 7200
 
 def job_of(params: dict[str, Any]) -> Job:
     """Return the job that installs Pythons, one at a time."""
-    return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"])
+    return Job(UNIT, PROGRAM, params)
 
 
 def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
@@ -61,8 +60,7 @@ def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] 
         interpreter=str(wanted.interpreter),
         **{name: params[name] for name in (*WANTED, *PASSED_ON)},
     )
-    program = partial(install, Path(params["programs"]))
-    return job.answer("interpreter", program, "install", orders.to_dict(), limits(params, wanted))
+    return job.answer("interpreter", "install", orders, limits(params, wanted))
 
 
 def prune(module: AnsibleModule) -> dict[str, Any]:

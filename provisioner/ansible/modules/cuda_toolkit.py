@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.cuda.judge import c_library, judge
-from ansible.module_utils.provision.cuda.main import install
+from ansible.module_utils.provision.cuda.main import PROGRAM
 from ansible.module_utils.provision.cuda.orders import Orders
 from ansible.module_utils.provision.cuda.packages import refuse_drivers
 from ansible.module_utils.provision.cuda.place import Layout
@@ -34,7 +33,7 @@ SECONDS = 7200
 
 def job_of(params: dict[str, Any]) -> Job:
     """Return the job that changes toolkits, one at a time."""
-    return Job(UNIT, Path(params["runtime"]), params["poll"], params["environment_file"] or None)
+    return Job(UNIT, PROGRAM, params)
 
 
 def order_of(steps: dict[str, Any]) -> str:
@@ -61,8 +60,7 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     )
     # Scripts of packages change to other domains of SELinux, which NoNewPrivileges prevents.
     limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
-    program = partial(install, Path(params["programs"]))
-    return job.answer("order", program, "bring", orders.to_dict(), limits)
+    return job.answer("order", "bring", orders, limits)
 
 
 def change(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:

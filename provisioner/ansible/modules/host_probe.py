@@ -16,13 +16,6 @@ from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, run
 
 
-def operating_system() -> dict[str, Any]:
-    """Return the distribution and the kernel."""
-    return dict(
-        machine.os_release(), arch=platform.machine(), kernel=machine.read("/proc/sys/kernel/osrelease")
-    )
-
-
 def boot_token() -> str:
     """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
     return f"{machine.read('/proc/sys/kernel/random/boot_id')}-{machine.init_started()}"
@@ -54,10 +47,8 @@ def nvidia(
     """Return NVIDIA's devices on the bus, the state of the driver, and the GPUs that it offers."""
     devices = pci.devices()
     driver, gpus = state.examine(devices, container=container, seconds=seconds)
-    given = None
-    if container:
-        # The log is that of the machine, which may have GPUs outside this container.
-        given = [gpu["pci"] for gpu in gpus]
+    # The log is that of the machine, which may have GPUs outside this container.
+    given = [gpu["pci"] for gpu in gpus] if container else None
     # Only a driver writes such errors, and most hosts of a mixed fleet have none.
     driver["xid"] = None if driver["state"] == state.NO_DRIVER else xid.since_boot(given)
     return devices, driver, gpus
@@ -70,7 +61,11 @@ def probe(
     container = machine.is_container()
     devices, driver, gpus = nvidia(container, driver_seconds)
     return {
-        "os": operating_system(),
+        "os": {
+            **machine.os_release(),
+            "arch": platform.machine(),
+            "kernel": machine.read("/proc/sys/kernel/osrelease"),
+        },
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "systemd": systemd_version(),
         "init_is_systemd": Path("/run/systemd/system").is_dir(),
@@ -96,15 +91,12 @@ def probe(
 def main() -> None:
     """Run as an Ansible module."""
     started = time.time()
-    spec = {
-        "controller_clock": {"type": "float"},
-        "driver_seconds": {"type": "float", "default": state.SECONDS},
-    }
+    seconds = {"type": "float", "default": state.SECONDS}
+    spec = {"controller_clock": {"type": "float"}, "driver_seconds": seconds}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
 
     def work() -> dict[str, Any]:
-        facts = probe(started, module.params["controller_clock"], module.params["driver_seconds"])
-        return {"changed": False, "ansible_facts": {"host_probe": facts}}
+        return {"changed": False, "ansible_facts": {"host_probe": probe(started, **module.params)}}
 
     run_module(module, work)
 

@@ -36,13 +36,6 @@ def shown(key: str, value: str | None) -> str:
     return value if value.endswith("\n") else value + "\n"
 
 
-def leave_nothing() -> None:
-    """Remove the directories that provision uses apart from settings."""
-    shutil.rmtree(str(RUNTIME), ignore_errors=True)
-    if LEDGER.parent.is_dir() and not any(LEDGER.parent.iterdir()):
-        LEDGER.parent.rmdir()
-
-
 class Settings:
     """Compare the settings of a host with the wanted ones and change what differs."""
 
@@ -60,10 +53,10 @@ class Settings:
 
     def save(self) -> None:
         """Write the ledger in the order of the changes; without entries it is removed."""
-        if not self.ledger:
+        if self.ledger:
+            write_json(LEDGER, self.ledger, 0o600)
+        else:
             LEDGER.unlink(missing_ok=True)
-            return
-        write_json(LEDGER, self.ledger, 0o600)
 
     def wanted(self) -> dict[str, str]:
         """Return every wanted setting by its key."""
@@ -102,12 +95,12 @@ class Settings:
     def mirrored(self) -> dict[str, str]:
         """Return the package sources that mirrors change, or have changed."""
         mirrors = self.module.params["mirrors"]
-        texts = {path: (text, rewrite_sources(text, mirrors)) for path, text in source_files().items()}
-        return {
-            f"source {path}": new
-            for path, (old, new) in texts.items()
-            if mirrors and (new != old or f"source {path}" in self.ledger)
-        }
+        found = {}
+        for path, text in source_files().items() if mirrors else ():
+            new = rewrite_sources(text, mirrors)
+            if new != text or f"source {path}" in self.ledger:
+                found[f"source {path}"] = new
+        return found
 
     def set(self, key: str, value: str | None) -> None:
         """Change one setting if it differs, and remember what was there before."""
@@ -117,26 +110,16 @@ class Settings:
             if current == value:
                 return
             if not self.module.check_mode:
-                self.remember(key, current, value)
+                # The first value before a change is on disk before anything changes.
+                self.ledger.setdefault(key, {"before": current})["after"] = value
+                self.save()
                 KINDS[kind].write(name, value)
         except NotApplicable as reason:
             self.notes.append(str(reason))
             return
         self.changes.append(key)
-        self.diff.append(
-            {
-                "before_header": key,
-                "after_header": key,
-                "before": shown(key, current),
-                "after": shown(key, value),
-            }
-        )
-
-    def remember(self, key: str, current: str | None, value: str | None) -> None:
-        """Record the first value before a change; it is on disk before anything changes."""
-        entry = self.ledger.setdefault(key, {"before": current})
-        entry["after"] = value
-        self.save()
+        head = {"before_header": key, "after_header": key}
+        self.diff.append({**head, "before": shown(key, current), "after": shown(key, value)})
 
     def restore(self, key: str) -> None:
         """Restore what was there before one setting, unless it has been changed since."""
@@ -159,9 +142,8 @@ class Settings:
         if self.module.check_mode:
             return
         for directory, argv in TRUST.items():
-            changed = any(key.startswith("file " + directory) for key in self.changes)
             # Without the package, its installation does the same later.
-            if changed and shutil.which(argv[0]):
+            if any(key.startswith("file " + directory) for key in self.changes) and shutil.which(argv[0]):
                 run_checked(*argv)
         if any(key.startswith("chrony ") for key in self.changes):
             for unit in CHRONY:
@@ -170,23 +152,20 @@ class Settings:
 
     def run(self) -> dict[str, Any]:
         """Apply or restore the settings, and return the result."""
-        scope = self.module.params["scope"]
-        wanted = self.wanted() if self.module.params["state"] == "present" else {}
-        stale = [key for key in self.ledger if key not in wanted]
-        for key in reversed(stale):
-            if self.module.params["state"] == "absent" or key.partition(" ")[0] in scope:
+        absent = self.module.params["state"] == "absent"
+        wanted = {} if absent else self.wanted()
+        for key in reversed([key for key in self.ledger if key not in wanted]):
+            if absent or key.partition(" ")[0] in self.module.params["scope"]:
                 self.restore(key)
         for key, value in wanted.items():
             self.set(key, value)
         self.refresh()
-        if self.module.params["state"] == "absent" and not self.module.check_mode:
-            leave_nothing()
-        return {
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "notes": self.notes,
-            "diff": self.diff,
-        }
+        if absent and not self.module.check_mode:
+            shutil.rmtree(str(RUNTIME), ignore_errors=True)
+            if LEDGER.parent.is_dir() and not any(LEDGER.parent.iterdir()):
+                LEDGER.parent.rmdir()
+        changed = bool(self.changes)
+        return {"changed": changed, "changes": self.changes, "notes": self.notes, "diff": self.diff}
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

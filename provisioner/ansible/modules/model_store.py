@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -15,7 +14,7 @@ from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.models.fetch import make_root
 from ansible.module_utils.provision.models.files import Wanted, doubt, read_manifest
-from ansible.module_utils.provision.models.main import install
+from ansible.module_utils.provision.models.main import PROGRAM
 from ansible.module_utils.provision.models.orders import CheckOrders, Orders
 from ansible.module_utils.provision.models.path import check_path
 from ansible.module_utils.provision.models.remove import remove
@@ -56,7 +55,7 @@ def inspect(models: list[dict[str, Any]]) -> dict[str, Any]:
 
 def job_of(params: dict[str, Any], unit: str) -> Job:
     """Return the job that a unit does for the store."""
-    return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
+    return Job(unit, PROGRAM, params)
 
 
 def fetch(module: AnsibleModule) -> dict[str, Any]:
@@ -80,8 +79,7 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
         given = {key: module.params[key] for key in PASSED_ON}
         orders = Orders.read({**model, **given, "title": title})
         make_root(Path(orders.root))
-        program = partial(install, Path(module.params["programs"]))
-        reported = job.advance(program, "fetch", orders.to_dict(), sandbox(module.params))
+        reported = job.advance("fetch", orders, sandbox(module.params))
         if reported is None:
             return dict(job.progress())
     why = doubt(Path(directory), wanted)
@@ -101,9 +99,7 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
         reported: dict[str, Any] | None = job.report()
         if reported is None or reported.get("state") != "done" or reported.get("run") != module.params["run"]:
             orders = CheckOrders(held, module.params["run"])
-            reported = job.advance(
-                partial(install, Path(module.params["programs"])), "verify", orders.to_dict(), {}
-            )
+            reported = job.advance("verify", orders, {})
         if reported is None or reported.get("run") != module.params["run"]:
             # The results are those of another run's job: the next call starts a new one.
             return dict(job.progress())

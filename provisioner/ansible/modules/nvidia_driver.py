@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.driver import hold
 from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Target, Wanted, decide
 from ansible.module_utils.provision.driver.look import fabric, look
-from ansible.module_utils.provision.driver.main import install
 from ansible.module_utils.provision.driver.orders import INSTALL, REMOVE, Orders
 from ansible.module_utils.provision.driver.outcome import job_of, report, unreported
 from ansible.module_utils.provision.driver.packages import RUNFILE
@@ -24,7 +21,6 @@ from ansible.module_utils.provision.host.fault import Fault, require_consent
 from ansible.module_utils.provision.host.json_files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
-PROGRAMS = Path("/usr/local/lib/provision")
 LIMITS: dict[str, object] = {"RuntimeMaxSec": 7200, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
 
@@ -156,7 +152,7 @@ def orders_of(params: dict[str, Any], decision: Decision, target: Target, seen: 
 
 def follow(module: AnsibleModule, job: Job, orders: Orders, result: dict[str, Any]) -> dict[str, Any]:
     """Start the unit or attach to it, and return its outcome or its progress."""
-    ended = job.advance(partial(install, PROGRAMS), orders.verb, orders.to_dict(), LIMITS)
+    ended = job.advance(orders.verb, orders, LIMITS)
     return job.progress() if ended is None else {**result, **report(ended, module.warn)}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault, undo
+from ansible.module_utils.provision.host.paths import text_of
 from ansible.module_utils.provision.host.repository import (
     Repository,
     disabled,
@@ -22,22 +24,20 @@ from ansible.module_utils.provision.host.repository import (
 from ansible.module_utils.provision.host.settings import write_file
 
 
+@dataclass(frozen=True)
 class Change:
     """Collect what changes, and make it unless this is a dry run."""
 
-    def __init__(self, *, dry: bool) -> None:
-        self.dry = dry
-        self.diff: list[dict[str, str]] = []
+    dry: bool
+    diff: list[dict[str, str]] = field(default_factory=list)
 
     def write(self, path: Path, text: str) -> None:
         """Give a file this text; an empty one removes it."""
-        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if before == text:
-            return
-        head = str(path)
-        self.diff.append({"before_header": head, "after_header": head, "before": before, "after": text})
-        if not self.dry:
-            write_file(head, text or None)
+        before, head = text_of(path), str(path)
+        if before != text:
+            self.diff.append({"before_header": head, "after_header": head, "before": before, "after": text})
+            if not self.dry:
+                write_file(head, text or None)
 
     def move(self, path: Path, to: Path) -> None:
         """Give a file another name."""
@@ -74,12 +74,13 @@ def add(repository: Repository, change: Change, *, replace: bool) -> list[str]:
     return [str(path) for path in others]
 
 
-def remove(repository: Repository, change: Change) -> None:
-    """Remove our files, and enable the sources that were disabled."""
+def remove(repository: Repository, change: Change) -> list[str]:
+    """Remove our files, and enable the sources that were disabled, so that none is."""
     for path in (*repository.files(), repository.key):
         change.write(path, "")
     for hidden, path in disabled(repository).items():
         change.move(hidden, path)
+    return []
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -107,11 +108,8 @@ def main() -> None:
     repository, change = Repository(**given), Change(dry=module.check_mode)
 
     def work() -> dict[str, Any]:
-        replaced: list[str] = []
-        if state == "present":
-            replaced = add(repository, change, replace=replace)
-        else:
-            remove(repository, change)
+        present = state == "present"
+        replaced = add(repository, change, replace=replace) if present else remove(repository, change)
         return {"changed": bool(change.diff), "diff": change.diff, "replaced": replaced}
 
     run_module(module, work)

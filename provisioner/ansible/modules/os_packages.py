@@ -22,46 +22,40 @@ WAITING = Path("/run/provision/packages.waiting")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*[A-Za-z0-9+]")
 # There can be only one time service: the distribution's own is removed when this one is requested.
 EXCLUSIVE = "chrony"
+NO_CHANGE: dict[str, list[str]] = {"installed": [], "removed": []}
 
 
 class Change:
     """Install or remove one set of packages, over as many calls as it takes."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
+        self.module, self.params = module, module.params
         self.packages = manager(User(record.UNIT))
         self.found: dict[str, str] = self.packages.installed()
-        self.asked: list[str] = module.params["names"]
-        self.remove = module.params["state"] != "present"
+        self.asked: list[str] = self.params["names"]
+        self.remove = self.params["state"] == "absent"
         strange = [name for name in self.asked if not NAME.fullmatch(name)]
         if strange:
             raise Fault(f"not the name of a package: {', '.join(strange)}", "give plain names of packages")
 
     def open(self) -> list[str]:
         """List the packages that are still to be installed or removed."""
-        if self.module.params["state"] == "present":
+        if not self.remove:
             return [name for name in self.asked if name not in self.found]
-        if not self.module.params["recorded"]:
+        if not self.params["recorded"]:
             return sorted({self.found[name] for name in self.asked if name in self.found})
-        return self.ours()
-
-    def ours(self) -> list[str]:
-        """List what the recorded transactions for these names installed and is still installed."""
         present = sorted(name for name in record.installed_for(self.asked) if self.found.get(name) == name)
         needing = self.packages.would_remove(present) - set(present) if present else set()
         if needing:
-            self.module.warn(
-                f"{', '.join(present)} not removed: {', '.join(sorted(needing))}, installed later, need them"
-            )
+            others = ", ".join(sorted(needing))
+            self.module.warn(f"{', '.join(present)} not removed: {others}, installed later, need them")
         return [] if needing else present
 
-    def settle(self) -> dict[str, Any]:
+    def settle(self) -> dict[str, list[str]]:
         """Report what the last transaction changed, once."""
-        installed: list[str] = []
-        removed: list[str] = []
-        if record.RECORD.exists() and not self.module.check_mode and not state(record.UNIT).running:
-            installed, removed = record.settle(self.packages, self.asked)
-        return {"installed": installed, "removed": removed}
+        if self.module.check_mode or not record.RECORD.exists() or state(record.UNIT).running:
+            return NO_CHANGE
+        return record.settle(self.packages, self.asked)
 
     def wait_for_lock(self) -> str:
         """Return which process holds the package manager's lock after waiting a little, or nothing."""
@@ -71,35 +65,31 @@ class Change:
             return ""
         since = read_json(WAITING, None) or time.monotonic()
         write_json(WAITING, since, 0o644)
-        owner = self.packages.await_lock(self.module.params["poll"])
+        owner = self.packages.await_lock(self.params["poll"])
         waited = time.monotonic() - since
-        if owner and waited > self.module.params["lock_timeout"]:
+        if owner and waited > self.params["lock_timeout"]:
             WAITING.unlink(missing_ok=True)
             raise held_too_long(owner, waited)
         return owner
 
-    def start(self, names: list[str]) -> bool:
-        """Start the transaction, or attach to the one that runs."""
+    def advance(self, names: list[str]) -> dict[str, Any]:
+        """Start the transaction, or attach to the one that runs, and continue it as far as one call can."""
+        owner = "" if state(record.UNIT).running else self.wait_for_lock()
+        if owner:
+            return {"finished": False, "provision": {"progress": {"label": f"waiting for {owner}"}}}
         script = self.packages.script(
-            refresh=not self.remove and self.packages.stale(self.module.params["cache_valid_time"]),
+            refresh=not self.remove and self.packages.stale(self.params["cache_valid_time"]),
             remove=self.remove,
             allow=Allow(removal=EXCLUSIVE in names),
         )
         self.settle()
         what = f"{'Remove' if self.remove else 'Install'} {' '.join(names)}"
-        return bool(Transaction(self.packages, script, self.asked, names, what).start())
-
-    def advance(self, names: list[str]) -> dict[str, Any]:
-        """Continue the transaction as far as one call can."""
-        if not state(record.UNIT).running:
-            owner = self.wait_for_lock()
-            if owner:
-                return {"finished": False, "provision": {"progress": {"label": f"waiting for {owner}"}}}
-        return self.follow(names, mine=self.start(names))
+        transaction = Transaction(self.packages, script, self.asked, names, what)
+        return self.follow(names, mine=transaction.start())
 
     def follow(self, names: list[str], *, mine: bool) -> dict[str, Any]:
         """Wait a little for the transaction, and return whether it has done all that was requested."""
-        now = wait(record.UNIT, self.module.params["poll"])
+        now = wait(record.UNIT, self.params["poll"])
         if now.running:
             label = journal_tail(record.UNIT, 1)[:100] or "waiting for the package manager"
             return {"finished": False, "provision": {"progress": {"label": label}}}
@@ -111,9 +101,9 @@ class Change:
             raise self.packages.failure(f"{what} failed:\n{tail}", tail)
         left = self.open()
         if left and mine:
+            still = "is still installed" if self.remove else "is not installed"
             raise Fault(
-                f"the package manager reported success, but {', '.join(left)} "
-                + ("is still installed" if self.remove else "is not installed"),
+                f"the package manager reported success, but {', '.join(left)} {still}",
                 f"read 'journalctl -u {record.UNIT}' on the host",
             )
         return {"finished": not left}
@@ -121,11 +111,10 @@ class Change:
     def result(self) -> dict[str, Any]:
         """Return the module's result."""
         names = self.open()
-        listed = "".join(f"{name}\n" for name in names)
-        diff = {"before": listed, "after": ""} if self.remove else {"before": "", "after": listed}
         outcome: dict[str, Any] = {"finished": True, "missing": [] if self.remove else names}
         if names:
-            outcome["diff"] = diff
+            listed = "".join(f"{name}\n" for name in names)
+            outcome["diff"] = dict(zip(("before", "after"), (listed, "") if self.remove else ("", listed)))
         if names and self.module.check_mode:
             return dict(outcome, changed=True, installed=[], removed=names if self.remove else [])
         if names:
@@ -133,7 +122,7 @@ class Change:
         elif record.RECORD.exists() and not self.module.check_mode and state(record.UNIT).running:
             # During a transaction the list of packages is neither the one before nor the one after it.
             outcome.update(self.follow(self.asked, mine=False))
-        settled = self.settle() if outcome["finished"] else {"installed": [], "removed": []}
+        settled = self.settle() if outcome["finished"] else NO_CHANGE
         return dict(outcome, changed=bool(settled["installed"] or settled["removed"]), **settled)
 
 

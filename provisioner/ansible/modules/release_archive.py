@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.fetch.archive import Orders, install
+from ansible.module_utils.provision.fetch.archive import PROGRAM, Orders
 from ansible.module_utils.provision.fetch.place import (
     Wanted,
     check_executable,
@@ -29,8 +28,7 @@ PASSED_ON = ("name", "version", "needed_bytes", "reserve_bytes", "attempts", "st
 
 def job_of(params: dict[str, Any]) -> Job:
     """Return the job that installs archives of this name, one at a time."""
-    unit = f"provision-job-archive-{params['name']}"
-    return Job(unit, Path(params["runtime"]), params["poll"], params["environment_file"])
+    return Job(f"provision-job-archive-{params['name']}", PROGRAM, params)
 
 
 def create(params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str, Any]:
@@ -47,8 +45,7 @@ def create(params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str,
     )
     about = {"UMask": "0022", "Description": f"Download the release archive {directory}"}
     limits: dict[str, object] = {**sandbox(params), **about, **labels(directory)}
-    program = partial(install, Path(params["programs"]))
-    reported = job.answer("directory", program, "fetch", orders.to_dict(), limits)
+    reported = job.answer("directory", "fetch", orders, limits)
     if reported is None:
         return job.progress(changed=job.orders().get("directory") == str(directory))
     why = doubt(directory, wanted)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.engine_ollama.main import install
 from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
 from ansible.module_utils.engine_ollama.steps import (
@@ -61,9 +60,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
         files.make_user(params["user"], GROUPS)
     make_root(Path(root), params["user"])
     orders = Orders.read(job.orders()) if job.running else prepare(params, models, set(doubts), record)
-    reported = job.advance(
-        lambda: install(Path(params["programs"])), "ensure", orders.to_dict(), orders.limits
-    )
+    reported = job.advance("ensure", orders, orders.limits)
     if reported is None:
         return dict(job.progress())
     return {**result, **settled(params, models, record, keep(orders, reported, root), reported)}
@@ -81,11 +78,7 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     reported: dict[str, Any] = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = NamedOrders(f"Hash the models of {service['unit']}", root, asked, params["run"])
-        program = Path(params["programs"])
-        reported = (
-            job.advance(lambda: install(program), "verify", orders.to_dict(), limits(root, [], linked=False))
-            or {}
-        )
+        reported = job.advance("verify", orders, limits(root, [], linked=False)) or {}
     if reported.get("run") != params["run"]:
         return dict(job.progress())
     forget(root, reported)
@@ -151,14 +144,12 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         job = OllamaJob(PRUNE_UNIT, module.params["user"], module.params)
         for root, found in gone.items():
-            if not remove_models(module.params, job, read_record(root), found, ours[root]):
+            if not remove_models(job, read_record(root), found, ours[root]):
                 return dict(job.progress(changed=result["changed"]))
     return result
 
 
-def remove_models(
-    params: dict[str, Any], job: OllamaJob, record: dict[str, Any], gone: list[str], ours: list[str]
-) -> bool:
+def remove_models(job: OllamaJob, record: dict[str, Any], gone: list[str], ours: list[str]) -> bool:
     """Remove models that were created here and forget the others; return whether the removal has ended.
 
     The record keeps them until then, so that the next call, or the next run, goes on with the removal.
@@ -171,7 +162,7 @@ def remove_models(
     bases -= {entry.get("base") for entry in record["models"].values()}
     if (ours or bases) and Path(root).is_dir():
         orders = NamedOrders(f"Remove models from {root}", root, [*ours, *sorted(bases)])
-        reported = pruned(params, job, orders)
+        reported = pruned(job, orders)
         if reported is None:
             return False
         for digest in reported.get("removed", ()):
@@ -180,7 +171,7 @@ def remove_models(
     return True
 
 
-def pruned(params: dict[str, Any], job: OllamaJob, orders: NamedOrders) -> dict[str, Any] | None:
+def pruned(job: OllamaJob, orders: NamedOrders) -> dict[str, Any] | None:
     """Return what the job of these orders has reported at its end, or None while the unit is at work."""
     given = job.orders()
     same = (given.get("root"), given.get("names")) == (orders.root, orders.names)
@@ -190,10 +181,7 @@ def pruned(params: dict[str, Any], job: OllamaJob, orders: NamedOrders) -> dict[
     reported: dict[str, Any] = job.report()
     if same and not job.running and reported.get("state") == "done" and not left(orders):
         return reported  # it has ended since the last call
-    program = Path(params["programs"])
-    fence = limits(orders.root, [], linked=False)
-    outcome: dict[str, Any] | None = job.advance(lambda: install(program), "prune", orders.to_dict(), fence)
-    return outcome
+    return job.advance("prune", orders, limits(orders.root, [], linked=False))
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -47,9 +47,9 @@ class Host:
         monkeypatch.setattr(Job, "advance", self.advance)
         write_json(self.record, {"source": "nvidia", "version": "580.159.04", "state": "done"}, 0o644)
 
-    def advance(self, _program: Any, verb: str, spec: dict[str, Any], _limits: Any) -> None:
+    def advance(self, verb: str, orders: Orders, _limits: Any) -> None:
         self.started.append(verb)
-        self.orders.append(spec)
+        self.orders.append(orders.to_dict())
 
     def was_asked(self, verb: str, **asked: Any) -> None:
         """Have an earlier run's unit ended well, without anybody having been told."""

@@ -12,12 +12,14 @@ import os
 import pwd
 import stat
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import quoted
-from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.job import Job, Orders
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
+
+from .main import PROGRAM
 
 # The request that makes one file share the blocks of another; the standard library lacks it.
 CLONE = 0x40049409
@@ -27,18 +29,15 @@ class OllamaJob(Job):
     """A unit that works as the engine's user; its notes are in its own directory of /run."""
 
     def __init__(self, unit: str, user: str, params: dict[str, Any]) -> None:
-        super().__init__(unit, Path(params["runtime"]), params["poll"])
+        super().__init__(unit, PROGRAM, params)
         self.user = user
         self.result = Path(params["runtime"]).parent / unit / "state.json"
 
-    def advance(
-        self, program: Callable[[], Path], verb: str, spec: dict[str, Any], limits: dict[str, object]
-    ) -> dict[str, Any] | None:
+    def advance(self, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
         """Start or attach, with orders that the engine's user may read."""
         own = {"User": self.user, "Group": self.user, "RuntimeDirectory": self.unit}
         own["RuntimeDirectoryPreserve"] = "yes"
-        reported: dict[str, Any] | None = super().advance(program, verb, spec, {**own, **limits})
-        return reported
+        return super().advance(verb, orders, {**own, **limits})
 
     def write_orders(self, spec: dict[str, Any]) -> None:
         """Write the orders of the next start, for the engine's user to read."""

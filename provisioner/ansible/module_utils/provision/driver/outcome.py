@@ -9,15 +9,16 @@ from typing import Any, Callable
 from ..host.json_files import read_json, write_json
 from ..jobs.job import Job
 from ..jobs.unit import wait
+from .main import PROGRAM
 
 UNIT = "provision-job-driver"
-RUNTIME = Path("/run/provision")
+RUNTIME, PROGRAMS = Path("/run/provision"), Path("/usr/local/lib/provision")
 REPORTED = RUNTIME / "nvidia_driver.reported"
 
 
 def job_of(params: dict[str, Any]) -> Job:
     """Return the job that changes drivers, one at a time."""
-    return Job(UNIT, RUNTIME, params["poll"], params["environment_file"])
+    return Job(UNIT, PROGRAM, {**params, "runtime": RUNTIME, "programs": PROGRAMS})
 
 
 def unreported(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -49,20 +51,15 @@ def parse_os_release(text: str) -> dict[str, Any]:
 
 def parse_meminfo(text: str) -> int:
     """Return the size of memory in bytes."""
-    for line in text.splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    found = re.search(r"(?m)^MemTotal: *([0-9]+)", text)
+    return int(found.group(1)) * 1024 if found else 0
 
 
 def parse_mounts(text: str) -> list[tuple[str, str]]:
     """Return device and mount point of file systems that store data, the root first."""
     found = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        device, mount = words[0], words[1].replace("\\040", " ")
+    for device, point, *_ in (line.split() for line in text.splitlines() if len(line.split()) > 2):
+        mount = point.replace("\\040", " ")
         if mount == "/" or ((device.startswith("/dev/") or ":" in device) and not mount.startswith(PSEUDO)):
             found[mount] = device
     # The last mount on a point hides the ones before.
@@ -80,12 +77,8 @@ def parse_address(text: str) -> tuple[str, int]:
 
 def parse_sockets(text: str) -> list[tuple[str, str, int]]:
     """Return inode, address and port of listening sockets from a table of the kernel."""
-    found = []
-    for line in text.splitlines()[1:]:
-        words = line.split()
-        if len(words) > 9 and words[3] == LISTEN:
-            found.append((words[9], *parse_address(words[1])))
-    return found
+    rows = (line.split() for line in text.splitlines()[1:])
+    return [(row[9], *parse_address(row[1])) for row in rows if len(row) > 9 and row[3] == LISTEN]
 
 
 def open_sockets(proc: Path) -> list[tuple[str, str, int]]:
@@ -98,22 +91,13 @@ def socket_owners(proc: Path) -> dict[str, int]:
     owners: dict[str, int] = {}
     pids = sorted((int(entry.name) for entry in proc.glob("[0-9]*")), reverse=True)
     for pid in pids:
-        try:
-            descriptors = list((proc / str(pid) / "fd").iterdir())
-        except OSError:
-            continue
-        for descriptor in descriptors:
-            target = _link(descriptor)
-            if target.startswith("socket:["):
-                owners[target[8:-1]] = pid
+        with contextlib.suppress(OSError):  # it may have ended
+            for descriptor in list((proc / str(pid) / "fd").iterdir()):
+                with contextlib.suppress(OSError):  # it may have been closed
+                    target = os.readlink(str(descriptor))
+                    if target.startswith("socket:["):
+                        owners[target[8:-1]] = pid
     return owners
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(str(path))
-    except OSError:
-        return ""
 
 
 def listening_sockets(proc: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from .paths import text_of
+
 UNITS = Path("/etc/systemd/system")
 MARKER = "# Managed by provision;"
 _ENGINE_LINE = re.compile(r"^\[X-Provision\]\n(?:[^\[\n].*\n|\n)*?Engine=([a-z0-9_]+)$", re.MULTILINE)
@@ -21,10 +23,9 @@ def managed() -> dict[str, str]:
     """Return the text of every managed unit of the host, by its name."""
     found = {}
     for path in sorted(UNITS.glob("*.service")):
-        if not path.is_symlink():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if text.startswith(MARKER):
-                found[path.name] = text
+        text = "" if path.is_symlink() else text_of(path)
+        if text.startswith(MARKER):
+            found[path.name] = text
     return found
 
 

@@ -67,33 +67,32 @@ def _unarmoured(block: bytes) -> bytes:
 
 def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield tag and body of each packet; raises KeyFault where there is no packet."""
-    at = 0
-    while at < len(content):
-        head = content[at]
-        if not head & 0x80:
+    while content:
+        if not content[0] & 0x80:
             raise KeyFault("it is not OpenPGP data")
-        tag, start, length = _new_header(content, at) if head & 0x40 else _old_header(content, at)
-        if start + length > len(content):
+        tag, size, length = _new_header(content) if content[0] & 0x40 else _old_header(content)
+        if size + length > len(content):
             raise KeyFault("it is truncated")
-        yield tag, content[start : start + length]
-        at = start + length
+        yield tag, content[size : size + length]
+        content = content[size + length :]
 
 
-def _old_header(content: bytes, at: int) -> tuple[int, int, int]:
-    size = 1 << (content[at] & 3)
+def _old_header(content: bytes) -> tuple[int, int, int]:
+    """Return the tag of a packet, the size of its header and that of its body; so does `_new_header`."""
+    size = 1 << (content[0] & 3)
     if size == 8:
         raise KeyFault("it contains a packet of unknown length")
-    return (content[at] >> 2) & 15, at + 1 + size, int.from_bytes(content[at + 1 : at + 1 + size], "big")
+    return (content[0] >> 2) & 15, 1 + size, int.from_bytes(content[1 : 1 + size], "big")
 
 
-def _new_header(content: bytes, at: int) -> tuple[int, int, int]:
-    tag, first = content[at] & 63, content[at + 1] if at + 1 < len(content) else 0
+def _new_header(content: bytes) -> tuple[int, int, int]:
+    tag, first = content[0] & 63, int.from_bytes(content[1:2], "big")
     if first < 192:
-        return tag, at + 2, first
+        return tag, 2, first
     if first < 224:
-        return tag, at + 3, ((first - 192) << 8) + content[at + 2] + 192
+        return tag, 3, ((first - 192) << 8) + int.from_bytes(content[2:3], "big") + 192
     if first == 255:
-        return tag, at + 6, int.from_bytes(content[at + 2 : at + 6], "big")
+        return tag, 6, int.from_bytes(content[2:6], "big")
     raise KeyFault("it contains a partial-length packet, which keys must not")
 
 

@@ -21,6 +21,7 @@ LARGEST_KEY = 1024 * 1024
 APT_SOURCES, APT_KEYS = "etc/apt/sources.list.d", "usr/share/keyrings"
 APT_PINS = "etc/apt/preferences.d"
 DNF_SOURCES, DNF_KEYS = "etc/yum.repos.d", "etc/pki/rpm-gpg"
+WRITTEN = "# Written by provision.\n"
 DISABLED = "provision-disabled"
 LOGIN = re.compile(r"://([^/@]+)@")
 NEXT_LOGIN = {
@@ -66,16 +67,21 @@ class Repository:
         """Return the file that holds its key."""
         return self.root / (APT_KEYS if self.is_apt else DNF_KEYS) / f"provision-{self.name}.asc"
 
-    @property
-    def preferences(self) -> Path:
-        """Return the file that holds its pins."""
-        return self.root / APT_PINS / f"provision-{self.name}"
-
     def files(self) -> dict[Path, str]:
         """Return every file but the key with its text; an empty text means that it must not exist."""
+        key = "/" + str(self.key.relative_to(self.root))
         if self.is_apt:
-            return {self.source: _sources(self), self.preferences: self.pins}
-        return {self.source: _repo(self)}
+            components = "" if self.suite.endswith("/") else "Components: main\n"
+            text = f"Types: deb\nURIs: {self.url}\nSuites: {self.suite}\n{components}Signed-By: {key}\n"
+            pins = self.root / APT_PINS / f"provision-{self.name}"
+            return {self.source: WRITTEN + text, pins: self.pins}
+        packages, metadata = int(self.signed == "packages"), int(self.signed == "metadata")
+        return {
+            self.source: f"{WRITTEN}[provision-{self.name}]\nname=provision {self.name}\n"
+            f"baseurl={self.url}\nenabled=1\ngpgcheck={packages}\nrepo_gpgcheck={metadata}\n"
+            # A host must not keep a repository's old list for two days when a driver is requested now.
+            f"gpgkey=file://{key}\nmetadata_expire=3600\n"
+        }
 
 
 def refuse_login(repository: Repository) -> None:
@@ -87,31 +93,6 @@ def refuse_login(repository: Repository) -> None:
                 f"{repository.source}",
                 NEXT_LOGIN["apt" if repository.is_apt else "dnf"],
             )
-
-
-def _key_path(repository: Repository) -> str:
-    return "/" + str(repository.key.relative_to(repository.root))
-
-
-def _sources(repository: Repository) -> str:
-    components = "" if repository.suite.endswith("/") else "Components: main\n"
-    return (
-        "# Written by provision.\n"
-        f"Types: deb\nURIs: {repository.url}\nSuites: {repository.suite}\n{components}"
-        f"Signed-By: {_key_path(repository)}\n"
-    )
-
-
-def _repo(repository: Repository) -> str:
-    packages, metadata = int(repository.signed == "packages"), int(repository.signed == "metadata")
-    return (
-        "# Written by provision.\n"
-        f"[provision-{repository.name}]\nname=provision {repository.name}\n"
-        f"baseurl={repository.url}\nenabled=1\n"
-        f"gpgcheck={packages}\nrepo_gpgcheck={metadata}\ngpgkey=file://{_key_path(repository)}\n"
-        # A host must not keep a repository's old list for two days when a driver is requested now.
-        "metadata_expire=3600\n"
-    )
 
 
 def key_is_right(repository: Repository) -> bool:
@@ -162,8 +143,7 @@ def _digest(text: str) -> str:
 def _fetch(repository: Repository) -> bytes:
     try:
         with urllib.request.urlopen(repository.key_url, timeout=KEY_SECONDS) as answer:  # noqa: S310 - the inventory's
-            content: bytes = answer.read(LARGEST_KEY)
-            return content
+            return bytes(answer.read(LARGEST_KEY))
     except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -178,12 +158,12 @@ def rivals(repository: Repository) -> list[Path]:
     """Return other source files of the same repository, which would contradict ours."""
     folder = repository.source.parent
     named = re.compile(rf"{re.escape(repository.url.rstrip('/'))}/?(?=[\s\"']|$)", re.MULTILINE)
+    files = [*folder.glob("*"), *([folder.parent / "sources.list"] if repository.is_apt else [])]
     found = []
-    for path in sorted([*folder.glob("*"), *([folder.parent / "sources.list"] if repository.is_apt else [])]):
-        if path == repository.source or path.suffix not in (".list", ".sources", ".repo"):
-            continue
+    for path in sorted(set(files) - {repository.source}):
         lines = [line for line in text_of(path).splitlines() if not line.lstrip().startswith("#")]
-        if named.search("\n".join(lines)) and "enabled=0" not in "".join(lines).replace(" ", ""):
+        enabled = "enabled=0" not in "".join(lines).replace(" ", "")
+        if path.suffix in (".list", ".sources", ".repo") and enabled and named.search("\n".join(lines)):
             found.append(path)
     return found
 

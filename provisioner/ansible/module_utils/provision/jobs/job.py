@@ -5,23 +5,33 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Mapping, Protocol
 
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..host.systemd import UnitState, state
+from .program import Program
 from .unit import journal_tail, start_or_attach, wait
+
+
+class Orders(Protocol):
+    """What a job is to do, as values of JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written to the file; its `title` describes the unit."""
 
 
 class Job:
     """Represent a unit that runs one of this project's programs with the orders in a file."""
 
-    def __init__(self, unit: str, runtime: Path, poll: float, environment_file: str | None = None) -> None:
+    def __init__(self, unit: str, program: Program, params: Mapping[str, Any]) -> None:
         self.unit = unit
-        self.poll = poll
-        self.environment_file = environment_file
-        self.spec = runtime / f"{unit}.spec.json"
-        self.result = runtime / f"{unit}.json"
+        self.program = program
+        self.programs = Path(params["programs"])
+        self.poll: float = params["poll"]
+        self.environment_file: str | None = params.get("environment_file") or None
+        self.spec = Path(params["runtime"], f"{unit}.spec.json")
+        self.result = Path(params["runtime"], f"{unit}.json")
 
     @property
     def running(self) -> bool:
@@ -36,35 +46,27 @@ class Job:
         """Return the latest content of the unit's state file."""
         return dict(read_json(self.result, {}))
 
-    def answer(
-        self,
-        key: str,
-        program: Callable[[], Path],
-        verb: str,
-        spec: dict[str, Any],
-        limits: dict[str, object],
-    ) -> dict[str, Any] | None:
-        """Return the outcome of these orders, which `key` tells from others of the same unit, once it exists.
+    def answer(self, key: str, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
+        """Return the outcome of these orders once there is one; others have another value of `key`.
 
-        While the unit works on other orders, this waits for it; their failure is not one of these.
+        While the unit works on others, this waits for it, and does not report their failure.
         """
-        if self.running and self.orders().get(key) != spec[key]:
+        mine = orders.to_dict()[key]
+        if self.running and self.orders().get(key) != mine:
             wait(self.unit, self.poll)
             return None
         try:
-            report = self.advance(program, verb, spec, limits)
+            report = self.advance(verb, orders, limits)
         except Fault:
-            if self.report().get(key) in (None, spec[key]):
+            if self.report().get(key) in (None, mine):
                 raise
             return None
-        return report if report and report.get(key) == spec[key] else None
+        return report if report and report.get(key) == mine else None
 
-    def advance(
-        self, program: Callable[[], Path], verb: str, spec: dict[str, Any], limits: dict[str, object]
-    ) -> dict[str, Any] | None:
+    def advance(self, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
         """Start or attach, wait a little, and return the outcome once the unit has succeeded."""
         if not self.running:
-            path = str(program())
+            path, spec = str(self.program.install(self.programs)), orders.to_dict()
             self.write_orders({**spec, "program": path, "result": str(self.result)})
             start_or_attach(
                 self.unit,

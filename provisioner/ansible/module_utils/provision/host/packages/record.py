@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..json_files import read_json, write_json
+from ..paths import text_of
 from . import Manager
 
 # One transaction at a time, whichever module starts it.
@@ -58,32 +58,21 @@ def note(asked: list[str], installed: list[str]) -> None:
         write_json(LEDGER, [*read_json(LEDGER, []), {"asked": asked, "installed": installed}], 0o644)
 
 
-def settle(packages: Manager, asked: list[str]) -> tuple[list[str], list[str]]:
+def settle(packages: Manager, asked: list[str]) -> dict[str, list[str]]:
     """Move what the last transaction has installed and removed into the ledger, and return both, once."""
-    before, after = (_listed(packages, name) for name in ("before", "after"))
+    before, after = (packages.names_in(text_of(RECORD / name)) for name in ("before", "after"))
     wanted = read_json(RECORD / "asked", asked)
     shutil.rmtree(str(RECORD))
     if not before or not after:
-        return [], []  # It is no longer known which packages are ours, so none is.
+        return {"installed": [], "removed": []}  # It is no longer known which packages are ours, so none is.
     installed, removed = sorted(after - before), sorted(before - after)
-    _forget(set(removed))
-    note(wanted, installed)
-    return installed, removed
-
-
-def _forget(removed: set[str]) -> None:
-    entries: list[dict[str, Any]] = read_json(LEDGER, [])
-    left = [
+    entries = [
         {**entry, "installed": [name for name in entry["installed"] if name not in removed]}
-        for entry in entries
+        for entry in read_json(LEDGER, [])
     ]
-    left = [entry for entry in left if entry["installed"]]
+    left = [one for one in [*entries, {"asked": wanted, "installed": installed}] if one["installed"]]
     if left:
         write_json(LEDGER, left, 0o644)
     else:
         LEDGER.unlink(missing_ok=True)
-
-
-def _listed(packages: Manager, name: str) -> set[str]:
-    path = RECORD / name
-    return packages.names_in(path.read_text(encoding="utf-8")) if path.exists() else set()
+    return {"installed": installed, "removed": removed}
