@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
 from ansible.module_utils.provision.python.conda_main import PROGRAM
 from ansible.module_utils.provision.python.conda_orders import Orders
@@ -119,20 +119,13 @@ WANTED: dict[str, dict[str, Any]] = {
     "python_bytes": {"type": "int", "default": 0},
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **DOWNLOADS,
     "state": {"choices": ["inspected", "present", "absent"], "default": "present"},
     "wanted": {"type": "dict", "default": {}, "options": WANTED},
-    "environment_file": {"type": "path"},
-    "reserve_bytes": {"type": "int", "default": 1073741824},
-    "attempts": {"type": "int", "default": 5},
-    "stall_seconds": {"type": "int", "default": 60},
-    "poll": {"type": "int", "default": 5},
-    "timeout": {"type": "int", "default": 14400},
     "leaving": {"type": "list", "elements": "path", "default": []},
     "keep": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path", "default": "/opt/provision/conda"},
     "cache": {"type": "path", "default": "/var/cache/provision/conda"},
-    "runtime": {"type": "path", "default": "/run/provision"},
-    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
     "environments": {"type": "path", "default": "/opt/provision/envs"},
     "registry": {"type": "path", "default": "/var/lib/provision/conda.json"},
 }

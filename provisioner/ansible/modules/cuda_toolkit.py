@@ -24,7 +24,7 @@ from ansible.module_utils.provision.gpu.kernel import loaded_driver
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 
 UNIT = "provision-job-cuda"
 PASSED_ON = ("cache", "reserve_bytes", "attempts", "stall_seconds", "lock_timeout")
@@ -147,6 +147,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "needed_bytes": {"type": "int", "default": 0},
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **DOWNLOADS,
     "state": {"choices": ["inspected", "present", "absent", "verified"], "default": "present"},
     "wanted": {"type": "dict", "default": {}, "options": WANTED, "apply_defaults": True},
     "table": {"type": "dict", "default": {}},
@@ -154,16 +155,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "driver_wanted": {"type": "str", "default": ""},
     "driver_settled": {"type": "bool", "default": True},
     "environment_file": {"type": "path", "default": ""},
-    "reserve_bytes": {"type": "int", "default": 1073741824},
-    "attempts": {"type": "int", "default": 5},
-    "stall_seconds": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 600},
-    "poll": {"type": "int", "default": 5},
-    "timeout": {"type": "int", "default": 14400},
     "layout": {"type": "dict", "default": {}},
     "cache": {"type": "path", "default": "/var/cache/provision/cuda"},
-    "runtime": {"type": "path", "default": "/run/provision"},
-    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.models.fetch import make_root
 from ansible.module_utils.provision.models.files import Wanted, doubt, read_manifest
@@ -135,6 +135,7 @@ STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "absent": remove,
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **DOWNLOADS,
     "state": {"choices": list(STATES), "required": True},
     "models": {"type": "list", "elements": "dict", "default": []},
     "model": {"type": "dict"},
@@ -142,18 +143,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "endpoint": {"default": ""},
     "token_file": {"default": "", "no_log": False},
     "client_python": {"type": "path"},
-    "environment_file": {"type": "path"},
     "workers": {"type": "int", "default": 4},
     "streams": {"type": "int", "default": 4},
-    "attempts": {"type": "int", "default": 5},
-    "stall_seconds": {"type": "int", "default": 60},
-    "reserve_bytes": {"type": "int", "default": 1073741824},
-    "poll": {"type": "int", "default": 5},
-    "timeout": {"type": "int", "default": 14400},
     "run": {"default": ""},
     "purge": {"type": "bool", "default": False},
-    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
-    "runtime": {"type": "path", "default": "/run/provision"},
     "cache": {"type": "path", "default": "/var/cache/provision/model_store"},
     "settings": {"type": "path", "default": "/etc/provision"},
 }

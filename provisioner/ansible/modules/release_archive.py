@@ -19,7 +19,7 @@ from ansible.module_utils.provision.fetch.place import (
 )
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
 from ansible.module_utils.provision.jobs.unit import stop
 
@@ -121,25 +121,18 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **DOWNLOADS,
     "name": {"required": True},
     "state": {"choices": ["inspected", "present", "absent"], "default": "present"},
     "version": {"default": ""},
     "sha256": {"default": ""},
     "executable": {"default": ""},
-    "environment_file": {"type": "path"},
     "needed_bytes": {"type": "int", "default": 0},
-    "reserve_bytes": {"type": "int", "default": 1073741824},
-    "attempts": {"type": "int", "default": 5},
-    "stall_seconds": {"type": "int", "default": 60},
-    "poll": {"type": "int", "default": 5},
     "everything": {"type": "bool", "default": False},
-    "timeout": {"type": "int", "default": 14400},
     "known": {"type": "dict", "default": {}},
     "keep": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path", "default": "/opt/provision/archives"},
     "cache": {"type": "path", "default": "/var/cache/provision/archives"},
-    "runtime": {"type": "path", "default": "/run/provision"},
-    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
 }
 
 

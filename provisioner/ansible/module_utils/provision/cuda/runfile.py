@@ -14,7 +14,7 @@ from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault, undo
-from ..host.follow import environment, note, run
+from ..host.follow import environment, run
 from ..host.json_files import write_json
 from ..host.paths import GB, shortage
 from ..jobs.progress import Progress
@@ -63,10 +63,7 @@ class Runfiles:
         for toolkit in missing:
             url = os.environ.get(URL_VARIABLE, "")
             source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), SOURCE)
-            download = self.download(toolkit, source)
-            self.progress.done = download.arrived
-            note(f"downloading {source}")
-            download.run()
+            self.download(toolkit, source).run()
             self.progress.done, self.progress.total = lambda: 0, 0
             self.check_room(toolkit, 0)
 

@@ -47,9 +47,8 @@ def fetch(orders: Orders, progress: Progress) -> Path:
         "attempts": orders.attempts,
         "stall_seconds": orders.stall_seconds,
     }
-    download = Download(Source(os.environ.get(URL_VARIABLE, ""), SOURCE), part, wanted, progress, _check_room)
-    progress.done = download.arrived
-    download.run()
+    source = Source(os.environ.get(URL_VARIABLE, ""), SOURCE)
+    Download(source, part, wanted, progress, _check_room).run()
     part.chmod(0o755)
     part.replace(place)
     return place

@@ -69,8 +69,6 @@ class Fetch:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.clear()
         download = Download(source, self.part, self.orders.to_dict(), self.progress, self.check_room)
-        self.progress.done = download.arrived
-        note(f"downloading {source} for {self.directory}")
         download.run()
         self.check_room(0)
         try:

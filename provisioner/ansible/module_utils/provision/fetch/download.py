@@ -44,6 +44,8 @@ class Download:
 
     def run(self) -> None:
         """Download until the file is complete and has the right hash."""
+        note(f"downloading {self.source}")
+        self.progress.done = self.arrived
         patience = Patience(self.spec["attempts"])
         refetched, most = False, self.arrived()
         while True:

@@ -13,6 +13,18 @@ from ..host.systemd import UnitState, state
 from .program import Program
 from .unit import journal_tail, start_or_attach, wait
 
+# The options of every module whose job downloads. A task waits for `timeout`, and one call for `poll`.
+DOWNLOADS: dict[str, dict[str, Any]] = {
+    "environment_file": {"type": "path"},
+    "reserve_bytes": {"type": "int", "default": 1024**3},
+    "attempts": {"type": "int", "default": 5},
+    "stall_seconds": {"type": "int", "default": 60},
+    "poll": {"type": "int", "default": 5},
+    "timeout": {"type": "int", "default": 14400},
+    "runtime": {"type": "path", "default": "/run/provision"},
+    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
+}
+
 
 class Orders(Protocol):
     """What a job is to do, as values of JSON."""

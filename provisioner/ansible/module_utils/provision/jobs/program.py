@@ -78,19 +78,15 @@ def _report(error: BaseException, result: str | None) -> int:
     if isinstance(error, Exception) and not isinstance(error, (Fault, OSError)):
         traceback.print_exception(type(error), error, error.__traceback__)
     sys.stderr.write(f"error: {fault}\nnext: {fault.next_step}\n")
-    if result and not _is_written(Path(result)):
+    state = read_json(Path(result), {}) if result else {}
+    invocation = os.environ.get("INVOCATION_ID", "")
+    # A failure of this very run may be reported there already.
+    if result and (state.get("state"), state.get("invocation")) != ("failed", invocation):
         try:
             write_state(Path(result), failed(error))
         except OSError as second:
             sys.stderr.write(f"error: {described(second)}\n")
     return STOPPED if isinstance(error, SystemExit) else 1
-
-
-def _is_written(result: Path) -> bool:
-    """Return whether the state file reports the failure of this very run."""
-    state = read_json(result, {})
-    invocation = os.environ.get("INVOCATION_ID", "")
-    return (state.get("state"), state.get("invocation")) == ("failed", invocation)
 
 
 def pack(entry: str) -> bytes:

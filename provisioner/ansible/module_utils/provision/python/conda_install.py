@@ -17,9 +17,9 @@ from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.fault import Fault, undo
 from ..host.files import replace_file
-from ..host.follow import note, run
+from ..host.follow import run
 from ..host.json_files import write_json
-from ..host.paths import existing_parent, free_bytes, sync
+from ..host.paths import GB, shortage, sync
 from ..jobs.progress import Progress
 from .conda_orders import Orders
 from .conda_place import CONDARC, MARKER, UNFINISHED, UNFINISHED_REASON, Wanted, doubt, prefix_doubt, remove
@@ -34,7 +34,6 @@ VARIABLES = Variables(
     login="set python_env_conda_netrc_file to a netrc file with user and password",
 )
 PROBE = "import ensurepip, ssl, venv, platform; print(platform.python_version())"
-GB = 1e9
 
 
 class Install:
@@ -79,7 +78,7 @@ class Install:
         self.fetch()
         if missing == UNFINISHED_REASON:
             remove(wanted.prefix)
-        self.check_room(wanted.prefix, self.orders.needed_bytes, "what it installs")
+        self.check_room({wanted.prefix: self.orders.needed_bytes}, "what it installs")
         self.progress.label = f"{wanted}: installing"
         wanted.prefix.mkdir(mode=0o755, parents=True, exist_ok=True)
         (wanted.prefix / UNFINISHED).touch()
@@ -117,10 +116,7 @@ class Install:
             return
         source = Source(url, VARIABLES, login_for(urlsplit(url).hostname))
         wanted = {**self.orders.to_dict(), "sha256": self.wanted.sha256}
-        download = Download(source, self.installer, wanted, self.progress, self.check_download)
-        self.progress.done = download.arrived
-        note(f"downloading {source} for {self.wanted.prefix}")
-        download.run()
+        Download(source, self.installer, wanted, self.progress, self.check_download).run()
 
     def copy(self, place: Path) -> None:
         """Copy an installer that is on the host; the copy is what is checked and run."""
@@ -142,21 +138,18 @@ class Install:
 
     def check_download(self, rest: int | None) -> None:
         """Refuse a download that cannot fit together with what it installs."""
-        needed = rest or 0
-        if device(self.installer) == device(self.wanted.prefix):
-            needed += self.orders.needed_bytes
-        self.check_room(self.installer, needed, "it")
-        self.check_room(self.wanted.prefix, self.orders.needed_bytes, "what it installs")
+        needs = {self.installer: rest or 0, self.wanted.prefix: self.orders.needed_bytes}
+        self.check_room(needs, "the installer with what it installs there")
 
-    def check_room(self, place: Path, needed: int, what: str) -> None:
+    def check_room(self, needs: dict[Path, int], what: str) -> None:
         """Refuse to start what cannot fit."""
-        place, needed = existing_parent(place), needed + self.orders.reserve_bytes
-        free = free_bytes(place)
-        if free < needed:
+        reserve = self.orders.reserve_bytes
+        short = shortage(needs, reserve)
+        if short:
             raise Fault(
-                f"not enough disk for {self.wanted}: {place} has {free / GB:.2f} GB free, {what} needs "
-                f"{needed / GB:.2f} GB with the reserve",
-                f"free {(needed - free) / GB:.2f} GB on the file system of {place}, then apply again",
+                f"not enough disk for {self.wanted}: {short.place} has {short.free / GB:.2f} GB free, {what} "
+                f"needs {(short.needed + reserve) / GB:.2f} GB with the reserve",
+                f"free {short.lacking / GB:.2f} GB on the file system of {short.place}, then apply again",
             )
 
     def configure(self) -> None:
@@ -169,7 +162,7 @@ class Install:
         self.progress.label = f"{wanted}: installing Python {wanted.python}"
         if directory.exists():
             remove(directory)
-        self.check_room(directory, self.orders.python_bytes, f"Python {wanted.python}")
+        self.check_room({directory: self.orders.python_bytes}, f"Python {wanted.python}")
         channels = [argument for channel in wanted.channels for argument in ("--channel", channel)]
         argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
         argv += ["--no-default-packages", "--override-channels", *channels]
@@ -226,11 +219,6 @@ def login_for(host: str | None) -> tuple[str, str] | None:
             "write lines such as: machine mirror.example login USER password PASSWORD",
         ) from None
     return (found[0], found[2] or "") if found else None
-
-
-def device(path: Path) -> int:
-    """Return the file system on which a path is or will be."""
-    return int(existing_parent(path).stat().st_dev)
 
 
 def install(spec: dict[str, Any]) -> None:
