@@ -3,54 +3,142 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.engine import causes, files, gate
-from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.inspection import Inspection, Service, inspect
-from ansible.module_utils.provision.engine.ports import Holder
-from ansible.module_utils.provision.engine.unit import UnitStatus
+from ansible.module_utils.provision.engine import causes, files, gate, inputs, processes
+from ansible.module_utils.provision.engine.files import ManagedFile
+from ansible.module_utils.provision.engine.processes import Holder
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
-from ansible.module_utils.provision.host import managed
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host import managed, systemd
+from ansible.module_utils.provision.host.entry import Result, run
 from ansible.module_utils.provision.host.fault import Fault, require_consent
+from ansible.module_utils.provision.host.systemd import UnitState
+from ansible.module_utils.provision.jobs import program
 
 JOURNAL_LINES = 600
-NEEDED_TO_START = ("user", "unit_text", "environment_text")
 
 
-def start(module: AnsibleModule) -> None:
+@dataclass(frozen=True)
+class Service:
+    """Hold what the controller wants of one service."""
+
+    unit: str
+    user: str
+    groups: list[str]
+    unit_text: str
+    environment_text: str
+    api_key_file: str | None
+    api_key_pending: bool
+    key_variable: str
+
+    def files(self) -> list[ManagedFile]:
+        """Return the files that the service needs, in the order in which they are safe to write."""
+        found = [
+            ManagedFile(files.GATE, program.pack(gate.__name__), 0o755, kind="program"),
+            ManagedFile(files.setting(self.unit, ".env"), self.environment_text.encode(), 0o640, self.user),
+            ManagedFile(managed.UNITS / self.unit, self.unit_text.encode(), 0o644),
+        ]
+        if self.api_key_file:
+            # In check mode, a new key has not been copied: all that is known is that it differs.
+            key = "pending" if self.api_key_pending else Path(self.api_key_file).read_text(encoding="utf-8")
+            line = files.key_line(self.key_variable, key.strip()).encode()
+            found.append(ManagedFile(files.setting(self.unit, ".key"), line, 0o640, self.user, kind="key"))
+        return found
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Hold how the host differs from what is wanted."""
+
+    status: UnitState
+    port: int
+    holder: Holder | None
+    wrong: list[ManagedFile]
+    surplus: list[Path]
+    stale: list[str]
+    user_right: bool
+
+    @property
+    def action(self) -> str:
+        """Return what systemd has to do."""
+        if not (self.status.serving or self.status.starting):
+            return "start"
+        return "restart" if self.stale else ""
+
+    @property
+    def reloads(self) -> bool:
+        """Return whether systemd has to read its units again."""
+        return self.status.needs_reload or any(file.path.suffix == ".service" for file in self.wrong)
+
+    @property
+    def changed(self) -> bool:
+        """Return whether anything differs from what is wanted."""
+        right = self.user_right and self.status.enabled
+        return bool(self.wrong or self.surplus or self.action or not right)
+
+
+def inspect(service: Service) -> Inspection:
+    """Compare the host with what is wanted, and change nothing."""
+    wanted, given = service.files(), gate.given_by(service.unit_text)
+    status = systemd.state(service.unit)
+    found = inputs.read(service.unit, given.model_dir)
+    digests = {file.path.suffix: hashlib.sha256(file.content).hexdigest() for file in wanted}
+    # What the gate will record when the service starts from these files.
+    coming = {
+        "unit file": digests[".service"],
+        "environment": digests[".env"],
+        "API key": digests.get(".key", "absent"),
+        "model files": found.now["model files"],
+    }
+    holder = processes.holder(given.address, given.port)
+    keys = [files.setting(service.unit, suffix) for suffix in (".key", ".secret")]
+    return Inspection(
+        status=status,
+        port=given.port,
+        holder=None if holder and holder.is_of(status.control_group) else holder,
+        wrong=[file for file in wanted if not file.is_right()],
+        surplus=[] if service.api_key_file else [file for file in keys if file.exists()],
+        stale=found.changed(coming),
+        user_right=files.user_is_right(service.user, service.groups),
+    )
+
+
+def start(module: AnsibleModule) -> Result:
     """Write files, create the user and queue the start or restart of the unit, as far as needed."""
-    service = Service.of(module.params)
-    refuse_foreign(module)
+    service = Service(**{field.name: module.params[field.name] for field in fields(Service)})
+    refuse_foreign(service.unit, service.user)
     found = inspect(service)
     status = found.status
     if found.holder and not (module.check_mode and will_be_removed(found.holder, module.params["units"])):
         raise Fault(f"port {found.port} is taken by {found.holder}", gate.FREE_THE_PORT)
-    result: dict[str, Any] = {
+    provision: dict[str, Any] = {}
+    if status.serving and found.stale:
+        provision = consent(module, f"restart {service.unit}: {', '.join(found.stale)} changed")
+    if found.reloads:
+        reload = "systemd reloads its units, and {}: it may lose them until it is restarted"
+        provision["warning"] = [reload.format(describe(one)) for one in gpu_containers()]
+    if found.changed and not module.check_mode:
+        if not found.user_right:
+            files.make_user(service.user, service.groups)
+        converge(service.unit, found)
+    return {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
         "action": found.action,
         "serving": not found.action and status.serving,
         # A service that is recovering by itself may fail once more than one that was just started.
-        "restarts": 0 if found.action else status.restarts + (1 if status.between_attempts else 0),
+        "restarts": 0 if found.action else status.restarts + status.between_attempts,
+        "provision": provision,
     }
-    if status.serving and found.stale:
-        result.update(consent(module, f"restart {service.unit}: {', '.join(found.stale)} changed"))
-    if found.reloads:
-        result.setdefault("provision", {})["warning"] = container_warnings()
-    if found.changed and not module.check_mode:
-        if not found.user_right:
-            files.make_user(service.user, service.groups)
-        converge(service.unit, found)
-    module.exit_json(**result)
 
 
-def refuse_foreign(module: AnsibleModule) -> None:
+def refuse_foreign(unit: str, user: str) -> None:
     """Refuse to take over a unit file or a user that provision did not create."""
-    unit, user = module.params["unit"], module.params["user"]
     if files.is_foreign_unit(unit):
         path = managed.UNITS / unit
         step = f"move {path} away on the host, or set serve_name to another name"
@@ -63,7 +151,7 @@ def refuse_foreign(module: AnsibleModule) -> None:
 
 def will_be_removed(holder: Holder, units: list[str]) -> bool:
     """Return whether the port belongs to a service that a real run removes beforehand."""
-    unit: str = holder.unit()
+    unit = holder.unit()
     return bool(unit) and unit not in units
 
 
@@ -73,105 +161,90 @@ def converge(unit: str, found: Inspection) -> None:
         file.write()
     files.remove(found.surplus)
     if found.reloads:
-        engine_unit.systemctl("daemon-reload")
+        systemd.systemctl("daemon-reload")
     if not found.status.enabled:
-        engine_unit.systemctl("enable", unit)
+        systemd.systemctl("enable", unit)
     if found.action:
-        engine_unit.forgive(unit)
-        engine_unit.systemctl("--no-block", found.action, unit)
+        systemd.forgive(unit)
+        systemd.systemctl("--no-block", found.action, unit)
 
 
-def wait(module: AnsibleModule) -> None:
+def wait(module: AnsibleModule) -> Result:
     """Wait a while for the service's first answer and report the progress."""
-    given = module.params
-    unit, deadline = given["unit"], time.monotonic() + given["poll"]
+    unit, deadline = module.params["unit"], time.monotonic() + module.params["poll"]
     while True:
-        status = engine_unit.status(unit)
+        status = systemd.state(unit)
         if status.serving:
-            module.exit_json(changed=False, finished=True)
-        if has_failed(status, given["restarts"]):
-            explain_failure(module, status)
+            return {"changed": False, "finished": True}
+        if has_failed(status, module.params["restarts"]):
+            explain_failure(unit, status, module.params["causes"])
         if time.monotonic() >= deadline:
-            lines = engine_unit.journal(unit, 1, status.invocation)
+            lines = causes.journal(unit, 1, status.invocation)
             label = f"{unit} is starting" + (f": {lines[-1].strip()[-100:]}" if lines else "")
-            module.exit_json(changed=False, finished=False, provision={"progress": {"label": label}})
+            return {"changed": False, "finished": False, "provision": {"progress": {"label": label}}}
         time.sleep(0.5)
 
 
-def has_failed(status: UnitStatus, restarts: int) -> bool:
+def has_failed(status: UnitState, restarts: int) -> bool:
     """Return whether the awaited start has failed, although systemd may try again."""
-    if not status.starting:
-        return True
-    failed: bool = status.restarts + int(status.between_attempts) > restarts
-    return failed
+    return not status.starting or status.restarts + status.between_attempts > restarts
 
 
-def explain_failure(module: AnsibleModule, status: UnitStatus) -> None:
+def explain_failure(unit: str, status: UnitState, known: list[dict[str, str]]) -> None:
     """Fail with the end of the journal and what it means; no crash loop keeps running."""
-    unit = module.params["unit"]
-    journal = engine_unit.journal(unit, JOURNAL_LINES, status.invocation)
+    journal = causes.journal(unit, JOURNAL_LINES, status.invocation)
     if status.starting:
-        engine_unit.stop(unit)
-    meaning, step = causes.explain(journal, status.result, module.params["causes"], unit)
+        systemd.stop(unit)
+    meaning, step = causes.explain(journal, status.result, known, unit)
     head = f"{unit} did not start: {meaning or status.result}"
     raise Fault("\n".join([head, *(f"  {line}" for line in causes.excerpt(journal))]), step)
 
 
-def request_removal(module: AnsibleModule) -> None:
+def request_removal(module: AnsibleModule) -> Result:
     """Require consent to remove a service that is no longer in the inventory; check mode only warns."""
     what = f"remove {module.params['unit']}, which is no longer in the inventory, and what only it uses"
-    needed = consent(module, what)
+    provision = consent(module, what)
     if module.check_mode:
-        needed = {"provision": {**needed.get("provision", {}), "warning": [f"would {what}"]}}
-    module.exit_json(changed=False, **needed)
+        provision["warning"] = [f"would {what}"]
+    return {"changed": False, "provision": provision}
 
 
-def remove(module: AnsibleModule) -> None:
+def remove(module: AnsibleModule) -> Result:
     """Stop the service and remove everything that only it uses."""
     unit, user = module.params["unit"], module.params["user"]
     if files.is_foreign_unit(unit):
-        module.exit_json(changed=False, removed=[])
-    status = engine_unit.status(unit)
+        return {"changed": False, "removed": []}
+    status = systemd.state(unit)
     paths = files.leftovers(unit)
     last = not managed.others(unit, user) and not module.params["replaced"]
     with_user = last and files.user_is_right(user, []) and not files.is_foreign_user(user)
-    needed = consent(module, f"stop and remove {unit}") if status.serving else {}
+    provision = consent(module, f"stop and remove {unit}") if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
     if changed and not module.check_mode:
         if status.loaded:
-            engine_unit.stop(unit)
-            engine_unit.systemctl("disable", unit)
+            systemd.stop(unit)
+            systemd.systemctl("disable", unit)
         files.remove(paths)
-        engine_unit.systemctl("daemon-reload")
-        engine_unit.forgive(unit)
+        systemd.systemctl("daemon-reload")
+        systemd.forgive(unit)
         if with_user:
             files.remove_user(user)
-    module.exit_json(changed=changed, removed=[str(path) for path in paths], **needed)
-
-
-def container_warnings() -> list[str]:
-    """Return a warning for each container that may lose its GPUs when systemd reloads its units."""
-    return [
-        f"systemd reloads its units, and {describe(one)}: it may lose them until it is restarted"
-        for one in gpu_containers()
-    ]
+    return {"changed": changed, "removed": [str(path) for path in paths], "provision": provision}
 
 
 def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
     """Refuse what no one has allowed; check mode only reports it."""
-    provision = require_consent([what], given=module.params["consent"], dry=module.check_mode)
-    return {"provision": provision} if provision else {}
+    return require_consent([what], given=module.params["consent"], dry=module.check_mode)
 
 
 STATES = {"inspected": request_removal, "present": start, "absent": remove, "verified": wait}
-TEXT = {"type": "str"}
-ARGUMENTS = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "unit": {"type": "str", "required": True},
     "state": {"type": "str", "choices": list(STATES), "default": "present"},
-    "user": TEXT,
+    "user": {"type": "str"},
     "groups": {"type": "list", "elements": "str", "default": []},
-    "unit_text": TEXT,
-    "environment_text": TEXT,
+    "unit_text": {"type": "str"},
+    "environment_text": {"type": "str"},
     "api_key_file": {"type": "path", "no_log": False},
     "api_key_pending": {"type": "bool", "default": False, "no_log": False},
     "key_variable": {"type": "str", "no_log": False},
@@ -183,19 +256,12 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 14400},
     "causes": {"type": "list", "elements": "dict", "default": []},
 }
+RULES = [("state", "present", ("user", "unit_text", "environment_text")), ("state", "absent", ("user",))]
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        required_if=[
-            ("state", "present", NEEDED_TO_START),
-            ("state", "absent", ("user",)),
-        ],
-        supports_check_mode=True,
-    )
-    run_module(module, lambda: STATES[module.params["state"]](module))
+    run(lambda module: STATES[module.params["state"]](module), ARGUMENTS, required_if=RULES)
 
 
 if __name__ == "__main__":

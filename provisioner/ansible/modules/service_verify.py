@@ -6,11 +6,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder, Service
 from ansible.module_utils.provision.gpu.rungs import host_rungs
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import Result, run
 from ansible.module_utils.provision.host.payload import FAILED, Rung
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -39,23 +38,21 @@ SERVICE_ARGUMENTS = ("service", "unit", "url", "model", "model_dir", "address", 
 
 def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any]]:
     """Return a service's rungs, and its answer and warnings for the report."""
-    service = Service.of(given)
-    ladder = Ladder(service)
+    ladder = Ladder(Service.of(given))
     rungs = ladder.climb()
-    more: dict[str, Any] = {} if ladder.answer is None else {"answer": asdict(ladder.answer)}
-    places = exposed(ladder.status.control_group, service.address)
+    more: dict[str, Any] = {"answer": asdict(ladder.answer)} if ladder.answer else {}
+    places = exposed(ladder.status.control_group, given["address"])
     if places:
-        more["warning"] = [f"{service.unit} also listens on {', '.join(places)}, which is not configured"]
+        more["warning"] = [f"{given['unit']} also listens on {', '.join(places)}, which is not configured"]
     return rungs, more
 
 
-def verify(given: dict[str, Any]) -> dict[str, Any]:
+def verify(given: dict[str, Any]) -> Result:
     """Return the rungs as the result; one that has failed makes it a failure."""
-    more: dict[str, Any] = {}
     if given["scope"] == "host":
-        rungs = host_rungs(
-            given["gpus"], given["driver"], given["systemd"], gpus_expected=given["gpus_expected"]
-        )
+        expected = given["gpus_expected"]
+        rungs = host_rungs(given["gpus"], given["driver"], given["systemd"], gpus_expected=expected)
+        more: dict[str, Any] = {}
     else:
         rungs, more = verify_service(given)
     provision = {"rungs": [rung.to_dict() for rung in rungs], **more}
@@ -69,12 +66,8 @@ def verify(given: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        required_if=[("scope", "service", SERVICE_ARGUMENTS), ("scope", "host", ["driver"])],
-        supports_check_mode=True,
-    )
-    run_module(module, lambda: verify(module.params))
+    rules = [("scope", "service", SERVICE_ARGUMENTS), ("scope", "host", ["driver"])]
+    run(lambda module: verify(module.params), ARGUMENTS, required_if=rules)
 
 
 if __name__ == "__main__":

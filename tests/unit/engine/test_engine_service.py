@@ -10,20 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.engine import causes, gate, inputs, processes
 from ansible.module_utils.provision.engine import files as engine_files
-from ansible.module_utils.provision.engine import gate, inputs, ports
-from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.unit import UnitStatus
-from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.host import managed, systemd
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.systemd import UnitState
 
 from provisioner.ansible.modules import engine_service
 
 UNIT = "vllm.service"
-ABSENT = UnitStatus(False, "inactive", "dead", False, "success", 0, 0, False, "", 0.0, "")
-SERVING = UnitStatus(
-    True, "active", "running", True, "success", 4242, 0, False, "first", 60.0, "/system.slice/vllm.service"
+ABSENT = UnitState("not-found", "inactive", "dead", False, "success", 0, 0, False, "", 0.0, "")
+SERVING = UnitState(
+    "loaded",
+    "active",
+    "running",
+    True,
+    "success",
+    4242,
+    0,
+    False,
+    "first",
+    60.0,
+    "/system.slice/vllm.service",
 )
 STARTING = replace(SERVING, active="activating", sub="start-post")
 WAITING = replace(SERVING, active="activating", sub="auto-restart", result="exit-code")
@@ -84,7 +93,7 @@ class Host:
 
     def key_file(self, key: str) -> str:
         """Leave an API key where the controller leaves it, and return the file."""
-        path = engine_files.secret_path(UNIT)
+        path = engine_files.setting(UNIT, ".secret")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(key)
         return str(path)
@@ -97,7 +106,7 @@ class Host:
         if words[0] == "stop":
             self.status = replace(self.status, active="inactive", sub="dead")
         if words[0] == "enable":
-            self.status = replace(self.status, enabled=True, loaded=True)
+            self.status = replace(self.status, enabled=True, load="loaded")
         return ""
 
     def start(self) -> None:
@@ -168,10 +177,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         lambda file: file.path.exists() and file.current() == file.content,
     )
     monkeypatch.setattr(engine_service, "gpu_containers", list)
-    monkeypatch.setattr(engine_unit, "status", lambda _: made.status)
-    monkeypatch.setattr(engine_unit, "systemctl", made.systemctl)
-    monkeypatch.setattr(engine_unit, "forgive", lambda _: made.calls.append("forgive"))
-    monkeypatch.setattr(engine_unit, "journal", lambda *_: made.journal)
+    monkeypatch.setattr(systemd, "state", lambda _: made.status)
+    monkeypatch.setattr(systemd, "systemctl", made.systemctl)
+    monkeypatch.setattr(systemd, "forgive", lambda _: made.calls.append("forgive"))
+    monkeypatch.setattr(causes, "journal", lambda *_: made.journal)
     return made
 
 
@@ -264,10 +273,10 @@ def test_the_services_own_process_may_hold_the_port() -> None:
     group = Path("/proc/self/cgroup").read_text().strip().rsplit(":", 1)[-1] or "/"
     own = replace(SERVING, control_group=group)
     pid = Path("/proc/self").resolve().name
-    assert ports.Holder(int(pid), "python").is_of(own.control_group)
-    assert not ports.Holder(int(pid), "python").is_of(ABSENT.control_group)
-    assert not ports.Holder(0, "").is_of(own.control_group)
-    assert ports.Holder(2**22 + 1, "python").is_of(own.control_group)  # ended meanwhile
+    assert processes.Holder(int(pid), "python").is_of(own.control_group)
+    assert not processes.Holder(int(pid), "python").is_of(ABSENT.control_group)
+    assert not processes.Holder(0, "").is_of(own.control_group)
+    assert processes.Holder(2**22 + 1, "python").is_of(own.control_group)  # ended meanwhile
 
 
 def _taken_by_unit(
@@ -277,7 +286,7 @@ def _taken_by_unit(
     left.parent.mkdir(exist_ok=True)
     left.write_text(host.given["unit_text"])
     group = "0::/system.slice/vllm-old.service\n"
-    monkeypatch.setattr(ports.Holder, "_control_groups", lambda _: group)
+    monkeypatch.setattr(processes, "control_groups", lambda _: group)
     with socket.create_server(("127.0.0.1", 0)) as server:
         text = unit_text(host.root, server.getsockname()[1])
         return host.call(check_mode=check_mode, unit_text=text, units=units)
@@ -310,8 +319,8 @@ def test_finds_the_unit_of_a_process(
 ) -> None:
     host.call()
     (host.root / "units" / "other.service").write_text(UNIT_OF_OTHERS)
-    monkeypatch.setattr(ports.Holder, "_control_groups", lambda _: groups)
-    assert ports.Holder(1, "python").unit() == unit
+    monkeypatch.setattr(processes, "control_groups", lambda _: groups)
+    assert processes.Holder(1, "python").unit() == unit
 
 
 def test_the_gate_is_packed_and_replaced_without_a_restart(host: Host) -> None:
@@ -368,7 +377,7 @@ def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
         (replace(STARTING, active="deactivating"), 0, False),
     ],
 )
-def test_tells_a_failed_start_from_a_recovery(status: UnitStatus, baseline: int, failed: bool) -> None:
+def test_tells_a_failed_start_from_a_recovery(status: UnitState, baseline: int, failed: bool) -> None:
     assert engine_service.has_failed(status, baseline) is failed
 
 
@@ -424,7 +433,7 @@ def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) 
     end = host.call("inspected", check_mode=True)
     assert (end.failed, end.result["provision"]["warning"]) == (False, [f"would {what}"])
     end = host.call("inspected", consent=True)
-    assert (end.failed, end.result) == (False, {"changed": False})
+    assert (end.failed, end.result) == (False, {"changed": False, "provision": {}})
     assert (host.files(), host.calls) == (before, [])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import files, gate, inputs, ports
+from ansible.module_utils.provision.engine import files, gate, inputs, processes
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.facts import parse_address
@@ -45,15 +45,15 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_names_the_owner_of_a_taken_port(listening: int, address: str) -> None:
     comm = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
-    assert ports.holder(address, listening) == ports.Holder(os.getpid(), comm)
-    assert str(ports.holder(address, listening)) == f"{comm} (pid {os.getpid()})"
+    assert processes.holder(address, listening) == processes.Holder(os.getpid(), comm)
+    assert str(processes.holder(address, listening)) == f"{comm} (pid {os.getpid()})"
 
 
 def test_finds_no_owner_on_another_address_or_port(listening: int) -> None:
-    assert ports.holder("127.0.0.2", listening) is None
+    assert processes.holder("127.0.0.2", listening) is None
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, so nobody else gets it, and not listening
-        assert ports.holder("127.0.0.1", unused.getsockname()[1]) is None
+        assert processes.holder("127.0.0.1", unused.getsockname()[1]) is None
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_finds_no_owner_on_another_address_or_port(listening: int) -> None:
     ],
 )
 def test_knows_which_addresses_exclude_each_other(first: str, second: str, clash: bool) -> None:
-    assert ports.overlap(first, second) is clash
-    assert ports.overlap(second, first) is clash
+    assert processes.overlap(first, second) is clash
+    assert processes.overlap(second, first) is clash
 
 
 def test_reads_addresses_of_both_families() -> None:
@@ -113,9 +113,11 @@ def test_a_link_to_nowhere_is_recorded_as_missing(places: Path) -> None:
     link = places / "model" / "tokenizer.json"
     link.symlink_to(places / "nowhere")
     dangling = inputs.digests("vllm.service", str(places / "model"))["model files"]
+    weights = (places / "model" / "model.safetensors").stat()
+    seen = [["model.safetensors", weights.st_size, weights.st_mtime_ns], ["tokenizer.json", -1, 0]]
+    assert dangling == hashlib.sha256(json.dumps(seen).encode()).hexdigest()
     (places / "nowhere").write_text("{}")
     assert inputs.digests("vllm.service", str(places / "model"))["model files"] != dangling
-    assert inputs._size_and_time(places / "model" / "absent") == (-1, 0)
 
 
 def test_preflight_refuses_a_taken_port(

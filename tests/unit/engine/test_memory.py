@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import memory as engine_memory
-from ansible.module_utils.provision.engine import processes, unit
+from ansible.module_utils.provision.engine import processes, settings
 from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.memory import GIBIBYTE, Memory
 from ansible.module_utils.provision.engine.settings import Running
-from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu import nvml
+from ansible.module_utils.provision.host.systemd import UnitState
 
 GROUP = "/system.slice/ollama.service"
-STATUS = UnitStatus(True, "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
+STATUS = UnitState("loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
 ON_CPU = Memory(0, 10 * GIBIBYTE)
 
 
@@ -48,14 +48,13 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
         (tmp_path / name).touch()
         (tmp_path / name).chmod(0o666)
     monkeypatch.setattr(engine_memory, "DEVICES", tmp_path)
-    monkeypatch.setattr(engine_memory, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     monkeypatch.setattr(nvml, "ask", made)
     return made
 
 
 def reason(memory: Memory | None = ON_CPU) -> tuple[str, str]:
-    found = engine_memory.reason(memory)
-    return (found.meaning, found.next_step) if found else ("", "")
+    return engine_memory.reason(memory) or ("", "")
 
 
 def test_a_driver_that_was_replaced_under_the_running_kernel(driver: Driver) -> None:
@@ -130,7 +129,7 @@ def test_adds_up_what_a_service_holds_of_each_gpu(driver: Driver) -> None:
 @pytest.fixture
 def running(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Running:
     lines = ["offloaded 0/33 layers to GPU", "offloaded 30/33 layers to GPU", "ready"]
-    monkeypatch.setattr(unit, "journal", lambda *_: lines)
+    monkeypatch.setattr(settings, "journal", lambda *_: lines)
     return Running(Engine(engine.url), "org/model", STATUS)
 
 
@@ -155,11 +154,12 @@ def test_reads_the_last_account_of_the_journal(running: Running) -> None:
     assert engine_memory.read({"journal": r"never (\d+)/(\d+)"}, running) is None
 
 
+@pytest.mark.usefixtures("driver")
 def test_finds_who_of_a_service_has_a_gpu_open(tmp_path: Path) -> None:
     for pid, target in ((7, "/dev/nvidia0"), (8, "/dev/null"), (9, "/dev/nvidiactl")):
         (tmp_path / str(pid) / "fd").mkdir(parents=True)
         (tmp_path / str(pid) / "fd/3").symlink_to(target)
         (tmp_path / str(pid) / "cgroup").write_text(f"0::{GROUP}\n")
         (tmp_path / str(pid) / "cmdline").write_bytes(b"engine\0")
-    assert processes.nvidia_users(GROUP, tmp_path) == [7]
-    assert processes.nvidia_users("/system.slice/other.service", tmp_path) == []
+    assert processes.nvidia_users(GROUP) == [7]
+    assert processes.nvidia_users("/system.slice/other.service") == []

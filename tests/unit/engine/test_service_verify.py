@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import files, inputs, unit
+from ansible.module_utils.provision.engine import files, inputs, settings
 from ansible.module_utils.provision.engine import memory as engine_memory
 from ansible.module_utils.provision.engine import rungs as engine_rungs
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
 from ansible.module_utils.provision.engine.rungs import Service
-from ansible.module_utils.provision.engine.unit import UnitStatus
 from ansible.module_utils.provision.gpu import rungs as host_rungs
+from ansible.module_utils.provision.host import systemd
+from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-SERVING = UnitStatus(
-    True, "active", "running", True, "success", 1, 0, False, "first", 900.0, "/system.slice/vllm.service"
+SERVING = UnitState(
+    "loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, "/system.slice/vllm.service"
 )
 
 
 @pytest.fixture
 def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(files, "SETTINGS", tmp_path)
-    monkeypatch.setattr(unit, "status", lambda _: SERVING)
+    monkeypatch.setattr(systemd, "state", lambda _: SERVING)
     monkeypatch.setattr(engine_rungs, "stale_inputs", lambda *_: [])
     return {
         "service": "vllm",
@@ -127,7 +128,7 @@ def test_the_key_is_read_on_the_host_and_must_be_asked_for(
     ("status", "problem"),
     [
         (SERVING, ""),
-        (replace(SERVING, loaded=False), "there is no vllm.service"),
+        (replace(SERVING, load="not-found"), "there is no vllm.service"),
         (
             replace(SERVING, active="failed", sub="failed", result="oom-kill"),
             "is failed (failed, result oom-kill)",
@@ -139,7 +140,7 @@ def test_the_key_is_read_on_the_host_and_must_be_asked_for(
         (replace(SERVING, restarts=1, active_seconds=20.0), ""),
     ],
 )
-def test_judges_the_unit(status: UnitStatus, problem: str) -> None:
+def test_judges_the_unit(status: UnitState, problem: str) -> None:
     found = engine_rungs.unit_problem("vllm.service", status)
     assert problem in found
     assert bool(found) is bool(problem)
@@ -319,7 +320,7 @@ def test_a_wrong_setting_is_followed_by_what_helps(
     given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.max_model_len = 512
-    monkeypatch.setattr(unit, "journal", lambda *_: ["the model ends at 512"])
+    monkeypatch.setattr(settings, "journal", lambda *_: ["the model ends at 512"])
     cause = {
         "setting": "max_model_len",
         "pattern": r"ends at \d+",
@@ -340,8 +341,7 @@ def test_a_wrong_setting_is_followed_by_what_helps(
 def on_gpu(given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Let a service of a GPU host have its GPU open, and say where its model is."""
     monkeypatch.setattr(engine_rungs, "nvidia_users", lambda _: [42])
-    reason = engine_memory.Reason("/dev/nvidia-uvm is missing", "load it")
-    monkeypatch.setattr(engine_memory, "reason", lambda _: reason)
+    monkeypatch.setattr(engine_memory, "reason", lambda _: ("/dev/nvidia-uvm is missing", "load it"))
     monkeypatch.setattr(engine_memory, "held", lambda pids: "3.0 GiB of GPU 0" * (pids == [42]))
     engine.pages["/api/ps"] = {"models": [{"name": "org/model", "size": 2 << 30, "size_vram": 2 << 30}]}
     memory = {"get": "/api/ps", "total": "models.*.size", "on_gpu": "models.*.size_vram"}

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import settings, unit
+from ansible.module_utils.provision.engine import processes, settings
 from ansible.module_utils.provision.engine.causes import Cause
 from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.processes import Process, members
 from ansible.module_utils.provision.engine.settings import Running
-from ansible.module_utils.provision.engine.unit import UnitStatus
+from ansible.module_utils.provision.host.systemd import UnitState
 
 GROUP = "/system.slice/system-ollama.slice/ollama@chat.service"
-STATUS = UnitStatus(True, "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
+STATUS = UnitState("loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
 RUNNER = ["/opt/ollama/lib/ollama/llama-server", "-c", "12288", "-np", "3", "--flash-attn=on", "--no-webui"]
 
 
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
+@pytest.fixture(autouse=True)
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay out /proc with an engine, its runner, and somebody else's runner."""
     for pid, group, words in (
         (10, GROUP, ["/opt/ollama/bin/ollama", "serve"]),
@@ -31,22 +31,22 @@ def proc(tmp_path: Path) -> Path:
         (folder / "cgroup").write_text(f"0::{group}\n")
         (folder / "cmdline").write_bytes("\0".join(words).encode() + b"\0")
     (tmp_path / "13").mkdir()  # ended while it was read
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def running(engine: Any, proc: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Running]:
+def running(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Running]:
     def make(*journal: str) -> Running:
-        monkeypatch.setattr(unit, "journal", lambda *_: list(journal))
-        return Running(Engine(engine.url, engine.key), "org/model", STATUS, proc)
+        monkeypatch.setattr(settings, "journal", lambda *_: list(journal))
+        return Running(Engine(engine.url, engine.key), "org/model", STATUS)
 
     return make
 
 
 def one(running: Running, *sources: dict[str, Any], requested: Any = None, **more: Any) -> settings.Setting:
     given = settings.Expected("slots", requested, sources=list(sources), **more)
-    (found,) = settings.settle([given], [Cause(**CAUSE)], running)
-    return found
+    return settings.settle(given, [Cause(**CAUSE)], running)
 
 
 CAUSE = {
@@ -60,12 +60,12 @@ JOURNAL = {"journal": r"n_seq_max\s*=\s*(\d+)"}
 PAGE = {"get": "/props", "field": "total_slots"}
 
 
-def test_reads_the_command_lines_of_the_units_own_processes(proc: Path) -> None:
-    assert members(GROUP, proc) == [
+def test_reads_the_command_lines_of_the_units_own_processes() -> None:
+    assert members(GROUP) == [
         Process(10, ("/opt/ollama/bin/ollama", "serve")),
         Process(11, tuple(RUNNER)),
     ]
-    assert members("", proc) == []
+    assert members("") == []
 
 
 @pytest.mark.parametrize(

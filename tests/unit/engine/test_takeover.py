@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.engine_ollama import record
-from ansible.module_utils.provision.engine import files, inspection
-from ansible.module_utils.provision.engine import unit as engine_unit
-from ansible.module_utils.provision.engine.inspection import Service
-from ansible.module_utils.provision.host import managed
+from ansible.module_utils.provision.engine import files, processes
+from ansible.module_utils.provision.host import managed, systemd
 from ansible.module_utils.provision.models.files import read_manifest
+
+from provisioner.ansible.modules.engine_service import Service, inspect
 
 LEFT = Path(__file__).resolve().parents[2] / "data/takeover"
 ENGINES = {"vllm": 8000, "ollama": 11434, "llamacpp": 8080}
@@ -37,8 +37,8 @@ def test_its_units_are_found_as_managed(engine: str, monkeypatch: pytest.MonkeyP
 def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host, unit = LEFT / engine, f"{engine}.service"
     use(monkeypatch, host)
-    monkeypatch.setattr(engine_unit, "status", lambda _unit: None)
-    monkeypatch.setattr(inspection.ports, "holder", lambda *_: None)
+    monkeypatch.setattr(systemd, "state", lambda _unit: None)
+    monkeypatch.setattr(processes, "holder", lambda *_: None)
     wanted = Service(
         unit=unit,
         user=engine,
@@ -49,7 +49,7 @@ def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.Mon
         api_key_pending=False,
         key_variable="KEY",
     )
-    found = inspection.inspect(wanted)
+    found = inspect(wanted)
     assert found.port == ENGINES[engine]
     # The weights themselves are not here, so theirs is the one digest that cannot fit.
     assert set(found.stale) <= {"model files"}

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import files, inputs, unit
+from ansible.module_utils.provision.engine import files, inputs
+from ansible.module_utils.provision.host import systemd
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.testing import patch_module_args
 
 from provisioner.ansible.modules import service_verify
@@ -35,7 +37,7 @@ def service(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Res
     monkeypatch.setattr(files, "SETTINGS", tmp_path)
     monkeypatch.setattr(files, "GATE", tmp_path / "gate")
     (tmp_path / "gate").touch()
-    monkeypatch.setattr(unit, "status", lambda _: SERVING)
+    monkeypatch.setattr(systemd, "state", lambda _: SERVING)
     monkeypatch.setattr(inputs, "read", lambda *_: inputs.Inputs({"environment": "1"}, {"environment": "1"}))
     monkeypatch.setattr(service_verify, "exposed", lambda *_: [])
     return {
@@ -102,8 +104,8 @@ def test_a_fault_of_the_host_is_a_failure_with_a_next_step(
     def hang(*_: object) -> None:
         raise service_verify_fault
 
-    service_verify_fault = unit.Fault("systemctl did not end within 30 s", "look at 'systemctl list-jobs'")
-    monkeypatch.setattr(unit, "status", hang)
+    service_verify_fault = Fault("systemctl did not end within 30 s", "look at 'systemctl list-jobs'")
+    monkeypatch.setattr(systemd, "state", hang)
     result = verify(capsys, **service)
     assert result["msg"] == "systemctl did not end within 30 s"
     assert result["provision"] == {"next": "look at 'systemctl list-jobs'"}
@@ -113,7 +115,7 @@ def test_a_unit_that_does_not_run_fails_before_its_api(
     service: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = replace(SERVING, active="failed", sub="failed", result="oom-kill")
-    monkeypatch.setattr(unit, "status", lambda _: failed)
+    monkeypatch.setattr(systemd, "state", lambda _: failed)
     result = verify(capsys, **{**service, "url": "http://127.0.0.1:9"})
     assert result["msg"] == "vllm.service: unit: vllm.service is failed (failed, result oom-kill)"
     assert result["provision"]["next"] == "run `provision apply` again"

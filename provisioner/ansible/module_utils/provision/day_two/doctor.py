@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,10 +63,9 @@ def reach(target: dict[str, Any]) -> dict[str, Any]:
     context = ssl.create_default_context()
     if target.get("ca_bundle") and Path(target["ca_bundle"]).is_file():
         context.load_verify_locations(target["ca_bundle"])
-    handlers = [urllib.request.HTTPSHandler(context=context)]
-    opener = urllib.request.build_opener(
-        *handlers, *([urllib.request.ProxyHandler(proxies)] if proxies else [])
-    )
+    # Without any, those of this process are used.
+    proxy = urllib.request.ProxyHandler(proxies or None)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), proxy)
     headers = {"User-Agent": "provision-doctor"}
     # The controller sends addresses of http and https only.
     request = urllib.request.Request(address, method="HEAD", headers=headers)  # noqa: S310 - see above
@@ -101,8 +101,8 @@ def graphics() -> dict[str, Any]:
         "loaded": driver["state"] not in (NO_DRIVER, NOT_LOADED),
         "installed": driver["state"] != NO_DRIVER,
         "problem": problem,
-        "faults": [{"says": one.says, "fix": one.fix} for one in faults],
-        "notes": [{"says": one.says, "fix": one.fix} for one in xid_notes(driver)],
+        "faults": [asdict(one) for one in faults],
+        "notes": [asdict(one) for one in xid_notes(driver)],
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from ..gpu.state import examine
 from ..host.facts import parse_meminfo, run
 from ..host.machine import file_system, init_started, is_container, os_release, read
 from ..host.managed import unnamed
-from ..host.systemd import unit_values
+from ..host.paths import existing_parent
+from ..host.systemd import PROPERTIES, state_of, unit_values
 
 ANSWER_SECONDS = 5
 # A card that fell off the bus can hold the driver for minutes, and healthy ones take their time to wake.
 DRIVER_SECONDS = 20
-UNIT_FIELDS = "LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic"
 
 
 def gpus() -> dict[str, Any]:
@@ -53,45 +52,35 @@ def uptime() -> float:
     return round(now - init_started() / os.sysconf("SC_CLK_TCK"), 1)
 
 
-def available(text: str) -> int:
-    """Return the bytes of memory that are available to programs."""
-    found = [line.split()[1] for line in text.splitlines() if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else 0
-
-
 def disks(paths: list[str]) -> list[dict[str, Any]]:
     """Return the file system of each path with its size and free bytes, each once."""
-    places = (next(str(one) for one in (Path(path), *Path(path).parents) if one.exists()) for path in paths)
-    found = filter(None, map(file_system, places))
+    found = filter(None, (file_system(str(existing_parent(Path(path)))) for path in paths))
     return list({known["mount"]: known for known in found}.values())
 
 
 def unit(name: str) -> dict[str, Any]:
     """Return the state of a unit as systemd reports it."""
-    shown = unit_values(run(["systemctl", "show", name, "--property", UNIT_FIELDS]))
-    entered = int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-    running = shown.get("ActiveState") == "active"
+    seen = state_of(unit_values(run(["systemctl", "show", f"--property={PROPERTIES}", name])))
     return {
-        "load": shown.get("LoadState", ""),
-        "active": shown.get("ActiveState", "unknown"),
-        "sub": shown.get("SubState", ""),
-        "result": shown.get("Result", ""),
-        "restarts": int(shown.get("NRestarts") or 0),
-        "pid": int(shown.get("MainPID") or 0),
-        "uptime_s": round(time.monotonic() - entered, 1) if running and entered else None,
+        "load": seen.load,
+        "active": seen.active if seen.load else "unknown",
+        "sub": seen.sub,
+        "result": seen.result,
+        "restarts": seen.restarts,
+        "pid": seen.main_pid,
+        "uptime_s": round(seen.active_seconds, 1) or None,
     }
 
 
 def service(known: dict[str, Any]) -> dict[str, Any]:
     """Return the state of one service: its unit, its health page and the models it lists."""
-    found = dict(
-        unit(known["unit"]), name=known["name"], unit=known["unit"], health=None, models=[], error=""
-    )
+    found = {"name": known["name"], "unit": known["unit"], **unit(known["unit"])}
+    found.update(health=None, models=[], error="")
     if found["active"] not in ("active", "activating", "reloading"):
         return found
     engine = Engine(known["url"], key=read_key(known["unit"]), seconds=ANSWER_SECONDS)
     try:
-        found["health"] = engine.status(known["health_path"], with_key=False)
+        found["health"] = Engine(known["url"]).status(known["health_path"])
         found["models"] = [str(model.get("id", "")) for model in engine.models()]
     except (NoAnswerError, OSError) as error:
         found["error"] = str(error)
@@ -113,7 +102,7 @@ def main(text: str) -> str:
             "load": list(os.getloadavg()),
             "cpus": len(os.sched_getaffinity(0)),
             "memory_bytes": parse_meminfo(memory),
-            "available_bytes": available(memory),
+            "available_bytes": parse_meminfo(memory, "MemAvailable"),
             "disks": disks(given["paths"]),
             **cards,
             "services": list(services),

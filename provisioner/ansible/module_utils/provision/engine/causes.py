@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..host import systemd
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -16,6 +18,10 @@ class Cause:
     meaning: str
     next: str
     setting: str = ""
+
+    def seen(self, found: re.Match[str]) -> str:
+        """Return the meaning, with the part of the journal that shows it."""
+        return f"{self.meaning} ({shortened(found.group(0))})"
 
 
 # Causes of any engine; each engine's role adds its own, which come first.
@@ -54,30 +60,35 @@ COMMON = (
 _ERROR = re.compile(r"\b\w*(Error|Exception)\b: .+")
 _SHOWN_ERRORS = 4
 _SHOWN_LINES = 8
-_FALLBACK = "read the journal lines above; `journalctl --unit {unit}` on the host shows the rest"
+
+
+def journal(unit: str, lines: int, invocation: str) -> list[str]:
+    """Return the last lines of a unit's journal, of one start only if its invocation is given."""
+    start = (f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}")
+    shown = systemd.journal(lines, *(start if invocation else ("--unit", unit)))
+    return [line for line in shown.splitlines() if line.strip()]
+
+
+def matches(pattern: str | re.Pattern[str], lines: Iterable[str]) -> list[re.Match[str]]:
+    """Return where lines fit a pattern, in their order."""
+    return [found for found in (re.search(pattern, line) for line in lines) if found]
 
 
 def explain(
-    journal: Iterable[str], result: str, causes: Iterable[Mapping[str, str]], unit: str
+    lines: Iterable[str], result: str, causes: Iterable[Mapping[str, str]], unit: str
 ) -> tuple[str, str]:
     """Return what the journal means and the next step; the meaning is empty if nothing is recognised."""
-    lines = [*journal, f"result: {result}"]
+    lines = [*lines, f"result: {result}"]
     for cause in [*(Cause(**cause) for cause in causes), *COMMON]:
-        for line in lines:
-            found = re.search(cause.pattern, line)
-            if found:
-                return f"{cause.meaning} ({shortened(found.group(0))})", cause.next
-    return "", _FALLBACK.format(unit=unit)
+        found = matches(cause.pattern, lines)
+        if found:
+            return cause.seen(found[0]), cause.next
+    return "", f"read the journal lines above; `journalctl --unit {unit}` on the host shows the rest"
 
 
-def excerpt(journal: Iterable[str]) -> list[str]:
+def excerpt(lines: list[str]) -> list[str]:
     """Return the journal's last errors and its last lines; a long traceback hides both."""
-    lines = list(journal)
-    errors = []
-    for line in lines:
-        found = _ERROR.search(line)
-        if found and found.group(0) not in errors:
-            errors.append(found.group(0))
+    errors = list(dict.fromkeys(found.group(0) for found in matches(_ERROR, lines)))
     last = [line for line in lines[-_SHOWN_LINES:] if not any(error in line for error in errors)]
     return [shortened(line) for line in [*errors[-_SHOWN_ERRORS:], *last]]
 

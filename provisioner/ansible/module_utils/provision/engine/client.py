@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import math
 import re
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
@@ -77,11 +77,11 @@ class Engine:
     url: str
     key: str = field(default="", repr=False)
     seconds: float = 120
-    connect: Callable[[], http.client.HTTPConnection] | None = None
+    connect: Callable[[], HTTPConnection] | None = None
 
-    def status(self, path: str, *, with_key: bool = True, seconds: float = PAGE_SECONDS) -> int:
+    def status(self, path: str, seconds: float = PAGE_SECONDS) -> int:
         """Return the status of a GET."""
-        with self._request(path, None, seconds, with_key=with_key) as answer:
+        with self._request(path, None, seconds) as answer:
             answer.read(1 << 20)
             return answer.status
 
@@ -143,27 +143,20 @@ class Engine:
                 yield from speed.add(event)
 
     @contextlib.contextmanager
-    def _request(
-        self, path: str, body: dict[str, Any] | None, seconds: float, *, with_key: bool = True
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _request(self, path: str, body: dict[str, Any] | None, seconds: float) -> Iterator[HTTPResponse]:
         parts = urlsplit(self.url)
         headers = {"Content-Type": "application/json", "Connection": "close"}
-        if self.key and with_key:
+        if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        connection = (
-            self.connect()
-            if self.connect
-            else http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
-        )
-        place = f"{self.url}{path}"
+        direct = HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+        connection = self.connect() if self.connect else direct
+        place, content = f"{self.url}{path}", json.dumps(body) if body else None
         try:
-            connection.request(
-                "POST" if body else "GET", path, body=json.dumps(body) if body else None, headers=headers
-            )
+            connection.request("POST" if body else "GET", path, content, headers)
             with connection.getresponse() as answer:
                 place = f"{path} broke off"
                 yield answer
-        except (OSError, EOFError, ValueError, http.client.HTTPException) as error:
+        except (OSError, EOFError, ValueError, HTTPException) as error:
             raise NoAnswerError(f"{place}: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
@@ -175,7 +168,7 @@ def key_of(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", found.group(1)) if found else ""
 
 
-def _accepted(path: str, answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
+def _accepted(path: str, answer: HTTPResponse) -> HTTPResponse:
     """Return an answer of status 200; every other one is a refusal."""
     if answer.status == 200:
         return answer

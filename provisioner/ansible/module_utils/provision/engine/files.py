@@ -16,6 +16,7 @@ from ..host import managed
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.files import replace_file
+from ..host.paths import text_of
 from .client import key_of
 
 SETTINGS = Path("/etc/provision")
@@ -48,14 +49,11 @@ class ManagedFile:
     def is_right(self) -> bool:
         """Return whether content, mode and owner are as they must be."""
         try:
-            found = self.path.stat()
-        except FileNotFoundError:
+            found, group = self.path.stat(), self.path.group()
+        except (FileNotFoundError, KeyError):  # KeyError: its group has no name
             return False
-        return (found.st_mode & 0o7777, found.st_uid, _group_name(found.st_gid)) == (
-            self.mode,
-            0,
-            self.group,
-        ) and self.current() == self.content
+        owned = (found.st_mode & 0o7777, found.st_uid, group) == (self.mode, 0, self.group)
+        return owned and self.current() == self.content
 
     def write(self) -> None:
         """Replace the file in one step."""
@@ -67,34 +65,13 @@ class ManagedFile:
         if self.kind:
             shown = f"(a {self.kind})\n"
             before, after = (shown, f"(another {self.kind})\n") if before else ("", shown)
-        return {
-            "before_header": str(self.path),
-            "after_header": str(self.path),
-            "before": before,
-            "after": after,
-        }
+        headers = dict.fromkeys(("before_header", "after_header"), str(self.path))
+        return {**headers, "before": before, "after": after}
 
 
-def _group_name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-def environment_path(unit: str) -> Path:
-    """Return the environment file of `unit`."""
-    return SETTINGS / f"{managed.stem(unit)}.env"
-
-
-def key_path(unit: str) -> Path:
-    """Return the file with the API key of `unit`."""
-    return SETTINGS / f"{managed.stem(unit)}.key"
-
-
-def secret_path(unit: str) -> Path:
-    """Return the file to which the controller copies the API key of `unit`."""
-    return SETTINGS / f"{managed.stem(unit)}.secret"
+def setting(unit: str, suffix: str) -> Path:
+    """Return a file of `unit`: environment (.env), API key (.key), or the key as it was copied (.secret)."""
+    return SETTINGS / f"{managed.stem(unit)}{suffix}"
 
 
 def key_line(variable: str, key: str) -> str:
@@ -110,10 +87,7 @@ def key_line(variable: str, key: str) -> str:
 
 def read_key(unit: str) -> str:
     """Return the API key of `unit`, empty if it needs none."""
-    try:
-        return key_of(key_path(unit).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ""
+    return key_of(text_of(setting(unit, ".key")))
 
 
 def _known(look_up: Callable[[str], object], name: str) -> bool:
@@ -173,21 +147,16 @@ def _account(*argv: str) -> None:
 def is_foreign_unit(unit: str) -> bool:
     """Return whether there is a unit file of that name that this project did not write."""
     path = managed.UNITS / unit
-    if path.is_symlink():  # a mask, or an alias of another unit
-        return True
-    try:
-        return not path.read_text(encoding="utf-8", errors="replace").startswith(managed.MARKER)
-    except FileNotFoundError:
-        return False
+    # A symbolic link is a mask, or an alias of another unit.
+    return (path.is_symlink() or path.exists()) and unit not in managed.managed()
 
 
 def leftovers(unit: str) -> list[Path]:
     """Return every path of `unit` that exists, including shared ones if it is the last service."""
     name = managed.stem(unit)
-    paths = [managed.UNITS / unit, SETTINGS / f"{name}.env", key_path(unit), secret_path(unit)]
+    paths = [managed.UNITS / unit, *(setting(unit, suffix) for suffix in (".env", ".key", ".secret"))]
     paths += [STATES / name, STARTED / f"{name}.json"]
-    if not managed.others(unit):
-        paths.append(GATE)
+    paths += [] if managed.others(unit) else [GATE]
     return [path for path in paths if path.exists()]
 
 

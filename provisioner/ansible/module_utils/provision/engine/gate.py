@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Sequence
 
 from ..host.fault import Fault, fault_of
-from . import inputs, ports
+from . import inputs, processes
 from .client import Engine, NoAnswerError
 
 PROC = Path("/proc")
@@ -30,7 +30,7 @@ _BEFORE_START = "ExecStartPre="
 
 def preflight(options: argparse.Namespace) -> None:
     """Refuse a taken port, then write down what the engine is started with."""
-    holder = ports.holder(options.address, options.port)
+    holder = processes.holder(options.address, options.port)
     if holder:
         raise Fault(f"port {options.port} is taken by {holder}", FREE_THE_PORT)
     if options.unit:

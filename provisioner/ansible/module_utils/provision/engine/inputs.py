@@ -73,8 +73,8 @@ def digests(unit: str, model_dir: str) -> dict[str, str]:
     """Return what a start of `unit` would read from disk now."""
     return {
         "unit file": _digest(managed.UNITS / unit),
-        "environment": _digest(files.environment_path(unit)),
-        "API key": _digest(files.key_path(unit)),
+        "environment": _digest(files.setting(unit, ".env")),
+        "API key": _digest(files.setting(unit, ".key")),
         "model files": _digest(Path(model_dir)) if model_dir else "none",
     }
 
@@ -93,16 +93,11 @@ def _tree_digest(path: Path) -> str:
     seen = []
     for folder, folders, names in os.walk(str(path)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                file = Path(folder) / name
-                seen.append((str(file.relative_to(path)), *_size_and_time(file)))
+        for file in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+            try:
+                status = file.stat()
+                found = (status.st_size, status.st_mtime_ns)
+            except FileNotFoundError:  # a link to nowhere, or a file that was just removed
+                found = (-1, 0)
+            seen.append((str(file.relative_to(path)), *found))
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except FileNotFoundError:  # a link to nowhere, or a file that was just removed
-        return -1, 0
-    return status.st_size, status.st_mtime_ns

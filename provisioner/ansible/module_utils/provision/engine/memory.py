@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..gpu import nvml
 from .causes import shortened
+from .processes import process
 from .settings import Running
 
-DEVICES, PROC = Path("/dev"), Path("/proc")
+DEVICES = Path("/dev")
 NVML_SECONDS = 60
 GIBIBYTE = 1024**3
 _READABLE = 0o006
@@ -39,23 +39,12 @@ class Memory:
         return f"{self.on_gpu / GIBIBYTE:.1f} of {self.total / GIBIBYTE:.1f} GiB of the model"
 
 
-@dataclass(frozen=True)
-class Reason:
-    """Pair why a GPU is not used with what helps."""
-
-    meaning: str
-    next_step: str
-
-
 def read(known: dict[str, Any], running: Running) -> Memory | None:
     """Return where the model is as the engine itself reports, None if it does not."""
     if "journal" in known:
-        found = [match for match in (re.search(known["journal"], line) for line in running.journal) if match]
-        if not found:
-            return None
-        return Memory(int(found[-1].group(1)), int(found[-1].group(2)), known.get("unit", "layers"))
-    total = running.field(known["get"], known["total"])
-    on_gpu = running.field(known["get"], known["on_gpu"])
+        found = running.logged(known["journal"])
+        return Memory(int(found[1]), int(found[2]), known.get("unit", "layers")) if found else None
+    total, on_gpu = (running.field(known["get"], known[name]) for name in ("total", "on_gpu"))
     return Memory(int(on_gpu or 0), int(total)) if total else None
 
 
@@ -68,50 +57,35 @@ def held(pids: list[int]) -> str:
     return " and ".join(f"{size / GIBIBYTE:.1f} GiB of GPU {index}" for index, size in taken.items() if size)
 
 
-def reason(memory: Memory | None) -> Reason | None:
-    """Return the likely reason why a model is not on the GPU, found on the host."""
+def reason(memory: Memory | None) -> tuple[str, str] | None:
+    """Return the likely reason why a model is not on the GPU, found on the host, and what helps."""
     answer = _query()
     if answer["state"] == nvml.MISMATCH:
         said = shortened(answer["error"])
-        return Reason(
-            f"the loaded NVIDIA driver and its libraries have different versions ({said})",
-            "reboot the host to load the installed driver",
-        )
+        meaning = f"the loaded NVIDIA driver and its libraries have different versions ({said})"
+        return meaning, "reboot the host to load the installed driver"
     if not (DEVICES / "nvidia-uvm").exists():
-        return Reason(
-            "/dev/nvidia-uvm is missing, so CUDA does not find any GPU",
-            "run `modprobe nvidia_uvm` and `nvidia-modprobe -u -c=0` on the host, then restart the unit",
-        )
+        step = "run `modprobe nvidia_uvm` and `nvidia-modprobe -u -c=0` on the host, then restart the unit"
+        return "/dev/nvidia-uvm is missing, so CUDA does not find any GPU", step
     if not answer["gpus"]:
-        said = answer["error"] or "; ".join(answer["lost"]) or "it lists none"
-        return Reason(
-            f"the NVIDIA driver offers no GPU ({shortened(said)})",
-            "install or repair the NVIDIA driver until `nvidia-smi` answers",
-        )
-    return _closed_device() or _too_little(memory, answer["gpus"])
+        said = shortened(answer["error"] or "; ".join(answer["lost"]) or "it lists none")
+        step = "install or repair the NVIDIA driver until `nvidia-smi` answers"
+        return f"the NVIDIA driver offers no GPU ({said})", step
+    for device in sorted(DEVICES.glob("nvidia[0-9]*")):
+        mode = device.stat().st_mode & 0o777
+        if mode & _READABLE != _READABLE:
+            either = f"add the engine's user to the group of {device}"
+            step = f"{either}, or load the driver with NVreg_DeviceFileMode=0666"
+            return f"only the owner and the group of {device} can open it (mode {mode:o})", step
+    return _too_little(memory, answer["gpus"])
 
 
 def _query() -> dict[str, Any]:
     """Return what the driver reports about the GPUs and the programs on them."""
-    look_at_all = functools.partial(nvml.look, with_programs=True)
-    found: dict[str, Any] = nvml.ask(NVML_SECONDS, look_at_all)
-    return found
+    return nvml.ask(NVML_SECONDS, functools.partial(nvml.look, with_programs=True))
 
 
-def _closed_device() -> Reason | None:
-    for device in sorted(DEVICES.glob("nvidia[0-9]*")):
-        status = device.stat()
-        if status.st_mode & _READABLE != _READABLE:
-            mode = f"{status.st_mode & 0o777:o}"
-            return Reason(
-                f"only the owner and the group of {device} can open it (mode {mode})",
-                f"add the engine's user to the group of {device}, "
-                "or load the driver with NVreg_DeviceFileMode=0666",
-            )
-    return None
-
-
-def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | None:
+def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> tuple[str, str] | None:
     """Return that the cards have too little free memory; a model that is there only in part did not fit."""
     cards = [gpu for gpu in gpus if gpu["memory_bytes"]]
     if memory is None or not cards:
@@ -121,25 +95,16 @@ def _too_little(memory: Memory | None, gpus: list[dict[str, Any]]) -> Reason | N
         return None
     rooms = [(gpu["index"], gpu["free_bytes"] / GIBIBYTE, gpu["memory_bytes"] / GIBIBYTE) for gpu in cards]
     room = ", ".join(f"GPU {index} has {free:.1f} of {total:.1f} GiB free" for index, free, total in rooms)
-    return Reason(
-        f"there was not enough free GPU memory: {room}{_holders(cards)}",
-        "use a smaller model, a shorter context or fewer slots, stop other processes on the GPU, "
-        "or give the service more GPUs",
-    )
+    less = "use a smaller model, a shorter context or fewer slots"
+    step = f"{less}, stop other processes on the GPU, or give the service more GPUs"
+    return f"there was not enough free GPU memory: {room}{_holders(cards)}", step
 
 
 def _holders(gpus: list[dict[str, Any]]) -> str:
     """Return the programs that hold most of the cards' memory."""
     programs = [one for gpu in gpus for one in gpu["programs"] if one["bytes"]]
     most = sorted(programs, key=lambda one: -int(one["bytes"]))[:3]
-    named = [f"{_program(one['pid'])} (pid {one['pid']}) {one['bytes'] / GIBIBYTE:.1f} GiB" for one in most]
-    return f"; held by {', '.join(named)}" if named else ""
-
-
-def _program(pid: int) -> str:
-    """Return the name of a program; those in other containers have none here."""
-    try:
-        command = (PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return "a program"
-    return Path(command.partition(b"\0")[0].decode(errors="replace")).name or "a program"
+    # A process of another container has no name here.
+    named = [(process(one["pid"]).name or "a program", one["pid"], one["bytes"] / GIBIBYTE) for one in most]
+    shown = ", ".join(f"{name} (pid {pid}) {size:.1f} GiB" for name, pid, size in named)
+    return f"; held by {shown}" if shown else ""

@@ -8,15 +8,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Mapping
 
+from ..host import systemd
+from ..host.paths import text_of
 from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Answer, Rung, plural
+from ..host.systemd import UnitState
 from . import files, inputs, settings
 from . import memory as engine_memory
-from . import unit as engine_unit
 from .causes import Cause
 from .client import Engine, NoAnswerError
 from .processes import nvidia_users
 from .settings import Expected, Running
-from .unit import UnitStatus
 
 FLAPPING_RESTARTS = 3
 FLAPPING_SECONDS = 600
@@ -58,40 +59,36 @@ class Ladder:
         self.wanted = wanted
         self.rungs: list[Rung] = []
         self.answer: Answer | None = None
-        self.status = engine_unit.status(wanted.unit)
+        self.status = systemd.state(wanted.unit)
         key = files.read_key(wanted.unit)
         self.engine = Engine(wanted.url, key, wanted.answer_seconds)
         self.running = Running(self.engine, wanted.model, self.status)
+        self._log = f"`journalctl --unit {wanted.unit}` on the host"
 
     def climb(self) -> list[Rung]:
         """Return every rung; one that depends on a failed one says so."""
         for check in (self._unit, self._api, self._token, self._device, self._settings, self._throughput):
-            check()
+            self.rungs.append(check())
         return self.rungs
 
-    def _add(self, rung: str, problem: str, evidence: str, step: str = APPLY) -> None:
+    def _rung(self, rung: str, problem: str, evidence: str = "", step: str = APPLY) -> Rung:
         service = self.wanted.service
         failed = Rung(rung, FAILED, problem, service, step)
-        self.rungs.append(failed if problem else Rung(rung, PASSED, evidence, service))
-
-    def _skip(self, rung: str, evidence: str) -> None:
-        self.rungs.append(Rung(rung, NOT_APPLICABLE, evidence, self.wanted.service))
-
-    def _log(self) -> str:
-        return f"`journalctl --unit {self.wanted.unit}` on the host"
+        return failed if problem else Rung(rung, PASSED, evidence, service)
 
     def _failed(self, rung: str) -> bool:
         return any(found.rung == rung and found.status == FAILED for found in self.rungs)
 
-    def _unit(self) -> None:
-        unit, status = self.wanted.unit, self.status
-        evidence = f"active for {_duration(status.active_seconds)}, {plural(status.restarts, 'restart')}"
-        evidence += ", enabled"
-        self._add("unit", unit_problem(unit, status), ", ".join([evidence, *sandbox(status.main_pid)]))
+    def _unit(self) -> Rung:
+        status = self.status
+        active = f"active for {_duration(status.active_seconds)}"
+        evidence = [active, plural(status.restarts, "restart"), "enabled", *sandbox(status.main_pid)]
+        return self._rung("unit", unit_problem(self.wanted.unit, status), ", ".join(evidence))
 
-    def _api(self) -> None:
+    def _api(self) -> Rung:
         name = self.wanted.model
-        problem = ""
+        key = ", and refuses requests without its key" if self.engine.key else ""
+        problem, evidence = "", f"{self.wanted.url}/v1/models offers {name}{key}"
         try:
             health = self.engine.status(self.wanted.health_path)
             served = [str(model.get("id")) for model in self.engine.models()]
@@ -99,18 +96,15 @@ class Ladder:
                 problem = f"{self.wanted.health_path} answered {health}"
             elif name not in served:
                 problem = f"serves {', '.join(served) or 'no model'} instead of {name}"
-            elif self.engine.key and self.engine.status("/v1/models", with_key=False) not in (401, 403):
+            elif self.engine.key and Engine(self.engine.url).status("/v1/models") not in (401, 403):
                 problem = "answers without the API key"
         except NoAnswerError as error:
             problem = str(error)
-        step = f"see {self._log()}, then {APPLY}"
-        key = ", and refuses requests without its key" if self.engine.key else ""
-        self._add("api", problem, f"{self.wanted.url}/v1/models offers {name}{key}", step)
+        return self._rung("api", problem, evidence, f"see {self._log}, then {APPLY}")
 
-    def _token(self) -> None:
+    def _token(self) -> Rung:
         if self._failed("api"):
-            self._add("token", "not requested, because the API does not answer", "")
-            return
+            return self._rung("token", "not requested, because the API does not answer")
         problem = evidence = ""
         expected = self.wanted.expect
         try:
@@ -122,18 +116,16 @@ class Ladder:
                 problem = f"the answer does not contain {expected!r}: {text[:200]!r}"
         except NoAnswerError as error:
             problem = str(error)
-        step = f"see {self._log()}; restarting the unit may help"
-        self._add("token", problem, evidence, step)
+        return self._rung("token", problem, evidence, f"see {self._log}; restarting the unit may help")
 
-    def _device(self) -> None:
+    def _device(self) -> Rung:
+        service, known = self.wanted.service, self.wanted.memory
         if self.wanted.device == "cpu":
-            self._skip("device", "the service runs on the CPU, as configured")
-            return
-        known = self.wanted.memory
+            return Rung("device", NOT_APPLICABLE, "the service runs on the CPU, as configured", service)
         memory = engine_memory.read(known, self.running) if known else None
         if known and memory is None and not self._failed("token"):
-            self._skip("device", "the engine does not report where the model is; it may have unloaded it")
-            return
+            unknown = "the engine does not report where the model is; it may have unloaded it"
+            return Rung("device", NOT_APPLICABLE, unknown, service)
         users = nvidia_users(self.status.control_group)
         problem = "" if users else "no process of the service has an NVIDIA GPU open"
         evidence = f"{plural(len(users), 'process', 'processes')} of the service with an NVIDIA GPU open"
@@ -143,33 +135,33 @@ class Ladder:
             share = f"{memory.describe()} in GPU memory"
             problem = problem if memory.is_whole else f"only {share}, the rest runs on the CPU"
             evidence = f"{share}, {evidence}"
+        step = f"look for CUDA in {self._log}"
         reason = engine_memory.reason(memory) if problem else None
-        if reason is None:
-            self._add("device", problem, evidence, f"look for CUDA in {self._log()}")
-        else:
-            self._add("device", f"{problem}; {reason.meaning}", evidence, reason.next_step)
+        if reason:
+            problem, step = f"{problem}; {reason[0]}", reason[1]
+        return self._rung("device", problem, evidence, step)
 
-    def _settings(self) -> None:
+    def _settings(self) -> Rung:
         stale = stale_inputs(self.wanted.unit, self.wanted.model_dir)
-        found = settings.settle(self.wanted.settings, self.wanted.setting_causes, self.running)
+        wanted, causes = self.wanted.settings, self.wanted.setting_causes
+        found = [settings.settle(setting, causes, self.running) for setting in wanted]
         wrong = [setting for setting in found if not setting.is_right]
         problems = [f"changed since the engine was started: {', '.join(stale)}"] if stale else []
         problems += [setting.describe() for setting in wrong]
         evidence = "; ".join(["started from the files on disk", *(setting.describe() for setting in found)])
         steps = [APPLY] if stale else []
         steps += [setting.next_step for setting in wrong if setting.next_step]
-        step = (steps or [f"look for these settings in {self._log()}"])[0]
-        self._add("settings", "; ".join(problems), evidence, step)
+        steps.append(f"look for these settings in {self._log}")
+        return self._rung("settings", "; ".join(problems), evidence, steps[0])
 
-    def _throughput(self) -> None:
+    def _throughput(self) -> Rung:
         if self.answer is None:
-            self._add("throughput", "not measured, because no token was generated", "")
-            return
+            return self._rung("throughput", "not measured, because no token was generated")
         evidence = f"{self.answer.tokens_per_s:.1f} tokens/s, one request of {self.answer.tokens} tokens"
-        self._add("throughput", "", evidence)
+        return self._rung("throughput", "", evidence)
 
 
-def unit_problem(unit: str, status: UnitStatus) -> str:
+def unit_problem(unit: str, status: UnitState) -> str:
     """Return what is wrong with the unit, empty if nothing is."""
     if not status.loaded:
         return f"there is no {unit} on the host"
@@ -184,16 +176,15 @@ def unit_problem(unit: str, status: UnitStatus) -> str:
 
 def sandbox(pid: int) -> list[str]:
     """Return what the kernel reports about the confinement of the main process."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:  # not running
-        return []
+    text = text_of(Path(f"/proc/{pid}/status"))
     found = dict(re.findall(r"^(Uid|NoNewPrivs|Seccomp|CapEff):\s+(\w+)", text, re.MULTILINE))
-    shown = [f"user {found.get('Uid')}"]
-    shown += ["no new privileges"] if found.get("NoNewPrivs") == "1" else []
-    shown += ["system calls filtered"] if found.get("Seccomp") == "2" else []
-    shown += ["no capabilities"] if int(found.get("CapEff", "1"), 16) == 0 else []
-    return shown
+    confined = {
+        f"user {found.get('Uid')}": bool(text),  # without a text, it does not run
+        "no new privileges": found.get("NoNewPrivs") == "1",
+        "system calls filtered": found.get("Seccomp") == "2",
+        "no capabilities": int(found.get("CapEff", "1"), 16) == 0,
+    }
+    return [fact for fact, is_so in confined.items() if is_so]
 
 
 def stale_inputs(unit: str, model_dir: str) -> list[str]:

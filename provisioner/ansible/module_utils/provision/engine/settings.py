@@ -5,25 +5,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import processes as engine_processes
-from . import unit
-from .causes import Cause, shortened
+from ..host.systemd import UnitState
+from . import processes
+from .causes import Cause, journal, matches
 from .client import Engine, NoAnswerError
-from .processes import PROC, Process
-from .unit import UnitStatus
+from .processes import Process
 
 # The start of a service that has long served is far up in its journal.
 JOURNAL_LINES = 20000
 _WORDS = {"true": 1.0, "on": 1.0, "yes": 1.0, "false": 0.0, "off": 0.0, "no": 0.0}
 
 
-@dataclass(frozen=True)
-class Effective:
+class Effective(NamedTuple):
     """Hold a value that took effect and where it was seen."""
 
     value: Any
@@ -75,8 +71,7 @@ class Running:
 
     engine: Engine
     model: str
-    status: UnitStatus
-    proc: Path = PROC
+    status: UnitState
     _pages: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def page(self, path: str) -> Any:
@@ -95,31 +90,27 @@ class Running:
     @functools.cached_property
     def processes(self) -> list[Process]:
         """Return the processes of the service."""
-        found: list[Process] = engine_processes.members(self.status.control_group, self.proc)
-        return found
+        return processes.members(self.status.control_group)
 
     @functools.cached_property
     def journal(self) -> list[str]:
         """Return what the engine logged since its start."""
         started = self.status.invocation
-        lines: list[str] = unit.journal("", JOURNAL_LINES, started) if started else []
-        return lines
+        return journal("", JOURNAL_LINES, started) if started else []
+
+    def logged(self, pattern: str) -> re.Match[str] | None:
+        """Return what the engine logged last that fits a pattern."""
+        return next(reversed(matches(pattern, self.journal)), None)
 
 
-def settle(wanted: Iterable[Expected], causes: list[Cause], running: Running) -> list[Setting]:
-    """Return every setting with what took effect, and for a wrong one why."""
-    return [_settle(one, causes, running) for one in wanted]
-
-
-def _settle(wanted: Expected, causes: list[Cause], running: Running) -> Setting:
+def settle(wanted: Expected, causes: list[Cause], running: Running) -> Setting:
+    """Return a setting with what took effect, and why if that is not what was requested."""
     found = next(filter(None, (observe(source, running) for source in wanted.sources)), None)
     setting = Setting(wanted, found)
-    own = [] if setting.is_right else [cause for cause in causes if cause.setting == wanted.name]
-    for cause in own:
-        for line in reversed(running.journal):
-            match = re.search(cause.pattern, line)
-            if match:
-                return Setting(wanted, found, f"{cause.meaning} ({shortened(match.group(0))})", cause.next)
+    for cause in [] if setting.is_right else causes:
+        match = running.logged(cause.pattern) if cause.setting == wanted.name else None
+        if match:
+            return Setting(wanted, found, cause.seen(match), cause.next)
     return setting
 
 
@@ -129,13 +120,9 @@ def observe(source: dict[str, Any], running: Running) -> Effective | None:
         value = running.field(source["get"], source["field"])
         return None if value is None else Effective(value, source["get"])
     if "journal" in source:
-        found = [match for match in (re.search(source["journal"], line) for line in running.journal) if match]
-        return Effective(found[-1].group(found[-1].re.groups and 1), "its journal") if found else None
-    return _of_processes(source, running.processes)
-
-
-def _of_processes(source: dict[str, Any], processes: list[Process]) -> Effective | None:
-    called = [(_called_with(process, source), process.name) for process in processes]
+        found = running.logged(source["journal"])
+        return Effective(found.group(found.re.groups and 1), "its journal") if found else None
+    called = [(_called_with(process, source), process.name) for process in running.processes]
     seen = [(value, name) for value, name in called if value]
     if not seen:
         return None
@@ -150,8 +137,7 @@ def _called_with(process: Process, source: dict[str, Any]) -> str:
     if source.get("of") and not any(source["of"] in word for word in process.words):
         return ""
     if "process" in source:
-        value: str = process.flag(source["process"])
-        return value
+        return process.flag(source["process"])
     whole, parts = (process.flag(flags) for flags in source["process_ratio"])
     return str(int(whole) // int(parts)) if whole.isdigit() and parts.isdigit() and int(parts) else ""
 
@@ -170,10 +156,8 @@ def pick(document: Any, place: str, model: str) -> Any:
 
 def _entry(entries: list[Any], part: str, model: str) -> Any:
     if part == "*":
-        mine = (
-            one for one in entries if isinstance(one, dict) and model in map(one.get, ("id", "name", "model"))
-        )
-        return next(mine, None)
+        known = (one for one in entries if isinstance(one, dict))
+        return next((one for one in known if model in map(one.get, ("id", "name", "model"))), None)
     return entries[int(part)] if part.isdigit() and int(part) < len(entries) else None
 
 

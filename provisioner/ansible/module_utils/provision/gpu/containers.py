@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..host.paths import text_of
+from ..host.paths import open_files, text_of
 
 PROC = Path("/proc")
 DEVICE = "/dev/nvidia"
@@ -96,7 +95,7 @@ def container_in(path: str) -> Container | None:
 
 def held_devices(folder: Path) -> list[str]:
     """List NVIDIA's devices that a process has open."""
-    return sorted({target for target in map(_link, _entries(folder / "fd")) if target.startswith(DEVICE)})
+    return sorted({target for target in open_files(folder) if target.startswith(DEVICE)})
 
 
 def given_devices(folder: Path) -> list[str]:
@@ -105,18 +104,7 @@ def given_devices(folder: Path) -> list[str]:
     # A container's image could let its /dev lead anywhere.
     if devices.is_symlink():
         return []
-    return sorted(f"/dev/{entry.name}" for entry in _entries(devices) if GPU.fullmatch(entry.name))
-
-
-def _entries(folder: Path) -> list[Path]:
     try:
-        return list(folder.iterdir())
+        return sorted(f"/dev/{entry.name}" for entry in devices.iterdir() if GPU.fullmatch(entry.name))
     except OSError:  # the process has ended, or it is not ours to look at
         return []
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(str(path))
-    except OSError:
-        return ""

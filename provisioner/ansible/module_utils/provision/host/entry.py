@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End a module with its result, or with the message and the next step of the fault that stopped it."""
+"""Run a module: create it, and end with its result, or with the message and next step of what stopped it."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+import os
+from typing import Any, Callable, Dict
+
+from ansible.module_utils.basic import AnsibleModule
 
 from .fault import Fault, fault_of
 
-Work = Callable[[], Optional[Dict[str, Any]]]
+Result = Dict[str, Any]
 
 
-def run_module(module: Any, work: Work) -> None:
+def run(work: Callable[[AnsibleModule], Result], arguments: dict[str, dict[str, Any]], **rules: Any) -> None:
+    """Run the work of a module that takes these arguments, under AnsibleModule's `rules` about them."""
+    # What a module creates is for everyone to read unless it says otherwise.
+    os.umask(0o022)
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, **rules)
+    run_module(module, lambda: work(module))
+
+
+def run_module(module: Any, work: Callable[[], Result | None]) -> None:
     """Run the work of a module and end with what it returns; one that has ended by itself returns nothing.
 
     Faults and errors of the file system become the module's failure. Anything else is a defect, whose

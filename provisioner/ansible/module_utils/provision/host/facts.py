@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import os
 import re
 import shlex
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .commands import CommandFault, call
-from .paths import text_of
+from .paths import open_files, text_of
 
 COMMAND_SECONDS = 10
 LISTEN = "0A"
@@ -49,9 +47,9 @@ def parse_os_release(text: str) -> dict[str, Any]:
     }
 
 
-def parse_meminfo(text: str) -> int:
-    """Return the size of memory in bytes."""
-    found = re.search(r"(?m)^MemTotal: *([0-9]+)", text)
+def parse_meminfo(text: str, field: str = "MemTotal") -> int:
+    """Return the size of memory in bytes, or another field of it."""
+    found = re.search(rf"(?m)^{field}: *([0-9]+)", text)
     return int(found.group(1)) * 1024 if found else 0
 
 
@@ -88,16 +86,9 @@ def open_sockets(proc: Path) -> list[tuple[str, str, int]]:
 
 def socket_owners(proc: Path) -> dict[str, int]:
     """Return the process of each socket inode; the lowest number is the one that opened it."""
-    owners: dict[str, int] = {}
     pids = sorted((int(entry.name) for entry in proc.glob("[0-9]*")), reverse=True)
-    for pid in pids:
-        with contextlib.suppress(OSError):  # it may have ended
-            for descriptor in list((proc / str(pid) / "fd").iterdir()):
-                with contextlib.suppress(OSError):  # it may have been closed
-                    target = os.readlink(str(descriptor))
-                    if target.startswith("socket:["):
-                        owners[target[8:-1]] = pid
-    return owners
+    opened = ((pid, target) for pid in pids for target in open_files(proc / str(pid)))
+    return {target[8:-1]: pid for pid, target in opened if target.startswith("socket:[")}
 
 
 def listening_sockets(proc: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -70,3 +71,16 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def open_files(process: Path) -> list[str]:
+    """Return what a process, by its folder in /proc, has open; empty if it has ended or is out of reach."""
+    try:
+        descriptors = list((process / "fd").iterdir())
+    except OSError:
+        return []
+    found = []
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # closed in the meantime
+            found.append(os.readlink(str(descriptor)))
+    return found

@@ -21,7 +21,7 @@ PROPERTIES = (
 class UnitState:
     """Describe a unit as systemd sees it now; inactive is both never started and ended successfully."""
 
-    loaded: bool = False
+    load: str = "not-found"
     active: str = "inactive"
     sub: str = "dead"
     enabled: bool = False
@@ -35,6 +35,11 @@ class UnitState:
     exit_status: int = 0
     # How long ago it ended; since the boot of the machine if it has not run.
     ended_seconds: float = 0.0
+
+    @property
+    def loaded(self) -> bool:
+        """Return whether the unit exists."""
+        return self.load == "loaded"
 
     @property
     def running(self) -> bool:
@@ -85,10 +90,14 @@ def unit_values(shown: str) -> dict[str, str]:
 
 def state(unit: str) -> UnitState:
     """Return the state of a unit, which need not exist."""
-    found = show(unit, PROPERTIES)
+    return state_of(show(unit, PROPERTIES))
+
+
+def state_of(found: dict[str, str]) -> UnitState:
+    """Return the state of a unit that has these properties."""
     active = active_state(found)
     return UnitState(
-        loaded=found.get("LoadState") == "loaded",
+        load=found.get("LoadState", ""),
         active=active,
         sub=found.get("SubState", "dead"),
         enabled=found.get("UnitFileState") == "enabled",
