@@ -15,9 +15,8 @@ from rich.text import Text
 
 from provisioner.cli import options
 from provisioner.cli.screen import text
-from provisioner.fleet import values
-from provisioner.fleet.profiles import Profile
-from provisioner.fleet.services import Service
+from provisioner.fleet import variables
+from provisioner.fleet.services import Profile, Service
 from provisioner.fleet.spec import Host
 from provisioner.runs import plan as planning
 from provisioner.runs.plan import Plan
@@ -89,7 +88,7 @@ def _profiles(made: Plan) -> Iterator[str]:
 
 
 def _settings(profile: Profile) -> Iterator[str]:
-    if values.is_deferred(profile.name):
+    if variables.is_deferred(profile.name):
         yield "profile decided at run time"
     for variable, value in profile.sets.items():
         yield f"profile {profile.name} sets {variable} = {text.value(value)}"

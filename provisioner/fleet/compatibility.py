@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provisioner.fleet import stack as chains
-from provisioner.fleet import stack_table, values
+from provisioner.fleet import stack_table, variables
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack import Chain
@@ -49,7 +49,7 @@ def _driver(chain: Chain) -> Iterator[Finding]:
 def _list(given: Mapping[str, Any]) -> Iterator[Finding]:
     """Find text or a number instead of a list: the role counts its items."""
     given_versions = given.get(VERSIONS)
-    if not isinstance(given_versions, (list, type(None))) and not values.is_deferred(given_versions):
+    if not isinstance(given_versions, (list, type(None))) and not variables.is_deferred(given_versions):
         hint = "such as ['13.0']; `-e` takes a list as JSON"
         yield Finding(VERSIONS, "must be a list", given_versions, True, hint)
 
@@ -72,7 +72,7 @@ def _versions(chain: Chain, table: Table) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for version in chain.toolkits.versions or ():
         release = chains.release_of(version)
-        if values.is_deferred(version):
+        if variables.is_deferred(version):
             continue
         if not release:
             yield _of_versions(
@@ -100,7 +100,7 @@ def _default(chain: Chain) -> Iterator[Finding]:
 
 def _installers(chain: Chain, given: Mapping[str, Any]) -> Iterator[Finding]:
     own = given.get(HASHES) or {}
-    if chain.toolkits.source != chains.RUNFILE or values.is_deferred(own) or not isinstance(own, Mapping):
+    if chain.toolkits.source != chains.RUNFILE or variables.is_deferred(own) or not isinstance(own, Mapping):
         return
     for name, sha256 in own.items():
         if not _INSTALLER.fullmatch(str(name)) or not _SHA256.fullmatch(str(sha256).strip()):
@@ -138,7 +138,7 @@ def _engine_driver(chain: Chain) -> Iterator[Finding]:
             )
         if driver.branch is None or not engine.shipped or not engine.minimum_driver:
             continue
-        if values.is_deferred(engine.device):
+        if variables.is_deferred(engine.device):
             continue
         if driver.branch < int(engine.minimum_driver.partition(".")[0]):
             needs = (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from provisioner.fleet import values
+from provisioner.fleet import variables
 from provisioner.fleet.findings import Finding, of_variable
 
 PREFIX = "container_runtime_"
@@ -24,7 +24,7 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
     engine = given.get(f"{PREFIX}engine")
     if engine not in ("podman", "docker"):
         return
-    known = {name: value for name, value in given.items() if not values.is_deferred(value)}
+    known = {name: value for name, value in given.items() if not variables.is_deferred(value)}
     # Only the role refuses vulnerable versions, so that such a host can still be inspected and cleaned.
     if _VERSION in known and not _EXACT.fullmatch(str(known[_VERSION])):
         hint = "write it as the package does, such as 1.20.1-1"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from provisioner.fleet import values, variables
+from provisioner.fleet import variables
 from provisioner.fleet.engines import Engine, Environment
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.variables import Variable
@@ -63,12 +63,12 @@ def _moved(engine: Engine, given: Mapping[str, Any], item: int | None) -> Moved:
 
 
 def _differ(first: object, second: object) -> bool:
-    return first != second and not values.is_deferred([first, second])
+    return first != second and not variables.is_deferred([first, second])
 
 
 def _typed(variable: Variable, value: object) -> tuple[object, str, str]:
     """Return the value as its variable's type, what is wrong with it, and what may have been meant."""
-    typed, reason = values.check(variable, value)
+    typed, reason = variables.check(variable, value)
     choices = map(str, variable.choices)
     near = variables.load().nearest(str(value), choices, 0.7) if reason and variable.choices else None
     return typed, reason or "", f"did you mean {near}?" if near else ""
@@ -78,7 +78,7 @@ def refusal(engine: Engine, name: str, value: object) -> tuple[str, str] | None:
     """Return why a variable is not allowed in `serve_env`, with a hint, or None."""
     if refused := _refused_name(engine, name):
         return refused
-    if not isinstance(value, (str, int, float, bool)) and not values.is_deferred(value):
+    if not isinstance(value, (str, int, float, bool)) and not variables.is_deferred(value):
         return f"{name} must be text or a number", ""
     return (f"{name} must fit on one line", "") if "\n" in str(value) else None
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from provisioner.fleet import environment, profiles, values, variables
+from provisioner.fleet import environment, services, variables
 from provisioner.fleet.engines import Limit, Requirement
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import Service
@@ -25,7 +25,7 @@ def limits(service: Service) -> Iterator[Finding]:
 
 def beyond(limit: Limit, value: object) -> str | None:
     """Return why a value, or an item of a list, is outside of its limit, or None."""
-    if value in _UNSET or values.is_deferred(value):
+    if value in _UNSET or variables.is_deferred(value):
         return None
     if isinstance(value, list):
         return next(filter(None, (beyond(limit, item) for item in value)), None)
@@ -36,7 +36,7 @@ def requirements(service: Service) -> Iterator[Finding]:
     """Find the variables whose values contradict those of others."""
     for requirement in service.engine.requires:
         involved = (*requirement.when, *requirement.must, *requirement.never)
-        if any(values.is_deferred(service.settings.get(variable)) for variable in involved):
+        if any(variables.is_deferred(service.settings.get(variable)) for variable in involved):
             continue
         for variable in _contradictions(requirement, service.settings):
             yield _contradiction(service, variable, requirement)
@@ -46,14 +46,14 @@ def profile(service: Service) -> Iterator[Finding]:
     """Find a profile that the engine does not have."""
     chosen, offered = service.profile, service.engine.profiles
     # A name that no profile has is already reported as a wrong value.
-    known = variables.load().variables[profiles.VARIABLE].choices
+    known = variables.load().variables[services.PROFILE_VARIABLE].choices
     if chosen and chosen.name in known and chosen.name not in offered:
         title = service.engine.title
         reason = f"is not a profile of {title}" if offered else f"cannot be set: {title} has no profiles"
         hint = (
             f"it has {', '.join(offered)}" if offered else "remove it, and set the engine's variables instead"
         )
-        yield Finding(profiles.VARIABLE, reason, chosen.name, True, hint, service.item)
+        yield Finding(services.PROFILE_VARIABLE, reason, chosen.name, True, hint, service.item)
 
 
 def _is_within(limit: Limit, value: Any) -> bool:

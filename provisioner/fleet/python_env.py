@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provisioner import content, documents
-from provisioner.fleet import values
+from provisioner.fleet import variables
 from provisioner.fleet.findings import Finding, of_variable
 
 PREFIX = "python_env_conda_"
@@ -34,7 +34,7 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
     provider = given.get("python_env_provider")
     if not isinstance(provider, str) or provider not in installers():
         return
-    plain = {name: value for name, value in given.items() if value and not values.is_deferred(value)}
+    plain = {name: value for name, value in given.items() if value and not variables.is_deferred(value)}
     if plain.get("python_env_python"):
         yield of_variable(
             plain,
@@ -76,7 +76,7 @@ def _hash(provider: str, given: Mapping[str, Any], plain: Mapping[str, Any]) -> 
         yield of_variable(plain, f"{PREFIX}version", reason, hint)
     if (
         digest
-        and not values.is_deferred(digest)
+        and not variables.is_deferred(digest)
         and not re.fullmatch(r"(?i)[0-9a-f]{64}", str(digest).strip())
     ):
         yield of_variable(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import versions
-from provisioner.fleet import environment, knobs, models, values, variables
+from provisioner.fleet import environment, knobs, models, variables
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import EVERY_IPV4, Service
@@ -38,7 +38,7 @@ def check(services: Sequence[Service], folder: Path) -> list[Finding]:
 
 
 def _name(service: Service) -> Iterator[Finding]:
-    if not values.is_deferred(service.name) and not _NAME.fullmatch(service.name):
+    if not variables.is_deferred(service.name) and not _NAME.fullmatch(service.name):
         reason = "must be 1 to 31 of a-z, 0-9 and '-', because it becomes the name of a systemd unit"
         yield _finding(service, "serve_name", reason, service.name)
 
@@ -71,7 +71,7 @@ def _format(service: Service) -> Iterator[Finding]:
 
 def _model_name(service: Service) -> Iterator[Finding]:
     source, name = service.model.source, service.model.name
-    if values.is_deferred(name) or values.is_deferred(source):
+    if variables.is_deferred(name) or variables.is_deferred(source):
         return
     if source == "path" and not name.startswith("/"):
         yield _finding(
@@ -104,7 +104,7 @@ def _gpus(service: Service) -> Iterator[Finding]:
     if len(set(gpus)) < len(gpus):
         yield _finding(service, "serve_gpus", "lists the same GPU twice", gpus)
     for name in gpus:
-        if not values.is_deferred(name) and not _GPU.fullmatch(name):
+        if not variables.is_deferred(name) and not _GPU.fullmatch(name):
             hint = "list each GPU by its index, its UUID or the beginning of it, or its PCI address"
             yield _finding(
                 service, "serve_gpus", f"contains {name or 'an empty item'}, which is not a GPU", gpus, hint
@@ -138,7 +138,7 @@ def _version(service: Service) -> Iterator[Finding]:
     floor = service.engine.minimum_safe
     for name, value in service.settings.items():
         is_version = name.startswith(f"{service.engine.role}_") and name.endswith("version")
-        if not floor or not is_version or not value or values.is_deferred(value):
+        if not floor or not is_version or not value or variables.is_deferred(value):
             continue
         try:
             if versions.parse(value) < versions.parse(floor):
@@ -158,14 +158,14 @@ def _no_key(service: Service) -> Iterator[Finding]:
 
 def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
     given = service.settings.get("serve_api_key_file")
-    if given and not values.is_deferred(given) and (reason := _unreadable(folder, str(given))):
+    if given and not variables.is_deferred(given) and (reason := _unreadable(folder, str(given))):
         yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
 
 
 def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
     """Find the host's variables that refer to a file on this machine that does not exist."""
     for name, value in given.items():
-        if name.endswith(("_token_file", "_netrc_file")) and value and not values.is_deferred(value):
+        if name.endswith(("_token_file", "_netrc_file")) and value and not variables.is_deferred(value):
             if not str(value).startswith(("/", "~")):
                 yield Finding(name, "must be an absolute path on this machine", value, True)
             elif reason := _unreadable(Path("/"), str(value)):

@@ -12,17 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from provisioner.fleet import engines, environment, models, profiles, values, variables
+from provisioner.fleet import engines, environment, models, variables
 from provisioner.fleet.engines import Engine
 from provisioner.fleet.environment import Moved
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.models import Model
-from provisioner.fleet.profiles import Profile
 
 LIST_VARIABLE = "serve_services"
+PROFILE_VARIABLE = "serve_profile"
 # These have no meaning unless a model is served, so any of them shows that a service is requested.
 STARTING_VARIABLES = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile sets for one service, and what the inventory overrides."""
+
+    name: str
+    sets: Mapping[str, Any]
+    overruled: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mappin
     common, found = _checked(common, None)
     findings += found
     items = host_values.get(LIST_VARIABLE)
-    if values.is_deferred(items):
+    if variables.is_deferred(items):
         return Resolved((), tuple(findings))
     services: list[Service] = []
     for number, item in _items(items, common, findings):
@@ -123,7 +132,7 @@ def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any]
     findings = []
     for name, value in given.items():
         variable = catalog.variables[name]
-        checked[name], reason = values.check(variable, value)
+        checked[name], reason = variables.check(variable, value)
         if reason:
             choices = variable.choices
             near = catalog.nearest(str(value), map(str, choices), 0.7) if choices else None
@@ -149,7 +158,7 @@ def _service(
     if not given.get("serve_model"):
         reason = f"is missing: {engine.title} needs a model to serve"
         return None, [*findings, Finding("serve_model", reason, item=number, hint="such as Qwen/Qwen3-8B")]
-    if found and not values.is_deferred(dict(given)):
+    if found and not variables.is_deferred(dict(given)):
         return None, findings
     moved = environment.move(engine, common, own, number)
     return _build(engine, moved, engine_defaults.get(engine.name, {}), number), [*findings, *moved.findings]
@@ -172,7 +181,7 @@ def _unknown(name: str, item: int | None) -> Finding:
 
 
 def _missing_engine(value: object, item: int | None) -> list[Finding]:
-    if values.is_deferred(value):
+    if variables.is_deferred(value):
         return []
     known = ", ".join(sorted(engines.load()))
     if value is None:
@@ -185,7 +194,7 @@ def _missing_engine(value: object, item: int | None) -> list[Finding]:
 def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int | None) -> Service:
     given, catalog = moved.given, variables.load()
     own = frozenset(catalog.knobs(engine.name).keys() & given.keys())
-    profile = profiles.choose(engine, given)
+    profile = _profile(engine, given)
     serve = {name: catalog.variables[name].default for name in sorted(catalog.serve_variables)}
     serve |= {name: given[name] for name in serve if given.get(name) is not None}
     settings = {
@@ -221,6 +230,17 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
         own=own,
         spelt=moved.spelt,
     )
+
+
+def _profile(engine: Engine, given: Mapping[str, Any]) -> Profile | None:
+    """Return the profile of a service; one that the engine does not have sets nothing."""
+    chosen = given.get(PROFILE_VARIABLE)
+    if not chosen:
+        return None
+    offered = {} if variables.is_deferred(chosen) else engine.profiles.get(str(chosen), {})
+    sets = {name: value for name, value in offered.items() if given.get(name, value) == value}
+    overruled = {name: given[name] for name in offered if name not in sets}
+    return Profile(str(chosen), sets, overruled)
 
 
 def _unit(engine: str, name: str) -> str:

@@ -18,7 +18,6 @@ from provisioner.fleet import (
     python_env,
     rules,
     services,
-    values,
     variables,
 )
 from provisioner.fleet.findings import Finding
@@ -130,7 +129,7 @@ class _Checker:
             port=22 if (number := _number(port)) is None else number,
             groups=self._inventory.groups[name],
             services=found,
-            templated=tuple(sorted(key for key, value in own.items() if values.is_deferred(value))),
+            templated=tuple(sorted(key for key, value in own.items() if variables.is_deferred(value))),
             compatibility=chain,
         )
 
@@ -187,7 +186,7 @@ def _is_used(name: str, text: str) -> bool:
 def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
     port = given.get("ansible_port")
     is_port = 1 <= (_number(port) or 0) <= 65535
-    if port is not None and not values.is_deferred(port) and not is_port:
+    if port is not None and not variables.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
     for name in given:
         if name.startswith("ansible_") and name not in _CONNECTION_VARIABLES:
@@ -207,7 +206,7 @@ def _shared_addresses(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:
     first: dict[tuple[str, int], Host] = {}
     for host in hosts:
         known = first.setdefault((host.address, host.port), host)
-        if known is not host and not values.is_deferred(host.address):
+        if known is not host and not variables.is_deferred(host.address):
             where = f"{host.address} port {host.port}"
             reason = f"{where} is also {known.name}: one machine would be provisioned twice"
             yield host.name, Finding("ansible_host", reason, host.address, True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner import content, documents
-from provisioner.fleet import stack_table, values, variables
+from provisioner.fleet import stack_table, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack_table import Reason
 
@@ -163,7 +163,7 @@ def requested(given: Mapping[str, Any], services: Sequence[Service]) -> Chain:
             hold=str(driver.value("hold")).lower() not in ("false", "no", "off", "0"),
         ),
         Toolkits(
-            versions=None if values.is_deferred(versions) else _texts(versions),
+            versions=None if variables.is_deferred(versions) else _texts(versions),
             default=toolkit.text("default") or "",
             source=toolkit.text("source"),
         ),
@@ -197,7 +197,7 @@ class _Variables:
 
     def text(self, name: str) -> str | None:
         value = self.value(name)
-        return None if values.is_deferred(value) else str(value or "")
+        return None if variables.is_deferred(value) else str(value or "")
 
 
 def _engine_cuda(service: Service) -> EngineCuda | None:

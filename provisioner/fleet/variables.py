@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every variable that an inventory may set, read from the roles' argument specifications."""
+"""Read every variable that an inventory may set from the roles' argument specifications, and check values.
+
+Values are checked by the same rules as at run time. No other module outside `provisioner/ansible` imports
+from Ansible.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from provisioner import content, documents
 from provisioner.errors import ProvisionError
 from provisioner.fleet import engines
 
+_TEMPLATE = re.compile(r"\{\{|\{%")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "path": "a path",
+    "list": "a list",
+    "dict": "a mapping of names to values",
+}
 SERVE_PREFIX = "serve_"
 # How Ansible marks code, values and options in a description; here they are plain text.
 _MARKUP = re.compile(r"\b[CVO]\(((?:[^()\\]|\\.)*)\)")
@@ -116,3 +131,49 @@ def _variable(name: str, option: Mapping[str, Any], owner: str) -> Variable:
         description=_MARKUP.sub(r"\1", text),
         owner=owner,
     )
+
+
+def is_deferred(value: object) -> bool:
+    """Return whether only Ansible can resolve the value: it contains a template or is encrypted."""
+    if isinstance(value, str):
+        return bool(_TEMPLATE.search(value))
+    if isinstance(value, Mapping):
+        return "__ansible_vault" in value or any(map(is_deferred, value.values()))
+    return isinstance(value, list) and any(map(is_deferred, value))
+
+
+def check(variable: Variable, value: object) -> tuple[object, str | None]:
+    """Return the value as its variable's type, and what is wrong with it, or None; null unsets a variable."""
+    if value is None or is_deferred(value):
+        return value, None
+    if variable.type == "str" and isinstance(value, (list, Mapping, bool)):
+        return value, f"must be text, not {_kind_of(value)}"
+    if variable.type in ("int", "float") and isinstance(value, bool):
+        return value, f"must be {_KINDS[variable.type]}, not true or false"
+    spec: dict[str, Any] = {"type": variable.type}
+    if variable.elements:
+        spec["elements"] = variable.elements
+    if variable.choices:
+        spec["choices"] = list(variable.choices)
+    try:
+        result = ArgumentSpecValidator({variable.name: spec}).validate({variable.name: value})
+    except OverflowError:  # infinity is not a whole number, which Ansible does not expect
+        return value, _reason(variable, "")
+    if not result.errors.errors:
+        return result.validated_parameters[variable.name], None
+    return value, _reason(variable, result.error_messages[0])
+
+
+def _reason(variable: Variable, message: str) -> str:
+    if variable.choices and "must be one of" in message:
+        return "must be one of " + ", ".join(map(str, variable.choices))
+    kind = _KINDS.get(variable.type, variable.type)
+    if variable.type == "list" and variable.elements and "Elements value" in message:
+        return f"must be a list whose every item is {_KINDS.get(variable.elements, variable.elements)}"
+    return f"must be {kind}"
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, bool):
+        return _KINDS["bool"]
+    return _KINDS["list"] if isinstance(value, list) else _KINDS["dict"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner import content, documents, versions
 from provisioner.errors import UsageError
-from provisioner.fleet import values
+from provisioner.fleet import variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
@@ -114,7 +114,7 @@ def _moving(service: Service) -> str | None:
 
 def _exposed(service: Service) -> str | None:
     address, key = service.address, service.settings.get("serve_api_key_file")
-    if key or values.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
+    if key or variables.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
         return None
     title = service.engine.title
     note = "serve_api_key_file" if service.engine.api_key else f"{title} does not support one"

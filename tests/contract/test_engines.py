@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.fleet import engines, knobs, services, values
+from provisioner.fleet import engines, knobs, services, variables
 from provisioner.fleet import variables as words
 from tests.contract import tree
 
@@ -166,7 +166,7 @@ def test_its_defaults_and_profiles_are_values_that_it_takes(role: Path) -> None:
         assert not [*knobs.limits(service), *knobs.requirements(service), *knobs.profile(service)]
     knobs_of = words.load().knobs(engine.name)
     for sets in engine.profiles.values():
-        assert {word: values.check(knobs_of[word], value) for word, value in sets.items()} == {
+        assert {word: variables.check(knobs_of[word], value) for word, value in sets.items()} == {
             word: (value, None) for word, value in sets.items()
         }
 

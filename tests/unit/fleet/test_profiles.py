@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from provisioner.fleet import knobs
-from provisioner.fleet.profiles import Profile
+from provisioner.fleet.services import Profile
 from tests.unit.fleet.made_up import reasons, service
 
 pytestmark = pytest.mark.usefixtures("made_up_engine")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.fleet import values
+from provisioner.fleet import variables
 from provisioner.fleet.variables import Variable
 
 
@@ -23,7 +23,7 @@ def word(kind: str, elements: str | None = None, choices: tuple[str, ...] = ()) 
     ],
 )
 def test_values_are_read_as_ansible_reads_them(given: object, kind: Variable, expected: object) -> None:
-    assert values.check(kind, given) == (expected, None)
+    assert variables.check(kind, given) == (expected, None)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_values_are_read_as_ansible_reads_them(given: object, kind: Variable, ex
     ],
 )
 def test_the_reason_is_in_plain_words(given: object, kind: Variable, reason: str) -> None:
-    assert values.check(kind, given) == (given, reason)
+    assert variables.check(kind, given) == (given, reason)
 
 
 @pytest.mark.parametrize(
     "given", ["{{ x }}", ["a", "{% if x %}"], {"a": "{{ x }}"}, {"__ansible_vault": "$ANSIBLE_VAULT"}]
 )
 def test_what_only_ansible_can_know_is_left_to_it(given: object) -> None:
-    assert values.check(word("int"), given) == (given, None)
+    assert variables.check(word("int"), given) == (given, None)
