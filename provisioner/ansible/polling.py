@@ -16,7 +16,6 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from provisioner.ansible.tasks import place
 from provisioner.runs import events
 
 # Between the starts of two calls; a module that waits by itself is called again at once.
@@ -71,7 +70,7 @@ class Progress:
     def report(self, answer: Mapping[str, Any], attempt: int) -> None:
         """Report what the module says; of a task with secrets, only that it goes on."""
         shown = {} if self._task.no_log else events.payload(answer.get("provision"))
-        where = place(self._host, self._phase, self._task)
+        where = events.place(self._host, self._phase, self._task)
         self._events.write("progress", **where, attempt=attempt, provision=shown)
         line = f"working: [{self._host}] {described(shown.get('progress') or {})}".rstrip()
         if line != self._shown:

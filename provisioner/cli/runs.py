@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provisioner.cli import options
-from provisioner.cli.screen import choose
+from provisioner.cli.screen.report import show_report
 from provisioner.errors import UsageError
 from provisioner.runs import rundir
 from provisioner.runs.report import Report
@@ -44,7 +44,7 @@ def show(run: str, as_json: bool) -> int:
     if as_json:
         click.echo(report.to_json())
     else:
-        choose.show_report(report, Console(), ladder=bool(report.rungs))
+        show_report(report, Console(), ladder=bool(report.rungs))
     return 0
 
 

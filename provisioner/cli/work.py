@@ -12,9 +12,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from provisioner.cli import options
+from provisioner.cli import options, screen
 from provisioner.cli.options import Selection
-from provisioner.cli.screen import choose
 from provisioner.errors import ConsentRequired, ProvisionError, UsageError
 from provisioner.runs import fold, plan, run, rundir
 from provisioner.runs.events import Event
@@ -99,7 +98,7 @@ class Work:
         site = tuple(phase.title for phase in self.plan.phases)
         phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
         folded = fold.Fold(hosts, phases)
-        show = choose.make(self._console, folded, diff=request.diff, ladder=self._ladder)
+        show = screen.make(self._console, folded, diff=request.diff, ladder=self._ladder)
 
         def on_event(event: Event) -> None:
             folded.add(event)

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provisioner import bindings, content, unreachable
+from provisioner import bindings, content
 from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.remote import python
 from provisioner.remote.ssh import Remote, Result
+from provisioner.runs import failures
 
 PACKAGE = "ansible.module_utils"
 _SUDO = "sudo:"
@@ -95,7 +96,7 @@ def _failure(result: Result, remote: Remote) -> HostError:
     user = remote.way.hops[-1].user
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given")
     return explain_root(output, user) or HostError(
-        f"the check failed with exit code {result.code}: {one_line(last)}", unreachable.hint(output)
+        f"the check failed with exit code {result.code}: {one_line(last)}", failures.hint(output)
     )
 
 

@@ -16,13 +16,13 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.ssh_exception import ChannelException, NoValidConnectionsError, PasswordRequiredException
 
-from provisioner import unreachable
 from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.remote import hostkeys
 from provisioner.remote.hostkeys import HostKeyPolicy, KeyRefused
 from provisioner.remote.login import Login
 from provisioner.remote.reach import Hop, Way
+from provisioner.runs import failures
 
 CONNECT_SECONDS = 10.0
 _CHUNK = 1 << 15
@@ -98,7 +98,7 @@ class Remote:
                 raise TimeoutError
             code = channel.recv_exit_status()
         if code == -1:
-            raise HostError(*unreachable.explain("Connection closed", self.way.host))
+            raise HostError(*failures.explain("Connection closed", self.way.host))
         out, err = (b"".join(kept[key]).decode(errors="replace") for key in (False, True))
         return Result(code, out, err, time.monotonic() - began)
 
@@ -116,10 +116,10 @@ class Remote:
             channel.status_event.wait(self._seconds)
             code = channel.recv_exit_status() if channel.status_event.is_set() else -1
         if code == -1:
-            raise HostError(*unreachable.explain("Connection closed", self.way.host))
+            raise HostError(*failures.explain("Connection closed", self.way.host))
         if code:
             raise HostError(
-                f"the command failed with exit code {code}: {one_line(last)}", unreachable.hint(last)
+                f"the command failed with exit code {code}: {one_line(last)}", failures.hint(last)
             )
 
     def tunnel(self, address: str, port: int) -> paramiko.Channel:
@@ -136,7 +136,7 @@ class Remote:
                 raise HostError("its sshd does not allow tunnels to its ports", step) from error
             raise HostError(f"nothing listens on {address}:{port} on the host", None) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostError(*unreachable.explain(f"Connection closed: {error}", self.way.host)) from error
+            raise HostError(*failures.explain(f"Connection closed: {error}", self.way.host)) from error
 
     @contextlib.contextmanager
     def _channel(self, command: str, stdin: bytes, seconds: float) -> Iterator[paramiko.Channel]:
@@ -154,14 +154,14 @@ class Remote:
             step = "check its load and disks, or set a longer --timeout; the work may still be running there"
             raise HostError(f"no result within {seconds:g} s", step) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostError(*unreachable.explain(f"Connection closed: {error}", self.way.host)) from error
+            raise HostError(*failures.explain(f"Connection closed: {error}", self.way.host)) from error
 
     def _transport(self) -> paramiko.Transport:
         transport: paramiko.Transport | None = (
             self._connection.transport if self._connection is not None else None
         )
         if transport is None:
-            raise HostError(*unreachable.explain("Connection closed", self.way.host))
+            raise HostError(*failures.explain("Connection closed", self.way.host))
         return transport
 
     def _hop(self, hop: Hop, before: Connection | None) -> Connection:
@@ -268,4 +268,4 @@ def _explain(error: Exception, hop: Hop, host: str, *, in_time: bool) -> tuple[s
         message = "Connection closed by remote host"
     else:
         message = f"{where}: {error}"
-    return unreachable.explain(message, host)
+    return failures.explain(message, host)

@@ -5,13 +5,123 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+from provisioner.ansible.module_utils.provision.host.payload import Transfer
+from provisioner.runs import events as e
 from provisioner.runs import report as r
-from provisioner.runs.events import Event, PhaseStart, Progress, Result, RunEnd, RunStart, TaskStart
-from provisioner.runs.tally import RUNNING, WAITING, Course, HostTally, Now, shipped
+from provisioner.runs.failures import failure_of, shipped
 
+RUNNING, WAITING = "running", "waiting"
 SLOWEST = 5
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a host is doing now."""
+
+    task: str
+    since: float
+    transfer: Transfer | None = None
+    attempt: int | None = None
+    attempts: int | None = None
+
+
+@dataclass
+class Course:
+    """Where the whole run is: all phases, the current one, those that have started, whether it has ended."""
+
+    phases: list[str]
+    phase: str = ""
+    complete: bool = False
+    begun: set[str] = field(default_factory=set)
+
+    def before(self, phase: str, other: str) -> bool:
+        """Return whether one phase comes before another."""
+        return self.phases.index(phase) < self.phases.index(other)
+
+
+@dataclass
+class PhaseTally:
+    """Count the results of a host in one phase."""
+
+    started: bool = False
+    results: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class HostTally:
+    """Count the results of a host; `failed` holds the failures of each failed task."""
+
+    phases: dict[str, PhaseTally] = field(default_factory=dict)
+    items: list[r.Failure] = field(default_factory=list)
+    failed: list[tuple[r.Failure, ...]] = field(default_factory=list)
+    rescued: int = 0
+    counts: e.Counts = field(default_factory=e.Counts)
+    now: Now | None = None
+    left_out: str = ""
+
+    @property
+    def failures(self) -> tuple[r.Failure, ...]:
+        """Return the failures that no rescue section has handled; the rescued ones are always the first."""
+        return tuple(failure for group in self.failed[self.rescued :] for failure in group)
+
+    def begin(self, event: e.TaskStart) -> None:
+        """Add the start of a task; one in a later phase shows that a failure was rescued."""
+        if any(failure.phase != event.phase for failure in self.failures):
+            self.rescued = len(self.failed)
+        self.phases.setdefault(event.phase, PhaseTally()).started = True
+        self.items.clear()
+        self.now = Now(event.task, event.t)
+
+    def advance(self, event: e.Progress) -> None:
+        """Add how far a task is."""
+        now = self.now or Now(event.task, event.t)
+        transfer = event.provision.progress or now.transfer
+        self.now = replace(now, transfer=transfer, attempt=event.attempt, attempts=event.attempts)
+
+    def end(self, event: e.Result) -> None:
+        """Add the result of a task, or of one item of its loop."""
+        bad = event.status in (r.FAILED, r.UNREACHABLE)
+        self.left_out = event.provision.skipped or self.left_out
+        if event.item is not None:
+            self.items += [failure_of(event)] if bad and not event.ignored else []
+            return
+        if bad and not event.ignored:
+            self.failed.append(tuple(self.items) or (failure_of(event),))
+        status = r.OK if event.ignored else event.status
+        results = self.phases.setdefault(event.phase, PhaseTally()).results
+        results[status] = results.get(status, 0) + 1
+        self.items.clear()
+        self.now = None
+
+    def close(self, counts: e.Counts) -> None:
+        """Add Ansible's own counts at the end of the run."""
+        self.counts, self.rescued, self.now = counts, counts.rescued, None
+
+    def cell(self, phase: str, course: Course) -> r.Cell:
+        """Return how far a phase is on this host."""
+        tally = self.phases.get(phase, PhaseTally())
+        changed, tasks = tally.results.get(r.CHANGED, 0), sum(tally.results.values())
+        left_out = self.left_out and not self.failures
+        return r.Cell(phase, r.SKIPPED if left_out else self._outcome(phase, tally, course), changed, tasks)
+
+    def _outcome(self, phase: str, tally: PhaseTally, course: Course) -> str:
+        failures = self.failures
+        kinds = {failure.kind for failure in failures if failure.phase == phase}
+        if kinds:
+            return r.UNREACHABLE if r.UNREACHABLE in kinds else r.FAILED
+        if tally.started and phase == course.phase and not course.complete and not failures:
+            return RUNNING
+        if tally.results:
+            return next((name for name in (r.CHANGED, r.OK) if tally.results.get(name)), r.SKIPPED)
+        # No result: distinguish what comes later, what had nothing to do, and what is never reached.
+        if failures:
+            return r.SKIPPED if course.before(phase, failures[0].phase) else r.NOT_REACHED
+        if course.complete:
+            return r.SKIPPED if self.phases and phase in course.begun else r.NOT_REACHED
+        over = bool(course.phase) and course.before(phase, course.phase)
+        return r.SKIPPED if over and self.phases else WAITING
 
 
 class Fold:
@@ -70,26 +180,26 @@ class Fold:
         """Return how far a phase is on a host: an outcome of a report, or running, or waiting."""
         return self._hosts[host].cell(phase, self._course)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: e.Event) -> None:
         """Add one event; a kind that the report does not use is ignored."""
         with self.lock:
             self._add(event)
 
-    def _add(self, event: Event) -> None:
+    def _add(self, event: e.Event) -> None:
         self._begun = event.t if self._begun is None else self._begun
         self._last = event.t
-        if isinstance(event, RunStart):
+        if isinstance(event, e.RunStart):
             self._check = event.check
-        elif isinstance(event, PhaseStart):
+        elif isinstance(event, e.PhaseStart):
             self._start_phase(event)
-        elif isinstance(event, TaskStart):
+        elif isinstance(event, e.TaskStart):
             self._host(event.host).begin(event)
-        elif isinstance(event, Progress):
+        elif isinstance(event, e.Progress):
             self._host(event.host).advance(event)
-        elif isinstance(event, Result):
+        elif isinstance(event, e.Result):
             self._record(event)
             self._host(event.host).end(event)
-        elif isinstance(event, RunEnd):
+        elif isinstance(event, e.RunEnd):
             self._end(event)
 
     def report(self, run: str | None = None, log: str | None = None) -> r.Report:
@@ -118,7 +228,7 @@ class Fold:
     def _host(self, name: str) -> HostTally:
         return self._hosts.setdefault(name, HostTally())
 
-    def _start_phase(self, event: PhaseStart) -> None:
+    def _start_phase(self, event: e.PhaseStart) -> None:
         self._times = self._clocked()
         self._course.phase, self._phase_since = event.phase, event.t
         self._course.begun.add(event.phase)
@@ -127,13 +237,13 @@ class Fold:
         for name in event.hosts:
             self._host(name).now = None
 
-    def _end(self, event: RunEnd) -> None:
+    def _end(self, event: e.RunEnd) -> None:
         self._times = self._clocked()
         self._course.complete, self._phase_since = True, None
         for name, counts in event.stats.items():
             self._host(name).close(counts)
 
-    def _record(self, event: Result) -> None:
+    def _record(self, event: e.Result) -> None:
         payload = event.provision
         for rung in payload.rungs:
             self._rungs[event.host, rung.service, rung.rung] = r.Rung(host=event.host, **vars(rung))
@@ -170,7 +280,7 @@ class Fold:
 
 
 def fold(
-    events: Iterable[Event],
+    events: Iterable[e.Event],
     hosts: Iterable[str] = (),
     phases: Iterable[str] = (),
     run: str | None = None,

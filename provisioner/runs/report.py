@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from provisioner.ansible.module_utils.provision.host import payload
-from provisioner.runs.events import Counts
-from provisioner.typed import load
+from provisioner.runs.events import Counts, load
 
 SCHEMA = "provision.report/1"
 RUNGS = ("reachable", "driver", "gpus", "files", "unit", "api", "token", "device", "settings", "throughput")

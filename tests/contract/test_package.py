@@ -22,8 +22,6 @@ GROUND = (
     "errors",
     "plain",
     "settings",
-    "typed",
-    "unreachable",
     "versions",
 )
 # Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,

@@ -16,8 +16,7 @@ from ansible.plugins.callback import CallbackBase
 # In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner.ansible.tasks import origin, place
-from provisioner.runs.events import TEXT_LIMIT, EventFile, payload, shorten
+from provisioner.runs.events import TEXT_LIMIT, EventFile, origin, payload, place, shorten
 
 DOCUMENTATION = """
 name: provision_events

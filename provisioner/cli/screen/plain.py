@@ -14,7 +14,7 @@ from provisioner.cli.screen.text import host_text, hosts, progress, replace_unen
 from provisioner.plain import clean
 from provisioner.runs import report as r
 from provisioner.runs.events import Event, PhaseStart, Progress, Result
-from provisioner.runs.tally import failure_of
+from provisioner.runs.failures import failure_of
 
 PROGRESS_S = 10.0
 LINE = 300

@@ -12,7 +12,7 @@ from rich.text import Text
 from provisioner.ansible.module_utils.provision.host.payload import Transfer
 from provisioner.plain import one_line
 from provisioner.runs import report as r
-from provisioner.runs.tally import RUNNING, WAITING
+from provisioner.runs.fold import RUNNING, WAITING
 
 STYLES = {
     r.OK: "green",

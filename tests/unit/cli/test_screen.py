@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from provisioner.ansible.module_utils.provision.host.payload import Payload, Transfer
-from provisioner.cli.screen import choose
-from provisioner.cli.screen.live import LiveScreen, LiveTable
+from provisioner.cli import screen
+from provisioner.cli.screen.live import LiveScreen, LiveTable, export_svg
 from provisioner.cli.screen.plain import PlainScreen
+from provisioner.cli.screen.report import show_report
 from provisioner.cli.screen.text import duration, middle, size, transfer
 from provisioner.runs import events
 from provisioner.runs.fold import Fold, fold
@@ -159,7 +160,7 @@ def test_names_that_differ_at_their_ends_stay_apart() -> None:
 def test_a_terminal_gets_the_table_then_the_report() -> None:
     console, file = terminal()
     folding = Fold(("alpha", "beta", "gamma"), PHASES)
-    shown = choose.make(console, folding)
+    shown = screen.make(console, folding)
     assert isinstance(shown, LiveScreen)
     with shown:
         for event in recorded("one_down"):
@@ -173,7 +174,7 @@ def test_a_terminal_gets_the_table_then_the_report() -> None:
 
 def test_the_terminal_is_given_back_after_an_interrupt() -> None:
     console, file = terminal()
-    shown = choose.make(console, Fold())
+    shown = screen.make(console, Fold())
     with pytest.raises(KeyboardInterrupt), shown:
         raise KeyboardInterrupt
     assert "\x1b[?25h" in file.getvalue()
@@ -185,13 +186,13 @@ def test_the_terminal_is_given_back_after_an_interrupt() -> None:
 )
 def test_plain_lines_where_a_table_does_not_suit(environment: dict[str, str], *, diff: bool) -> None:
     console, _ = terminal(_environ=environment)
-    assert isinstance(choose.make(console, Fold(), diff=diff), PlainScreen)
-    assert isinstance(choose.make(pipe()[0], Fold()), PlainScreen)
+    assert isinstance(screen.make(console, Fold(), diff=diff), PlainScreen)
+    assert isinstance(screen.make(pipe()[0], Fold()), PlainScreen)
 
 
 def test_no_color_is_respected() -> None:
     console, file = terminal(_environ={"NO_COLOR": "1", "TERM": "xterm-256color"})
-    choose.show_report(fold(recorded("unhealthy")), console, ladder=True)
+    show_report(fold(recorded("unhealthy")), console, ladder=True)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", file.getvalue())
     assert "✗ token" in re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
@@ -211,7 +212,7 @@ def test_marks_are_ascii_where_the_terminal_is() -> None:
 def test_only_the_rungs_that_failed_are_shown_unless_all_are_asked_for() -> None:
     for ladder, count in ((True, 8), (False, 1)):
         console, file = pipe()
-        choose.show_report(fold(recorded("unhealthy")), console, ladder=ladder)
+        show_report(fold(recorded("unhealthy")), console, ladder=ladder)
         assert len(re.findall(r"^  [✓✗-] ", file.getvalue(), re.MULTILINE)) == count
 
 
@@ -220,7 +221,7 @@ def test_a_report_of_many_hosts_shows_those_that_matter() -> None:
     told = [events.Result(START, name, "Host", "Install", "ok") for name in names[1:]]
     failed = events.Result(START, names[0], "Host", "Install", "failed", msg="no")
     console, file = pipe()
-    choose.show_report(fold([failed, *told, events.RunEnd(START)], phases=("Host",)), console)
+    show_report(fold([failed, *told, events.RunEnd(START)], phases=("Host",)), console)
     assert "39 hosts more: ok, nothing changed" in file.getvalue()
     assert "host01" not in file.getvalue()
 
@@ -228,19 +229,19 @@ def test_a_report_of_many_hosts_shows_those_that_matter() -> None:
 def test_check_mode_does_not_claim_a_change() -> None:
     told = [events.RunStart(START, check=True), *recorded("one_down")[1:]]
     console, file = pipe()
-    choose.show_report(fold(told), console)
+    show_report(fold(told), console)
     assert "6 would change" in file.getvalue()
 
 
 def test_the_picture_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "live.svg"
     told = recorded("one_down")
-    choose.export_svg(told[:16], path, hosts=("alpha", "beta", "gamma"), phases=PHASES)
+    export_svg(told[:16], path, hosts=("alpha", "beta", "gamma"), phases=PHASES)
     text = path.read_text(encoding="utf-8")
     assert "provision&#160;apply" in text or "provision apply" in text
     assert "url(http" not in text
     first = text
-    choose.export_svg(told[:16], path, hosts=("alpha", "beta", "gamma"), phases=PHASES)
+    export_svg(told[:16], path, hosts=("alpha", "beta", "gamma"), phases=PHASES)
     assert path.read_text(encoding="utf-8") == first
 
 

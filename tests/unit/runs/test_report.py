@@ -11,8 +11,7 @@ import pytest
 from provisioner.ansible.module_utils.provision.host.payload import Payload, Rung
 from provisioner.runs import events
 from provisioner.runs import report as r
-from provisioner.runs.fold import Fold, fold
-from provisioner.runs.tally import RUNNING, WAITING
+from provisioner.runs.fold import RUNNING, WAITING, Fold, fold
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "events"
 CASES = sorted(path.stem for path in DATA.glob("*.jsonl"))

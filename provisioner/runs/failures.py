@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Explain in one line why a host is unreachable, with the next step; reads messages of ssh and Ansible."""
+"""Turn failed results into failures with a next step; explains messages of ssh and Ansible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import re
 import shlex
 
 from provisioner.plain import clean, one_line
+from provisioner.runs import report as r
+from provisioner.runs.events import Result
 
+SHIPPED = re.compile(r"^.*/(?=(?:roles|playbooks)/)")
+HIDDEN = "the details are hidden because the task may show secrets"
 KEY_CHANGED = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for \S+ has changed")
 OFFENDING = re.compile(r"Offending (?:\S+ )?key in (?P<file>[^\n]+?):(?P<line>\d+)")
 CHANGED_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed")
@@ -80,6 +84,30 @@ HINTS: tuple[tuple[str, str], ...] = (
     (r"install the sshpass program", "install sshpass here, or use an SSH key"),
     (r"Attempting to decrypt but no vault secrets", "run it with --ask-vault-pass or --vault-password-file"),
 )
+
+
+def failure_of(event: Result) -> r.Failure:
+    """Return the failure in a result, with the module's next step or one for its message."""
+    message, step = event.msg.strip(), event.provision.next
+    if event.status == r.UNREACHABLE:
+        message, advice = explain(message, event.host)
+        step = step or advice
+    return r.Failure(
+        host=event.host,
+        phase=event.phase,
+        task=event.task,
+        where=shipped(event.path),
+        message=message or HIDDEN,
+        next=step or hint(event.msg),
+        kind=event.status,
+        item=event.item,
+        consent=event.provision.consent,
+    )
+
+
+def shipped(path: str) -> str:
+    """Return the part of a path and line below the folder that holds roles and playbooks."""
+    return SHIPPED.sub("", path)
 
 
 def explain(message: str, host: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.unreachable import explain, hint
+from provisioner.runs.failures import explain, hint
 
 SSH = "Task failed: Failed to connect to the host via ssh: "
 CHANGED = (
