@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from ansible.module_utils.basic import AnsibleModule
 
 from tests.contract import tree
 
@@ -83,7 +84,7 @@ def _argument_spec(path: Path) -> dict[str, Any]:
     with mock.patch.dict(sys.modules, {path.stem: module}):
         spec.loader.exec_module(module)
         with (
-            mock.patch.object(module, "AnsibleModule", side_effect=Taken) as taken,
+            mock.patch.object(AnsibleModule, "__init__", side_effect=Taken) as taken,
             contextlib.suppress(Taken),
         ):
             module.main()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show a run: live on a terminal, line by line elsewhere; it only draws."""
 
+from __future__ import annotations
+
 from rich.console import Console
 
 from provisioner.cli.screen.live import LiveScreen
