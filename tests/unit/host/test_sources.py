@@ -79,8 +79,11 @@ def test_chrony_uses_the_given_servers_alone() -> None:
     assert other.count("#pool") == 1
 
 
-def test_finds_the_files_of_both_families(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "a.list").write_text("deb x\n")
-    (tmp_path / "b.list.save").write_text("deb y\n")
-    monkeypatch.setattr(sources, "PATTERNS", (f"{tmp_path}/*.list",))
-    assert sources.source_files() == {str(tmp_path / "a.list"): "deb x\n"}
+def test_finds_the_files_of_both_families(tmp_path: Path) -> None:
+    apt, dnf = tmp_path / "etc/apt/sources.list.d", tmp_path / "etc/yum.repos.d"
+    for folder in (apt, dnf):
+        folder.mkdir(parents=True)
+    (apt / "a.list").write_text("deb x\n")
+    (apt / "b.list.save").write_text("deb y\n")
+    (dnf / "c.repo").write_text("[c]\n")
+    assert sources.source_files(tmp_path) == {str(apt / "a.list"): "deb x\n", str(dnf / "c.repo"): "[c]\n"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .fault import Fault
 from .openpgp import KeyFault, armoured, fingerprints, normal
-from .paths import text_of
+from .sources import defining
 
 KEY_SECONDS = 30
 LARGEST_KEY = 1024 * 1024
@@ -156,16 +156,8 @@ def _fetch(repository: Repository) -> bytes:
 
 def rivals(repository: Repository) -> list[Path]:
     """Return other source files of the same repository, which would contradict ours."""
-    folder = repository.source.parent
-    named = re.compile(rf"{re.escape(repository.url.rstrip('/'))}/?(?=[\s\"']|$)", re.MULTILINE)
-    files = [*folder.glob("*"), *([folder.parent / "sources.list"] if repository.is_apt else [])]
-    found = []
-    for path in sorted(set(files) - {repository.source}):
-        lines = [line for line in text_of(path).splitlines() if not line.lstrip().startswith("#")]
-        enabled = "enabled=0" not in "".join(lines).replace(" ", "")
-        if path.suffix in (".list", ".sources", ".repo") and enabled and named.search("\n".join(lines)):
-            found.append(path)
-    return found
+    named = re.compile(rf"{re.escape(repository.url.rstrip('/'))}/?(?=[\s\"']|$)")
+    return [path for path in defining(named, repository.root) if path != repository.source]
 
 
 def out_of_sight(name: str, path: Path) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewrite package sources to mirrors and chrony's configuration to given servers."""
+"""Find and rewrite package sources, and rewrite chrony's configuration."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ import re
 from pathlib import Path
 
 PATTERNS = (
-    "/etc/apt/sources.list",
-    "/etc/apt/sources.list.d/*.list",
-    "/etc/apt/sources.list.d/*.sources",
-    "/etc/yum.repos.d/*.repo",
+    "etc/apt/sources.list",
+    "etc/apt/sources.list.d/*.list",
+    "etc/apt/sources.list.d/*.sources",
+    "etc/yum.repos.d/*.repo",
 )
+OFF = re.compile(r"\s*(enabled\s*[=:]\s*(0|no|false))\s*", re.IGNORECASE)
 CHRONY_MARK = "# Time servers of the inventory"
 
 
-def source_files() -> dict[str, str]:
+def source_files(root: Path = Path("/")) -> dict[str, str]:
     """Return every file of package sources with its text."""
-    paths = [path for pattern in PATTERNS for path in sorted(Path("/").glob(pattern[1:])) if path.is_file()]
+    paths = [path for pattern in PATTERNS for path in sorted(root.glob(pattern)) if path.is_file()]
     return {str(path): path.read_text(encoding="utf-8", errors="surrogateescape") for path in paths}
+
+
+def defining(pattern: re.Pattern[str], root: Path) -> list[Path]:
+    """Return the source files in which a line that counts contains a pattern."""
+    files = source_files(root).items()
+    return [Path(name) for name, text in files if any(map(pattern.search, _in_use(text)))]
+
+
+def _in_use(text: str) -> list[str]:
+    """Return the lines of a source file that count: no comments, no part that is switched off."""
+    parts: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("[") or not line.strip():
+            parts.append([])
+        if not line.lstrip().startswith(("#", ";")):
+            parts[-1].append(line)
+    return [line for part in parts if not any(map(OFF.fullmatch, part)) for line in part]
 
 
 def rewrite_sources(text: str, mirrors: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Iterable, Mapping
 
 from .. import commands
 from ..fault import Fault
+from ..paths import text_of
 from .common import NOTHING, QUERY_SECONDS, Allow, Changes, PackageManager
 
 STAMP = Path("/run/provision/apt-refreshed")
@@ -42,7 +43,7 @@ class Apt(PackageManager):
     dry_options = cached_options = ("-s",)
     download_options = ("--download-only",)
     repair_command = ("dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
-    preferences = Path("/etc/apt/preferences.d")
+    owner_query, version_form = ("dpkg-query", "-S"), "{}={}"
 
     def installed(self) -> dict[str, str]:
         """Map each installed package, and what it provides, to its name."""
@@ -57,10 +58,6 @@ class Apt(PackageManager):
     def names_in(self, listed: str) -> set[str]:
         """Return the packages in the output of the listing."""
         return set(parse(listed).values())
-
-    def owns(self, path: Path) -> bool:
-        """Return whether a file belongs to a package."""
-        return bool(commands.call("dpkg-query", "-S", str(path)).returncode == 0)
 
     def offers(self, name: str) -> list[tuple[str, str]]:
         """Return each version of a package that can be installed, with the address of its repository."""
@@ -86,14 +83,8 @@ class Apt(PackageManager):
 
     def origin(self, repository: str) -> str:
         """Return the address of a repository, empty where the host does not have it."""
-        path = self.source(repository)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        found = re.search(r"(?m)^URIs: (\S+)", text)
+        found = re.search(r"(?m)^URIs: (\S+)", text_of(self.source(repository)))
         return found.group(1).rstrip("/") if found else ""
-
-    def exactly(self, name: str, version: str) -> str:
-        """Return what to install for one version of a package."""
-        return f"{name}={version}"
 
     def install_command(self, specs: Iterable[str], allow: Allow, options: Iterable[str]) -> list[str]:
         """Return the command that installs packages."""
@@ -106,10 +97,9 @@ class Apt(PackageManager):
 
     def refresh_command(self, repository: str = "") -> list[str]:
         """Return the command that fetches the package lists, or those of one repository alone."""
-        only = [f"Dir::Etc::sourcelist={self.source(repository)}", "Dir::Etc::sourceparts=-"]
-        only += ["APT::Get::List-Cleanup=0"]
-        alone = [word for option in only for word in ("-o", option)] if repository else []
-        return ["apt-get", "update", *RETRIES, *STRICT, *alone]
+        alone = ["-o", f"Dir::Etc::sourcelist={self.source(repository)}", "-o", "Dir::Etc::sourceparts=-"]
+        alone += ["-o", "APT::Get::List-Cleanup=0"]
+        return ["apt-get", "update", *RETRIES, *STRICT, *(alone if repository else ())]
 
     def refresh(self, repository: str = "", *, strict: bool = True) -> None:
         """Fetch the package lists, and note when all of them were fetched."""
@@ -187,8 +177,7 @@ def parse(listed: str) -> dict[str, str]:
 
 
 def _allowed(allow: Allow) -> list[str]:
-    older = ["--allow-downgrades"] if allow.older else []
-    return older + (["--allow-change-held-packages"] if allow.held else [])
+    return ["--allow-downgrades"] * allow.older + ["--allow-change-held-packages"] * allow.held
 
 
 def _query(form: str, *names: str) -> str:
@@ -196,4 +185,4 @@ def _query(form: str, *names: str) -> str:
     # One that is not installed makes it fail, although it lists the others.
     if done.returncode and not names:
         raise Fault(f"dpkg-query failed: {done.stderr.strip()}", "run `dpkg --audit` on the host")
-    return str(done.stdout)
+    return done.stdout

@@ -74,8 +74,9 @@ class PackageManager(ABC):
     repair_command: tuple[str, ...] = ()
     # Whether a hold is on one version, which then need not be installed yet; else it is on a name.
     holds_versions = False
-    # Where files that pin versions belong, where the manager has such files.
-    preferences: Path | None = None
+    # What finds the package of a file, and how one version of a package is written.
+    owner_query: tuple[str, ...]
+    version_form: str
 
     def __init__(self, user: User | None = None) -> None:
         self.user = user or User()
@@ -99,6 +100,14 @@ class PackageManager(ABC):
     @abstractmethod
     def hold(self, words: Iterable[str], instead_of: Iterable[str] = ()) -> None:
         """Replace holds of this user by others."""
+
+    def owns(self, path: Path) -> bool:
+        """Return whether a file belongs to a package."""
+        return commands.call(*self.owner_query, str(path)).returncode == 0
+
+    def exactly(self, name: str, version: str) -> str:
+        """Return what to install for one version of a package."""
+        return self.version_form.format(name, version)
 
     def interrupted(self) -> bool:
         """Return whether an earlier run was interrupted, and must be repaired."""
@@ -156,7 +165,7 @@ class PackageManager(ABC):
 
     def query(self, *argv: str) -> str:
         """Return what a query prints, whatever its exit status."""
-        return str(commands.call(*argv, seconds=QUERY_SECONDS).stdout)
+        return commands.call(*argv, seconds=QUERY_SECONDS).stdout
 
     def failure(self, message: str, said: str) -> Fault:
         """Return the fault of a command, with what to do about its output."""
@@ -184,7 +193,5 @@ class PackageManager(ABC):
 
 def held_too_long(owner: str, seconds: float) -> Fault:
     """Return the fault of a lock that is not released."""
-    return Fault(
-        f"{owner} has held the package manager's lock for {seconds:.0f} s",
-        "wait for it to end or stop it, then apply again",
-    )
+    text = f"{owner} has held the package manager's lock for {seconds:.0f} s"
+    return Fault(text, "wait for it to end or stop it, then apply again")

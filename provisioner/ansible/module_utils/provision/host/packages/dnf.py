@@ -40,6 +40,7 @@ class Dnf(PackageManager):
     # It answers no to its own question, so a simulation always ends as if it had failed.
     failure_sign = "Error:"
     holds_versions = True
+    owner_query, version_form = ("rpm", "-qf"), "{}-{}"
 
     def installed(self) -> dict[str, str]:
         """Map each installed package, and what it provides, to its name."""
@@ -60,10 +61,6 @@ class Dnf(PackageManager):
     def names_in(self, listed: str) -> set[str]:
         """Return the packages in the output of the listing, each as name-version-release.arch."""
         return {line.rsplit("-", 2)[0] for line in listed.splitlines() if line}
-
-    def owns(self, path: Path) -> bool:
-        """Return whether a file belongs to a package."""
-        return bool(commands.call("rpm", "-qf", str(path)).returncode == 0)
 
     def offers(self, name: str) -> list[tuple[str, str]]:
         """Return each version of a package that can be installed, with its repository."""
@@ -95,19 +92,14 @@ class Dnf(PackageManager):
         """Return the name of a repository, empty where the host does not have it."""
         return repository if self.source(repository).exists() else ""
 
-    def exactly(self, name: str, version: str) -> str:
-        """Return what to install for one version of a package."""
-        return f"{name}-{version}"
-
     def install_command(self, specs: Iterable[str], allow: Allow, options: Iterable[str]) -> list[str]:
         """Return the command that installs packages; older versions are always allowed."""
-        erase = ["--allowerasing"] if allow.removal else []
-        more = [*self._enabled, *erase, *_allowed(allow), NO_WEAK]
-        return ["dnf", *options, *more, "install", "--", *specs]
+        more = ["--allowerasing"] * allow.removal + [UNLOCKED] * allow.held
+        return ["dnf", *options, *self._enabled, *more, NO_WEAK, "install", "--", *specs]
 
     def remove_command(self, names: Iterable[str], allow: Allow, options: Iterable[str]) -> list[str]:
         """Return the command that removes packages, but not their dependencies."""
-        return ["dnf", *options, *_allowed(allow), "remove", "--noautoremove", "--", *names]
+        return ["dnf", *options, *[UNLOCKED] * allow.held, "remove", "--noautoremove", "--", *names]
 
     def refresh_command(self, repository: str = "") -> list[str]:
         """Return the command that fetches the package lists, or those of one repository alone."""
@@ -173,10 +165,6 @@ class Dnf(PackageManager):
         return [f"--enablerepo={name}" for name in wanted if name in known]
 
 
-def _allowed(allow: Allow) -> list[str]:
-    return [UNLOCKED] if allow.held else []
-
-
 def _needing(names: set[str]) -> set[str]:
     """Return the installed packages that need one of these."""
     # Several versions of a kernel's package may be installed, which rpm accepts only with --allmatches.
@@ -196,4 +184,4 @@ def _query(form: str, *names: str) -> str:
     done = commands.call("rpm", *(["-q"] if names else ["-qa"]), "--qf", form, *names, seconds=QUERY_SECONDS)
     if done.returncode and not names:
         raise Fault(f"rpm failed: {done.stderr.strip()}", "run `rpm --rebuilddb` on the host")
-    return str(done.stdout)
+    return done.stdout
