@@ -172,7 +172,7 @@ def test_a_hub_that_falls_silent_is_left_and_asked_again(hub: Any, orders: Order
 
 def test_too_little_disk_is_refused_before_the_first_byte(hub: Any, orders: Orders, source: str) -> None:
     spec = orders(source, reserve_bytes=10**18)
-    with pytest.raises(Fault, match=r"not enough disk .* GB still to download .* GB are free at ") as caught:
+    with pytest.raises(Fault, match=r"not enough disk .* GB free, and .* GB in reserve are needed") as caught:
         fetch(spec)
     assert "model_store_root" in caught.value.next_step
     assert not hub.stats(ONE)

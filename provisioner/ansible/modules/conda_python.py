@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import removal, run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
-from ansible.module_utils.provision.python.conda_main import PROGRAM
-from ansible.module_utils.provision.python.conda_orders import Orders
+from ansible.module_utils.provision.python.conda_install import PROGRAM, Orders
 from ansible.module_utils.provision.python.conda_place import Wanted, doubt, origins, remember, remove, unused
 
 UNIT = "provision-job-conda"
-PASSED_ON = ("reserve_bytes", "attempts", "stall_seconds", "root", "cache")
 SECONDS = 7200
 
 
@@ -29,7 +27,7 @@ def job_of(params: dict[str, Any]) -> Job:
 def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
     """Return what systemd must know about the unit."""
     # A configured prefix may be where the sandbox allows no writing.
-    place = params["root"] if not params["prefix"] else str(wanted.prefix.parent)
+    place = str(wanted.prefix.parent) if params["prefix"] else params["root"]
     kept: dict[str, object] = sandbox({**params, "root": place})
     if place != params["root"]:
         kept["ReadWritePaths"] = f"{kept['ReadWritePaths']} {params['root']}"
@@ -40,27 +38,19 @@ def limits(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
 
 def create(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Install the Python, as far as one call can."""
+    for path in (Path(params["root"]), Path(params["cache"]), wanted.prefix.parent):
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if params["prefix"]:
+        remember(Path(params["registry"]), wanted.prefix)
     job, interpreter = job_of(params), str(wanted.interpreter)
-    if not advance(job, params, wanted):
+    title = f"Python {wanted.python} of {wanted}"
+    orders = Orders.read({**params, **asdict(wanted), "title": title})
+    if not job.answer("interpreter", "install", orders, limits(params, wanted)):
         return job.progress(changed=job.orders().get("interpreter") == interpreter)
     why = doubt(wanted)
     if why:
         raise Fault(f"{interpreter} was installed, but {why}", "another program writes there: apply again")
     return {"changed": True, "finished": True, "present": True}
-
-
-def advance(job: Job, params: dict[str, Any], wanted: Wanted) -> dict[str, Any] | None:
-    """Start the unit, or attach to the one that runs, and return its outcome once it has ended."""
-    for path in (Path(params["root"]), Path(params["cache"]), wanted.prefix.parent):
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if params["prefix"]:
-        remember(Path(params["registry"]), wanted.prefix)
-    orders = Orders(
-        title=f"Python {wanted.python} of {wanted}",
-        interpreter=str(wanted.interpreter),
-        **{name: params[name] for name in (*WANTED, *PASSED_ON)},
-    )
-    return job.answer("interpreter", "install", orders, limits(params, wanted))
 
 
 def prune(module: AnsibleModule) -> dict[str, Any]:
@@ -74,9 +64,7 @@ def prune(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         for path in rubbish:
             remove(path)
-    names = [str(path) for path in rubbish]
-    diff = {"before": "".join(f"{name}\n" for name in names), "after": ""}
-    return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
+    return removal(rubbish)
 
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
@@ -133,9 +121,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    os.umask(0o022)
-    run_module(module, lambda: outcome(module))
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

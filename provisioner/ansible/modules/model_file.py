@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import Wanted
 from ansible.module_utils.provision.models.path import loaded
@@ -16,29 +16,26 @@ from ansible.module_utils.provision.models.path import loaded
 LIKELY = "model.gguf"
 
 
-def find(model: dict[str, Any], check_mode: bool) -> Path:
+def find(module: AnsibleModule) -> dict[str, Any]:
     """Return the file to load."""
+    model = module.params["model"]
     directory = Path(model["directory"])
     if directory.is_dir():
-        return Path(loaded(Wanted.of(model), directory))
-    if check_mode:
-        return directory / LIKELY
-    raise Fault(
-        f"the model of {', '.join(model['services'])} must be loaded from {directory}, which does not exist",
-        "run `provision apply` without --phase, or with --phase models, to download it",
-    )
+        file = loaded(Wanted.of(model), directory)
+    elif module.check_mode:
+        file = directory / LIKELY
+    else:
+        who = f"the model of {', '.join(model['services'])}"
+        raise Fault(
+            f"{who} must be loaded from {directory}, which does not exist",
+            "run `provision apply` without --phase, or with --phase models, to download it",
+        )
+    return {"changed": False, "file": str(file)}
 
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(
-        argument_spec={"model": {"type": "dict", "required": True}}, supports_check_mode=True
-    )
-
-    def work() -> dict[str, Any]:
-        return {"changed": False, "file": str(find(module.params["model"], module.check_mode))}
-
-    run_module(module, work)
+    run(find, {"model": {"type": "dict", "required": True}})
 
 
 if __name__ == "__main__":

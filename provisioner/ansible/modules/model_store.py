@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.models.fetch import make_root
@@ -21,18 +22,7 @@ from ansible.module_utils.provision.models.remove import remove
 
 HUBS = ("huggingface", "modelscope")
 VERIFY_UNIT = "provision-job-model-verify"
-PASSED_ON = (
-    "endpoint",
-    "token_file",
-    "client_python",
-    "workers",
-    "streams",
-    "attempts",
-    "stall_seconds",
-    "root",
-    "reserve_bytes",
-    "cache",
-)
+DOWNLOAD_AGAIN = "run `provision apply`: it downloads what is missing"
 
 
 def unit_of(directory: str) -> str:
@@ -53,35 +43,24 @@ def inspect(models: list[dict[str, Any]]) -> dict[str, Any]:
     return {"changed": False, "finished": True, "missing": missing}
 
 
-def job_of(params: dict[str, Any], unit: str) -> Job:
-    """Return the job that a unit does for the store."""
-    return Job(unit, PROGRAM, params)
-
-
 def fetch(module: AnsibleModule) -> dict[str, Any]:
     """Download one model, as far as one call can."""
     model = module.params["model"]
     wanted, directory = Wanted.of(model), model["directory"]
     why = doubt(Path(directory), wanted)
-    result: dict[str, Any] = {"changed": True, "finished": True}
-    result["diff"] = {
-        "before": f"{directory}: {why}\n",
-        "after": f"{directory}: {wanted} from {wanted.source}\n",
-    }
+    after = f"{directory}: {wanted} from {wanted.source}\n"
+    diff = {"before": f"{directory}: {why}\n", "after": after}
+    result: dict[str, Any] = {"changed": True, "finished": True, "diff": diff}
     if module.check_mode:
         return dict(result, msg=f"would download {wanted} from {module.params['endpoint']} into {directory}")
-    job = job_of(module.params, unit_of(directory))
-    reported: dict[str, Any] | None
-    if not why and not job.running:
-        reported = job.report()
-    else:
-        title = f"Download {wanted} into {directory}"
-        given = {key: module.params[key] for key in PASSED_ON}
-        orders = Orders.read({**model, **given, "title": title})
+    job = Job(unit_of(directory), PROGRAM, module.params)
+    reported: dict[str, Any] | None = job.report()
+    if why or job.running:
+        orders = Orders.read({**module.params, **model, "title": f"Download {wanted} into {directory}"})
         make_root(Path(orders.root))
         reported = job.advance("fetch", orders, sandbox(module.params))
-        if reported is None:
-            return dict(job.progress())
+    if reported is None:
+        return job.progress()
     why = doubt(Path(directory), wanted)
     if why:
         raise Fault(f"{directory} was downloaded, but {why}", "another program writes there: apply again")
@@ -95,37 +74,36 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     held = sorted({m["directory"] for m in models if read_manifest(Path(m["directory"]))})
     results: dict[str, Any] = {}
     if held and not module.check_mode:
-        job = job_of(module.params, VERIFY_UNIT)
-        reported: dict[str, Any] | None = job.report()
-        if reported is None or reported.get("state") != "done" or reported.get("run") != module.params["run"]:
-            orders = CheckOrders(held, module.params["run"])
-            reported = job.advance("verify", orders, {})
-        if reported is None or reported.get("run") != module.params["run"]:
-            # The results are those of another run's job: the next call starts a new one.
-            return dict(job.progress())
+        job, run = Job(VERIFY_UNIT, PROGRAM, module.params), module.params["run"]
+        reported = job.report()
+        if reported.get("state") != "done" or reported.get("run") != run:
+            reported = job.answer("run", "verify", CheckOrders(held, run), {}) or {}
+        if not reported:
+            return job.progress()
         results = reported["results"]
     rungs = [rung(model, name, results, module.check_mode) for model in models for name in model["services"]]
-    failed = [one for one in rungs if one["status"] == "failed"]
+    provision: dict[str, Any] = {"rungs": [one.to_dict() for one in rungs]}
+    result = {"changed": False, "finished": True, "provision": provision}
+    failed = [one for one in rungs if one.status == FAILED]
     if failed and not module.check_mode:
-        evidence = "; ".join(dict.fromkeys(one["evidence"] for one in failed))
-        module.fail_json(msg=evidence, finished=True, provision={"rungs": rungs, "next": failed[0]["next"]})
-    return {"changed": False, "finished": True, "provision": {"rungs": rungs}}
+        provision["next"] = failed[0].next
+        result.update(failed=True, msg="; ".join(dict.fromkeys(one.evidence for one in failed)))
+    return result
 
 
-def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mode: bool) -> Rung:
     """Return the files rung of one service."""
     directory = Path(model["directory"])
-    found = results.get(str(directory))
-    if found is None and model["source"] in HUBS:
-        why = doubt(directory, Wanted.of(model)) or ("" if check_mode else "its files were not hashed")
-        evidence = f"{directory}: {why or 'unchanged since its hashes were checked; not read in check mode'}"
-        found = {"status": "failed" if why else "passed", "evidence": evidence, "next": None}
-        if why:
-            found["next"] = "run `provision apply`: it downloads what is missing"
-    if found is None:
+    if str(directory) in results:
+        return Rung("files", service=service, **results[str(directory)])
+    if model["source"] not in HUBS:
         evidence = f"{directory} has no manifest: it was not downloaded by this store"
-        found = {"status": "not applicable", "evidence": evidence, "next": None}
-    return {"service": service, "rung": "files", **found}
+        return Rung("files", NOT_APPLICABLE, evidence, service)
+    why = doubt(directory, Wanted.of(model)) or ("" if check_mode else "its files were not hashed")
+    if why:
+        return Rung("files", FAILED, f"{directory}: {why}", service, DOWNLOAD_AGAIN)
+    evidence = f"{directory}: unchanged since its hashes were checked; not read in check mode"
+    return Rung("files", PASSED, evidence, service)
 
 
 STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -154,10 +132,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS, required_if=[("state", "present", ["model"])], supports_check_mode=True
+    run(
+        lambda module: STATES[module.params["state"]](module),
+        ARGUMENTS,
+        required_if=[("state", "present", ["model"])],
     )
-    run_module(module, lambda: STATES[module.params["state"]](module))
 
 
 if __name__ == "__main__":

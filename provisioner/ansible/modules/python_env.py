@@ -3,31 +3,29 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import removal, run
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.paths import existing_parent, free_bytes
+from ansible.module_utils.provision.host.paths import device, free_bytes, remove, require_room, text_of
 from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
 from ansible.module_utils.provision.python.environment import (
+    MARKER,
     Interpreter,
-    check_disk,
     check_lock,
     choose_version,
     directory_name,
     find_interpreter,
     is_complete,
-    makes_environments,
-    remove,
     system_version,
     unused,
 )
 
 BUILD_SECONDS = 7200
+DISK_MARGIN = 1.1
 RUNTIME = Path("/run/provision")
 
 
@@ -48,7 +46,7 @@ class Wanted:
     @property
     def complete(self) -> bool:
         """Return whether it is complete."""
-        return bool(is_complete(self.directory, self.lock_sha256))
+        return is_complete(self.directory, self.lock_sha256)
 
 
 def resolve(params: dict[str, Any]) -> Wanted:
@@ -56,7 +54,7 @@ def resolve(params: dict[str, Any]) -> Wanted:
     limits = (params["minimum_python"], params["maximum_python"])
     own = params["interpreter"]
     version = choose_version(params["python"], system_version(), limits, params["candidates"])
-    interpreter = Interpreter(version, own, makes_environments(own)) if own else find_interpreter(version)
+    interpreter = find_interpreter(version, own)
     name = directory_name(params["name"], params["lock_sha256"], own or version, params["installer"])
     return Wanted(params["name"], Path(params["root"]) / name, params["lock_sha256"], interpreter)
 
@@ -64,7 +62,7 @@ def resolve(params: dict[str, Any]) -> Wanted:
 def unit_properties(params: dict[str, Any], wanted: Wanted) -> dict[str, object]:
     """Return what systemd must know about the build."""
     cache = Path(params["cache"])
-    devices = {existing_parent(path).stat().st_dev for path in (cache, wanted.directory)}
+    same_disk = device(cache) == device(wanted.directory)
     environment = {
         "HOME": cache,
         "TMPDIR": cache / "tmp",
@@ -72,7 +70,7 @@ def unit_properties(params: dict[str, Any], wanted: Wanted) -> dict[str, object]
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "UV_CACHE_DIR": cache / "uv",
         # Files of the cache and of the environment are the same ones where the file system allows it.
-        "UV_LINK_MODE": "hardlink" if len(devices) == 1 else "copy",
+        "UV_LINK_MODE": "hardlink" if same_disk else "copy",
     }
     return {
         "Description": f"Build the virtual environment {wanted.directory}",
@@ -92,7 +90,10 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
             "install its packages, or set python_env_python to another version",
         )
     check_lock(Path(params["lock"]), wanted.lock_sha256)
-    check_disk(params["needed_bytes"], [wanted.directory, Path(params["cache"])])
+    # Unpacking needs room beside the result; where the cache has its own disk, both need all of it.
+    needed = int(params["needed_bytes"] * DISK_MARGIN)
+    for place in (wanted.directory, Path(params["cache"])):
+        require_room(f"the environment {wanted.name}", [(place, needed)])
     uv_name = directory_name("uv", params["uv_lock_sha256"], wanted.interpreter.version, "pip")
     argv = [
         # Under an enforcing SELinux systemd may not execute a file below /usr/local/lib itself.
@@ -119,13 +120,10 @@ def start(params: dict[str, Any], wanted: Wanted) -> None:
 def progress(params: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Return the progress of the build: the space that it has taken and its last line."""
     line = journal_tail(wanted.unit, 1)
-    try:
-        before = int((RUNTIME / wanted.unit).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = free_bytes(wanted.directory)
     body = {"label": f"{wanted.name} environment: {line[:80]}"}
     if params["needed_bytes"]:
-        done = max(0, before - free_bytes(wanted.directory))
+        before, now = text_of(RUNTIME / wanted.unit), free_bytes(wanted.directory)
+        done = max(0, int(before) - now) if before.isdigit() else 0
         body.update(done_bytes=min(done, params["needed_bytes"]), total_bytes=params["needed_bytes"])
     return body
 
@@ -149,24 +147,19 @@ def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
     return {"changed": True, "finished": True, "present": True}
 
 
-def prune(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
+def prune(module: AnsibleModule) -> dict[str, Any]:
     """Remove the environments of that name that nothing uses."""
-    rubbish = unused(Path(module.params["root"]), wanted.name, module.params["keep"])
+    rubbish = unused(Path(module.params["root"]), module.params["name"], module.params["keep"])
     if not module.check_mode:
         for directory in rubbish:
-            remove(directory)
-    names = [str(directory) for directory in rubbish]
-    return {
-        "changed": bool(names),
-        "removed": names,
-        "diff": {"before": "".join(name + "\n" for name in names), "after": ""},
-    }
+            remove(directory, MARKER)
+    return removal(rubbish)
 
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
     if module.params["state"] == "absent":
-        return prune(module, Wanted(module.params["name"], Path(), "", Interpreter("", "", usable=False)))
+        return prune(module)
     wanted = resolve(module.params)
     result: dict[str, Any] = {
         "changed": False,
@@ -218,9 +211,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    os.umask(0o022)
-    run_module(module, lambda: outcome(module))
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

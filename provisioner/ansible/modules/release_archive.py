@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.fetch.archive import PROGRAM, Orders
 from ansible.module_utils.provision.fetch.place import (
+    MANIFEST,
     Wanted,
     check_executable,
     doubt,
-    remove,
     unfinished,
     unused,
 )
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import removal, run
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.paths import drop_empty, remove
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
 from ansible.module_utils.provision.jobs.unit import stop
@@ -82,13 +82,10 @@ def prune(module: AnsibleModule) -> dict[str, Any]:
         for unit in ended:
             stop(unit)
         for path in rubbish:
-            remove(path)
-        for folder in (root / name, root, Path(params["cache"])) if params["everything"] else ():
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-    names = [*ended, *map(str, rubbish)]
-    diff = {"before": "".join(f"{one}\n" for one in names), "after": ""}
-    return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}
+            remove(path, MANIFEST)
+        if params["everything"]:
+            drop_empty(root / name, root, Path(params["cache"]))
+    return removal([*ended, *rubbish])
 
 
 def outcome(module: AnsibleModule) -> dict[str, Any]:
@@ -138,9 +135,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    os.umask(0o022)
-    run_module(module, lambda: outcome(module))
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.fetch import archive, download
+from ansible.module_utils.provision.fetch import archive
 from ansible.module_utils.provision.fetch.place import Wanted, doubt
+from ansible.module_utils.provision.jobs import patience
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.fetch.served import Site, packed
@@ -24,7 +25,7 @@ def test_an_archive_is_whole_or_not_there(
 
     def prepare(folder: Path, patch: pytest.MonkeyPatch) -> Case:
         patch.setenv(archive.URL_VARIABLE, f"{site.url}/tool.tar.gz")
-        patch.setattr(download.time, "sleep", lambda _: None)
+        patch.setattr(patience.time, "sleep", lambda _: None)
         spec = orders(root=str(folder / "archives"), cache=str(folder / "cache"))
         wanted = Wanted.of(spec)
         directory = wanted.below(folder / "archives")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.jobs import patience
 from ansible.module_utils.provision.models import download, fetch, main
 from ansible.module_utils.provision.models.files import Wanted, doubt
 
@@ -17,32 +18,29 @@ from tests.host.jobs.breaking import Case, break_everywhere, each_error
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000}
 
 
-class Client:
-    """A hub's client that answers at once."""
-
-    def __init__(self, _spec: dict[str, Any], request: dict[str, Any], *, xet: bool = True) -> None:
-        del xet
-        self.request = request
-
-    def answers(self, _alive: object) -> Iterator[dict[str, Any]]:
-        if self.request["action"] == "list":
-            sums = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-            listed = [
-                {"name": name, "size": len(content), "sha256": sums[name], "git_sha1": ""}
-                for name, content in FILES.items()
-            ]
-            yield {"ok": True, "commit": "abc", "files": listed}
-            return
-        for one in self.request["files"]:
-            Path(self.request["directory"], one["name"]).write_bytes(FILES[one["name"]])
-            yield {"ok": True, "name": one["name"]}
+def answers(
+    _orders: object, request: dict[str, Any], _alive: object, *, xet: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Answer as a hub's client, at once."""
+    del xet
+    if request["action"] == "list":
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+        listed = [
+            {"name": name, "size": len(content), "sha256": sums[name], "git_sha1": ""}
+            for name, content in FILES.items()
+        ]
+        yield {"ok": True, "commit": "abc", "files": listed}
+        return
+    for one in request["files"]:
+        Path(request["directory"], one["name"]).write_bytes(FILES[one["name"]])
+        yield {"ok": True, "name": one["name"]}
 
 
 @each_error
 def test_a_model_is_whole_or_not_there(tmp_path: Path, error: BaseException | None) -> None:
     def prepare(folder: Path, patch: pytest.MonkeyPatch) -> Case:
-        patch.setattr(download, "Client", Client)
-        patch.setattr(download.time, "sleep", lambda _: None)
+        patch.setattr(download, "answers", answers)
+        patch.setattr(patience.time, "sleep", lambda _: None)
         patch.setattr(fetch, "READERS", "no-such-group")
         directory = folder / "models/huggingface/org/name"
         spec = {

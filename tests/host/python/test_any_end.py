@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host.follow import Done
-from ansible.module_utils.provision.python import conda_install, conda_main
+from ansible.module_utils.provision.python import conda_install
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted, doubt
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
@@ -43,7 +43,7 @@ def test_a_python_is_whole_or_not_there(
             assert known or not prefix.exists(), "a prefix that nobody knows stays"
             assert not (wanted.python_directory / MARKER).exists() or wanted.interpreter.exists()
 
-        return Case(conda_main.PROGRAM, "install", spec, failed, lambda: _assert_whole(wanted))
+        return Case(conda_install.PROGRAM, "install", spec, failed, lambda: _assert_whole(wanted))
 
     assert break_everywhere(prepare, tmp_path, error) > 40
 

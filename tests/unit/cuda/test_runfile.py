@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_refused_before_the_first_byte_is_kept(host: Host, 
 
 
 def test_a_download_goes_on_where_it_ended(host: Host, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible.module_utils.provision.fetch.download.time.sleep", lambda _: None)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.time.sleep", lambda _: None)
     site.faults = [{"cut": 100}]
     assert bring(host, site)["changed"] is True
     assert site.asked[1]["range"] == "bytes=100-"

@@ -32,7 +32,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note the pauses between attempts instead of making them."""
     slept: list[float] = []
-    monkeypatch.setattr("ansible.module_utils.provision.fetch.download.time.sleep", slept.append)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.time.sleep", slept.append)
     return slept
 
 

@@ -292,7 +292,7 @@ def test_secrets_of_the_url_are_told_nobody(
     fault: dict[str, Any],
 ) -> None:
     monkeypatch.setenv(archive.URL_VARIABLE, site.url.replace("//", "//me:s3cret@") + "?token=s3cret")
-    monkeypatch.setattr("ansible.module_utils.provision.fetch.download.time.sleep", lambda _: None)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.time.sleep", lambda _: None)
     site.faults = [fault] * 3
     spec = orders()
     folder = Path(spec["root"]).parent

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.models import download
 from ansible.module_utils.provision.models.client import describe
 from ansible.module_utils.provision.models.download import Failures
 from ansible.module_utils.provision.models.orders import Orders
@@ -29,7 +28,7 @@ SPEC: dict[str, Any] = {
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr(download.time, "sleep", slept.append)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.time.sleep", slept.append)
     return slept
 
 
@@ -59,7 +58,7 @@ def test_waits_as_long_as_the_hub_asks(pauses: list[float]) -> None:
 
 
 def test_does_not_sit_through_an_hour(pauses: list[float]) -> None:
-    with pytest.raises(Fault, match="the hub asks for a wait of 3600 s"):
+    with pytest.raises(Fault, match="the server asks for a wait of 3600 s"):
         Failures(Orders.read(SPEC)).add([passing(wait=3600)], progressed=True)
     assert pauses == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,15 +108,20 @@ def test_safetensors_lie_in_the_directory_itself(tmp_path: Path, name: str) -> N
         check_path(own(tmp_path, name, format="safetensors"))
 
 
+def find(model: dict[str, Any], *, check: bool = False) -> Any:
+    module: Any = SimpleNamespace(params={"model": model}, check_mode=check)
+    return model_file.find(module)["file"]
+
+
 def test_a_directory_of_the_store_is_what_its_manifest_says(tmp_path: Path) -> None:
     model = own(tmp_path, "a.gguf", "stray.gguf", source="huggingface", model="org/name", revision="main")
     Manifest(Wanted.of(model), "c0ffee", {"a.gguf": KnownFile(4, "", "hub")}).write(tmp_path)
-    assert model_file.find(model, check_mode=False) == tmp_path / "a.gguf"
+    assert find(model) == str(tmp_path / "a.gguf")
 
 
 def test_check_mode_names_a_likely_file_where_nothing_has_been_fetched(tmp_path: Path) -> None:
     model = {**own(tmp_path), "directory": str(tmp_path / "later")}
-    assert model_file.find(model, check_mode=True) == tmp_path / "later" / "model.gguf"
+    assert find(model, check=True) == str(tmp_path / "later" / "model.gguf")
     with pytest.raises(Fault, match=r"the model of chat .*later, which does not exist") as caught:
-        model_file.find(model, check_mode=False)
+        find(model)
     assert "--phase models" in caught.value.next_step

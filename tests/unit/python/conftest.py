@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,9 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Orders:
             "root": str(tmp_path / "conda"),
             "cache": str(tmp_path / "cache"),
             "title": "Python",
-            "interpreter": "wanted",
             "result": str(tmp_path / "run/job.json"),
         }
-        return {**spec, **changes}
+        asked = {**spec, **changes}
+        return {**asked, **asdict(conda_place.Wanted.of(asked))}
 
     return make

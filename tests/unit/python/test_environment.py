@@ -2,19 +2,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from ansible.module_utils.provision.python import environment as venv
-
-
-class Usage(NamedTuple):
-    total: int
-    used: int
-    free: int
 
 
 @pytest.mark.parametrize(
@@ -92,14 +84,6 @@ def test_complete_only_with_marker_lock_and_interpreter(tmp_path: Path) -> None:
     assert not venv.is_complete(tmp_path / "missing", "digest")
 
 
-def test_refuses_what_does_not_fit_with_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(venv.shutil, "disk_usage", lambda _path: Usage(10**10, 0, 5 * 10**9))
-    venv.check_disk(4 * 10**9, [tmp_path / "not/yet/there"])
-    with pytest.raises(venv.Fault, match=r"5\.0 GB free, but the environment needs 6\.6 GB") as caught:
-        venv.check_disk(6 * 10**9, [tmp_path])
-    assert "free 1.6 GB" in caught.value.next_step
-
-
 def test_refuses_another_lock_than_the_one_asked_for(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text("a==1\n")
@@ -123,21 +107,3 @@ def test_prunes_only_what_nothing_uses(tmp_path: Path) -> None:
     (units / "b.service.d/x.conf").write_text(f"ExecStart={dropped_in}/bin/python\n")
     (units / "dangling.service").symlink_to("/nowhere")
     assert venv.unused(root, "vllm", [str(kept)], units) == [old]
-
-
-def test_a_running_process_uses_its_environment(tmp_path: Path) -> None:
-    directory = environment(tmp_path / "vllm-aaaaaaaaaaaa")
-    (tmp_path / "proc/12").mkdir(parents=True)
-    (tmp_path / "proc/12/cmdline").write_bytes(f"{directory}/bin/python\0-m\0vllm".encode())
-    assert venv.in_use(directory, tmp_path / "units", tmp_path / "proc")
-    assert not venv.in_use(tmp_path / "vllm-a", tmp_path / "units", tmp_path / "proc")
-
-
-def test_removes_the_marker_before_the_rest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    directory = environment(tmp_path / "vllm-aaaaaaaaaaaa")
-    seen = []
-    monkeypatch.setattr(
-        shutil, "rmtree", lambda path: seen.append((path, (directory / venv.MARKER).exists()))
-    )
-    venv.remove(directory)
-    assert seen == [(str(directory), False)]

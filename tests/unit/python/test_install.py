@@ -19,7 +19,7 @@ from tests.unit.python.standin import installer
 
 
 def install(spec: dict[str, Any]) -> tuple[Wanted, dict[str, Any]]:
-    conda_install.install(spec)
+    conda_install.job(spec)
     told: dict[str, Any] = json.loads(Path(spec["result"]).read_text())
     return Wanted.of(spec), told
 
@@ -99,7 +99,7 @@ def test_a_download_goes_on_after_a_broken_connection_and_says_who_it_is(
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ops password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr("ansible.module_utils.provision.fetch.download.time.sleep", lambda _: None)
+    monkeypatch.setattr("ansible.module_utils.provision.jobs.patience.time.sleep", lambda _: None)
     content = installer()
     spec = orders(content)
     site.content, site.faults = content, [{"cut": 500}]

@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
-from ansible.module_utils.provision.python import conda_install, conda_main, conda_place
+from ansible.module_utils.provision.python import conda_install, conda_place
 
 from provisioner.ansible.modules import conda_python
 from tests.unit.python.conftest import Orders
@@ -43,7 +43,7 @@ class Host:
         self.started.append(([name, *argv], properties, environment_file))
         if self.works:
             try:
-                conda_install.install(json.loads(Path(argv[-1]).read_text()))
+                conda_install.job(json.loads(Path(argv[-1]).read_text()))
             except Fault:
                 self.after = FAILED
         return True
@@ -154,7 +154,7 @@ def test_prunes_what_nothing_uses_but_not_under_a_running_job(host: Host) -> Non
 
 
 def test_the_program_carries_all_it_imports(host: Host, tmp_path: Path) -> None:
-    program = conda_main.install(tmp_path / "programs")
+    program = conda_install.install(tmp_path / "programs")
     # As on a host: without Ansible's own package in sight, and with a prefix that conda could take.
     with tempfile.TemporaryDirectory(prefix="c") as short:
         spec = tmp_path / "spec.json"

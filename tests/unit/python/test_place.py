@@ -14,7 +14,7 @@ from tests.unit.python.conftest import Orders
 
 def made(orders: Orders, **changes: Any) -> Wanted:
     spec = orders(**changes)
-    conda_install.install(spec)
+    conda_install.job(spec)
     return Wanted.of(spec)
 
 

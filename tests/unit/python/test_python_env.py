@@ -50,8 +50,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
     monkeypatch.setattr(python_env, "wait", lambda _name, _seconds: fake.now)
     monkeypatch.setattr(python_env, "journal_tail", lambda *_arguments: "Downloading torch (180MiB)")
     monkeypatch.setattr(python_env, "RUNTIME", tmp_path / "run")
-    interpreter = virtual_environment.Interpreter(VERSION, sys.executable, usable=True)
-    monkeypatch.setattr(python_env, "find_interpreter", lambda _version: interpreter)
+    monkeypatch.setattr(virtual_environment, "INTERPRETERS", (sys.executable,))
     monkeypatch.setattr(virtual_environment, "UNITS", tmp_path / "units")
     (tmp_path / "lock.txt").write_bytes(LOCK)
     return fake
@@ -138,7 +137,10 @@ def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"needed_bytes": 10**18}, "GB free, but the environment needs"),
+        (
+            {"needed_bytes": 10**18},
+            r"^not enough disk for the environment vllm: .* GB free, and .* GB are needed there$",
+        ),
         ({"lock_sha256": "0" * 64}, "expected 000"),
         ({"python": "3.9"}, "no Python 3.10 or newer"),
     ],
@@ -150,8 +152,7 @@ def test_refuses_before_it_starts(builder: Builder, params: dict[str, Any], mess
 
 
 def test_refuses_without_a_usable_python(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = virtual_environment.Interpreter(VERSION, "", usable=False)
-    monkeypatch.setattr(python_env, "find_interpreter", lambda _version: missing)
+    monkeypatch.setattr(virtual_environment, "INTERPRETERS", ())
     with pytest.raises(
         virtual_environment.Fault, match="with venv and ensurepip is not installed on this host"
     ):

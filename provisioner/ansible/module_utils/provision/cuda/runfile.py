@@ -16,7 +16,7 @@ from ..host.commands import call
 from ..host.fault import Fault, undo
 from ..host.follow import environment, run
 from ..host.json_files import write_json
-from ..host.paths import GB, shortage
+from ..host.paths import require_room
 from ..jobs.progress import Progress
 from .orders import Orders
 from .place import MARKER, marker, nvcc, runfile_doubt
@@ -139,16 +139,13 @@ class Runfiles:
 
     def check_room(self, toolkit: Toolkit, rest: int | None) -> None:
         """Refuse what does not fit: the rest of the download, the unpacked installer, the toolkit."""
-        needed, reserve = self.orders.needed_bytes, self.orders.reserve_bytes
-        short = shortage({self.cache: rest or 0, self.scratch: needed, self.layout.root: needed}, reserve)
-        if short:
-            raise Fault(
-                f"not enough disk for {toolkit}: {short.place} has {short.free / GB:.2f} GB free, and its "
-                "installer, unpacked, with what it installs there needs "
-                f"{(short.needed + reserve) / GB:.2f} GB with the reserve",
-                f"free {short.lacking / GB:.2f} GB there, change cuda_toolkit_tmpdir, or "
-                "lower cuda_toolkit_needed_bytes for a toolkit that is known to take less",
-            )
+        needed = self.orders.needed_bytes
+        needs = ((self.cache, rest or 0), (self.scratch, needed), (self.layout.root, needed))
+        steps = (
+            ", change cuda_toolkit_tmpdir, or lower cuda_toolkit_needed_bytes for a toolkit that is known to "
+            "take less"
+        )
+        require_room(f"{toolkit} and its installer, unpacked", needs, self.orders.reserve_bytes, steps)
 
 
 def advice(said: str, *, override: bool) -> str:

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..host.fault import Fault
 from ..host.follow import note
-from ..host.paths import GB, shortage, sync
+from ..host.paths import remove, require_room, sync
 from ..jobs.orders import Written
 from ..jobs.program import Program
 from ..jobs.progress import Progress
 from .download import Download
-from .place import Wanted, check_executable, doubt, remove, unfinished, write_manifest
+from .place import MANIFEST, Wanted, check_executable, doubt, unfinished, write_manifest
 from .source import Source
 from .stream import Archive, missing_zstd
 from .unpack import Unpack
@@ -75,8 +75,7 @@ class Fetch:
             self.unpack(download)
             self.publish()
         finally:
-            if self.staging.exists():
-                remove(self.staging)
+            remove(self.staging, MANIFEST)
         download.drop()
         return {"changed": True, "warnings": self.warnings}
 
@@ -85,24 +84,19 @@ class Fetch:
         cached = sorted(self.part.parent.iterdir())
         rubbish = [path for path in cached if not path.name.startswith(self.part.name)]
         for path in (*unfinished(Path(self.orders.root), self.orders.name), *rubbish):
-            remove(path)
+            remove(path, MANIFEST)
 
     def check_room(self, rest: int | None) -> None:
         """Refuse to start what cannot fit: the rest of the download, what it unpacks to, and a reserve."""
-        unpacked, reserve = self.orders.needed_bytes, self.orders.reserve_bytes
+        unpacked = self.orders.needed_bytes
         for size, what in ((rest, "download"), (unpacked or None, "unpacked archive")):
             text = f"the size of the {what} of {self.orders} is unknown, so free space for it was not checked"
             if size is None and text not in self.warnings:
                 self.warnings.append(text)
                 note(text)
-        short = shortage({self.directory.parent: unpacked, self.part.parent: rest or 0}, reserve)
-        if short:
-            raise Fault(
-                f"not enough disk for {self.orders}: {short.place} has {short.free / GB:.2f} GB free and "
-                f"needs {short.needed / GB:.2f} GB plus {reserve / GB:.2f} GB in reserve ({rest or 0} bytes "
-                f"still to download, unpacked {unpacked or 'an unknown number of'} bytes)",
-                f"free {short.lacking / GB:.2f} GB on the file system of {short.place}, then apply again",
-            )
+        parts = f"{rest or 0} bytes still to download, unpacked {unpacked or 'an unknown number of'} bytes"
+        needs = ((self.directory.parent, unpacked), (self.part.parent, rest or 0))
+        require_room(f"{self.orders} ({parts})", needs, self.orders.reserve_bytes)
 
     def unpack(self, download: Download) -> None:
         """Fill the directory beside the place; the download of an unsuitable archive is not kept."""
@@ -129,7 +123,7 @@ class Fetch:
             self.directory.rename(away)
         self.staging.rename(self.directory)
         if away.exists():
-            remove(away)
+            remove(away, MANIFEST)
         sync(self.directory.parent)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-import time
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Callable
@@ -14,7 +13,7 @@ from typing import Any, Callable
 from ..host.fault import Fault
 from ..host.follow import note
 from ..host.json_files import read_json, write_json
-from ..jobs.patience import LONGEST_WAIT, Patience
+from ..jobs.patience import Patience
 from ..jobs.progress import Progress
 from .source import Passing, Source, network_fault
 
@@ -46,15 +45,19 @@ class Download:
         """Download until the file is complete and has the right hash."""
         note(f"downloading {self.source}")
         self.progress.done = self.arrived
-        patience = Patience(self.spec["attempts"])
+        patience = Patience(self.source, self.spec["attempts"])
         refetched, most = False, self.arrived()
         while True:
             try:
                 self._attempt()
             except Passing as passing:
+                arrived, total = self.arrived(), self._noted().get("total")
+                of = f" of {total}" if total is not None else ""
+                reason = f"{passing}; {arrived}{of} bytes have arrived"
                 # Compared with the most that ever arrived, or one without resumption would be tried for ever.
-                self._wait(patience, passing, progressed=self.arrived() - most >= PROGRESS_BYTES)
-                most = max(most, self.arrived())
+                progressed = arrived - most >= PROGRESS_BYTES
+                patience.wait(reason, progressed=progressed, asked=passing.retry_after)
+                most = max(most, arrived)
                 continue
             wrong = self._wrong()
             if not wrong:
@@ -159,22 +162,6 @@ class Download:
             "compare the hash with the one that the project publishes; a mirror or proxy may alter the file, "
             "or the URL is that of another version",
         )
-
-    def _wait(self, patience: Patience, passing: Passing, *, progressed: bool) -> None:
-        pause = patience.pause(progressed=progressed, asked=passing.retry_after)
-        if pause is None:
-            total = self._noted().get("total")
-            of = f" of {total}" if total is not None else ""
-            wait = passing.retry_after
-            asked = f"; the server asks for a wait of {wait:.0f} s" if wait > LONGEST_WAIT else ""
-            raise Fault(
-                f"{self.source} failed {patience.in_a_row} times in a row, the last time with: {passing}"
-                f"{asked}; {self.arrived()}{of} bytes have arrived",
-                "check that this host reaches it (DNS, proxy, firewall), then apply again: "
-                "what has arrived is kept and only the rest is downloaded",
-            )
-        note(f"{self.source}: {passing}; again in {pause:.0f} s")
-        time.sleep(pause)
 
 
 def validator(headers: Any) -> str:

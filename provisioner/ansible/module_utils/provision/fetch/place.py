@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +99,3 @@ def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[
         path for path in (root / name).glob("*-*") if re.fullmatch(f"{VERSION}-[0-9a-f]{{12}}", path.name)
     )
     return [path for path in sorted(versions) if str(path) not in keep and not in_use(path, units)]
-
-
-def remove(path: Path) -> None:
-    """Remove a file or directory; its manifest goes first, so half of it never counts as complete."""
-    if path.is_dir() and not path.is_symlink():
-        (path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(str(path))
-    else:
-        path.unlink(missing_ok=True)

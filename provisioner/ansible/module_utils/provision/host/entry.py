@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -37,3 +37,10 @@ def run_module(module: Any, work: Callable[[], Result | None]) -> None:
             if result.pop("failed", False):
                 module.fail_json(**result)
             module.exit_json(**result)
+
+
+def removal(removed: Iterable[object]) -> dict[str, Any]:
+    """Return the result of a module that has removed things, or would."""
+    names = [str(one) for one in removed]
+    diff = {"before": "".join(f"{name}\n" for name in names), "after": ""}
+    return {"changed": bool(names), "finished": True, "removed": names, "diff": diff}

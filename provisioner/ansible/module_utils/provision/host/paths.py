@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspect paths: how much space there is, and who uses a directory."""
+"""Inspect paths: how much space there is, and who uses a directory; remove what is no longer used."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Mapping, NamedTuple
+from typing import Iterable
+
+from .fault import Fault
 
 GB = 1e9
 UNITS = Path("/etc/systemd/system")
-
-
-class Shortage(NamedTuple):
-    """Hold a directory whose file system lacks free space: what is needed besides the reserve, and so on."""
-
-    place: Path
-    needed: int
-    free: int
-    lacking: int
 
 
 def existing_parent(path: Path) -> Path:
@@ -28,24 +21,48 @@ def existing_parent(path: Path) -> Path:
     return path if path.exists() else existing_parent(path.parent)
 
 
-def device(path: Path) -> int:
-    """Return the file system that holds or will hold the path."""
-    return existing_parent(path).stat().st_dev
-
-
 def free_bytes(path: Path) -> int:
     """Return the free space of the file system that holds or will hold the path."""
     return shutil.disk_usage(str(existing_parent(path))).free
 
 
-def shortage(needs: Mapping[Path, int], reserve: int) -> Shortage | None:
-    """Return a file system that cannot hold the bytes that all its paths need besides the reserve."""
-    for path in needs:
-        needed = sum(size for other, size in needs.items() if device(other) == device(path))
-        free = free_bytes(path)
-        if free < needed + reserve:
-            return Shortage(existing_parent(path), needed, free, needed + reserve - free)
-    return None
+def device(path: Path) -> int:
+    """Return the file system that holds or will hold the path."""
+    return existing_parent(path).stat().st_dev
+
+
+def require_room(what: str, needs: Iterable[tuple[Path, int]], reserve: int = 0, advice: str = "") -> None:
+    """Refuse what cannot fit: sizes on one file system add up, and each has to keep its reserve."""
+    sums: dict[int, tuple[Path, int]] = {}
+    for path, size in needs:
+        place, before = sums.get(device(path), (existing_parent(path), 0))
+        sums[device(path)] = (place, before + size)
+    kept = f" plus {reserve / GB:.2f} GB in reserve" if reserve else ""
+    for place, size in sums.values():
+        free = free_bytes(place)
+        if free < size + reserve:
+            raise Fault(
+                f"not enough disk for {what}: {place} has {free / GB:.2f} GB free, and "
+                f"{size / GB:.2f} GB{kept} are needed there",
+                f"free {(size + reserve - free) / GB:.2f} GB on the file system of {place}{advice}, "
+                "then apply again",
+            )
+
+
+def remove(path: Path, marker: str) -> None:
+    """Remove a file or directory; its marker goes first, so that half of it never counts as complete."""
+    if path.is_dir() and not path.is_symlink():
+        (path / marker).unlink(missing_ok=True)
+        shutil.rmtree(str(path))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def drop_empty(*folders: Path) -> None:
+    """Remove those folders that are empty, one after the other."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def sync(path: Path) -> None:

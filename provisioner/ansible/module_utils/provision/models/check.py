@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..jobs.progress import Progress
 from .files import STAMPS, Manifest, RemoteFile, hash_files, mismatch, read_manifest, strangers, write_stamps
 from .orders import CheckOrders
 
 AGAIN = "run `provision apply`: it downloads that file again and no other"
+REMOVE = "remove them: they are of unknown origin, and an engine may load them"
 
 
-def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
+def check(
+    directory: Path, manifest: Manifest, counted: Callable[[int], object] = lambda _: None
+) -> dict[str, Any]:
     """Compare one model with its manifest; a wrong file loses its stamp, so that apply downloads it again."""
     found = hash_files(directory, manifest.files, counted)
     wrong = {}
@@ -23,16 +26,13 @@ def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
             wrong[name] = f"{directory / name} {reason}"
     if (directory / STAMPS).exists():
         write_stamps(directory, set(manifest.files) - set(wrong))
-    unknown = strangers(directory, manifest)
     if wrong:
         return {"status": "failed", "evidence": "; ".join(wrong.values()), "next": AGAIN}
+    unknown = strangers(directory, manifest)
     if unknown:
         listed = ", ".join(str(directory / name) for name in unknown[:3])
-        return {
-            "status": "failed",
-            "evidence": f"{len(unknown)} files are not in the manifest: {listed}",
-            "next": "remove them: they are of unknown origin, and an engine may load them",
-        }
+        evidence = f"{len(unknown)} files are not in the manifest: {listed}"
+        return {"status": "failed", "evidence": evidence, "next": REMOVE}
     size = sum(record.size for record in manifest.files.values())
     evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, the sha256 of each matches the manifest"
     return {"status": "passed", "evidence": evidence, "next": None}
@@ -41,14 +41,11 @@ def check(directory: Path, manifest: Manifest, counted: Any) -> dict[str, Any]:
 def verify(spec: dict[str, Any]) -> None:
     """Run one verification job over several models."""
     orders = CheckOrders.read(spec)
-    manifests = {name: read_manifest(Path(name)) for name in orders.directories}
+    found = {name: read_manifest(Path(name)) for name in orders.directories}
+    held = {name: manifest for name, manifest in found.items() if manifest}
     with Progress(Path(orders.result), "hashes of the models") as progress:
-        held = {name: manifest for name, manifest in manifests.items() if manifest}
         progress.total = sum(k.size for manifest in held.values() for k in manifest.files.values())
         done: list[int] = []
         progress.done = lambda: sum(done)
-        results = {}
-        for name, manifest in held.items():
-            sizes = {file: record.size for file, record in manifest.files.items()}
-            results[name] = check(Path(name), manifest, lambda file, sizes=sizes: done.append(sizes[file]))
+        results = {name: check(Path(name), manifest, done.append) for name, manifest in held.items()}
         progress.finish(results=results, run=orders.run)

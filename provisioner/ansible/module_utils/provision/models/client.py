@@ -14,22 +14,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, Iterator
 
 from .files import CLIENT_NOTES
 
 # What the Hugging Face client holds back before it writes: its own 10 MiB are lost with each connection.
 BLOCK = 1024**2
-
-
-class Hub(Protocol):
-    """What the store needs of a hub."""
-
-    def files(self) -> tuple[str, list[dict[str, Any]]]:
-        """Return the commit and the files at the revision."""
-
-    def fetch(self, item: dict[str, Any]) -> None:
-        """Download one file into the directory, resuming an earlier attempt."""
 
 
 class HuggingFace:
@@ -118,7 +108,7 @@ class ModelScope:
         )
 
 
-HUBS: dict[str, Callable[[dict[str, Any]], Hub]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
+HUBS: dict[str, type[HuggingFace | ModelScope]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
 
 
 def describe(error: BaseException) -> dict[str, Any]:

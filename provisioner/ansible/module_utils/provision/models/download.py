@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable
 
 from ..host.fault import Fault
-from ..jobs.patience import LONGEST_WAIT, Patience
+from ..host.follow import note
+from ..jobs.patience import Patience
 from .files import CLIENT_NOTES, Hashes, RemoteFile, hash_files, mismatch
 from .orders import Orders
-from .process import Client
+from .process import answers
 
 HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 # A file that arrives wrong is downloaded again this often before the hub is blamed.
@@ -31,73 +32,56 @@ def list_files(orders: Orders, revision: str) -> dict[str, Any]:
     failures = Failures(orders)
     while True:
         deadline = time.monotonic() + 4 * orders.stall_seconds
-        client = Client(orders, {"action": "list", "revision": revision})
-        answers = list(client.answers(lambda deadline=deadline: time.monotonic() < deadline))
-        if answers and answers[0]["ok"]:
-            return dict(answers[0])
-        failures.add(answers, progressed=False)
-
-
-def text_of(answer: dict[str, Any]) -> str:
-    """Return a failure with the file it is about."""
-    return ": ".join(filter(None, [answer.get("name"), answer["error"]]))
+        request = {"action": "list", "revision": revision}
+        said = list(answers(orders, request, lambda deadline=deadline: time.monotonic() < deadline))
+        if said and said[0]["ok"]:
+            return said[0]
+        failures.add(said, progressed=False)
 
 
 class Failures:
-    """Count the rounds in a row without progress, and wait longer after each."""
+    """Wait longer after each round in a row without progress, and give up at last."""
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
-        self.patience = Patience(orders.attempts)
+        self.hub = f"{HUB_NAMES[orders.source]} at {orders.endpoint}"
+        self.patience = Patience(self.hub, orders.attempts)
 
-    def add(self, answers: list[dict[str, Any]], *, progressed: bool) -> None:
+    def add(self, said: list[dict[str, Any]], *, progressed: bool) -> None:
         """Wait before the next round, or give up."""
-        where = f"{HUB_NAMES[self.orders.source]} at {self.orders.endpoint}"
-        for answer in answers:
+        reason = f"no data for {2 * self.orders.stall_seconds} s, or its client ended"
+        for answer in said:
             if answer["kind"] != "transient":
-                raise self.final(answer, where)
-        stalled = f"no data for {2 * self.orders.stall_seconds} s, or its client ended"
-        reason = text_of(answers[-1]) if answers else stalled
-        wait = max([0.0, *(answer["retry_after"] for answer in answers)])
-        pause = self.patience.pause(progressed=progressed, asked=wait)
-        if pause is None:
-            asked = f"; the hub asks for a wait of {wait:.0f} s" if wait > LONGEST_WAIT else ""
-            times = self.patience.in_a_row
-            raise Fault(
-                f"{where} failed {times} times in a row, the last time with: {reason}{asked}",
-                "check that this host reaches it (endpoint, proxy, DNS), then apply again: "
-                "what has arrived is kept and only the rest is downloaded",
-            )
-        sys.stderr.write(f"{where}: {reason}; again in {pause:.0f} s\n")
-        time.sleep(pause)
+                raise self.final(answer)
+            reason = ": ".join(filter(None, [answer.get("name"), answer["error"]]))
+        asked = max((answer["retry_after"] for answer in said), default=0.0)
+        self.patience.wait(reason, progressed=progressed, asked=asked)
 
-    def final(self, answer: dict[str, Any], where: str) -> Fault:
+    def final(self, answer: dict[str, Any]) -> Fault:
         """Return the failure that trying again cannot fix."""
-        wanted = self.orders.wanted
+        hub, wanted, error = self.hub, self.orders.wanted, answer["error"]
         variable = f"model_store_{self.orders.source}_token_file"
-        if answer["kind"] == "refused":
-            given = "the token does not give access" if self.orders.token_file else "no token is configured"
-            return Fault(
-                f"{where} refused {wanted} with HTTP {answer['status']}: {given} ({answer['error']})",
-                "accept the model's terms on the hub if there are any, and set "
-                f"{variable} to a file with a token",
-            )
-        if answer["kind"] == "full":
-            return Fault(
-                f"the disk became full while {wanted} was being downloaded ({answer['error']})",
+        token = "the token does not give access" if self.orders.token_file else "no token is configured"
+        texts = {
+            "refused": (
+                f"{hub} refused {wanted} with HTTP {answer['status']}: {token} ({error})",
+                f"accept the model's terms on the hub, if any, and set {variable} to a file with a token",
+            ),
+            "full": (
+                f"the disk became full while {wanted} was being downloaded ({error})",
                 "free space and apply again: what has arrived is kept",
-            )
-        if answer["kind"] == "wrong":
-            return Fault(f"{where} keeps sending a wrong {answer['name']}: {answer['error']}", ALTERED)
-        if answer["kind"] == "missing":
-            return Fault(
-                f"{where} has no {wanted}, or does not show it to this client ({answer['error']})",
+            ),
+            "wrong": (f"{hub} keeps sending a wrong {answer.get('name')}: {error}", ALTERED),
+            "missing": (
+                f"{hub} has no {wanted}, or does not show it to this client ({error})",
                 f"check serve_model and serve_model_revision; a private model needs {variable}",
-            )
-        return Fault(
-            f"{where} cannot deliver {wanted}: HTTP {answer['status']} {answer['error']}",
-            "check the endpoint and the model's page on the hub",
-        )
+            ),
+            "broken": (
+                f"{hub} cannot deliver {wanted}: HTTP {answer['status']} {error}",
+                "check the endpoint and the model's page on the hub",
+            ),
+        }
+        return Fault(*texts[answer["kind"]])
 
 
 class Download:
@@ -112,46 +96,39 @@ class Download:
         self._wrong: dict[str, int] = {}
         self._xet = True
 
-    def check_present(self) -> None:
-        """Keep the files that an earlier run completed."""
-        self.accept([name for name in self.pending if (self.staging / name).is_file()])
-
     def bytes_on_disk(self) -> int:
         """Return the size of all that has arrived, complete or not."""
-        return int(sum(size for _, size in self._census()))
+        return sum(self._census().values())
 
     def bytes_to_fetch(self) -> int:
         """Return how many bytes are still to be downloaded."""
-        total = sum(r.size for r in self.pending.values()) + sum(found.size for found in self.good.values())
-        return max(0, int(total) - self.bytes_on_disk())
+        total = sum(one.size for one in self.pending.values()) + sum(one.size for one in self.good.values())
+        return max(0, total - self.bytes_on_disk())
 
-    def _census(self) -> list[tuple[str, int]]:
-        found = []
+    def _census(self) -> dict[Path, int]:
+        found = {}
         for folder, _, names in os.walk(str(self.staging)):
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    found.append((str(path), path.stat().st_size))
-                except OSError:
-                    continue  # the client has just moved it
-        return sorted(found)
+            for path in (Path(folder, name) for name in names):
+                with contextlib.suppress(OSError):  # the client has just moved it
+                    found[path] = path.stat().st_size
+        return found
 
     def run(self) -> dict[str, Hashes]:
         """Download until every file is present and correct."""
         failures = Failures(self.orders)
         while self.pending:
             before, waiting = self.bytes_on_disk(), len(self.pending)
-            answers = list(self._round())
-            self.accept([answer["name"] for answer in answers if answer["ok"]])
+            said = self._round()
+            self.accept([answer["name"] for answer in said if answer["ok"]])
             progressed = len(self.pending) < waiting or self.bytes_on_disk() - before >= PROGRESS_BYTES
-            bad = [answer for answer in answers if not answer["ok"]]
-            if self.pending and (bad or not answers):
+            bad = [answer for answer in said if not answer["ok"]]
+            if self.pending and (bad or not said):
                 # Where Xet stalls, plain HTTP has been seen to work.
                 self._xet = False
                 failures.add(bad, progressed=progressed)
         return self.good
 
-    def _round(self) -> Iterator[dict[str, Any]]:
+    def _round(self) -> list[dict[str, Any]]:
         for orphan in (self.staging / CLIENT_NOTES / "huggingface").rglob("*.incomplete"):
             orphan.unlink()  # of a process that was ended; its successor starts the file again
         files = [
@@ -165,18 +142,19 @@ class Download:
             "workers": self.orders.workers,
             "files": files,
         }
-        yield from Client(self.orders, request, xet=self._xet).answers(self._movement())
+        return list(answers(self.orders, request, self._movement(), xet=self._xet))
 
-    def _movement(self) -> Any:
+    def _movement(self) -> Callable[[], bool]:
         """Return a function that returns whether anything has arrived lately."""
-        seen: dict[str, Any] = {"census": None, "at": time.monotonic()}
+        census, changed = self._census(), time.monotonic()
 
         def alive() -> bool:
-            census = self._census()
-            if census != seen["census"]:
-                seen.update(census=census, at=time.monotonic())
+            nonlocal census, changed
+            before, census = census, self._census()
+            if census != before:
+                changed = time.monotonic()
             # The client has its own limit; this is for one that does not keep it.
-            return bool(time.monotonic() - seen["at"] < 2 * self.orders.stall_seconds)
+            return time.monotonic() - changed < 2 * self.orders.stall_seconds
 
         return alive
 
@@ -192,7 +170,7 @@ class Download:
             notes = self.staging / CLIENT_NOTES / "huggingface" / "download"
             (notes / f"{name}.metadata").unlink(missing_ok=True)
             self._wrong[name] = self._wrong.get(name, 0) + 1
-            sys.stderr.write(f"{name} {reason}: dropped\n")
+            note(f"{name} {reason}: dropped")
             if self._wrong[name] > REFETCHES:
                 raise Fault(
                     f"{name} of {self.orders.wanted} {reason}; {self.orders.endpoint} sent a wrong one "

@@ -6,13 +6,11 @@ from __future__ import annotations
 import grp
 import os
 import shutil
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from ..host.fault import Fault
-from ..host.paths import sync
+from ..host.follow import note
+from ..host.paths import require_room, sync
 from ..jobs.progress import Progress
 from .download import Download, list_files
 from .files import (
@@ -24,9 +22,9 @@ from .files import (
     Manifest,
     RemoteFile,
     hash_files,
-    known,
     mismatch,
     read_manifest,
+    strangers,
     untouched,
     write_stamps,
 )
@@ -34,7 +32,6 @@ from .orders import Orders
 from .select import select
 
 READERS = "provision"
-GB = 1e9
 
 
 class Fetch:
@@ -63,11 +60,10 @@ class Fetch:
         good.update(self.fetch(commit, lacking, sum(remote.size for remote in files)))
         records = {remote.name: self.record(remote, good[remote.name]) for remote in files}
         manifest = Manifest(self.wanted, commit, records)
+        changed = not self.published or bool(lacking) or manifest != self.old
         if self.published:
-            changed = bool(lacking) or manifest != self.old
             self.replace([remote.name for remote in lacking], manifest)
         else:
-            changed = True
             self.publish(manifest)
         return {"changed": changed, "commit": commit, "fetched": [remote.name for remote in lacking]}
 
@@ -96,23 +92,19 @@ class Fetch:
         """Return the files of the published directory that need not be downloaded."""
         if not self.published:
             return {}
-        trusted = untouched(self.directory, self.old.files) if self.old else set()
+        old = self.old.files if self.old else {}
+        trusted = untouched(self.directory, old)
+        here = [remote for remote in files if (self.directory / remote.name).is_file()]
+        read = hash_files(self.directory, [remote.name for remote in here if remote.name not in trusted])
         good = {}
-        for remote in files:
-            if self.old and remote.name in trusted:
-                record = self.old.files[remote.name]
-                found = Hashes(record.size, record.sha256, remote.git_sha1)
-                if not mismatch(remote, found):
-                    good[remote.name] = found
-        unsure = [r for r in files if r.name not in good and (self.directory / r.name).is_file()]
-        hashes = hash_files(self.directory, [remote.name for remote in unsure])
-        for remote in unsure:
-            found_now = hashes[remote.name]
-            reason = mismatch(remote, found_now)
-            if reason or found_now is None:
-                log(f"{self.directory / remote.name} {reason}: downloading it again")
+        for remote in here:
+            record = old[remote.name] if remote.name in trusted else None
+            found = Hashes(record.size, record.sha256, remote.git_sha1) if record else read[remote.name]
+            reason = mismatch(remote, found)
+            if found and not reason:
+                good[remote.name] = found
             else:
-                good[remote.name] = found_now
+                note(f"{self.directory / remote.name} {reason}: downloading it again")
         return good
 
     def fetch(self, commit: str, lacking: list[RemoteFile], total: int) -> dict[str, Hashes]:
@@ -123,41 +115,29 @@ class Fetch:
         held = total - sum(remote.size for remote in lacking)
         self.progress.total = total
         self.progress.done = lambda: held + download.bytes_on_disk()
-        download.check_present()
-        self.check_disk(download.bytes_to_fetch())
-        arrived: dict[str, Hashes] = download.run()
-        return arrived
-
-    def check_disk(self, needed: int) -> None:
-        """Refuse to start what cannot fit."""
-        reserve = self.orders.reserve_bytes
-        free = shutil.disk_usage(str(self.staging)).free
-        if free < needed + reserve:
-            short = (needed + reserve - free) / GB
-            raise Fault(
-                f"not enough disk for {self.wanted}: {needed / GB:.2f} GB still to download plus "
-                f"{reserve / GB:.2f} GB in reserve are needed, {free / GB:.2f} GB are free at "
-                f"{self.directory.parent}",
-                f"free {short:.2f} GB there, set model_store_root to a larger file system, or narrow "
-                "serve_model_include",
-            )
+        download.accept([remote.name for remote in lacking if (self.staging / remote.name).is_file()])
+        advice = ", set model_store_root to a larger one, or narrow serve_model_include"
+        need = (self.staging, download.bytes_to_fetch())
+        require_room(str(self.wanted), [need], self.orders.reserve_bytes, advice)
+        return download.run()
 
     def record(self, remote: RemoteFile, found: Hashes) -> KnownFile:
         """Return the manifest's entry of a file; one that an older manifest vouches for keeps its origin."""
         before = self.old.files.get(remote.name) if self.old else None
         if before and before.sha256 == found.sha256:
             return before
-        return known(remote, found)
+        origin = "hub" if remote.sha256 else "hub-git" if remote.git_sha1 else "first-fetch"
+        return KnownFile(found.size, found.sha256, origin)
 
     def publish(self, manifest: Manifest) -> None:
         """Give the complete staging directory its name in one step."""
         shutil.rmtree(str(self.staging / CLIENT_NOTES), ignore_errors=True)
-        for stray in set(_files_below(self.staging)) - set(manifest.files):
+        for stray in strangers(self.staging, manifest):
             (self.staging / stray).unlink()
         for name in manifest.files:
             settle(self.staging / name)
         manifest.write(self.staging)
-        self.write_stamps(self.staging, manifest)
+        seal(self.staging, manifest)
         for folder in [self.staging, *(path for path in self.staging.rglob("*") if path.is_dir())]:
             make_directory(folder)
             sync(folder)
@@ -173,22 +153,18 @@ class Fetch:
         if names or manifest != self.old:
             # An engine that started before the manifest was written may have loaded other bytes.
             manifest.write(self.directory)
-        self.write_stamps(self.directory, manifest)
+        seal(self.directory, manifest)
         for name in set(self.old.files if self.old else ()) - set(manifest.files):
             (self.directory / name).unlink()
         sync(self.directory)
         shutil.rmtree(str(self.staging))
 
-    @staticmethod
-    def write_stamps(directory: Path, manifest: Manifest) -> None:
-        """Record that all files are right now, and give both notes their owner."""
-        write_stamps(directory, manifest.files)
-        for name in (MANIFEST, STAMPS):
-            settle(directory / name)
 
-
-def _files_below(directory: Path) -> list[str]:
-    return [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
+def seal(directory: Path, manifest: Manifest) -> None:
+    """Record that all files are right now, and give both notes their owner."""
+    write_stamps(directory, manifest.files)
+    for name in (MANIFEST, STAMPS):
+        settle(directory / name)
 
 
 def readers() -> int:
@@ -225,15 +201,8 @@ def settle(path: Path) -> None:
     sync(path)
 
 
-def log(line: str) -> None:
-    """Write a line to the journal."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
-
-
 def fetch(spec: dict[str, Any]) -> None:
     """Run one fetch job."""
     orders = Orders.read(spec)
     with Progress(Path(orders.result), str(orders.wanted)) as progress:
-        outcome = Fetch(orders, progress).run()
-        progress.finish(**outcome)
+        progress.finish(**Fetch(orders, progress).run())

@@ -39,13 +39,13 @@ class Wanted:
     def of(cls, values: dict[str, Any]) -> Wanted:
         """Build one from a mapping that may hold more."""
         return cls(
-            source=values["source"],
-            model=values["model"],
-            revision=values["revision"],
-            include=tuple(values.get("include") or ()),
-            exclude=tuple(values.get("exclude") or ()),
-            allow_unsafe=bool(values.get("allow_unsafe")),
-            format=values.get("format") or SAFETENSORS,
+            values["source"],
+            values["model"],
+            values["revision"],
+            tuple(values.get("include") or ()),
+            tuple(values.get("exclude") or ()),
+            bool(values.get("allow_unsafe")),
+            values.get("format") or SAFETENSORS,
         )
 
     def __str__(self) -> str:
@@ -99,8 +99,11 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def stamp(path: Path) -> list[int]:
-    """Return what changes when a file's content does."""
-    found = path.stat()
+    """Return what changes when a file's content does; nothing for one that cannot be found."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
@@ -112,14 +115,7 @@ def write_stamps(directory: Path, names: Iterable[str]) -> None:
 def untouched(directory: Path, names: Iterable[str]) -> set[str]:
     """Return the files that have not changed since their hashes were right."""
     stamps = read_json(directory / STAMPS, {})
-    return {name for name in names if name in stamps and _stamp_or_none(directory / name) == stamps[name]}
-
-
-def _stamp_or_none(path: Path) -> list[int] | None:
-    try:
-        return stamp(path)
-    except OSError:
-        return None
+    return {name for name in names if stamps.get(name) and stamp(directory / name) == stamps[name]}
 
 
 def doubt(directory: Path, wanted: Wanted) -> str:
@@ -157,9 +153,7 @@ class Hashes:
 def hash_file(path: Path) -> Hashes:
     """Read a file once and return its hashes."""
     size = path.stat().st_size
-    # FIPS builds of Python refuse SHA-1 unless it is declared not to be used for security.
-    sha256 = hashlib.sha256()
-    git = hashlib.new("sha1", b"blob %d\0" % size, **_not_for_security())  # noqa: S324 - git's own name
+    sha256, git = hashlib.sha256(), _sha1(b"blob %d\0" % size)
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(BLOCK), b""):
             sha256.update(block)
@@ -167,33 +161,26 @@ def hash_file(path: Path) -> Hashes:
     return Hashes(size, sha256.hexdigest(), git.hexdigest())
 
 
-def _not_for_security() -> dict[str, Any]:
+def _sha1(start: bytes) -> Any:
+    """Return git's kind of hash; FIPS builds of Python refuse it unless it does not serve security."""
     try:
-        hashlib.new("sha1", usedforsecurity=False)  # novermin - before 3.9 this is the TypeError below
-    except TypeError:  # before Python 3.9
-        return {}
-    return {"usedforsecurity": False}
+        return hashlib.new("sha1", start, usedforsecurity=False)  # novermin - before 3.9 this is a TypeError
+    except TypeError:
+        return hashlib.new("sha1", start)  # noqa: S324 - git's own name
 
 
 def hash_files(
-    directory: Path, names: Iterable[str], counted: Callable[[str], None] | None = None
+    directory: Path, names: Iterable[str], counted: Callable[[int], object] = lambda _: None
 ) -> dict[str, Hashes | None]:
-    """Hash files side by side; a file that cannot be read gives None."""
+    """Hash files side by side; one that cannot be read gives None. `counted` is given the bytes of each."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        asked = {pool.submit(_hash_or_none, directory / name): name for name in names}
-        found = {}
+        asked = {pool.submit(hash_file, directory / name): name for name in names}
+        found: dict[str, Hashes | None] = {}
         for future in as_completed(asked):
-            found[asked[future]] = future.result()
-            if counted:
-                counted(asked[future])
+            hashes = None if isinstance(future.exception(), OSError) else future.result()
+            found[asked[future]] = hashes
+            counted(hashes.size if hashes else 0)
     return found
-
-
-def _hash_or_none(path: Path) -> Hashes | None:
-    try:
-        return hash_file(path)
-    except OSError:
-        return None
 
 
 def mismatch(remote: RemoteFile, found: Hashes | None) -> str:
@@ -207,9 +194,3 @@ def mismatch(remote: RemoteFile, found: Hashes | None) -> str:
     if not remote.sha256 and remote.git_sha1 and found.git_sha1 != remote.git_sha1:
         return f"has git hash {found.git_sha1}, expected {remote.git_sha1}"
     return ""
-
-
-def known(remote: RemoteFile, found: Hashes) -> KnownFile:
-    """Return the manifest's record of a file that matches."""
-    origin = "hub" if remote.sha256 else "hub-git" if remote.git_sha1 else "first-fetch"
-    return KnownFile(found.size, found.sha256, origin)

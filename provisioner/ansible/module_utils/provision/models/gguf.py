@@ -55,6 +55,14 @@ def whole(name: str) -> str:
     return f"{found['stem']}-*-of-{found['count']}{SUFFIX}" if found else name
 
 
+def parts(name: str) -> list[str]:
+    """Return the names of all parts of the split model that a part belongs to, or the file's own name."""
+    found = PART.fullmatch(name)
+    count = int(found["count"]) if found else 0
+    numbers = range(1, count + 1)
+    return [f"{found['stem']}-{number:05}-of-{count:05}{SUFFIX}" for number in numbers] if found else [name]
+
+
 def models(files: Iterable[RemoteFile]) -> list[Gguf]:
     """Return the models among files, each with its files in order."""
     found: dict[str, list[RemoteFile]] = {}

@@ -13,5 +13,5 @@ install = PROGRAM.install
 def main(arguments: list[str]) -> int:
     """Run what the command line requests."""
     if arguments[0] == "client":
-        return int(client.main())
-    return int(PROGRAM.main(arguments))
+        return client.main()
+    return PROGRAM.main(arguments)

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Mapping
+from dataclasses import dataclass, field
 
 from ..jobs.orders import Written
 from .files import SAFETENSORS, Wanted
 
-GIBIBYTE = 1024**3
-
 
 @dataclass(frozen=True)
-class Orders:
+class Orders(Written):
     """Which model a job downloads, from where, and into which directory."""
 
     source: str
@@ -23,8 +20,8 @@ class Orders:
     endpoint: str
     root: str = ""
     title: str = ""
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    include: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
     allow_unsafe: bool = False
     format: str = SAFETENSORS
     token_file: str = ""
@@ -35,21 +32,10 @@ class Orders:
     streams: int = 4
     attempts: int = 5
     stall_seconds: int = 60
-    reserve_bytes: int = GIBIBYTE
+    reserve_bytes: int = 1024**3
     # Where the job itself is, and where it writes its state.
     program: str = ""
     result: str = ""
-
-    @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> Orders:
-        """Return the orders in a file, which another version of this program may have written."""
-        given = {one.name: spec[one.name] for one in fields(cls) if spec.get(one.name) is not None}
-        lists = {key: tuple(given.get(key) or ()) for key in ("include", "exclude")}
-        return cls(**{**given, **lists})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)
 
     @property
     def wanted(self) -> Wanted:
@@ -64,5 +50,4 @@ class CheckOrders(Written):
     directories: list[str]
     run: str
     title: str = "Hash the models"
-    program: str = ""
     result: str = ""

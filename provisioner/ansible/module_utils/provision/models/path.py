@@ -18,14 +18,11 @@ def check_path(model: dict[str, Any]) -> None:
     title = TITLES[wanted.format]
     who = f"the model of {', '.join(model['services'])} must be served from"
     own = Path(wanted.model)
-    if own.suffix.lower() == SUFFIX and not own.is_file():
+    a_file = own.suffix.lower() == SUFFIX
+    if not (own.is_file() if a_file else directory.is_dir()):
+        missing = f"{own}, which is not a file" if a_file else f"{directory}, which is not a directory"
         raise Fault(
-            f"{who} {own}, which is not a file on this host",
-            "put the model there, or let provision download it with serve_model_source: huggingface",
-        )
-    if not directory.is_dir():
-        raise Fault(
-            f"{who} {directory}, which is not a directory on this host",
+            f"{who} {missing} on this host",
             "put the model there, or let provision download it with serve_model_source: huggingface",
         )
     names = [remote.name for remote in held(wanted, directory)]

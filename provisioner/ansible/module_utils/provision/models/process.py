@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from ..host.fault import Fault
 from .orders import Orders
@@ -20,9 +21,8 @@ LOOK_SECONDS = 0.5
 
 def environment(orders: Orders, *, xet: bool = True) -> dict[str, str]:
     """Return the client's environment: what a mirror needs, no telemetry, time limits, its own home."""
-    endpoint, stall = orders.endpoint, str(orders.stall_seconds)
-    cache = orders.cache
-    streams = str(orders.streams)
+    endpoint, cache = orders.endpoint, orders.cache
+    stall, streams = str(orders.stall_seconds), str(orders.streams)
     own = {
         "HOME": cache,
         "HF_HOME": f"{cache}/huggingface",
@@ -58,47 +58,41 @@ def environment(orders: Orders, *, xet: bool = True) -> dict[str, str]:
     return {**own, **os.environ}
 
 
-class Client:
-    """One process of the hub's client and the lines it answers."""
-
-    def __init__(self, orders: Orders, request: dict[str, Any], *, xet: bool = True) -> None:
-        self.process = subprocess.Popen(
-            [orders.client_python, orders.program, "client"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(orders, xet=xet),
-            universal_newlines=True,
-        )
-        asked = {"source": orders.source, "model": orders.model, "endpoint": orders.endpoint}
-        token = _token(orders.token_file)
+def answers(
+    orders: Orders, request: dict[str, Any], alive: Callable[..., bool], *, xet: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield a client's answers until it ends, or `alive` returns False because nothing arrives any more."""
+    process = subprocess.Popen(
+        [orders.client_python, orders.program, "client"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(orders, xet=xet),
+        universal_newlines=True,
+    )
+    pipe: Any = process.stdin
+    lines: queue.Queue[str | None] = queue.Queue()
+    try:
         # The token goes through a pipe: neither the command line nor the environment ever holds it.
-        pipe: Any = self.process.stdin
+        about = {"source": orders.source, "model": orders.model, "endpoint": orders.endpoint}
         with pipe:
-            json.dump({**asked, "token": token, **request}, pipe)
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        pipe: Any = self.process.stdout
-        with pipe:
-            for line in pipe:
-                self._lines.put(line)
-        self._lines.put(None)
-
-    def answers(self, alive: Any) -> Iterator[dict[str, Any]]:
-        """Yield answers until the process ends or `alive` returns False because nothing arrives any more."""
-        try:
-            while alive():
-                try:
-                    line = self._lines.get(timeout=LOOK_SECONDS)
-                except queue.Empty:
-                    continue
+            json.dump({**about, "token": _token(orders.token_file), **request}, pipe)
+        threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+        while alive():
+            with contextlib.suppress(queue.Empty):
+                line = lines.get(timeout=LOOK_SECONDS)
                 if line is None:
                     return
                 yield json.loads(line)
-        finally:
-            self.process.kill()
-            self.process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _read(pipe: Any, lines: queue.Queue[str | None]) -> None:
+    with pipe:
+        for line in pipe:
+            lines.put(line)
+    lines.put(None)
 
 
 def _token(path: str) -> str:

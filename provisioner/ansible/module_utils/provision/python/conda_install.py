@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install a Python with conda: download the installer, verify it, run it silently, create the environment."""
+"""Install a Python with conda: download the installer, verify it, run it silently, create the environment.
+
+It is the program `conda-python-<digest>.pyz install SPEC` on a host.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import netrc
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,10 @@ from ..host.fault import Fault, undo
 from ..host.files import replace_file
 from ..host.follow import run
 from ..host.json_files import write_json
-from ..host.paths import GB, shortage, sync
+from ..host.paths import require_room, sync
+from ..jobs.orders import Written
+from ..jobs.program import Program
 from ..jobs.progress import Progress
-from .conda_orders import Orders
 from .conda_place import CONDARC, MARKER, UNFINISHED, UNFINISHED_REASON, Wanted, doubt, prefix_doubt, remove
 from .conda_program import conda_fault, settled
 
@@ -36,49 +41,63 @@ VARIABLES = Variables(
 PROBE = "import ensurepip, ssl, venv, platform; print(platform.python_version())"
 
 
+@dataclass(frozen=True)
+class Orders(Wanted, Written):
+    """Hold which conda and Python a job installs, and where."""
+
+    title: str
+    root: str
+    cache: str
+    accept_terms: bool = False
+    needed_bytes: int = 0
+    python_bytes: int = 0
+    reserve_bytes: int = 1024**3
+    attempts: int = 5
+    stall_seconds: float = 60
+    # Where the job writes its state.
+    result: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written to the file, with what the outcome is recognised by."""
+        return {**super().to_dict(), "interpreter": str(self.interpreter)}
+
+
 class Install:
     """One Python on its way into its place."""
 
     def __init__(self, orders: Orders, progress: Progress) -> None:
         self.orders = orders
         self.progress = progress
-        self.wanted = Wanted.of(orders.to_dict())
         self.scratch = Path(orders.root) / ".scratch"
         # The installer refuses to run under a name with another ending.
-        name = f"{self.wanted.provider}-{self.wanted.version}-{self.wanted.sha256[:12]}.sh"
+        name = f"{orders.provider}-{orders.version}-{orders.sha256[:12]}.sh"
         self.installer = Path(orders.cache) / name
 
     def run(self) -> dict[str, Any]:
         """Install everything that is missing."""
-        why = doubt(self.wanted)
-        if not why:
+        if not doubt(self.orders):
             return {"changed": False}
-        self.clear(self.scratch)
+        remove(self.scratch)
         for name in ("home", "tmp"):
             (self.scratch / name).mkdir(mode=0o700, parents=True)
         try:
-            missing = prefix_doubt(self.wanted)
+            missing = prefix_doubt(self.orders)
             if missing:
                 self.install(missing)
-            self.configure()
-            if doubt(self.wanted):
+            replace_file(self.orders.prefix / CONDARC, self.orders.condarc.encode(), 0o644)
+            if doubt(self.orders):
                 self.create()
         finally:
-            self.clear(self.scratch)
+            remove(self.scratch)
         return {"changed": True}
-
-    def clear(self, path: Path) -> None:
-        """Remove a directory that is no longer of use."""
-        if path.is_dir():
-            shutil.rmtree(str(path))
 
     def install(self, missing: str) -> None:
         """Download the installer and run it, after removing the prefix of an interrupted run."""
-        wanted = self.wanted
+        wanted = self.orders
         self.fetch()
         if missing == UNFINISHED_REASON:
             remove(wanted.prefix)
-        self.check_room({wanted.prefix: self.orders.needed_bytes}, "what it installs")
+        self.check_room(0)
         self.progress.label = f"{wanted}: installing"
         wanted.prefix.mkdir(mode=0o755, parents=True, exist_ok=True)
         (wanted.prefix / UNFINISHED).touch()
@@ -115,13 +134,13 @@ class Install:
             self.copy(Path(unquote(urlsplit(url).path)))
             return
         source = Source(url, VARIABLES, login_for(urlsplit(url).hostname))
-        wanted = {**self.orders.to_dict(), "sha256": self.wanted.sha256}
-        Download(source, self.installer, wanted, self.progress, self.check_download).run()
+        orders = self.orders.to_dict()
+        Download(source, self.installer, orders, self.progress, self.check_room).run()
 
     def copy(self, place: Path) -> None:
         """Copy an installer that is on the host; the copy is what is checked and run."""
         try:
-            self.check_download(place.stat().st_size)
+            self.check_room(place.stat().st_size)
             shutil.copyfile(str(place), str(self.installer))
         except OSError as error:
             raise Fault(
@@ -129,40 +148,25 @@ class Install:
                 "put it there, or set python_env_conda_url to another URL",
             ) from error
         found = hashlib.sha256(self.installer.read_bytes()).hexdigest()
-        if found != self.wanted.sha256:
+        if found != self.orders.sha256:
             self.installer.unlink()
             raise Fault(
-                f"{place} has sha256 {found}, expected {self.wanted.sha256}: it was not run",
+                f"{place} has sha256 {found}, expected {self.orders.sha256}: it was not run",
                 "compare the hash with the one that the project publishes for this version and architecture",
             )
 
-    def check_download(self, rest: int | None) -> None:
-        """Refuse a download that cannot fit together with what it installs."""
-        needs = {self.installer: rest or 0, self.wanted.prefix: self.orders.needed_bytes}
-        self.check_room(needs, "the installer with what it installs there")
-
-    def check_room(self, needs: dict[Path, int], what: str) -> None:
-        """Refuse to start what cannot fit."""
-        reserve = self.orders.reserve_bytes
-        short = shortage(needs, reserve)
-        if short:
-            raise Fault(
-                f"not enough disk for {self.wanted}: {short.place} has {short.free / GB:.2f} GB free, {what} "
-                f"needs {(short.needed + reserve) / GB:.2f} GB with the reserve",
-                f"free {short.lacking / GB:.2f} GB on the file system of {short.place}, then apply again",
-            )
-
-    def configure(self) -> None:
-        """Write the prefix's configuration."""
-        replace_file(self.wanted.prefix / CONDARC, self.wanted.condarc.encode(), 0o644)
+    def check_room(self, rest: int | None) -> None:
+        """Refuse what cannot fit: the rest of the download, and what it installs."""
+        needs = ((self.orders.prefix, self.orders.needed_bytes), (self.installer, rest or 0))
+        require_room(str(self.orders), needs, self.orders.reserve_bytes)
 
     def create(self) -> None:
         """Create the environment that holds the one Python, and check that it is the right one."""
-        wanted, directory = self.wanted, self.wanted.python_directory
+        wanted, directory = self.orders, self.orders.python_directory
         self.progress.label = f"{wanted}: installing Python {wanted.python}"
-        if directory.exists():
-            remove(directory)
-        self.check_room({directory: self.orders.python_bytes}, f"Python {wanted.python}")
+        remove(directory)
+        need = (directory, self.orders.python_bytes)
+        require_room(f"Python {wanted.python}", [need], self.orders.reserve_bytes)
         channels = [argument for channel in wanted.channels for argument in ("--channel", channel)]
         argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
         argv += ["--no-default-packages", "--override-channels", *channels]
@@ -180,8 +184,7 @@ class Install:
                     "check python_env_conda_channels and python_env_conda_packages",
                 )
         except BaseException as error:
-            if directory.exists():
-                undo(error, partial(remove, directory))
+            undo(error, partial(remove, directory))
             raise
         # What conda has unpacked beside it keeps the modes from the packages.
         settled(wanted.prefix)
@@ -197,7 +200,7 @@ class Install:
             "TMPDIR": str(self.scratch / "tmp"),
             "SHELL": "/bin/bash",
             "LC_ALL": "C.UTF-8",
-            "CONDARC": str(self.wanted.prefix / CONDARC),
+            "CONDARC": str(self.orders.prefix / CONDARC),
             "PYTHONNOUSERSITE": "1",
         }
         if self.orders.accept_terms:
@@ -221,9 +224,14 @@ def login_for(host: str | None) -> tuple[str, str] | None:
     return (found[0], found[2] or "") if found else None
 
 
-def install(spec: dict[str, Any]) -> None:
+def job(spec: dict[str, Any]) -> None:
     """Run one job."""
     orders = Orders.read(spec)
-    about = {"interpreter": orders.interpreter}
+    # By which the outcome is recognised as the answer to these very orders.
+    about = {"interpreter": str(orders.interpreter)}
     with Progress(Path(orders.result), orders.title, about) as progress:
         progress.finish(**Install(orders, progress).run())
+
+
+PROGRAM = Program("conda-python", __name__, {"install": job})
+install, main = PROGRAM.install, PROGRAM.main

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
-from ..host.paths import UNITS, in_use
+from ..host.paths import UNITS, in_use, text_of
 
 # A prefix or a Python with the first is complete; one with only the second was not finished.
 MARKER = ".provision-conda.json"
@@ -45,9 +45,9 @@ class Wanted:
     version: str
     sha256: str
     python: str
-    packages: tuple[str, ...]
-    channels: tuple[str, ...]
-    prefix: Path
+    packages: list[str]
+    channels: list[str]
+    place: str
     condarc: str
 
     @classmethod
@@ -55,16 +55,17 @@ class Wanted:
         """Build one from a mapping that may hold more, and refuse what could lead elsewhere."""
         given = {key: values[key] for key in ("provider", "version", "python")}
         given["sha256"] = values["sha256"].strip().lower()
-        own = Path(values["root"]) / f"{given['provider']}-{given['version']}-{given['sha256'][:12]}"
-        given["prefix"] = str(values["prefix"] or own)
+        own = f"{values['root']}/{given['provider']}-{given['version']}-{given['sha256'][:12]}"
+        prefix = values["prefix"] or own
         for key, (pattern, meaning) in PATTERNS.items():
-            if not re.fullmatch(pattern, given[key]) or ".." in given[key]:
+            value = {**given, "prefix": prefix}[key]
+            if not re.fullmatch(pattern, value) or ".." in value:
                 raise Fault(
-                    f"python_env_conda_{key} is {given[key]!r}, which is not valid", f"set it to {meaning}"
+                    f"python_env_conda_{key} is {value!r}, which is not valid", f"set it to {meaning}"
                 )
-        if len(given["prefix"]) > LONGEST_PREFIX:
+        if len(prefix) > LONGEST_PREFIX:
             raise Fault(
-                f"the prefix {given['prefix']} is longer than the {LONGEST_PREFIX} letters that conda allows",
+                f"the prefix {prefix} is longer than the {LONGEST_PREFIX} letters that conda allows",
                 "set python_env_conda_prefix to a shorter one",
             )
         loose = [package for package in values["packages"] if not PACKAGE.fullmatch(package)]
@@ -73,11 +74,14 @@ class Wanted:
                 f"python_env_conda_packages contains {loose[0]!r} without an exact version",
                 "write each as name=version or name=version=build",
             )
-        prefix = Path(given.pop("prefix"))
-        lists = (tuple(values["packages"]), tuple(values["channels"]))
-        return cls(
-            **given, packages=lists[0], channels=lists[1], prefix=prefix, condarc=condarc(values, prefix)
-        )
+        packages, channels = list(values["packages"]), list(values["channels"])
+        text = condarc(values, prefix)
+        return cls(**given, packages=packages, channels=channels, place=prefix, condarc=text)
+
+    @property
+    def prefix(self) -> Path:
+        """Return conda's own directory."""
+        return Path(self.place)
 
     @property
     def python_directory(self) -> Path:
@@ -99,14 +103,13 @@ class Wanted:
     @property
     def python_marker(self) -> dict[str, Any]:
         """Return the content of the Python's marker."""
-        lists = {"packages": list(self.packages), "channels": list(self.channels)}
-        return {"format": 1, "python": self.python, **lists}
+        return {"format": 1, "python": self.python, "packages": self.packages, "channels": self.channels}
 
     def __str__(self) -> str:
         return f"{self.provider} {self.version}"
 
 
-def condarc(values: dict[str, Any], prefix: Path) -> str:
+def condarc(values: dict[str, Any], prefix: str) -> str:
     """Return the prefix's configuration; JSON is YAML as well."""
     settings: dict[str, Any] = {
         "channels": list(values["channels"]),
@@ -124,11 +127,8 @@ def condarc(values: dict[str, Any], prefix: Path) -> str:
             settings[key] = values[key]
     if values["ca_bundle"]:
         settings["ssl_verify"] = values["ca_bundle"]
-    return (
-        "# Written by provision; a change is undone.\n"
-        + json.dumps(settings, indent=2, sort_keys=True)
-        + "\n"
-    )
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    return f"# Written by provision; a change is undone.\n{text}\n"
 
 
 def prefix_doubt(wanted: Wanted) -> str:
@@ -174,14 +174,6 @@ def doubt(wanted: Wanted) -> str:
         return f"{directory}: it does not exist"
     same = text_of(wanted.prefix / CONDARC) == wanted.condarc
     return "" if same else f"{wanted.prefix / CONDARC}: its settings differ"
-
-
-def text_of(path: Path) -> str:
-    """Return a file's content, or nothing when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
 
 
 def remember(registry: Path, prefix: Path) -> None:

@@ -6,18 +6,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..host.commands import CommandFault, call
 from ..host.fault import Fault
-from ..host.paths import UNITS, existing_parent, free_bytes, in_use
+from ..host.paths import UNITS, in_use, text_of
 
 MARKER = ".provision-complete"
 INTERPRETERS = ("/usr/bin/python{}", "/usr/local/bin/python{}")
-# Unpacking needs room beside the result.
-DISK_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -55,24 +52,19 @@ def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: li
     )
 
 
-def find_interpreter(version: str) -> Interpreter:
-    """Find the interpreter of a version and check whether it can create virtual environments."""
-    for pattern in INTERPRETERS:
-        executable = pattern.format(version)
-        if os.access(executable, os.X_OK):
-            return Interpreter(version, executable, makes_environments(executable))
-    return Interpreter(version, "", usable=False)
+def find_interpreter(version: str, given: str = "") -> Interpreter:
+    """Return the given interpreter, or find the host's own of a version, and check what it is good for."""
+    places = [given] if given else [pattern.format(version) for pattern in INTERPRETERS]
+    executable = next((place for place in places if os.access(place, os.X_OK)), given)
+    return Interpreter(version, executable, makes_environments(executable))
 
 
 def makes_environments(executable: str) -> bool:
     """Return whether venv and ensurepip work; some distributions package them separately."""
     try:
-        asked = subprocess.run(
-            [executable, "-I", "-c", "import ensurepip, venv"], capture_output=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return call(executable, "-I", "-c", "import ensurepip, venv", seconds=20).returncode == 0
+    except CommandFault:
         return False
-    return asked.returncode == 0
 
 
 def directory_name(name: str, lock_sha256: str, python: str, installer: str) -> str:
@@ -83,23 +75,9 @@ def directory_name(name: str, lock_sha256: str, python: str, installer: str) -> 
 
 def is_complete(directory: Path, lock_sha256: str) -> bool:
     """Return whether the environment was finished and its interpreter still exists."""
-    try:
-        recorded = (directory / MARKER).read_text(encoding="utf-8").strip()
-    except OSError:
-        return False
-    return recorded == lock_sha256 and os.access(str(directory / "bin" / "python"), os.X_OK)
-
-
-def check_disk(needed: int, places: list[Path]) -> None:
-    """Refuse to start what cannot fit; each file system must have room for all of it."""
-    wanted = int(needed * DISK_MARGIN)
-    for place in {existing_parent(place).stat().st_dev: existing_parent(place) for place in places}.values():
-        free = free_bytes(place)
-        if free < wanted:
-            raise Fault(
-                f"{place} has {free / 1e9:.1f} GB free, but the environment needs {wanted / 1e9:.1f} GB",
-                f"free {(wanted - free) / 1e9:.1f} GB on the file system of {place}, then apply again",
-            )
+    recorded = text_of(directory / MARKER).strip()
+    there = os.access(str(directory / "bin" / "python"), os.X_OK)
+    return bool(recorded) and recorded == lock_sha256 and there
 
 
 def check_lock(lock: Path, expected: str) -> None:
@@ -117,9 +95,3 @@ def unused(root: Path, name: str, keep: list[str], units: Path = UNITS) -> list[
     pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
     found = (path for path in sorted(root.glob(name + "-*")) if pattern.fullmatch(path.name))
     return [path for path in found if str(path) not in keep and not in_use(path, units)]
-
-
-def remove(directory: Path) -> None:
-    """Remove an environment, its marker first: one that is half removed never counts as complete."""
-    (directory / MARKER).unlink(missing_ok=True)
-    shutil.rmtree(str(directory))
