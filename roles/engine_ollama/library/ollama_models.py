@@ -27,8 +27,10 @@ from ansible.module_utils.engine_ollama.wanted import (
 )
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
-from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import ConsentNeeded
+from ansible.module_utils.provision.host.entry import run
+from ansible.module_utils.provision.host.fault import require_consent
+from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
+from ansible.module_utils.provision.jobs.job import DOWNLOADS
 from ansible.module_utils.provision.jobs.unit import wait
 
 GROUPS = ["provision"]
@@ -62,7 +64,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     orders = Orders.read(job.orders()) if job.running else prepare(params, models, set(doubts), record)
     reported = job.advance("ensure", orders, orders.limits)
     if reported is None:
-        return dict(job.progress())
+        return job.progress()
     return {**result, **settled(params, models, record, keep(orders, reported, root), reported)}
 
 
@@ -71,26 +73,24 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     params, service = module.params, module.params["service"]
     root, asked = service["engine_ollama_models_dir"], names(service)
     if module.check_mode:
-        return finish(module, rung(service, "not applicable", f"{root}: not read in check mode"))
+        return finish(service, NOT_APPLICABLE, f"{root}: not read in check mode")
     if not Path(root).is_dir():
-        return finish(module, rung(service, "failed", f"{root} does not exist"))
+        return finish(service, FAILED, f"{root} does not exist")
     job = job_of(params, service["unit"])
-    reported: dict[str, Any] = job.report()
+    reported = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = NamedOrders(f"Hash the models of {service['unit']}", root, asked, params["run"])
-        reported = job.advance("verify", orders, limits(root, [], linked=False)) or {}
-    if reported.get("run") != params["run"]:
-        return dict(job.progress())
+        reported = job.answer("run", "verify", orders, limits(root, [], linked=False)) or {}
+    if not reported:
+        return job.progress()
     forget(root, reported)
     problems = [text for texts in reported["results"].values() for text in texts or ()]
     problems += [f"{name} is not in {root}" for name, texts in reported["results"].items() if texts is None]
     if problems:
-        return finish(module, rung(service, "failed", "; ".join(dict.fromkeys(problems))))
-    size = sum(reported["sizes"].values()) / 1e9
-    evidence = (
-        f"{', '.join(asked)}: {len(reported['sizes'])} blobs, {size:.2f} GB, sha256 of each matches its name"
-    )
-    return finish(module, rung(service, "passed", evidence))
+        return finish(service, FAILED, "; ".join(dict.fromkeys(problems)))
+    sizes = reported["sizes"].values()
+    read = f"{len(sizes)} blobs, {sum(sizes) / 1e9:.2f} GB, sha256 of each matches its name"
+    return finish(service, PASSED, f"{', '.join(asked)}: {read}")
 
 
 def forget(root: str, reported: dict[str, Any]) -> None:
@@ -101,25 +101,13 @@ def forget(root: str, reported: dict[str, Any]) -> None:
         write_record(record)
 
 
-def rung(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
-    """Return the files rung of the service."""
-    step = APPLY if status == "failed" else None
-    return {
-        "service": service["serve_name"],
-        "rung": "files",
-        "status": status,
-        "evidence": evidence,
-        "next": step,
-    }
-
-
-def finish(module: AnsibleModule, found: dict[str, Any]) -> dict[str, Any]:
-    """Fail with what is wrong, or return the rung that passed."""
-    name = main_name(module.params["service"])
-    if found["status"] == "failed":
-        provision = {"rungs": [found], "next": APPLY}
-        module.fail_json(msg=found["evidence"], finished=True, provision=provision, name=name)
-    return {"changed": False, "finished": True, "provision": {"rungs": [found]}, "name": name}
+def finish(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
+    """Return the result with the files rung of the service; one that failed fails the module."""
+    failed = status == FAILED
+    found = Rung("files", status, evidence, service["serve_name"], APPLY if failed else None)
+    provision = {"rungs": [found.to_dict()], **({"next": APPLY} if failed else {})}
+    result = {"changed": False, "finished": True, "provision": provision, "name": main_name(service)}
+    return {**result, "failed": True, "msg": evidence} if failed else result
 
 
 def absent(module: AnsibleModule) -> dict[str, Any]:
@@ -136,16 +124,16 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
     result: dict[str, Any] = {"changed": bool(listed), "finished": True}
     result["removed"] = [name for found in ours.values() for name in found]
-    if listed and not module.params["consent"]:
-        fault = ConsentNeeded(listed, NO_CONSENT)
-        if not module.check_mode:
-            raise fault
-        return dict(result, provision=fault.provision)
+    consent = require_consent(
+        listed, given=module.params["consent"], dry=module.check_mode, next_step=NO_CONSENT
+    )
+    if consent:
+        return dict(result, provision=consent)
     if not module.check_mode:
         job = OllamaJob(PRUNE_UNIT, module.params["user"], module.params)
         for root, found in gone.items():
             if not remove_models(job, read_record(root), found, ours[root]):
-                return dict(job.progress(changed=result["changed"]))
+                return job.progress(changed=result["changed"])
     return result
 
 
@@ -185,6 +173,8 @@ def pruned(job: OllamaJob, orders: NamedOrders) -> dict[str, Any] | None:
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **{name: option for name, option in DOWNLOADS.items() if name != "environment_file"},
+    "stall_seconds": {"type": "int", "default": 90},
     "state": {"choices": ["present", "absent", "verified"], "required": True},
     "service": {"type": "dict"},
     "services": {"type": "list", "elements": "dict", "default": []},
@@ -194,28 +184,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "binary": {"type": "path"},
     "registry": {"default": "https://registry.ollama.ai"},
     "environment": {"type": "dict", "default": {}},
-    "attempts": {"type": "int", "default": 5},
-    "stall_seconds": {"type": "int", "default": 90},
-    "reserve_bytes": {"type": "int", "default": 1073741824},
     "serving": {"type": "list", "elements": "str", "default": []},
-    "poll": {"type": "int", "default": 5},
-    "timeout": {"type": "int", "default": 14400},
     "run": {"default": ""},
     "consent": {"type": "bool", "default": False},
-    "programs": {"type": "path", "default": "/usr/local/lib/provision"},
-    "runtime": {"type": "path", "default": "/run/provision"},
 }
 
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        required_if=[("state", "present", ["service", "binary"]), ("state", "verified", ["service"])],
-        supports_check_mode=True,
-    )
     verbs = {"present": present, "verified": verified, "absent": absent}
-    run_module(module, lambda: verbs[module.params["state"]](module))
+    run(
+        lambda module: verbs[module.params["state"]](module),
+        ARGUMENTS,
+        required_if=[("state", "present", ["service", "binary"]), ("state", "verified", ["service"])],
+    )
 
 
 if __name__ == "__main__":

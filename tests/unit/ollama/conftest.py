@@ -17,7 +17,6 @@ import pytest
 from ansible.module_utils.engine_ollama import api as ollama_api
 from ansible.module_utils.engine_ollama import job as ollama_job
 from ansible.module_utils.engine_ollama import names as ollama_names
-from ansible.module_utils.engine_ollama import pull as ollama_pull
 
 from tests.unit.ollama.registry import Registry, digest_of
 
@@ -144,7 +143,7 @@ def ollama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOlla
         yield ollama_api.Api("127.0.0.1", fake.port)
 
     monkeypatch.setattr(ollama_job, "private_server", private_server)
-    monkeypatch.setattr(ollama_pull.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     yield fake
     fake.close()
 

@@ -12,12 +12,13 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator
+from typing import Any, Generator, Iterator
 
 from ansible.module_utils.provision.host.fault import Fault
 
 START_SECONDS = 120
 STOP_SECONDS = 20
+SETTLE_SECONDS = 3
 # Reading a file again can take long, without any output meanwhile.
 QUIET = ("verifying", "success")
 
@@ -29,10 +30,6 @@ class OllamaError(Fault):
         super().__init__(message, "read the job's log on the host, then apply again")
 
 
-class StalledError(OllamaError):
-    """A request without progress for too long."""
-
-
 class Api:
     """Talk to one Ollama on this host."""
 
@@ -40,40 +37,38 @@ class Api:
         self.host = host
         self.port = port
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float = 10) -> int:
-        """Return the status of a small request."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
-        try:
-            connection.request(method, path, body=json.dumps(body) if body else None)
-            answer = connection.getresponse()
-            content = answer.read(1 << 16)
-        except (OSError, http.client.HTTPException) as error:
-            raise OllamaError(f"{path}: {_named(error)}") from error
-        finally:
-            connection.close()
-        if answer.status >= 400:
-            raise OllamaError(f"{path} answered {answer.status}: {content.decode(errors='replace')[:300]}")
-        return answer.status
+    def ask(self, path: str, body: dict[str, Any] | None = None, seconds: float = 10) -> None:
+        """Make a small request; raises OllamaError where it is refused."""
+        with self._request(path, body, seconds) as (answer, _):
+            answer.read(1 << 16)
 
     def stream(
         self, path: str, body: dict[str, Any], stall: float | None = None
     ) -> Generator[dict[str, Any], None, None]:
-        """Yield Ollama's progress; raise the error that ends it."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=stall)
+        """Yield Ollama's progress; raises the error that ends it."""
+        with self._request(path, body, stall) as (answer, line):
+            for event in _events(answer, stall):
+                line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
+                yield event
+
+    @contextlib.contextmanager
+    def _request(
+        self, path: str, body: dict[str, Any] | None, seconds: float | None
+    ) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
+        """Provide the answer, and the connection, whose patience may change while the answer arrives."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=seconds)
         try:
             connection.connect()
             line: socket.socket = connection.sock
-            connection.request("POST", path, body=json.dumps(body))
+            connection.request("POST" if body else "GET", path, body=json.dumps(body) if body else None)
             with connection.getresponse() as answer:
                 if answer.status >= 400:
-                    raise OllamaError(_said(answer.read(1 << 16)))
-                for event in _events(answer, stall):
-                    line.settimeout(None if str(event.get("status")).startswith(QUIET) else stall)
-                    yield event
+                    raise OllamaError(f"{path} answered {answer.status}: {_said(answer.read(1 << 16))}")
+                yield answer, line
         except socket.timeout as error:
-            raise StalledError(f"Ollama sent nothing for {stall:.0f} s") from error
+            raise OllamaError(f"Ollama sent nothing for {seconds:.0f} s") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise OllamaError(f"{path} was cut off: {_named(error)}") from error
+            raise OllamaError(f"{path} was cut off: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
 
@@ -88,15 +83,11 @@ def _events(answer: http.client.HTTPResponse, stall: float | None) -> Iterator[d
             moved, last = time.monotonic(), line.decode(errors="replace")
         elif stall and time.monotonic() - moved > stall:
             # Ollama repeats the same line while no byte arrives.
-            raise StalledError(f"no byte arrived for {stall:.0f} s")
+            raise OllamaError(f"no byte arrived for {stall:.0f} s")
         ended = ended or event.get("status") == "success"
         yield event
     if not ended:
         raise OllamaError("it ended without reporting success")
-
-
-def _named(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _said(content: bytes) -> str:
@@ -106,17 +97,12 @@ def _said(content: bytes) -> str:
         return content.decode(errors="replace")[:300]
 
 
-def free_port() -> int:
-    """Return a port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def private_server(binary: str, models: Path, home: Path) -> Iterator[Api]:
     """Provide an Ollama that only this job can find, and end it."""
-    port = free_port()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -151,7 +137,7 @@ def _await(process: subprocess.Popen[bytes], api: Api) -> None:
                 "read the journal of this job on the host",
             )
         with contextlib.suppress(OllamaError):
-            api.ask("GET", "/api/version")
+            api.ask("/api/version")
             return
         time.sleep(0.1)
     raise Fault(
@@ -160,13 +146,11 @@ def _await(process: subprocess.Popen[bytes], api: Api) -> None:
     )
 
 
-def settle(
-    folder: Path, since: float, seconds: float = 3, tick: Callable[[float], None] = time.sleep
-) -> None:
+def settle(folder: Path, since: float) -> None:
     """Wait, briefly, until an Ollama whose pull was cancelled has noted how far its parts are."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
         parts = [path for path in folder.glob("sha256-*-partial-*") if path.is_file()]
         if not parts or any(path.stat().st_mtime >= since for path in parts):
             return
-        tick(0.1)
+        time.sleep(0.1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.progress import Progress
@@ -16,8 +16,8 @@ from .api import Api, OllamaError, private_server
 from .names import Name, Source
 from .orders import NamedOrders, Orders
 from .pull import Pull, check_disk
-from .store import PREFIX, Manifest, Store, Wrong
-from .wanted import MODEL, PULL, Wanted, doubt, pinned
+from .store import PREFIX, Manifest, Store
+from .wanted import PULL, Wanted, doubt, pinned
 
 # The adapter's identity is the module's note; Ollama gets the blobs.
 NOT_SENT = ("adapter", "adapter_files")
@@ -42,7 +42,7 @@ class Work:
         before = self.store.manifest(name)
         self._repair(before)
         registry_digest = entry.get("registry_digest", "")
-        base = self._base(model)
+        base = model.base
         if base is not None and self._incomplete(base, model):
             registry_digest = self._pull(model, base)
         if base is None or base != name:
@@ -65,11 +65,6 @@ class Work:
             "text": model.text,
         }
 
-    def _base(self, model: Wanted) -> Name | None:
-        if model.kind == PULL:
-            return model.pulled_as
-        return Name.parse(model.origin) if model.kind == MODEL else None
-
     def _incomplete(self, base: Name, model: Wanted) -> bool:
         """Return whether the model that another is created from must be pulled, or the rest of it."""
         if model.kind != PULL:
@@ -82,23 +77,20 @@ class Work:
 
     def _repair(self, manifest: Manifest | None) -> None:
         """Read the blobs that may have changed, and remove the wrong ones, so that they are pulled again."""
-        if manifest is None:
-            return
-        for digest in self.store.unsure(manifest.blobs, self.stamps):
+        for digest in self.store.unsure(manifest.blobs, self.stamps) if manifest else ():
             wrong = self.store.wrong(digest)
-            if wrong is None:
+            if wrong:
+                self.wrong.setdefault(digest, wrong)
+                self.store.blob(digest).unlink(missing_ok=True)
+            else:
                 self.stamps[digest] = self.store.stamp(digest)
-                continue
-            self.wrong.setdefault(digest, str(wrong))
-            if wrong.actual:
-                self.store.blob(digest).unlink()
 
     def _confirm(self, model: Wanted, manifest: Manifest) -> None:
         """Read what has arrived and was not read yet: nothing is served whose hash was not checked."""
         for digest in self.store.unsure(manifest.blobs, self.stamps):
             self.progress.label = f"{model.name}: verifying"
-            wrong: Wrong | None = self.store.wrong(digest)
-            if wrong is not None:
+            wrong = self.store.wrong(digest)
+            if wrong:
                 raise Fault(
                     f"{model.name} was installed, but {wrong}", "apply again; check the health of the disk"
                 )
@@ -107,8 +99,7 @@ class Work:
     def _pull(self, model: Wanted, target: Name) -> str:
         self.progress.label = model.origin
         source = Source(Name.parse(model.origin), self.orders.registry)
-        work = Pull(self.api, self.store, source, self.orders)
-        return str(work.into(target, model.pin, self.progress))
+        return Pull(self.api, self.store, source, self.orders).into(target, model.pin, self.progress)
 
     def _make(self, model: Wanted, entry: dict[str, Any], base: Name | None) -> None:
         name = Name.parse(model.name)
@@ -117,7 +108,7 @@ class Work:
         if found and same and entry.get("digest") == found.digest and not self.store.missing(found):
             return
         if not model.changes and base is not None:
-            self.api.ask("POST", "/api/copy", {"source": str(base), "destination": model.name})
+            self.api.ask("/api/copy", {"source": str(base), "destination": model.name})
             return
         request = {key: value for key, value in model.changes.items() if key not in NOT_SENT}
         blobs: dict[str, str] = {}
@@ -141,46 +132,36 @@ class Work:
         finally:
             self.removed += self.store.clean(blobs.values())
 
-    def _blobs(self, files: Any, *, rewritten: bool) -> dict[str, str]:
+    def _blobs(self, files: Iterable[dict[str, Any]], *, rewritten: bool) -> dict[str, str]:
         """Put GGUF files among Ollama's blobs and return their names with their digests."""
+        self.store.blobs.mkdir(parents=True, exist_ok=True)
+        own = self.store.blobs / f"provision-{os.getpid()}"
         found = {}
         for file in files:
-            path = Path(file["path"])
-            staged = Path(self.orders.staged[file["path"]]) if file["path"] in self.orders.staged else None
+            path, staged = Path(file["path"]), Path(self.orders.staged.get(file["path"], own))
             # Ollama itself writes the model again beside its source.
-            needed = (0 if staged else file["size"]) + (file["size"] if rewritten else 0)
-            check_disk(self.store.root, needed, self.orders.reserve_bytes, path.name)
-            found[path.name] = self._place(path, staged, file.get("sha256") or "")
+            needed = (0 if staged.exists() else file["size"]) + (file["size"] if rewritten else 0)
+            check_disk(self.store.root, path.name, needed, self.orders.reserve_bytes)
+            try:
+                found[path.name] = self._place(path, staged, file.get("sha256") or "")
+            finally:
+                staged.unlink(missing_ok=True)
         return found
 
-    def _place(self, path: Path, staged: Path | None, sha256: str) -> str:
-        self.store.blobs.mkdir(parents=True, exist_ok=True)
-        if sha256 and self.store.blob(PREFIX + sha256).exists() and not self.store.wrong(PREFIX + sha256):
-            if staged is not None:
-                staged.unlink()
-            return f"{PREFIX}{sha256}"
-        own = self.store.blobs / f"provision-{os.getpid()}"
-        try:
-            if staged is None:
-                self.progress.label = f"{path.name}: copying"
-                self._copy(path, own)
-            return self._keep(path, staged or own, sha256)
-        finally:
-            own.unlink(missing_ok=True)
-
-    def _keep(self, path: Path, staged: Path, sha256: str) -> str:
-        """Give a file in the store its name there, once its hash is right."""
+    def _place(self, path: Path, staged: Path, sha256: str) -> str:
+        """Give a file its name among the blobs once its hash is right; it is copied unless it is staged."""
+        if sha256 and not self.store.wrong(PREFIX + sha256):
+            return PREFIX + sha256
+        if not staged.exists():
+            self.progress.label = f"{path.name}: copying"
+            self._copy(path, staged)
         self.progress.label = f"{path.name}: verifying"
         actual = hash_file(staged).sha256
         if sha256 and actual != sha256:
-            staged.unlink()
             raise Fault(f"{path} has sha256 {actual}, expected {sha256}", "run `provision apply` again")
-        digest = f"{PREFIX}{actual}"
-        if self.store.blob(digest).exists() and not self.store.wrong(digest):
-            staged.unlink()
-        else:
-            staged.replace(self.store.blob(digest))
-        return digest
+        if self.store.wrong(PREFIX + actual):
+            staged.replace(self.store.blob(PREFIX + actual))
+        return PREFIX + actual
 
     def _copy(self, path: Path, target: Path) -> None:
         try:
@@ -209,13 +190,8 @@ def ensure(spec: dict[str, Any]) -> None:
                     done[model.name] = work.ensure(model, entry)
         # One that was removed may be there again, for another model.
         gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
-        outcome = {
-            "models": done,
-            "stamps": work.stamps,
-            "repaired": list(work.wrong.values()),
-            "removed": gone,
-        }
-        progress.finish(**outcome)
+        repaired = list(work.wrong.values())
+        progress.finish(models=done, stamps=work.stamps, repaired=repaired, removed=gone)
 
 
 def verify(spec: dict[str, Any]) -> None:
@@ -231,9 +207,9 @@ def verify(spec: dict[str, Any]) -> None:
         progress.total, progress.done = sum(sizes.values()), lambda: sum(done)
         wrong, stamps = {}, {}
         for digest, size in sizes.items():
-            bad = store.wrong(digest)
-            if bad:
-                wrong[digest] = str(bad)
+            reason = store.wrong(digest)
+            if reason:
+                wrong[digest] = reason
             else:
                 stamps[digest] = store.stamp(digest)
             done.append(size)

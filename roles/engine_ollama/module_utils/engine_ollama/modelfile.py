@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from typing import Any, Iterable
 
 from ansible.module_utils.provision.host.fault import Fault
 
@@ -35,10 +35,17 @@ SWITCHES = ("use_mmap",)
 LISTS = ("stop",)
 PARAMETERS = (*INTEGERS, *NUMBERS, *SWITCHES, *LISTS)
 TEXTS = ("system", "template", "renderer", "parser", "requires")
-COMMANDS = ("from", "parameter", "message", "license", "adapter", *TEXTS)
+COMMANDS = ("FROM", "PARAMETER", "MESSAGE", "LICENSE", "ADAPTER", *map(str.upper, TEXTS))
 ROLES = ("system", "user", "assistant")
 _LINE = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+", re.ASCII)
+_WORD = re.compile(r"[^ \t\n]+[ \t]*")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def hint(given: str, known: Iterable[str], otherwise: str) -> str:
+    """Return which of the known names was probably meant, or what to do instead."""
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def parameters(given: dict[str, Any]) -> dict[str, Any]:
@@ -46,9 +53,8 @@ def parameters(given: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in sorted(given.items()):
         if name not in PARAMETERS:
-            near = difflib.get_close_matches(str(name), PARAMETERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "Ollama supports " + ", ".join(PARAMETERS)
-            raise Fault(f"{name} is not a parameter of a model", hint)
+            supported = "Ollama supports " + ", ".join(PARAMETERS)
+            raise Fault(f"{name} is not a parameter of a model", hint(str(name), PARAMETERS, supported))
         found[name] = _typed(name, value)
     return found
 
@@ -92,18 +98,16 @@ def parse(text: str) -> dict[str, Any]:
 def _instruction(rest: str, number: int) -> tuple[str, str, int]:
     """Return the first instruction, its value, and how many characters it took."""
     match = _LINE.match(rest)
-    command = match.group(1).lower() if match else rest.split(None, 1)[0].lower()
+    command = (match.group(1) if match else rest.split(None, 1)[0]).upper()
     if match is None or command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean {near[0].upper()}?" if near else "see Ollama's Modelfile reference"
-        raise Fault(f"line {number} of the Modelfile: {command.upper()} is not an instruction", hint)
-    start = match.end()
-    head = ""
-    if command in ("parameter", "message"):
-        head_match = re.compile(r"[^ \t\n]+[ \t]*").match(rest, start)
-        head, start = (head_match.group(0).strip() + " ", head_match.end()) if head_match else ("", start)
+        step = hint(command, COMMANDS, "see Ollama's Modelfile reference")
+        raise Fault(f"line {number} of the Modelfile: {command} is not an instruction", step)
+    start, head = match.end(), ""
+    first = _WORD.match(rest, start) if command in ("PARAMETER", "MESSAGE") else None
+    if first:
+        start, head = first.end(), first.group(0).strip() + " "
     value, end = _value(rest, start, number)
-    return command, head + value, end
+    return command.lower(), head + value, end
 
 
 def _value(rest: str, start: int, number: int) -> tuple[str, int]:

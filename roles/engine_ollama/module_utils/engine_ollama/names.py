@@ -13,8 +13,11 @@ REGISTRY = "https://registry.ollama.ai"
 HOST = "registry.ollama.ai"
 # Where what a changed model was made from is kept under its own name. No such host can be pulled from.
 BASE_HOST = "provision.base"
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
+_NAME = re.compile(
+    r"(((?P<host>[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349})/)?(?P<namespace>[A-Za-z0-9_][A-Za-z0-9_-]{0,79})/)?"
+    rf"(?P<model>{_PART})(:(?P<tag>{_PART}))?"
+)
 EXAMPLE = "write it as Ollama does, such as smollm2:135m or owner/name:tag"
 
 
@@ -30,17 +33,11 @@ class Name:
     @classmethod
     def parse(cls, text: str) -> Name:
         """Read a name, filling in what Ollama does."""
-        path, colon, tag = text.rpartition(":")
-        if not colon or "/" in tag:
-            path, tag = text, "latest"
-        parts = path.split("/")
-        if len(parts) > 3:
+        found = _NAME.fullmatch(text)
+        if not found:
             raise Fault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
-        host, namespace, model = [HOST, "library"][: 3 - len(parts)] + parts
-        right = all(_PART.fullmatch(part) for part in (namespace, model, tag)) and _HOST.fullmatch(host)
-        if not right or "." in namespace:
-            raise Fault(f"{text!r} is not the name of an Ollama model", EXAMPLE)
-        return cls(host, namespace, model, tag)
+        host, namespace = found["host"] or HOST, found["namespace"] or "library"
+        return cls(host, namespace, found["model"], found["tag"] or "latest")
 
     @property
     def path(self) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 
 from ansible.module_utils.provision.jobs.orders import Written
 
-GIBIBYTE = 1024**3
-
 
 @dataclass(frozen=True)
 class Orders(Written):
@@ -30,9 +28,8 @@ class Orders(Written):
     environment: dict[str, str] = field(default_factory=dict)
     attempts: int = 5
     stall_seconds: float = 90
-    reserve_bytes: int = GIBIBYTE
-    # Where the job itself is, and where it writes its state.
-    program: str = ""
+    reserve_bytes: int = 1024**3
+    # Where the job writes its state.
     result: str = ""
 
 
@@ -44,5 +41,4 @@ class NamedOrders(Written):
     root: str
     names: list[str]
     run: str = ""
-    program: str = ""
     result: str = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import shutil
 import ssl
 import time
 import urllib.error
@@ -13,6 +12,8 @@ import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.paths import require_room
+from ansible.module_utils.provision.jobs.patience import Patience
 from ansible.module_utils.provision.jobs.progress import Progress
 
 from .api import Api, OllamaError, settle
@@ -22,7 +23,6 @@ from .store import Manifest, Store
 from .wanted import pinned
 
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
-LONGEST_PAUSE = 60
 SECONDS = 30
 MANIFEST_BYTES = 1 << 22
 # What trying again cannot fix, by Ollama's message.
@@ -37,42 +37,28 @@ HOPELESS = {
 }
 
 
-class Failures:
-    """Count failures in a row, and pause longer after each."""
-
-    def __init__(self, attempts: int, what: str) -> None:
-        self.attempts = attempts
-        self.what = what
-        self.row = 0
-
-    def add(self, reason: str, *, progressed: bool = False) -> None:
-        """Wait before the next attempt, or give up."""
-        self.row = 1 if progressed else self.row + 1
-        if self.row >= self.attempts:
-            raise Fault(
-                f"{self.what} failed {self.row} times in a row: {reason}",
-                "check with `provision doctor` that the host reaches the registry, then apply again "
-                "to resume",
-            )
-        time.sleep(min(2 ** (self.row - 1), LONGEST_PAUSE))
-
-
 def ask_registry(source: Source, attempts: int) -> Manifest:
     """Return the manifest that the registry has under a name."""
-    failures = Failures(attempts, f"asking {source.url} for {source.name}")
+    patience = Patience(f"asking {source.url} for {source.name}", attempts)
     while True:
         try:
             return Manifest.read(_fetch(source))
-        except urllib.error.HTTPError as error:  # noqa: PERF203 - a pause follows
-            with error:
-                _refuse(source, error.code)
-                failures.add(_reason(source, error))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            failures.add(_reason(source, error))
+        except (OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203 - a pause follows
+            patience.wait(_reason(source, error))
 
 
 def _reason(source: Source, error: Exception) -> str:
-    """Return what went wrong without urllib's brackets; a certificate that is not trusted ends it."""
+    """Return what went wrong, without urllib's brackets; raises Fault where trying again cannot help."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        if error.code == 404:
+            raise Fault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
+        if error.code in (401, 403):
+            raise Fault(
+                f"{source.url} refuses {source.name} ({error.code})",
+                "Ollama's registry gives private models only to accounts: use one where everyone may read it",
+            )
+        return str(error)  # with its number
     cause = getattr(error, "reason", "") or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise Fault(
@@ -80,8 +66,6 @@ def _reason(source: Source, error: Exception) -> str:
             "add the certificate authority of the registry or proxy to host_base_ca_certificates, "
             "check the host's clock, and apply again",
         )
-    if isinstance(error, urllib.error.HTTPError):
-        return str(error)  # with its number
     return str(getattr(cause, "strerror", "") or cause) or type(error).__name__
 
 
@@ -92,39 +76,21 @@ def _fetch(source: Source) -> bytes:
         return content
 
 
-def _refuse(source: Source, status: int) -> None:
-    if status == 404:
-        raise Fault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
-    if status in (401, 403):
-        raise Fault(
-            f"{source.url} refuses {source.name} ({status})",
-            "Ollama's registry gives private models only to accounts: use one where everyone may read it",
-        )
-
-
 def needed_bytes(store: Store, manifest: Manifest) -> int:
     """Return how much of a model is still to be pulled."""
-    here = sum(_partial(store.blob(digest)) for digest in store.missing(manifest))
-    whole: int = sum(manifest.blobs[digest] for digest in store.missing(manifest))
-    return max(0, whole - here)
+    needed = 0
+    for digest in store.missing(manifest):
+        blob = store.blob(digest)
+        needed += manifest.blobs[digest]
+        with contextlib.suppress(OSError):  # nothing of it has arrived
+            needed -= blob.with_name(blob.name + "-partial").stat().st_blocks * 512
+    return max(0, needed)
 
 
-def _partial(blob: Path) -> int:
-    try:
-        return blob.with_name(blob.name + "-partial").stat().st_blocks * 512
-    except OSError:
-        return 0
-
-
-def check_disk(folder: Path, needed: int, reserve: int, what: str) -> None:
+def check_disk(root: Path, what: str, needed: int, reserve: int) -> None:
     """Refuse what does not fit, before its first byte."""
-    free = shutil.disk_usage(str(folder)).free
-    if needed and needed + reserve > free:
-        raise Fault(
-            f"{what} needs {needed / 1e9:.2f} GB in {folder} and {reserve / 1e9:.2f} GB in reserve, "
-            f"but {free / 1e9:.2f} GB are free",
-            "free space, or set engine_ollama_models_dir to a larger disk",
-        )
+    advice = ", or set engine_ollama_models_dir to a larger disk"
+    require_room(what, [(root, needed)] if needed else [], reserve, advice)
 
 
 class Pull:
@@ -145,19 +111,19 @@ class Pull:
                 f"serve_model_revision is {pin}, but {source.url} has {manifest.digest} as {source.name}",
                 "set serve_model_revision to the model you want, or pull from a registry that has it",
             )
-        check_disk(store.root, needed_bytes(store, manifest), self.orders.reserve_bytes, str(source.name))
+        check_disk(store.root, str(source.name), needed_bytes(store, manifest), self.orders.reserve_bytes)
         known_before = store.manifest(source.pulled)
         self._repeat(progress, manifest)
         if target != source.pulled:
-            self.api.ask("POST", "/api/copy", {"source": str(source.pulled), "destination": str(target)})
+            self.api.ask("/api/copy", {"source": str(source.pulled), "destination": str(target)})
             # The name of the mirror is removed again, unless it was there before.
             if known_before is None:
                 store.drop(source.pulled)
-        return str(manifest.digest)
+        return manifest.digest
 
     def _repeat(self, progress: Progress, manifest: Manifest) -> None:
         source = self.source
-        failures = Failures(self.orders.attempts, f"pulling {source.name} from {source.url}")
+        patience = Patience(f"pulling {source.name} from {source.url}", self.orders.attempts)
         done: dict[str, int] = {}
         progress.total, progress.done = sum(manifest.blobs.values()), lambda: sum(done.values())
         most = 0
@@ -169,8 +135,9 @@ class Pull:
                 for said, step in HOPELESS.items():
                     if said in str(error):
                         raise Fault(f"pulling {source.name} failed: {error}", step) from error
-                failures.add(str(error), progressed=sum(done.values()) > most)
-                most = max(most, sum(done.values()))
+                arrived = sum(done.values())
+                patience.wait(error, progressed=arrived > most)
+                most = max(most, arrived)
 
     def _once(self, done: dict[str, int], manifest: Manifest) -> None:
         done.clear()

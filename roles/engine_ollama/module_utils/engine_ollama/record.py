@@ -9,7 +9,6 @@ from typing import Any
 
 from ansible.module_utils.provision.host.json_files import read_json, write_json
 
-# Out of reach of the engine's user, who owns the models directory itself.
 STATE = Path("/var/lib/provision/ollama")
 
 
@@ -31,17 +30,12 @@ def write_record(record: dict[str, Any]) -> None:
     if record["models"]:
         write_json(path, record, 0o600)
     else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other directories' records are in it
             path.parent.rmdir()
 
 
 def records() -> list[dict[str, Any]]:
     """Return the record of every models directory of this host."""
-    found = []
-    for path in sorted(STATE.glob("*.json")):
-        root = read_json(path, {}).get("root")
-        if root:
-            found.append(read_record(root))
-    return found
+    roots = (read_json(path, {}).get("root") for path in sorted(STATE.glob("*.json")))
+    return [read_record(root) for root in roots if root]

@@ -30,11 +30,6 @@ def doubted(models: list[Wanted], record: dict[str, Any]) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def differs(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Return whether a model differs from its record."""
-    return any(before.get(key) != after[key] for key in ("inputs", "digest"))
-
-
 def diffs(models: list[Wanted], doubts: dict[str, str], record: dict[str, Any]) -> list[dict[str, str]]:
     """Return the difference of each model that Ansible shows."""
     return [
@@ -98,7 +93,7 @@ def unload(addresses: list[str], models: dict[str, Any]) -> None:
         api = Api(parts.hostname or "127.0.0.1", parts.port or 11434)
         for name in models:
             with contextlib.suppress(OllamaError):  # it is not running, or has not loaded this one
-                api.ask("POST", "/api/generate", {"model": name, "keep_alive": 0}, seconds=30)
+                api.ask("/api/generate", {"model": name, "keep_alive": 0}, seconds=30)
 
 
 def left(orders: NamedOrders) -> list[str]:
@@ -125,7 +120,11 @@ def settled(
             f"models changed right after they were installed: {reasons}",
             "another program writes there: apply again",
         )
-    moved = sorted(name for name in made if differs(before["models"].get(name, {}), made[name]))
+    moved = sorted(
+        name
+        for name, model in made.items()
+        if any(before["models"].get(name, {}).get(key) != model[key] for key in ("inputs", "digest"))
+    )
     result = {"changed": bool(moved or repaired), "models": moved, "repaired": repaired}
     warnings = [f"replaced: {text}" for text in repaired]
     return {**result, "provision": {"warning": warnings}} if warnings else result

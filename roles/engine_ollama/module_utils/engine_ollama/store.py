@@ -6,15 +6,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable
 
-from ansible.module_utils.provision.models.files import hash_file
+from ansible.module_utils.provision.models.files import hash_file, stamp
 
 from .names import Name
 
 PREFIX = "sha256:"
+DIGEST = re.compile(PREFIX + r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,6 @@ class Manifest:
 
     digest: str
     blobs: dict[str, int]
-    media: dict[str, str]
 
     @classmethod
     def read(cls, content: bytes) -> Manifest:
@@ -32,30 +33,11 @@ class Manifest:
         try:
             layers = [*body["layers"], *([body["config"]] if body.get("config", {}).get("digest") else [])]
             blobs = {str(layer["digest"]): int(layer["size"]) for layer in layers}
-            media = {str(layer["digest"]): str(layer["mediaType"]) for layer in layers}
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError("this is not a manifest of a model") from error
-        if not blobs or not all(_is_digest(digest) for digest in blobs):
+        if not blobs or not all(map(DIGEST.fullmatch, blobs)):
             raise ValueError("this is not a manifest of a model")
-        return cls(hashlib.sha256(content).hexdigest(), blobs, media)
-
-
-def _is_digest(text: str) -> bool:
-    return text.startswith(PREFIX) and len(text) == 71 and all(c in "0123456789abcdef" for c in text[7:])
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """Describe a blob whose content does not match its name; `actual` is empty when there is no blob."""
-
-    path: str
-    expected: str
-    actual: str
-
-    def __str__(self) -> str:
-        if not self.actual:
-            return f"{self.path} is missing"
-        return f"{self.path} has sha256 {self.actual}, expected {self.expected}"
+        return cls(hashlib.sha256(content).hexdigest(), blobs)
 
 
 class Store:
@@ -79,21 +61,13 @@ class Store:
 
     def missing(self, manifest: Manifest) -> list[str]:
         """Return the digests whose blobs are absent or of another size."""
-        return [digest for digest, size in manifest.blobs.items() if self._size(digest) != size]
-
-    def _size(self, digest: str) -> int:
-        try:
-            return self.blob(digest).stat().st_size
-        except OSError:
-            return -1
+        return [digest for digest, size in manifest.blobs.items() if self.stamp(digest)[:1] != [size]]
 
     def stamp(self, digest: str) -> list[int]:
         """Return what changes when a blob's content does; nothing for one that is absent."""
-        try:
-            found = self.blob(digest).stat()
-        except OSError:
-            return []
-        return [found.st_size, found.st_mtime_ns, found.st_ino]
+        found = stamp(self.blob(digest))
+        # Not the time of the inode's change: another owner or a hard link changes it as well.
+        return found[:2] + found[3:]
 
     def unsure(self, digests: Iterable[str], stamps: dict[str, Any]) -> list[str]:
         """Return the digests whose blobs have changed since their hashes were checked, or were never read."""
@@ -101,20 +75,19 @@ class Store:
             digest for digest in digests if not self.stamp(digest) or stamps.get(digest) != self.stamp(digest)
         ]
 
-    def wrong(self, digest: str) -> Wrong | None:
-        """Read one blob and return how it does not match its name."""
+    def wrong(self, digest: str) -> str:
+        """Read one blob and return how it does not match its name; nothing when it does."""
         path, expected = self.blob(digest), digest[len(PREFIX) :]
         try:
             actual = hash_file(path).sha256
         except OSError:
-            return Wrong(str(path), expected, "")
-        return None if actual == expected else Wrong(str(path), expected, actual)
+            return f"{path} is missing"
+        return "" if actual == expected else f"{path} has sha256 {actual}, expected {expected}"
 
     def drop(self, name: Name) -> None:
         """Remove a name, and the folders that this leaves empty."""
         path = self.manifests / name.path
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
         for folder in list(path.parents)[:3]:
             with contextlib.suppress(OSError):  # other models are in it
                 folder.rmdir()
@@ -133,6 +106,5 @@ class Store:
         # A manifest that cannot be read may need any of them.
         orphans = [] if needed is None else sorted(set(digests) - needed)
         for digest in orphans:
-            with contextlib.suppress(FileNotFoundError):
-                self.blob(digest).unlink()
+            self.blob(digest).unlink(missing_ok=True)
         return orphans

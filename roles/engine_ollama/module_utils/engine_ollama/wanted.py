@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -13,8 +12,9 @@ from typing import Any, Iterable
 
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import read_manifest
+from ansible.module_utils.provision.models.gguf import parts
 
-from .modelfile import TEXTS, parameters, parse, render
+from .modelfile import TEXTS, hint, parameters, parse, render
 from .names import Name, plain
 from .store import Store
 
@@ -23,7 +23,6 @@ SETTINGS = ("system", "template", "adapter", "parameters", "modelfile")
 ITEM_VARIABLES = ("name", "from", "preload", *SETTINGS)
 TRUE = ("true", "yes", "on", "1")
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
-_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,16 @@ class Wanted:
         return cls(**{**values, "files": tuple(values["files"])})
 
     @property
-    def pulled_as(self) -> Name:
-        """Return the name under which what is pulled is kept."""
-        own = Name.parse(self.origin)
-        return own.base if self.changes else Name.parse(self.name)
+    def base(self) -> Name | None:
+        """Return the name of what is pulled for it, or of what it is created from; None for files."""
+        if self.kind == PULL:
+            return Name.parse(self.origin).base if self.changes else Name.parse(self.name)
+        return Name.parse(self.origin) if self.kind == MODEL else None
 
     @property
     def text(self) -> str:
         """Return its Modelfile."""
-        return str(render(self.origin, self.changes))
+        return render(self.origin, self.changes)
 
     def inputs(self, store: Store) -> str:
         """Return a digest of everything that decides what comes out."""
@@ -144,9 +144,8 @@ def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
 def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
     for key in item:
         if key not in ITEM_VARIABLES:
-            near = difflib.get_close_matches(str(key), ITEM_VARIABLES, n=1)
-            hint = f"did you mean {near[0]}?" if near else "an item has " + ", ".join(ITEM_VARIABLES)
-            raise Fault(f"{key} is not a key of an item of engine_ollama_models", hint)
+            step = hint(str(key), ITEM_VARIABLES, "an item has " + ", ".join(ITEM_VARIABLES))
+            raise Fault(f"{key} is not a key of an item of engine_ollama_models", step)
     name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
@@ -178,16 +177,8 @@ def file_identities(path: str) -> list[dict[str, Any]]:
     first = Path(path)
     manifest = read_manifest(first.parent)
     known = manifest.files if manifest else {}
-    together = [*_parts(first), *sorted(n for n in known if n.startswith("mmproj") and n.endswith(".gguf"))]
-    return [_identity(first.parent / name, known) for name in together]
-
-
-def _parts(first: Path) -> list[str]:
-    match = _PART.fullmatch(first.name)
-    if match is None:
-        return [first.name]
-    head, _, count = match.groups()
-    return [f"{head}-{number:05}-of-{count}.gguf" for number in range(1, int(count) + 1)]
+    projectors = sorted(name for name in known if name.startswith("mmproj") and name.endswith(".gguf"))
+    return [_identity(first.parent / name, known) for name in [*parts(first.name), *projectors]]
 
 
 def _identity(path: Path, known: dict[str, Any]) -> dict[str, Any]:
