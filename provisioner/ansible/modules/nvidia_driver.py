@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.driver import hold
-from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Target, Wanted, decide
+from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Wanted, decide
 from ansible.module_utils.provision.driver.look import fabric, look
 from ansible.module_utils.provision.driver.orders import INSTALL, REMOVE, Orders
 from ansible.module_utils.provision.driver.outcome import job_of, report, unreported
@@ -33,8 +33,6 @@ def asked_of(params: dict[str, Any]) -> dict[str, Any]:
 def decided(params: dict[str, Any], seen: Seen) -> Decision:
     """Return what to do; refuses what cannot work."""
     decision: Decision = decide(Wanted(**asked_of(params)), seen)
-    if decision.refusal:
-        raise Fault(decision.refusal, decision.next_step)
     expected, found = params["gpus_expected"], len(own_gpus(seen.devices))
     if expected and found != expected:
         raise Fault(
@@ -46,7 +44,7 @@ def decided(params: dict[str, Any], seen: Seen) -> Decision:
 
 def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
     """Return what was decided, as tasks read it."""
-    target = asdict(decision.target) if decision.target else None
+    target = asdict(decision.target)
     driver = {"installed": seen.installed.version, "loaded": seen.loaded, "target": target}
     return {
         "changed": False,
@@ -104,15 +102,16 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     seen = look()
     decision = decided(params, seen)
     result = result_of(decision, seen)
-    if decision.action == KEEP or decision.target is None:
+    if decision.action == KEEP:
         return keep(module, result)
-    what = f"driver {decision.target.version} of {decision.target.source}, {decision.target.modules} modules"
+    target = decision.target
+    what = f"driver {target.version} of {target.source}, {target.modules} modules"
     before = f"driver {seen.installed.version}\n" if seen.installed.version else ""
     result.update(changed=True, diff={"before": before, "after": f"{what}\n"})
     ask(module, result, list(decision.consent))
     if module.check_mode:
         return result
-    return follow(module, job, orders_of(params, decision, decision.target, seen), result)
+    return follow(module, job, orders_of(params, decision, seen), result)
 
 
 def keep(module: AnsibleModule, result: dict[str, Any]) -> dict[str, Any]:
@@ -127,13 +126,13 @@ def keep(module: AnsibleModule, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def orders_of(params: dict[str, Any], decision: Decision, target: Target, seen: Seen) -> Orders:
+def orders_of(params: dict[str, Any], decision: Decision, seen: Seen) -> Orders:
     """Return the orders of an installation."""
     joined, more = fabric(seen.devices)
     return Orders(
         verb=INSTALL,
-        title=f"driver {target.version}",
-        **asdict(target),
+        title=f"driver {decision.target.version}",
+        **asdict(decision.target),
         asked=asked_of(params),
         action=decision.action,
         system=seen.system,
@@ -180,6 +179,7 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
         verb=REMOVE,
         title="removing the driver",
         source=record["source"],
+        system=seen.system,
         booting=seen.booting,
         serving=seen.serving,
         **{name: module.params[name] for name in PASSED_ON},

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.gpu import choice as nvidia_choice
+from ansible.module_utils.provision.host.fault import Fault
 
 
 def box(*architectures: str, driver: str | None = None) -> list[dict[str, Any]]:
@@ -92,8 +93,9 @@ TAKE_IT_OUT = "remove it from the host, or bind it to vfio-pci for a virtual mac
 def test_refuses_what_cannot_work_and_says_what_does(
     gpus: list[str], asked: str, branch: str | None, refusal: str, step: str
 ) -> None:
-    choice = nvidia_choice.choose(box(*gpus), asked, branch)
-    assert (choice.modules, choice.refusal, choice.next_step) == (None, refusal, step)
+    with pytest.raises(Fault) as fault:
+        nvidia_choice.choose(box(*gpus), asked, branch)
+    assert (str(fault.value), fault.value.next_step) == (refusal, step)
 
 
 def test_a_gpu_that_is_kept_for_guests_has_no_say() -> None:

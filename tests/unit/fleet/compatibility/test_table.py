@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.provision.cuda.versions import INSTALLER, SHA256
 from ansible.module_utils.provision.gpu import architecture as architectures
 from ansible.module_utils.provision.gpu import choice
+from ansible.module_utils.provision.host.fault import Fault
 from packaging.version import Version
 
 from provisioner import content, documents
@@ -49,9 +50,10 @@ def test_a_newer_cuda_needs_a_newer_driver_and_drops_more() -> None:
 def test_the_role_of_the_driver_says_the_same_of_kernel_modules() -> None:
     assert TABLE.open_since == choice.OPEN_SINCE
     assert TABLE.open_default_since == choice.OPEN_PREFERRED_SINCE
-    assert not choice.choose([], choice.PROPRIETARY, str(TABLE.proprietary_until)).refusal
-    beyond = str(TABLE.proprietary_until + 5)
-    assert choice.choose([], choice.PROPRIETARY, beyond).refusal
+    until = TABLE.proprietary_until
+    assert choice.choose([], choice.PROPRIETARY, str(until)).modules == choice.PROPRIETARY
+    with pytest.raises(Fault, match="no proprietary kernel modules"):
+        choice.choose([], choice.PROPRIETARY, str(until + 5))
 
 
 def test_what_cuda_has_dropped_is_what_a_driver_has_dropped() -> None:

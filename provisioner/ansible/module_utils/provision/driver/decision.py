@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..gpu.choice import OPEN, choose
+from ..gpu.choice import choose
 from ..gpu.kernel import KernelModule
+from ..host.fault import Fault
 from .installed import FOREIGN, MIXED, NONE, Installed
 from .packages import DISTRIBUTION, NVIDIA, System, matches
 
@@ -75,129 +77,104 @@ class Target:
     version: str
     modules: str
 
-    @property
-    def branch(self) -> int:
-        """Return the number of the branch."""
-        return int(self.version.split(".")[0])
-
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do and why, what needs consent, or why it cannot be done."""
+    """What to do and why, and what needs consent."""
 
     action: str
-    target: Target | None = None
+    target: Target
     why: tuple[str, ...] = ()
     consent: tuple[str, ...] = ()
-    refusal: str = ""
-    next_step: str = ""
 
 
 def decide(wanted: Wanted, seen: Seen) -> Decision:
-    """Return what has to be done for this host to have the driver that is wanted."""
-    refused = _unclear(seen.installed) or _unreadable(wanted.version)
-    if refused:
-        return _refuse(*refused)
-    target, refused = _target(wanted, seen)
-    refused = refused or _unsigned(target, seen) or _unheeded(wanted, target, seen)
-    if refused:
-        return _refuse(*refused)
+    """Return what has to be done for this host to have the requested driver; raises Fault where it cannot."""
+    _refuse_unclear(seen.installed)
+    if wanted.version and not re.fullmatch(r"[0-9]{3}(\.[0-9]+){0,2}", wanted.version):
+        raise Fault(
+            f"nvidia_driver_version is {wanted.version}, which is neither a branch nor a version",
+            "set it to a branch, such as 580, or a version, such as 580.159.04",
+        )
+    target = _target(wanted, seen)
+    _refuse_unsigned(target, seen)
     action, why = _action(target, seen)
+    if wanted.reboot == NEVER:
+        _refuse_reboot(action, target, seen)
     return Decision(action, target, tuple(why), tuple(_consent(action, target, seen)))
 
 
-def interrupts(action: str, seen: Seen) -> bool:
-    """Return whether an action interrupts what runs on the GPUs."""
-    return action != KEEP and (bool(seen.loaded) or seen.nouveau)
-
-
-def _unreadable(version: str) -> tuple[str, str] | None:
-    """Return why a version means nothing."""
-    if not version or re.fullmatch(r"[0-9]{3}(\.[0-9]+){0,2}", version):
-        return None
-    step = "set it to a branch, such as 580, or a version, such as 580.159.04"
-    return f"nvidia_driver_version is {version}, which is neither a branch nor a version", step
-
-
-def _unclear(installed: Installed) -> tuple[str, str] | None:
-    """Return why it is unclear what driver a host has."""
+def _refuse_unclear(installed: Installed) -> None:
+    """Refuse a host of which it is unclear what driver it has."""
+    some = ", ".join(sorted(installed.packages)[:4])
     if installed.origin == MIXED:
-        some = ", ".join(sorted(installed.packages)[:4])
         both = f"a driver of NVIDIA's .run installer ({installed.version}) and driver packages ({some})"
-        return (
+        raise Fault(
             f"{both} are both installed, and overwrite each other's files",
             "remove one of the two: `nvidia-uninstall --silent`, or the packages; then apply again",
         )
     if installed.origin == FOREIGN:
-        some = ", ".join(sorted(installed.packages)[:4])
-        return (
+        raise Fault(
             f"the driver that is installed is neither NVIDIA's nor the distribution's ({some})",
             "remove these packages, or set nvidia_driver_state: ignored to manage the driver yourself",
         )
-    return None
 
 
-def _target(wanted: Wanted, seen: Seen) -> tuple[Target, tuple[str, str] | None]:
-    """Return which driver the host must have, and why that one does not suit its GPUs."""
-    installed = seen.installed
+def _target(wanted: Wanted, seen: Seen) -> Target:
+    """Return which driver the host must have; raises Fault where that one does not suit it."""
+    installed, ready, version = seen.installed, seen.ready, wanted.version or wanted.default_branch
     source = wanted.source
     if source == AUTO:
         source = NVIDIA if installed.origin == NONE else installed.origin
-    keeps = not wanted.version and installed.version and installed.origin == source
-    version = wanted.version or (str(installed.version) if keeps else wanted.default_branch)
-    choice = choose(seen.devices, wanted.modules, version)
-    if choice.refusal and keeps:
-        # The installed one does not suit, so the default branch is tried before anything is refused.
-        version = wanted.default_branch
-        choice = choose(seen.devices, wanted.modules, version)
-    target = Target(source, version, choice.modules or OPEN)
-    if choice.refusal:
-        return target, (choice.refusal, str(choice.next_step))
-    kept = seen.ready and keeps and wanted.modules == AUTO and matches(version, seen.ready.version)
-    if seen.ready and kept and choose(seen.devices, seen.ready.flavour, version).refusal is None:
-        # Both kinds suit, and a driver that works is no reason for a reboot.
-        target = Target(source, version, seen.ready.flavour)
+    modules = ""
+    if not wanted.version and installed.version and installed.origin == source:
+        with contextlib.suppress(Fault):
+            # The installed one may not suit; then the default branch is tried before anything is refused.
+            modules = choose(seen.devices, wanted.modules, installed.version).modules
+            version = installed.version
+            if ready and wanted.modules == AUTO and matches(version, ready.version):
+                # Both kinds may suit, and a driver that works is no reason for a reboot.
+                modules = choose(seen.devices, ready.flavour, version).modules
+    modules = modules or choose(seen.devices, wanted.modules, version).modules
     if source == DISTRIBUTION and seen.system.family == "redhat":
-        return target, (
+        raise Fault(
             f"{seen.system.id} {seen.system.version} has no driver packages of its own",
             "set nvidia_driver_source to nvidia or runfile",
         )
-    return target, None
+    return Target(source, version, modules)
 
 
-def _unsigned(target: Target, seen: Seen) -> tuple[str, str] | None:
-    """Return why Secure Boot would refuse the modules, before anything is touched."""
-    if not seen.secure_boot or seen.enrolled:
-        return None
+def _refuse_unsigned(target: Target, seen: Seen) -> None:
+    """Refuse modules that Secure Boot would not load, before anything is touched."""
     ubuntu = seen.system.id == "ubuntu"
-    if target.source == DISTRIBUTION and ubuntu:
-        return None
+    if not seen.secure_boot or seen.enrolled or (target.source == DISTRIBUTION and ubuntu):
+        return
     # Whoever signed what is loaded signs the next of this source as well; another source has another key.
     same = seen.installed.origin == target.source
     if same and seen.ready and seen.ready.signer and seen.loaded == seen.ready.version:
-        return None
+        return
     key = "/var/lib/shim-signed/mok/MOK.der" if ubuntu else "/var/lib/dkms/mok.pub"
-    step = SIGN.format(key=key, make=MAKE_KEY[ubuntu]) + (PREBUILT if ubuntu else "")
-    return "Secure Boot is on, but no signing key is enrolled for the driver's kernel modules", step
+    raise Fault(
+        "Secure Boot is on, but no signing key is enrolled for the driver's kernel modules",
+        SIGN.format(key=key, make=MAKE_KEY[ubuntu]) + (PREBUILT if ubuntu else ""),
+    )
 
 
-def _unheeded(wanted: Wanted, target: Target, seen: Seen) -> tuple[str, str] | None:
-    """Return what needs a reboot where none is allowed."""
-    if wanted.reboot != NEVER:
-        return None
-    step = "set nvidia_driver_reboot: consent, or"
+def _refuse_reboot(action: str, target: Target, seen: Seen) -> None:
+    """Refuse what needs a reboot, where none is allowed."""
+    by_hand = "set nvidia_driver_reboot: consent, or reboot the host by hand"
     if seen.nouveau:
-        return "nouveau uses the GPUs, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
-    action, _ = _action(target, seen)
-    if action != KEEP and _waits_for_boot(target, seen):
+        raise Fault("nouveau uses the GPUs, and nvidia_driver_reboot is never", by_hand)
+    if action == KEEP:
+        return
+    if _waits_for_boot(target, seen):
         kernels = f"kernel {seen.booting} boots next while {seen.running} is running"
-        return f"{kernels}, and nvidia_driver_reboot is never", f"{step} reboot the host by hand"
-    if seen.holders and action != KEEP:
-        return (
+        raise Fault(f"{kernels}, and nvidia_driver_reboot is never", by_hand)
+    if seen.holders:
+        raise Fault(
             f"{'; '.join(seen.holders)}, so the driver cannot be changed, and nvidia_driver_reboot is never",
-            f"{step} end these processes",
+            "set nvidia_driver_reboot: consent, or end these processes",
         )
-    return None
 
 
 def _action(target: Target, seen: Seen) -> tuple[str, list[str]]:
@@ -258,8 +235,8 @@ def _consent(action: str, target: Target, seen: Seen) -> list[str]:
         needs.append(f"remove {driver} before {target.version} is installed from {target.source}")
     if action != KEEP and _waits_for_boot(target, seen):
         return [*needs, f"reboot: kernel {seen.booting} boots next, but {seen.running} is running"]
-    if not interrupts(action, seen):
-        return needs
+    if action == KEEP or not (seen.loaded or seen.nouveau):
+        return needs  # nothing that runs on the GPUs is interrupted
     if seen.nouveau:
         return [*needs, "reboot: nouveau uses the GPUs"]
     stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
@@ -267,7 +244,3 @@ def _consent(action: str, target: Target, seen: Seen) -> list[str]:
     if seen.holders:
         return [*needs, f"{stop}{change}, with a reboot: {'; '.join(seen.holders)}"]
     return [*needs, f"{stop}{change}; reboot if it cannot be unloaded"]
-
-
-def _refuse(reason: str, step: str) -> Decision:
-    return Decision(KEEP, refusal=reason, next_step=step)

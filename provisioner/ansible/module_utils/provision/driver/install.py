@@ -12,7 +12,6 @@ from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.fault import Fault, fault_of, undo
-from ..host.follow import note
 from ..host.packages import record as package_record
 from ..jobs.progress import Progress
 from . import hold as holds
@@ -53,7 +52,7 @@ class Install:
         try:
             version = str(self.orders.installed_version) if active else self._replace()
             steps.keep_nouveau_off()
-            self._say("rebuilding the initramfs")
+            self.progress.say("rebuilding the initramfs")
             steps.rebuild_initramfs(self.orders.booting)
             self.services.enable()
             reboot = self._activate(version)
@@ -69,7 +68,7 @@ class Install:
         rollback = Rollback(self.manager, self.orders)
         try:
             version = self._ready()
-            self._say("stopping the services that use the GPUs")
+            self.progress.say("stopping the services that use the GPUs")
             self.services.stop()
             record.note(self.orders.source, version, record.CHANGING)
             self._change(version, rollback)
@@ -81,7 +80,7 @@ class Install:
 
     def _ready(self) -> str:
         """Do all that can fail before anything of the driver changes, and return its exact version."""
-        self.manager.require_lock(self.orders.lock_timeout, self._say)
+        self.manager.require_lock(self.orders.lock_timeout, self.progress.say)
         self.manager.repair()
         steps.room(self.orders.booting)
         self._refresh()
@@ -99,7 +98,7 @@ class Install:
         transaction.enable_stream(self.manager, named.streams)
         version = self._resolve(named)
         if named.dkms:
-            self._say(f"installing what compiles modules for kernel {self.orders.booting}")
+            self.progress.say(f"installing what compiles modules for kernel {self.orders.booting}")
             steps.headers(self.manager, self.orders)
         self._remember(listed_before)
         self.specs = self._specs(named, version)
@@ -108,7 +107,7 @@ class Install:
 
     def _refresh(self) -> None:
         """Fetch the package lists: NVIDIA's must be fetched if it is used, the others may fail."""
-        self._say("fetching the package lists")
+        self.progress.say("fetching the package lists")
         if self.orders.source == NVIDIA and self.manager.origin(transaction.REPOSITORY):
             self.manager.refresh(transaction.REPOSITORY)
         if self.manager.stale(0):
@@ -119,16 +118,15 @@ class Install:
         transaction.pin(self.manager, version)
         allow = transaction.allowed(self.manager)
         transaction.refuse_strangers(self.manager.simulate(self.specs, allow))
-        self._say(f"downloading driver {version}")
+        self.progress.say(f"downloading driver {version}")
         self.manager.download(self.specs, "downloading the driver", allow)
 
     def _named(self) -> Packages:
         orders = self.orders
         same = orders.installed_source == orders.source == DISTRIBUTION
         source = DESKTOP if same and for_desktop(self.manager.versions()) else orders.source
-        if orders.system is None:
-            raise ValueError("orders to install a driver contain the system")
-        return packages(orders.system, source, orders.branch, orders.modules, orders.booting)
+        branch = int(orders.version.partition(".")[0])
+        return packages(orders.system, source, branch, orders.modules, orders.booting)
 
     def _resolve(self, named: Packages) -> str:
         """Return the requested driver's exact version in the repository."""
@@ -182,18 +180,18 @@ class Install:
                     f"{self.orders.booting}",
                     "apply again: the driver is then built for that kernel",
                 )
-            self._say(f"checking the modules of driver {version}")
+            self.progress.say(f"checking the modules of driver {version}")
             dkms = self.orders.source == RUNFILE or self._named().dkms
             for kernel in self._kernels():
                 steps.prove(kernel, version, self.orders, dkms=dkms)
         except BaseException as error:
-            self._say("rolling the driver back")
+            self.progress.say("rolling the driver back")
             rollback.roll_back(fault_of(error))
             raise
 
     def _install(self, version: str, before: dict[str, str]) -> None:
         label = f"installing driver {version} ({self.orders.modules} modules)"
-        self._say(label)
+        self.progress.say(label)
         if self.orders.action == MOVE:
             # Drivers of two sources overwrite each other's files.
             if self.orders.installed_source == RUNFILE:
@@ -224,7 +222,7 @@ class Install:
 
     def _activate(self, version: str) -> str:
         """Load the driver, and return why that needs a reboot, empty if it does not."""
-        self._say(f"loading driver {version}")
+        self.progress.say(f"loading driver {version}")
         module, _ = kernels.loaded_driver()
         orders, here = self.orders, kernels.module(self.orders.running)
         reason = ""
@@ -258,10 +256,6 @@ class Install:
         """Record what was installed besides the driver, so that a removal of everything finds it."""
         new = set(self.manager.versions()) - before
         package_record.note(["nvidia_driver"], sorted(name for name in new if not is_family(name)))
-
-    def _say(self, label: str) -> None:
-        self.progress.label = label
-        note(label)
 
 
 def install(spec: dict[str, Any]) -> None:

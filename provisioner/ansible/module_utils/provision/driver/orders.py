@@ -3,29 +3,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Mapping
 
+from ..jobs.orders import Written
 from .packages import System
 
 INSTALL, REMOVE = "install", "remove"
 
 
 @dataclass(frozen=True)
-class Orders:
+class Orders(Written):
     """What a job does to a host's driver. A removal has fewer orders than an installation."""
 
     verb: str
     title: str
     # Where the driver comes from, its exact version or branch, and the kind of its kernel modules.
     source: str
+    # The distribution, as it was found on the host.
+    system: System
     version: str = ""
     modules: str = ""
     # What the decision was about, by which the next run recognises that this is what it wants.
     asked: dict[str, Any] = field(default_factory=dict)
     action: str = ""
-    # What was found on the host.
-    system: System | None = None
+    # What else was found on the host.
     running: str = ""
     booting: str = ""
     installed_version: str | None = None
@@ -50,15 +52,4 @@ class Orders:
     @classmethod
     def read(cls, spec: Mapping[str, Any]) -> Orders:
         """Return the orders in a file."""
-        known = {one.name for one in fields(cls)}
-        given = {name: value for name, value in spec.items() if name in known}
-        return cls(**{**given, "system": System(**spec["system"]) if spec.get("system") else None})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file."""
-        return asdict(self)
-
-    @property
-    def branch(self) -> int:
-        """Return the number of the driver's branch."""
-        return int(self.version.split(".")[0])
+        return super().read({**spec, "system": System(**spec["system"])})

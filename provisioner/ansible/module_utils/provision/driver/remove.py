@@ -9,7 +9,6 @@ from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.fault import undo
-from ..host.follow import note
 from ..host.settings import write_file
 from ..jobs.progress import Progress
 from . import hold as holds
@@ -31,21 +30,16 @@ def remove(spec: dict[str, Any]) -> None:
 def _remove(orders: Orders, progress: Progress) -> dict[str, Any]:
     warnings: list[str] = []
     manager = transaction.driver_manager()
-
-    def say(label: str) -> None:
-        progress.label = label
-        note(label)
-
-    manager.require_lock(orders.lock_timeout, say)
+    manager.require_lock(orders.lock_timeout, progress.say)
     manager.repair()
     services, held = Services(orders, warnings), holds.LEDGER.exists()
     try:
-        say("stopping the services that use the GPUs")
+        progress.say("stopping the services that use the GPUs")
         services.stop()
         stays = reload.unload()
         if stays:
             warnings.append(f"{stays}: they are unloaded by the next reboot")
-        say("removing the driver")
+        progress.say("removing the driver")
         holds.release(manager)
         if orders.source == RUNFILE:
             runfile.uninstall()

@@ -61,8 +61,6 @@ def room(kernel: str) -> None:
 def headers(manager: Manager, orders: Orders) -> None:
     """Install the headers of the kernel that boots next, and a compiler with DKMS."""
     system, kernel = orders.system, orders.booting
-    if system is None:
-        raise ValueError("orders to install a driver contain the system")
     if not kernels.has_headers(kernel):
         # First of all: DKMS requires headers of any kernel, and its message would hide whose are missing.
         _kernel_headers(manager, system, kernel, orders.vault)

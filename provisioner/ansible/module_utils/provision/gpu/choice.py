@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ..host.fault import Fault
 from .architecture import (
     ADA,
     AMPERE,
@@ -68,119 +69,104 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold the modules to install and the branches that suit, or why there are none and what to do."""
+    """Hold the modules to install and the branches that suit."""
 
-    modules: str | None
+    modules: str
     oldest: int | None = None
     newest: int | None = None
-    refusal: str | None = None
-    next_step: str | None = None
 
 
 def choose(devices: list[dict[str, Any]], modules: str = AUTO, branch: str | None = None) -> Choice:
-    """Return what suits all GPUs of a host; `branch` is a branch, a version or None for any."""
+    """Return what suits all GPUs of a host; raises Fault. `branch` may be a version, or None for any."""
     gpus = own_gpus(devices)
-    asked = _number(branch)
-    refused = _impossible(gpus) or _unsuited_modules(gpus, modules) or _unsuited_branch(gpus, modules, asked)
-    if refused:
-        return Choice(None, refusal=refused[0], next_step=refused[1])
+    number = re.match(r"[0-9]+", branch or "")
+    asked = int(number.group()) if number else None
+    _refuse_gpus(gpus)
+    _refuse_modules(gpus, modules)
+    if asked is not None:
+        _refuse_branch(gpus, modules, asked)
     needs = [NEEDS[gpu["architecture"]] for gpu in gpus]
     oldest = max((need.oldest for need in needs if need.oldest), default=None)
     newest = min((need.newest for need in needs if need.newest), default=None)
-    return Choice(_modules(needs, modules, asked), oldest, newest)
+    possible = [kind for kind in (OPEN, PROPRIETARY) if all(kind in need.modules for need in needs)]
+    preferred = possible[-1 if asked is not None and asked < OPEN_PREFERRED_SINCE else 0]
+    return Choice(modules if modules in possible else preferred, oldest, newest)
 
 
 def describe(devices: list[dict[str, Any]]) -> str:
     """Describe what driver the GPUs of a host need, empty if there is no GPU."""
-    if not own_gpus(devices):
+    kinds = sorted({gpu["architecture"] for gpu in own_gpus(devices)})
+    if not kinds:
         return ""
-    choice = choose(devices)
-    if choice.refusal:
-        return f"{choice.refusal}: {choice.next_step}"
+    try:
+        choice = choose(devices)
+    except Fault as fault:
+        return f"{fault}: {fault.next_step}"
     limits = [f"{choice.oldest} or newer"] if choice.oldest else []
     limits += [f"{choice.newest} at most"] if choice.newest else []
     branch = f" of branch {' and '.join(limits)}" if limits else ""
-    kinds = sorted({gpu["architecture"] for gpu in own_gpus(devices)})
     takes = f"{' and '.join(kinds)} {'take' if len(kinds) > 1 else 'takes'}"
     return f"{takes} a driver{branch} with the {choice.modules} kernel modules"
 
 
-def _modules(needs: list[Need], asked: str, branch: int | None) -> str:
-    possible = [kind for kind in (OPEN, PROPRIETARY) if all(kind in need.modules for need in needs)]
-    if asked in possible:
-        return asked
-    before_default = branch is not None and branch < OPEN_PREFERRED_SINCE
-    return possible[-1 if before_default else 0]
-
-
-def _impossible(gpus: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """Return why no driver at all supports these GPUs together."""
+def _refuse_gpus(gpus: list[dict[str, Any]]) -> None:
+    """Refuse GPUs that no driver supports together."""
     ancient = [gpu for gpu in gpus if gpu["architecture"] not in NEEDS]
     if ancient:
-        return (
-            f"{_named(ancient)} is not supported by drivers newer than branch 470",
-            TAKE_OUT.format("it"),
-        )
-    old = [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (PROPRIETARY,)]
-    new = [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (OPEN,)]
-    if old and new:
-        wants = f"the proprietary kernel modules of branch {LAST_OF_OLD} at most"
-        refusal = (
-            f"{_named(old)} needs {wants} and {_named(new)} the open ones, and a host can load only one kind"
-        )
-        return refusal, TAKE_OUT.format("one of the two kinds")
-    return None
-
-
-def _unsuited_modules(gpus: list[dict[str, Any]], asked: str) -> tuple[str, str] | None:
-    """Return why the requested kernel modules do not fit."""
-    if asked == AUTO:
-        strange = [gpu for gpu in gpus if gpu["architecture"] == UNKNOWN]
-        settled = any(len(NEEDS[gpu["architecture"]].modules) == 1 for gpu in gpus)
-        if strange and not settled:
-            ids = ", ".join(f"{gpu['device_id']} in {gpu['slot']}" for gpu in strange)
-            return (
-                f"no GPU with the device id {ids} is known, so its kernel modules cannot be chosen",
-                f"request the {OPEN} ones if it is Turing or newer, the {PROPRIETARY} ones otherwise",
-            )
-        return None
-    wrong = [gpu for gpu in gpus if asked not in NEEDS[gpu["architecture"]].modules]
-    if not wrong:
-        return None
-    other = PROPRIETARY if asked == OPEN else OPEN
-    return (
-        f"{_named(wrong)} cannot use the {asked} kernel modules and needs the {other} ones",
-        f"request the {other} ones, or {AUTO}",
+        refusal = f"{_named(ancient)} is not supported by drivers newer than branch 470"
+        raise Fault(refusal, TAKE_OUT.format("it"))
+    old, new = (
+        [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (kind,)] for kind in (PROPRIETARY, OPEN)
     )
+    if old and new:
+        raise Fault(
+            f"{_named(old)} needs the proprietary kernel modules of branch {LAST_OF_OLD} at most and "
+            f"{_named(new)} the open ones, and a host can load only one kind",
+            TAKE_OUT.format("one of the two kinds"),
+        )
 
 
-def _unsuited_branch(gpus: list[dict[str, Any]], modules: str, asked: int | None) -> tuple[str, str] | None:
-    """Return why the requested branch does not fit."""
-    if asked is None:
-        return None
+def _refuse_modules(gpus: list[dict[str, Any]], asked: str) -> None:
+    """Refuse kernel modules that do not suit the GPUs."""
+    strange = [gpu for gpu in gpus if gpu["architecture"] == UNKNOWN]
+    settled = any(len(NEEDS[gpu["architecture"]].modules) == 1 for gpu in gpus)
+    if asked == AUTO and strange and not settled:
+        ids = ", ".join(f"{gpu['device_id']} in {gpu['slot']}" for gpu in strange)
+        raise Fault(
+            f"no GPU with the device id {ids} is known, so its kernel modules cannot be chosen",
+            f"request the {OPEN} ones if it is Turing or newer, the {PROPRIETARY} ones otherwise",
+        )
+    wrong = [gpu for gpu in gpus if asked not in (AUTO, *NEEDS[gpu["architecture"]].modules)]
+    if wrong:
+        other = PROPRIETARY if asked == OPEN else OPEN
+        refusal = f"{_named(wrong)} cannot use the {asked} kernel modules and needs the {other} ones"
+        raise Fault(refusal, f"request the {other} ones, or {AUTO}")
+
+
+def _refuse_branch(gpus: list[dict[str, Any]], modules: str, asked: int) -> None:
+    """Refuse a branch that does not suit the GPUs or lacks the modules."""
     for gpu in gpus:
         need = NEEDS[gpu["architecture"]]
         if need.newest and asked > need.newest:
-            return (
+            raise Fault(
                 f"{need.newest} is the last driver branch for {_named([gpu])}, but {asked} is requested",
                 f"request branch {need.newest}",
             )
         if need.oldest and asked < need.oldest:
-            return (
+            raise Fault(
                 f"{_named([gpu])} needs driver branch {need.oldest} or newer, but {asked} is requested",
                 f"request branch {need.oldest} or newer",
             )
     if modules == PROPRIETARY and asked >= OPEN_ALONE_SINCE:
-        return (
+        raise Fault(
             f"branch {asked} has no proprietary kernel modules, which ended before {OPEN_ALONE_SINCE}",
             f"request the {OPEN} ones, or an older branch",
         )
     if modules == OPEN and asked < OPEN_SINCE:
-        return (
+        raise Fault(
             f"branch {asked} has no open kernel modules, which exist since {OPEN_SINCE}",
             f"request a newer branch, or the {PROPRIETARY} ones",
         )
-    return None
 
 
 def _named(gpus: list[dict[str, Any]]) -> str:
@@ -189,8 +175,3 @@ def _named(gpus: list[dict[str, Any]]) -> str:
     for gpu in gpus:
         kinds.setdefault(gpu["architecture"], []).append(gpu["slot"])
     return ", ".join(f"the {kind} GPU in {' and '.join(slots)}" for kind, slots in kinds.items())
-
-
-def _number(branch: str | None) -> int | None:
-    found = re.match(r"[0-9]+", branch or "")
-    return int(found.group()) if found else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..host.fault import fault_of
+from ..host.follow import note
 from ..host.json_files import write_json
 
 INTERVAL = 1.0
@@ -47,6 +48,11 @@ class Progress:
         self._ended.set()
         self._thread.join()
         self._write({"state": "done", **outcome})
+
+    def say(self, label: str) -> None:
+        """Publish what the job does now, and write it to the journal."""
+        self.label = label
+        note(label)
 
     def body(self) -> dict[str, Any]:
         """Return what a reader sees while the job runs."""
