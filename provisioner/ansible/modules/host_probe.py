@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,20 +12,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.gpu import pci, state, xid
-from ansible.module_utils.provision.host import machine, managed
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host import entry, machine, managed
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, run
 
 
 def boot_token() -> str:
     """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
     return f"{machine.read('/proc/sys/kernel/random/boot_id')}-{machine.init_started()}"
-
-
-def systemd_version() -> int | None:
-    """Return systemd's version, or None without it."""
-    fields = run(["systemctl", "--version"]).split()
-    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
 
 
 def disks() -> list[dict[str, Any]]:
@@ -58,6 +52,7 @@ def probe(
     started: float, controller_clock: float | None, driver_seconds: float = state.SECONDS
 ) -> dict[str, Any]:
     """Return every fact."""
+    version = re.match(r"systemd ([0-9]+)", run(["systemctl", "--version"]))
     container = machine.is_container()
     devices, driver, gpus = nvidia(container, driver_seconds)
     return {
@@ -67,7 +62,7 @@ def probe(
             "kernel": machine.read("/proc/sys/kernel/osrelease"),
         },
         "python": {"version": platform.python_version(), "executable": sys.executable},
-        "systemd": systemd_version(),
+        "systemd": int(version.group(1)) if version else None,
         "init_is_systemd": Path("/run/systemd/system").is_dir(),
         "boot_token": boot_token(),
         "clock": started,
@@ -88,17 +83,20 @@ def probe(
     }
 
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "controller_clock": {"type": "float"},
+    "driver_seconds": {"type": "float", "default": state.SECONDS},
+}
+
+
 def main() -> None:
     """Run as an Ansible module."""
     started = time.time()
-    seconds = {"type": "float", "default": state.SECONDS}
-    spec = {"controller_clock": {"type": "float"}, "driver_seconds": seconds}
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
 
-    def work() -> dict[str, Any]:
+    def work(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": False, "ansible_facts": {"host_probe": probe(started, **module.params)}}
 
-    run_module(module, work)
+    entry.run(work, ARGUMENTS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.json_files import write_json
 from ansible.module_utils.provision.host.settings import KINDS, NotApplicable, read_file, run_checked
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
@@ -179,8 +179,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run_module(module, lambda: Settings(module).run())
+    run(lambda module: Settings(module).run(), ARGUMENTS)
 
 
 if __name__ == "__main__":

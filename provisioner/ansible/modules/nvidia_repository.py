@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault, undo
 from ansible.module_utils.provision.host.paths import text_of
 from ansible.module_utils.provision.host.repository import (
@@ -83,6 +83,16 @@ def remove(repository: Repository, change: Change) -> list[str]:
     return []
 
 
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of one call."""
+    given = dict(module.params, fingerprints=tuple(module.params["fingerprints"]))
+    replace, state = given.pop("replace"), given.pop("state")
+    repository, change = Repository(**given), Change(dry=module.check_mode)
+    present = state == "present"
+    replaced = add(repository, change, replace=replace) if present else remove(repository, change)
+    return {"changed": bool(change.diff), "diff": change.diff, "replaced": replaced}
+
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "url": {"type": "str", "required": True},
@@ -101,18 +111,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    given = dict(module.params)
-    replace, state = given.pop("replace"), given.pop("state")
-    given["fingerprints"] = tuple(given["fingerprints"])
-    repository, change = Repository(**given), Change(dry=module.check_mode)
-
-    def work() -> dict[str, Any]:
-        present = state == "present"
-        replaced = add(repository, change, replace=replace) if present else remove(repository, change)
-        return {"changed": bool(change.diff), "diff": change.diff, "replaced": replaced}
-
-    run_module(module, work)
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

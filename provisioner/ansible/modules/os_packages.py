@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
 from ansible.module_utils.provision.host.packages import Allow, User, manager, record
@@ -139,8 +139,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run_module(module, lambda: Change(module).result())
+    run(lambda module: Change(module).result(), ARGUMENTS)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def test_reads_what_systemctl_shows() -> None:
     ],
 )
 def test_a_queued_start_counts_as_activating(active: str, job: str, expected: str) -> None:
-    assert systemd.active_state({"ActiveState": active, "Job": job}) == expected
+    assert systemd.state_of({"ActiveState": active, "Job": job}).active == expected
 
 
 def test_a_unit_that_systemd_says_nothing_of_is_inactive() -> None:
-    assert systemd.active_state({}) == "inactive"
+    assert systemd.state_of({}).active == "inactive"

@@ -15,7 +15,7 @@ from .commands import CommandFault, call
 from .fault import Fault
 from .files import replace_file, replace_link
 from .paths import UNITS, text_of
-from .systemd import unit_values
+from .systemd import show
 
 COMMAND_SECONDS = 60
 ZONES = Path("/usr/share/zoneinfo")
@@ -178,8 +178,7 @@ def read_service(name: str) -> str | None:
     """Return on when a service starts at boot and runs, or would run but for its own conditions."""
     if command("systemctl", "is-enabled", name)[0]:
         return "off"
-    shown = command("systemctl", "show", "--property=ActiveState,ConditionResult,ConditionTimestamp", name)[1]
-    values = unit_values(shown)
+    values = show(name, "ActiveState,ConditionResult,ConditionTimestamp")
     # A time service refuses to run where the clock is not its to set.
     refused = values.get("ConditionResult") == "no" and bool(values.get("ConditionTimestamp"))
     return "on" if values.get("ActiveState") == "active" or refused else "off"

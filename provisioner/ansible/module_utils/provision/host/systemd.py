@@ -95,7 +95,10 @@ def state(unit: str) -> UnitState:
 
 def state_of(found: dict[str, str]) -> UnitState:
     """Return the state of a unit that has these properties."""
-    active = active_state(found)
+    active = found.get("ActiveState", "inactive")
+    # A queued start shows only after systemd got to it, so until then the unit still looks as before.
+    if active != "deactivating" and found.get("Job", "0") not in ("", "0"):
+        active = "activating"
     return UnitState(
         load=found.get("LoadState", ""),
         active=active,
@@ -111,14 +114,6 @@ def state_of(found: dict[str, str]) -> UnitState:
         exit_status=int(found.get("ExecMainStatus") or 0),
         ended_seconds=_since(found, "InactiveEnter"),
     )
-
-
-def active_state(values: dict[str, str]) -> str:
-    """Return a unit's ActiveState; one that systemd has a start queued for is activating."""
-    active = values.get("ActiveState", "inactive")
-    # A queued job shows only after systemd got to it, so until then the unit still looks as before.
-    queued = active != "deactivating" and values.get("Job", "0") not in ("", "0")
-    return "activating" if queued else active
 
 
 def _since(values: dict[str, str], event: str) -> float:
