@@ -118,14 +118,11 @@ class Download:
 
     def _receive(self, response: Any, start: int, total: int | None, notes: dict[str, Any]) -> None:
         pieces = notes.get("pieces", 1) + 1 if start else 1
-        note = {"validator": validator(response.headers), "total": total, "pieces": pieces}
+        about = {"validator": validator(response.headers), "total": total, "pieces": pieces}
         self.progress.total, self.progress.label = total or 0, self.spec["title"]
         with self.part.open("ab" if start else "wb") as stream:
-            write_json(self.notes, note, 0o600)
-            while True:
-                block = self._block(response)
-                if not block:
-                    break
+            write_json(self.notes, about, 0o600)
+            for block in iter(lambda: self._block(response), b""):
                 self._write(stream, block)
         arrived = self.arrived()
         if total is not None and arrived < total:

@@ -73,33 +73,15 @@ def parse_address(text: str) -> tuple[str, int]:
     return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
 
 
-def parse_sockets(text: str) -> list[tuple[str, str, int]]:
-    """Return inode, address and port of listening sockets from a table of the kernel."""
-    rows = (line.split() for line in text.splitlines()[1:])
-    return [(row[9], *parse_address(row[1])) for row in rows if len(row) > 9 and row[3] == LISTEN]
-
-
-def open_sockets(proc: Path) -> list[tuple[str, str, int]]:
-    """Return inode, address and port of every listening TCP socket."""
-    return [*parse_sockets(text_of(proc / "net/tcp")), *parse_sockets(text_of(proc / "net/tcp6"))]
-
-
-def socket_owners(proc: Path) -> dict[str, int]:
-    """Return the process of each socket inode; the lowest number is the one that opened it."""
-    pids = sorted((int(entry.name) for entry in proc.glob("[0-9]*")), reverse=True)
-    opened = ((pid, target) for pid in pids for target in open_files(proc / str(pid)))
-    return {target[8:-1]: pid for pid, target in opened if target.startswith("socket:[")}
-
-
 def listening_sockets(proc: Path) -> list[dict[str, Any]]:
-    """List listening TCP sockets with the process that holds each."""
-    owners = socket_owners(proc)
-    return [
-        {
-            "address": address,
-            "port": port,
-            "pid": owners.get(inode, 0),
-            "process": text_of(proc / str(owners.get(inode, 0)) / "comm").strip() or "unknown",
-        }
-        for inode, address, port in sorted(open_sockets(proc), key=lambda found: (found[2], found[1]))
-    ]
+    """List listening TCP sockets with the process that opened each, which has the lowest number."""
+    pids = sorted((int(entry.name) for entry in proc.glob("[0-9]*")), reverse=True)
+    owners = {target: pid for pid in pids for target in open_files(proc / str(pid))}
+    found = []
+    for table in ("net/tcp", "net/tcp6"):
+        for row in (line.split() for line in text_of(proc / table).splitlines()[1:]):
+            if len(row) > 9 and row[3] == LISTEN:
+                (address, port), pid = parse_address(row[1]), owners.get(f"socket:[{row[9]}]", 0)
+                process = text_of(proc / str(pid) / "comm").strip() or "unknown"
+                found.append({"address": address, "port": port, "pid": pid, "process": process})
+    return sorted(found, key=lambda socket: (socket["port"], socket["address"]))
