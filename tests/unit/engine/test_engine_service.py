@@ -1,39 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import causes, gate, inputs, processes
 from ansible.module_utils.provision.engine import files as engine_files
-from ansible.module_utils.provision.host import managed, systemd
+from ansible.module_utils.provision.engine import gate, inputs, processes
+from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import run_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 
 from provisioner.ansible.modules import engine_service
+from tests.unit.engine.conftest import SERVING as RUNNING
+from tests.unit.engine.conftest import Systemd
+from tests.unit.fakes import Programs, Said
 
 UNIT = "vllm.service"
-ABSENT = UnitState("not-found", "inactive", "dead", False, "success", 0, 0, False, "", 0.0, "")
-SERVING = UnitState(
-    "loaded",
-    "active",
-    "running",
-    True,
-    "success",
-    4242,
-    0,
-    False,
-    "first",
-    60.0,
-    "/system.slice/vllm.service",
-)
+ABSENT = UnitState()
+SERVING = replace(RUNNING, main_pid=4242, active_seconds=60.0)
 STARTING = replace(SERVING, active="activating", sub="start-post")
 WAITING = replace(SERVING, active="activating", sub="auto-restart", result="exit-code")
 FAILED = replace(SERVING, active="failed", sub="failed", result="exit-code")
@@ -62,16 +55,17 @@ class Module:
         raise Done(True, result)
 
 
-class Host:
-    """Hold a host's service below a folder; systemd obeys and is remembered."""
+class Host(Systemd):
+    """Hold a host's service below a folder, and its users and groups."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, programs: Programs) -> None:
+        super().__init__(programs)
         self.root = root
-        self.status = ABSENT
-        self.calls: list[str] = []
-        self.user = False
-        self.journal: list[str] = []
-        self.owner = ""
+        self.users: dict[str, str] = {}
+        self.groups: dict[str, list[str]] = {"root": []}
+        self.containers: list[dict[str, Any]] = []
+        for name in ("useradd", "userdel", "groupadd", "groupdel", "usermod"):
+            programs.add(name, functools.partial(self.account, name))
         (root / "model").mkdir()
         (root / "model" / "weights.safetensors").write_bytes(b"1")
         self.given: dict[str, Any] = {
@@ -94,25 +88,38 @@ class Host:
     def key_file(self, key: str) -> str:
         """Leave an API key where the controller leaves it, and return the file."""
         path = engine_files.setting(UNIT, ".secret")
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(key)
         return str(path)
 
-    def systemctl(self, *words: str, seconds: float = 0) -> str:
-        del seconds
-        self.calls.append(" ".join(words))
-        if words[-2:] in (("start", UNIT), ("restart", UNIT)):
+    def control(self, argv: Sequence[str]) -> Said:
+        if list(argv[-2:]) in (["start", UNIT], ["restart", UNIT]):
             self.start()
-        if words[0] == "stop":
-            self.status = replace(self.status, active="inactive", sub="dead")
-        if words[0] == "enable":
-            self.status = replace(self.status, enabled=True, load="loaded")
-        return ""
+        return super().control(argv)
+
+    def account(self, program: str, argv: Sequence[str]) -> Said:
+        """Obey a program that changes users and groups."""
+        name = argv[-1]
+        if program == "useradd":
+            self.users[name] = argv[argv.index("--comment") + 1]
+        elif program == "groupadd":
+            self.groups[name] = []
+        elif program == "usermod":
+            for group in argv[argv.index("--groups") + 1].split(","):
+                self.groups[group].append(name)
+        else:
+            (self.users if program == "userdel" else self.groups).pop(name)
+        return Said()
+
+    def named_user(self, name: str) -> Any:
+        return SimpleNamespace(pw_gecos=self.users[name])
+
+    def named_group(self, name: str) -> Any:
+        return SimpleNamespace(gr_gid=0, gr_mem=self.groups[name])
 
     def start(self) -> None:
         """Do what the unit's start does: record the signature, and answer."""
         inputs.record(UNIT, str(self.root / "model"))
-        self.status = SERVING
+        self.state = SERVING
 
     def call(self, state: str = "present", check_mode: bool = False, **changes: Any) -> Done:
         """Run the module and return how it ended."""
@@ -131,7 +138,7 @@ class Host:
 
     def files(self) -> dict[str, str]:
         """Return every file of the service by name."""
-        folders = [self.root / name for name in ("units", "settings", "library")]
+        folders = (managed.UNITS, engine_files.SETTINGS, engine_files.LIBRARY)
         found = {path.name: path.read_bytes() for folder in folders for path in folder.glob("*")}
         return {name: content.decode(errors="replace") for name, content in found.items()}
 
@@ -158,29 +165,18 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    made = Host(tmp_path)
-    monkeypatch.setattr(managed, "UNITS", tmp_path / "units")
-    for name in ("SETTINGS", "LIBRARY", "STATES"):
-        monkeypatch.setattr(engine_files, name, tmp_path / name.lower())
-    monkeypatch.setattr(engine_files, "STARTED", tmp_path / "run" / "started")
-    monkeypatch.setattr(engine_files, "GATE", tmp_path / "library" / "serve-gate")
-    monkeypatch.setattr(engine_files, "user_is_right", lambda *_: made.user)
-    monkeypatch.setattr(engine_files, "make_user", lambda *_: setattr(made, "user", True))
-    monkeypatch.setattr(engine_files, "remove_user", lambda *_: setattr(made, "user", False))
+def host(root: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(root, programs)
+    monkeypatch.setattr("pwd.getpwnam", made.named_user)
+    monkeypatch.setattr("grp.getgrnam", made.named_group)
     # Only root can give files away, and the tests need not be root.
     monkeypatch.setattr("os.fchown", lambda *_: None)
-    monkeypatch.setattr("grp.getgrnam", lambda _: type("Group", (), {"gr_gid": 0}))
     monkeypatch.setattr(
         engine_files.ManagedFile,
         "is_right",
         lambda file: file.path.exists() and file.current() == file.content,
     )
-    monkeypatch.setattr(engine_service, "gpu_containers", list)
-    monkeypatch.setattr(systemd, "state", lambda _: made.status)
-    monkeypatch.setattr(systemd, "systemctl", made.systemctl)
-    monkeypatch.setattr(systemd, "forgive", lambda _: made.calls.append("forgive"))
-    monkeypatch.setattr(causes, "journal", lambda *_: made.journal)
+    monkeypatch.setattr(engine_service, "gpu_containers", lambda: made.containers)
     return made
 
 
@@ -188,15 +184,18 @@ def test_the_first_run_writes_enables_and_starts(host: Host) -> None:
     end = host.call()
     assert (end.failed, end.result["changed"], end.result["serving"]) == (False, True, False)
     assert set(host.files()) == {UNIT, "vllm.env", "serve-gate"}
-    assert host.calls == ["daemon-reload", f"enable {UNIT}", "forgive", f"--no-block start {UNIT}"]
-    assert host.user
+    assert host.calls == [
+        "daemon-reload",
+        f"enable {UNIT}",
+        f"reset-failed {UNIT}",
+        f"--no-block start {UNIT}",
+    ]
+    assert "vllm" in host.users
 
 
-def test_containers_that_may_lose_their_gpus_are_named_before_a_reload(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_containers_that_may_lose_their_gpus_are_named_before_a_reload(host: Host) -> None:
     one = {"engine": "docker", "id": "ab" * 32, "pid": 7, "process": "train", "devices": ["/dev/nvidia0"]}
-    monkeypatch.setattr(engine_service, "gpu_containers", lambda: [{**one, "holds": True}])
+    host.containers = [{**one, "holds": True}]
     (warning,) = host.call().result["provision"]["warning"]
     assert "docker container abababababab (train, process 7) holds /dev/nvidia0" in warning
 
@@ -220,7 +219,7 @@ def test_a_change_with_consent_restarts_without_a_reload(host: Host) -> None:
     host.call()
     end = host.call(environment_text='A="2"\n', consent=True)
     assert end.result["action"] == "restart"
-    assert host.calls == ["forgive", f"--no-block restart {UNIT}"]
+    assert host.calls == [f"reset-failed {UNIT}", f"--no-block restart {UNIT}"]
 
 
 def test_a_dry_run_shows_the_change_and_the_consent_it_needs(host: Host) -> None:
@@ -242,21 +241,21 @@ def test_replaced_weights_restart_the_engine(host: Host) -> None:
 
 def test_a_run_that_was_killed_before_the_restart_is_completed(host: Host) -> None:
     host.call()
-    (host.root / "settings" / "vllm.env").write_text('A="2"\n')
+    (engine_files.setting(UNIT, ".env")).write_text('A="2"\n')
     end = host.call(environment_text='A="2"\n', consent=True)
     assert (end.result["action"], end.result["diff"]) == ("restart", [])
 
 
 def test_a_start_in_progress_is_joined(host: Host) -> None:
     host.call()
-    host.status = STARTING
+    host.state = STARTING
     end = host.call()
     assert (end.result["changed"], end.result["serving"], host.calls) == (False, False, [])
 
 
 def test_a_failed_unit_is_started_again_without_consent(host: Host) -> None:
     host.call()
-    host.status = FAILED
+    host.state = FAILED
     assert host.call().result["action"] == "start"
 
 
@@ -282,8 +281,7 @@ def test_the_services_own_process_may_hold_the_port() -> None:
 def _taken_by_unit(
     host: Host, monkeypatch: pytest.MonkeyPatch, units: list[str], check_mode: bool = False
 ) -> Done:
-    left = host.root / "units" / "vllm-old.service"
-    left.parent.mkdir(exist_ok=True)
+    left = managed.UNITS / "vllm-old.service"
     left.write_text(host.given["unit_text"])
     group = "0::/system.slice/vllm-old.service\n"
     monkeypatch.setattr(processes, "control_groups", lambda _: group)
@@ -318,14 +316,14 @@ def test_finds_the_unit_of_a_process(
     host: Host, monkeypatch: pytest.MonkeyPatch, groups: str, unit: str
 ) -> None:
     host.call()
-    (host.root / "units" / "other.service").write_text(UNIT_OF_OTHERS)
+    (managed.UNITS / "other.service").write_text(UNIT_OF_OTHERS)
     monkeypatch.setattr(processes, "control_groups", lambda _: groups)
     assert processes.Holder(1, "python").unit() == unit
 
 
 def test_the_gate_is_packed_and_replaced_without_a_restart(host: Host) -> None:
     host.call()
-    path = host.root / "library" / "serve-gate"
+    path = engine_files.GATE
     assert f"{gate.__name__.replace('.', '/')}.py" in zipfile.ZipFile(path).namelist()
     path.write_text("# the gate of an earlier release\n")
     end = host.call()
@@ -382,16 +380,16 @@ def test_tells_a_failed_start_from_a_recovery(status: UnitState, baseline: int, 
 
 
 def test_waiting_reports_progress_and_then_the_end(host: Host) -> None:
-    host.status, host.journal = STARTING, ["Loading weights 50%"]
+    host.state, host.journal = STARTING, ["Loading weights 50%"]
     end = host.call("verified")
     assert end.result["finished"] is False
     assert "Loading weights 50%" in end.result["provision"]["progress"]["label"]
-    host.status = SERVING
+    host.state = SERVING
     assert host.call("verified").result["finished"] is True
 
 
 def test_a_failed_start_is_explained_and_its_loop_stopped(host: Host) -> None:
-    host.status, host.journal = WAITING, ["OSError: [Errno 28] No space left on device"]
+    host.state, host.journal = WAITING, ["OSError: [Errno 28] No space left on device"]
     end = host.call("verified")
     assert end.failed
     assert "the disk is full" in end.result["msg"]
@@ -411,22 +409,22 @@ def test_removing_needs_consent_while_it_serves(host: Host) -> None:
 
 def test_removing_leaves_nothing_and_a_second_time_changes_nothing(host: Host) -> None:
     host.call(api_key_file=host.key_file("sk-1"))
-    (host.root / "states" / "vllm").mkdir(parents=True)
+    (engine_files.STATES / "vllm").mkdir(parents=True)
     end = host.call("absent", consent=True)
     assert end.result["changed"]
     assert host.files() == {}
-    assert not (host.root / "states").exists()
+    assert not engine_files.STATES.exists()
     assert not engine_files.STARTED.exists()
-    assert not host.user
+    assert not host.users
     assert f"disable {UNIT}" in host.calls
-    host.status = ABSENT
+    host.state = ABSENT
     assert host.call("absent").result["changed"] is False
 
 
 def test_what_the_inventory_no_longer_names_goes_with_consent_alone(host: Host) -> None:
     host.call()
     before = host.files()
-    host.status = FAILED  # serving or not
+    host.state = FAILED  # serving or not
     what = f"remove {UNIT}, which is no longer in the inventory, and what only it uses"
     end = host.call("inspected")
     assert (end.failed, end.result["provision"]["consent"]) == (True, [what])
@@ -441,86 +439,73 @@ def test_a_service_that_another_one_replaces_leaves_the_user(host: Host) -> None
     host.call()
     host.call("absent", consent=True, replaced=True)
     assert host.files() == {}
-    assert host.user
+    assert "vllm" in host.users
 
 
 UNIT_OF_OTHERS = "[Service]\nExecStart=/opt/other\n"
 
 
-def _foreign_unit(host: Host) -> Path:
-    path: Path = host.root / "units" / UNIT
-    path.parent.mkdir(exist_ok=True)
+def _foreign_unit() -> Path:
+    path: Path = managed.UNITS / UNIT
     path.write_text(UNIT_OF_OTHERS)
     return path
 
 
-def _existing_user(monkeypatch: pytest.MonkeyPatch, comment: str) -> None:
-    monkeypatch.setattr("pwd.getpwnam", lambda _: type("User", (), {"pw_gecos": comment}))
-
-
 def test_a_unit_of_somebody_else_is_neither_overwritten_nor_removed(host: Host) -> None:
-    path = _foreign_unit(host)
+    path = _foreign_unit()
     end = host.call()
     assert end.failed
     assert "was not created by provision" in end.result["msg"]
     assert "serve_name" in end.result["provision"]["next"]
-    host.status = SERVING
+    host.state = SERVING
     assert host.call("absent", consent=True).result["changed"] is False
     assert (path.read_text(), host.calls, host.files()) == (UNIT_OF_OTHERS, [], {UNIT: UNIT_OF_OTHERS})
 
 
 def test_a_masked_unit_is_somebody_elses(host: Host) -> None:
-    (host.root / "units").mkdir()
-    (host.root / "units" / UNIT).symlink_to("/dev/null")
+    (managed.UNITS / UNIT).symlink_to("/dev/null")
     assert host.call().failed
-    assert (host.root / "units" / UNIT).is_symlink()
+    assert (managed.UNITS / UNIT).is_symlink()
 
 
-def test_a_user_of_somebody_else_is_not_taken_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    _existing_user(monkeypatch, "Vera Lloyd,,,")
+def test_a_user_of_somebody_else_is_not_taken_over(host: Host) -> None:
+    host.users["vllm"] = "Vera Lloyd,,,"
     end = host.call()
     assert end.failed
     assert "user vllm exists and was not created by provision" in end.result["msg"]
     assert "--comment provision-engine vllm" in end.result["provision"]["next"]
-    assert (host.files(), host.user) == ({}, False)
+    assert (host.files(), list(host.users)) == ({}, ["vllm"])
 
 
-def test_a_user_of_ours_is_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    _existing_user(monkeypatch, "provision-engine")
+def test_a_user_of_ours_is_kept(host: Host) -> None:
+    host.users["vllm"] = "provision-engine"
     assert not host.call().failed
 
 
-def test_a_user_without_comment_is_ours_while_a_unit_of_ours_runs_as_it(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_without_comment_is_ours_while_a_unit_of_ours_runs_as_it(host: Host) -> None:
     host.call()
-    _existing_user(monkeypatch, "")
+    host.users["vllm"] = ""
     assert host.call().result["changed"] is False
     host.call("absent", consent=True)
-    assert not host.user
+    assert not host.users
 
 
-def test_removing_leaves_a_user_of_somebody_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    _existing_user(monkeypatch, "Vera Lloyd")
-    host.user = True
+def test_removing_leaves_a_user_of_somebody_else(host: Host) -> None:
+    host.users["vllm"] = "Vera Lloyd"
     assert host.call("absent", consent=True).result["changed"] is False
-    assert host.user
+    assert "vllm" in host.users
 
 
-def test_the_made_user_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(engine_files, "_known", lambda *_: False)
-    monkeypatch.setattr(engine_files, "_account", lambda *argv: asked.append(argv))
-    engine_files.make_user("vllm", [])
-    (made,) = [argv for argv in asked if argv[0] == "useradd"]
-    assert made[made.index("--comment") + 1] == "provision-engine"
-    assert made[-1] == "vllm"
+def test_the_made_user_says_what_it_is_for_and_reads_models(host: Host) -> None:
+    host.call()
+    assert host.users == {"vllm": "provision-engine"}
+    assert host.groups == {"root": [], "provision": ["vllm"], "vllm": []}
 
 
 def test_removing_one_of_two_keeps_what_they_share(host: Host) -> None:
     host.call()
-    other = host.root / "units" / "vllm@second.service"
+    other = managed.UNITS / "vllm@second.service"
     other.write_text(host.given["unit_text"])
     host.call("absent", consent=True)
     assert set(host.files()) == {"vllm@second.service", "serve-gate"}
-    assert host.user
+    assert "vllm" in host.users

@@ -29,17 +29,13 @@ def listening() -> Iterator[int]:
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def places(root: Path) -> Path:
     """Lay out a host: a unit with its environment, and a model."""
-    for module, name in ((managed, "UNITS"), (files, "SETTINGS")):
-        monkeypatch.setattr(module, name, tmp_path / name.lower())
-        (tmp_path / name.lower()).mkdir()
-    monkeypatch.setattr(files, "STARTED", tmp_path / "run" / "started")
-    (tmp_path / "units" / "vllm.service").write_text("[Service]\n")
-    (tmp_path / "settings" / "vllm.env").write_text('A="1"\n')
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
-    return tmp_path
+    (managed.UNITS / "vllm.service").write_text("[Service]\n")
+    (files.SETTINGS / "vllm.env").write_text('A="1"\n')
+    (root / "model").mkdir()
+    (root / "model" / "model.safetensors").write_bytes(b"weights")
+    return root
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "localhost"])
@@ -81,32 +77,30 @@ def test_reads_addresses_of_both_families() -> None:
 def test_preflight_records_what_the_engine_starts_with(places: Path) -> None:
     arguments = ["--unit", "vllm.service", "--port", "1", "--model-dir", str(places / "model")]
     assert gate.main(["preflight", *arguments]) == 0
-    recorded = places / "run" / "started" / "vllm.json"
+    recorded = files.STARTED / "vllm.json"
     assert json.loads(recorded.read_text()) == inputs.digests("vllm.service", str(places / "model"))
     assert recorded.stat().st_mode & 0o777 == 0o600
     assert recorded.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_preflight_makes_its_directories_whatever_the_umask(
-    places: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "STARTED", places / "fresh" / "started")
+@pytest.mark.usefixtures("places")
+def test_preflight_makes_its_directories_whatever_the_umask() -> None:
     before = os.umask(0o077)
     try:
         assert gate.main(["preflight", "--unit", "vllm.service", "--port", "1"]) == 0
     finally:
         os.umask(before)
-    modes = [path.stat().st_mode & 0o777 for path in (places / "fresh", places / "fresh" / "started")]
+    modes = [path.stat().st_mode & 0o777 for path in (files.STARTED.parent, files.STARTED)]
     assert modes == [0o755, 0o755]
 
 
 def test_an_error_of_the_system_is_one_line_and_a_next_step(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (places / "run").write_text("in the way")
+    (places / "run/provision").write_text("in the way")
     assert gate.main(["preflight", "--unit", "vllm.service", "--port", "1"]) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"\S+/run: File exists\nnext: \S.+\n", said)
+    assert re.fullmatch(r"\S+/run/provision: File exists\nnext: \S.+\n", said)
 
 
 def test_a_link_to_nowhere_is_recorded_as_missing(places: Path) -> None:
@@ -120,24 +114,23 @@ def test_a_link_to_nowhere_is_recorded_as_missing(places: Path) -> None:
     assert inputs.digests("vllm.service", str(places / "model"))["model files"] != dangling
 
 
-def test_preflight_refuses_a_taken_port(
-    places: Path, listening: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("places")
+def test_preflight_refuses_a_taken_port(listening: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate.main(["preflight", "--unit", "vllm.service", "--port", str(listening)]) == 1
     assert f"port {listening} is taken by" in capsys.readouterr().err
-    assert not (places / "run" / "started" / "vllm.json").exists()
+    assert not (files.STARTED / "vllm.json").exists()
 
 
-def _change_unit(places: Path) -> None:
-    (places / "units" / "vllm.service").write_text("[Service]\nUser=other\n")
+def _change_unit(_places: Path) -> None:
+    (managed.UNITS / "vllm.service").write_text("[Service]\nUser=other\n")
 
 
-def _change_environment(places: Path) -> None:
-    (places / "settings" / "vllm.env").write_text('A="2"\n')
+def _change_environment(_places: Path) -> None:
+    (files.SETTINGS / "vllm.env").write_text('A="2"\n')
 
 
-def _add_key(places: Path) -> None:
-    (places / "settings" / "vllm.key").write_text('K="secret"\n')
+def _add_key(_places: Path) -> None:
+    (files.SETTINGS / "vllm.key").write_text('K="secret"\n')
 
 
 def _replace_weights(places: Path) -> None:
@@ -285,7 +278,7 @@ def test_the_file_of_a_start_is_that_of_every_earlier_release(places: Path) -> N
         "API key": "absent",
         "model files": hashlib.sha256(tree.encode()).hexdigest(),
     }
-    assert inputs.started_file("vllm.service") == places / "run" / "started" / "vllm.json"
+    assert inputs.started_file("vllm.service") == files.STARTED / "vllm.json"
 
 
 def test_what_changed_is_what_the_engine_was_not_started_with(places: Path) -> None:

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import memory as engine_memory
-from ansible.module_utils.provision.engine import processes, settings
+from ansible.module_utils.provision.engine import processes
 from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.memory import GIBIBYTE, Memory
 from ansible.module_utils.provision.engine.settings import Running
 from ansible.module_utils.provision.gpu import nvml
-from ansible.module_utils.provision.host.systemd import UnitState
+
+from tests.unit.engine.conftest import SERVING, Systemd
 
 GROUP = "/system.slice/ollama.service"
-STATUS = UnitState("loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
+STATUS = replace(SERVING, control_group=GROUP)
 ON_CPU = Memory(0, 10 * GIBIBYTE)
 
 
@@ -127,9 +128,8 @@ def test_adds_up_what_a_service_holds_of_each_gpu(driver: Driver) -> None:
 
 
 @pytest.fixture
-def running(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Running:
-    lines = ["offloaded 0/33 layers to GPU", "offloaded 30/33 layers to GPU", "ready"]
-    monkeypatch.setattr(settings, "journal", lambda *_: lines)
+def running(engine: Any, systemd: Systemd) -> Running:
+    systemd.journal = ["offloaded 0/33 layers to GPU", "offloaded 30/33 layers to GPU", "ready"]
     return Running(Engine(engine.url), "org/model", STATUS)
 
 

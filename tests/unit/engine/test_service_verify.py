@@ -6,34 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.engine import files, inputs, settings
+from ansible.module_utils.provision.engine import files, inputs
 from ansible.module_utils.provision.engine import memory as engine_memory
 from ansible.module_utils.provision.engine import rungs as engine_rungs
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
 from ansible.module_utils.provision.engine.rungs import Service
 from ansible.module_utils.provision.gpu import rungs as host_rungs
-from ansible.module_utils.provision.host import systemd
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-SERVING = UnitState(
-    "loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, "/system.slice/vllm.service"
-)
+from tests.unit.engine.conftest import SERVING, Systemd
 
 
 @pytest.fixture
-def given(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    monkeypatch.setattr(files, "SETTINGS", tmp_path)
-    monkeypatch.setattr(systemd, "state", lambda _: SERVING)
-    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda *_: [])
+def given(engine: Any, root: Path, systemd: Systemd) -> dict[str, Any]:
+    """Describe a service that works; what it was started with is on disk unchanged."""
+    systemd.state = SERVING
+    model = root / "model"
+    inputs.record("vllm.service", str(model))
+    files.GATE.parent.mkdir(parents=True)
+    files.GATE.touch()
     return {
         "service": "vllm",
         "unit": "vllm.service",
         "url": engine.url,
         "health_path": "/health",
         "model": "org/model",
-        "model_dir": "/models/model",
+        "model_dir": str(model),
         "address": "127.0.0.1",
         "prompt": "What is the capital of France?",
         "answer_seconds": 60,
@@ -112,10 +112,8 @@ def test_a_model_that_cannot_chat_is_asked_plainly(given: dict[str, Any], engine
     assert [path for path, _ in engine.requests] == ["/v1/chat/completions", "/v1/completions"]
 
 
-def test_the_key_is_read_on_the_host_and_must_be_asked_for(
-    given: dict[str, Any], engine: Any, tmp_path: Path
-) -> None:
-    (tmp_path / "vllm.key").write_text(files.key_line("VLLM_API_KEY", "sk-test"))
+def test_the_key_is_read_on_the_host_and_must_be_asked_for(given: dict[str, Any], engine: Any) -> None:
+    (files.SETTINGS / "vllm.key").write_text(files.key_line("VLLM_API_KEY", "sk-test"))
     assert climb(given)["api"] == ("failed", "answers without the API key")
     engine.key = "sk-test"
     found = climb(given)
@@ -146,19 +144,12 @@ def test_judges_the_unit(status: UnitState, problem: str) -> None:
     assert bool(found) is bool(problem)
 
 
-def test_names_what_changed_after_the_start(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_rungs, "stale_inputs", lambda *_: ["environment"])
-    assert climb(given)["settings"] == ("failed", "changed since the engine was started: environment")
-
-
-def test_compares_with_what_the_gate_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    found = inputs.Inputs({"environment": "1", "unit file": "2"}, {"environment": "1"})
-    monkeypatch.setattr(inputs, "read", lambda *_: found)
-    monkeypatch.setattr(files, "GATE", tmp_path / "gate")
-    assert engine_rungs.stale_inputs("vllm.service", "/m") == ["unit file", "start gate"]
-    (tmp_path / "gate").touch()
-    assert engine_rungs.stale_inputs("vllm.service", "/m") == ["unit file"]
+def test_compares_what_is_on_disk_with_what_the_gate_recorded(given: dict[str, Any]) -> None:
+    said = "changed since the engine was started: {}"
+    (files.SETTINGS / "vllm.env").write_text("A=2")
+    assert climb(given)["settings"] == ("failed", said.format("environment"))
+    files.GATE.unlink()
+    assert climb(given)["settings"] == ("failed", said.format("environment, start gate"))
 
 
 DRIVER: dict[str, Any] = {
@@ -317,10 +308,10 @@ def test_prints_what_was_asked_and_what_took_effect(given: dict[str, Any]) -> No
 
 
 def test_a_wrong_setting_is_followed_by_what_helps(
-    given: dict[str, Any], engine: Any, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], engine: Any, systemd: Systemd
 ) -> None:
     engine.max_model_len = 512
-    monkeypatch.setattr(settings, "journal", lambda *_: ["the model ends at 512"])
+    systemd.journal = ["the model ends at 512"]
     cause = {
         "setting": "max_model_len",
         "pattern": r"ends at \d+",

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from ansible.module_utils.provision.engine.causes import Cause
 from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.processes import Process, members
 from ansible.module_utils.provision.engine.settings import Running
-from ansible.module_utils.provision.host.systemd import UnitState
+
+from tests.unit.engine.conftest import SERVING, Systemd
 
 GROUP = "/system.slice/system-ollama.slice/ollama@chat.service"
-STATUS = UnitState("loaded", "active", "running", True, "success", 1, 0, False, "first", 900.0, GROUP)
+STATUS = replace(SERVING, control_group=GROUP)
 RUNNER = ["/opt/ollama/lib/ollama/llama-server", "-c", "12288", "-np", "3", "--flash-attn=on", "--no-webui"]
 
 
@@ -36,9 +38,9 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def running(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Running]:
+def running(engine: Any, systemd: Systemd) -> Callable[..., Running]:
     def make(*journal: str) -> Running:
-        monkeypatch.setattr(settings, "journal", lambda *_: list(journal))
+        systemd.journal = list(journal)
         return Running(Engine(engine.url, engine.key), "org/model", STATUS)
 
     return make

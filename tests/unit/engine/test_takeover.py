@@ -8,36 +8,30 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.engine_ollama import record
 from ansible.module_utils.provision.engine import files, processes
-from ansible.module_utils.provision.host import managed, systemd
+from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.models.files import read_manifest
 
 from provisioner.ansible.modules.engine_service import Service, inspect
+from tests.unit.engine.conftest import look_below
 
 LEFT = Path(__file__).resolve().parents[2] / "data/takeover"
 ENGINES = {"vllm": 8000, "ollama": 11434, "llamacpp": 8080}
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, host: Path) -> None:
-    """Look at the files of a recorded host instead of this machine's."""
-    monkeypatch.setattr(managed, "UNITS", host / "etc/systemd/system")
-    monkeypatch.setattr(files, "SETTINGS", host / "etc/provision")
-    monkeypatch.setattr(files, "STARTED", host / "run/provision/started")
-
-
 @EVERY_ENGINE
 def test_its_units_are_found_as_managed(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, LEFT / engine)
+    look_below(LEFT / engine, monkeypatch)
     expected = {"unit": f"{engine}.service", "engine": engine, "serve_name": engine, "user": engine}
     assert managed.services() == [expected]
     assert not files.is_foreign_unit(f"{engine}.service")
 
 
 @EVERY_ENGINE
+@pytest.mark.usefixtures("systemd")
 def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host, unit = LEFT / engine, f"{engine}.service"
-    use(monkeypatch, host)
-    monkeypatch.setattr(systemd, "state", lambda _unit: None)
+    look_below(host, monkeypatch)
     monkeypatch.setattr(processes, "holder", lambda *_: None)
     wanted = Service(
         unit=unit,

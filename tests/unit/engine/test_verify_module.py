@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import files, inputs
-from ansible.module_utils.provision.host import systemd
-from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.testing import patch_module_args
 
 from provisioner.ansible.modules import service_verify
 from provisioner.runs import events
-from tests.unit.engine.test_service_verify import DRIVER, SERVING
+from tests.unit.engine.conftest import SERVING, Systemd
+from tests.unit.engine.test_service_verify import DRIVER
+from tests.unit.fakes import Programs, Said
 
 Result = dict[str, Any]
 
@@ -32,21 +32,19 @@ def verify(capsys: pytest.CaptureFixture[str], **arguments: Any) -> Result:
 
 
 @pytest.fixture
-def service(engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Result:
+def service(engine: Any, root: Path, systemd: Systemd) -> Result:
     """Return the arguments for a service of this host that works."""
-    monkeypatch.setattr(files, "SETTINGS", tmp_path)
-    monkeypatch.setattr(files, "GATE", tmp_path / "gate")
-    (tmp_path / "gate").touch()
-    monkeypatch.setattr(systemd, "state", lambda _: SERVING)
-    monkeypatch.setattr(inputs, "read", lambda *_: inputs.Inputs({"environment": "1"}, {"environment": "1"}))
-    monkeypatch.setattr(service_verify, "exposed", lambda *_: [])
+    systemd.state = SERVING
+    files.GATE.parent.mkdir(parents=True)
+    files.GATE.touch()
+    inputs.record("vllm.service", str(root / "model"))
     return {
         "scope": "service",
         "service": "vllm",
         "unit": "vllm.service",
         "url": engine.url,
         "model": "org/model",
-        "model_dir": "/models/model",
+        "model_dir": str(root / "model"),
         "address": "127.0.0.1",
         "prompt": "What is the capital of France?",
         "expect": "Paris",
@@ -99,23 +97,18 @@ def test_a_service_that_listens_elsewhere_too_is_a_warning(
 
 
 def test_a_fault_of_the_host_is_a_failure_with_a_next_step(
-    service: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: Result, programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def hang(*_: object) -> None:
-        raise service_verify_fault
-
-    service_verify_fault = Fault("systemctl did not end within 30 s", "look at 'systemctl list-jobs'")
-    monkeypatch.setattr(systemd, "state", hang)
+    programs.add("systemctl", Said(code=1, err="Connection timed out"))
     result = verify(capsys, **service)
-    assert result["msg"] == "systemctl did not end within 30 s"
-    assert result["provision"] == {"next": "look at 'systemctl list-jobs'"}
+    assert result["msg"].endswith("vllm.service failed: Connection timed out")
+    assert result["provision"] == {"next": "check 'systemctl status' and 'journalctl -b' on the host"}
 
 
 def test_a_unit_that_does_not_run_fails_before_its_api(
-    service: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: Result, systemd: Systemd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed = replace(SERVING, active="failed", sub="failed", result="oom-kill")
-    monkeypatch.setattr(systemd, "state", lambda _: failed)
+    systemd.state = replace(SERVING, active="failed", sub="failed", result="oom-kill")
     result = verify(capsys, **{**service, "url": "http://127.0.0.1:9"})
     assert result["msg"] == "vllm.service: unit: vllm.service is failed (failed, result oom-kill)"
     assert result["provision"]["next"] == "run `provision apply` again"

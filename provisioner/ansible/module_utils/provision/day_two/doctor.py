@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..gpu.health import gpu_faults, xid_faults, xid_notes
+from ..gpu.kernel import secure_boot
 from ..gpu.nvml import NOT_LOADED
 from ..gpu.pci import devices
 from ..gpu.state import NO_DRIVER, examine
@@ -30,7 +31,6 @@ from .status import disks
 REACH_SECONDS = 8
 # Eight healthy cards without persistence take half a minute to wake.
 DRIVER_SECONDS = 35
-EFI = Path("/sys/firmware/efi/efivars")
 APT_ADDRESS = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(https?://\S+)", re.MULTILINE)
 DNF_ADDRESS = re.compile(r"^\s*(?:baseurl|mirrorlist|metalink)\s*=\s*(https?://[^\s$]+)", re.MULTILINE)
 
@@ -76,15 +76,6 @@ def reach(target: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         found["error"] = str(getattr(error, "reason", "") or error)
     return found
-
-
-def secure_boot() -> bool | None:
-    """Return whether Secure Boot is on; None on a machine without UEFI."""
-    found = sorted(EFI.glob("SecureBoot-*"))
-    try:
-        return found[0].read_bytes()[-1:] == b"\x01" if found else None
-    except OSError:
-        return None
 
 
 def graphics() -> dict[str, Any]:
