@@ -71,7 +71,7 @@ def hub(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the store's program."""
-    from ansible.module_utils.provision.models.main import install  # noqa: PLC0415 - found once its folder is on the path
+    from ansible.module_utils.provision.models.fetch import install  # noqa: PLC0415 - found once its folder is on the path
 
     path: Path = install(tmp_path_factory.mktemp("program"))
     return path

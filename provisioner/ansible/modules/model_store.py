@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.host.entry import run
+from ansible.module_utils.provision.host.entry import removal, run
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.paths import drop_empty, remove
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
+from ansible.module_utils.provision.host.systemd import state, stop
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.models.fetch import make_root
-from ansible.module_utils.provision.models.files import Wanted, doubt, read_manifest
-from ansible.module_utils.provision.models.main import PROGRAM
+from ansible.module_utils.provision.models.fetch import PROGRAM, make_root
+from ansible.module_utils.provision.models.files import MANIFEST, Wanted, doubt, read_manifest
 from ansible.module_utils.provision.models.orders import CheckOrders, Orders
 from ansible.module_utils.provision.models.path import check_path
-from ansible.module_utils.provision.models.remove import remove
 
 HUBS = ("huggingface", "modelscope")
 VERIFY_UNIT = "provision-job-model-verify"
@@ -106,11 +106,47 @@ def rung(model: dict[str, Any], service: str, results: dict[str, Any], check_mod
     return Rung("files", PASSED, evidence, service)
 
 
+def leftovers(params: dict[str, Any]) -> list[Path]:
+    """List what the store keeps besides models."""
+    patterns = {
+        "programs": "model-store-*.pyz",
+        "settings": "model_store*",
+        "runtime": "provision-job-model-*",
+    }
+    found = [path for key, pattern in patterns.items() for path in sorted(Path(params[key]).glob(pattern))]
+    return [*found, *filter(Path.exists, [Path(params["cache"])])]
+
+
+def stored(root: Path) -> Iterator[Path]:
+    """Yield the directories that the store created, finished or not; others below the root stay."""
+    for source in HUBS:
+        for directory in sorted(root.glob(f"{source}/*/*")):
+            if directory.name.endswith(".partial") or (directory / MANIFEST).is_file():
+                yield directory
+
+
+def purge(module: AnsibleModule) -> dict[str, Any]:
+    """Remove what exists and return what it was."""
+    params, root = module.params, Path(module.params["root"])
+    jobs = Path(params["runtime"]).glob("provision-job-model-*")
+    running = [unit for unit in sorted({path.name.split(".")[0] for path in jobs}) if state(unit).running]
+    rubbish = [*leftovers(params), *(stored(root) if params["purge"] else ())]
+    if not module.check_mode:
+        for unit in running:
+            stop(unit)
+        for path in rubbish:
+            remove(path, MANIFEST)
+        if params["purge"]:
+            folders = [path for source in HUBS for path in (*root.glob(f"{source}/*"), root / source)]
+            drop_empty(*folders, root)
+    return removal([*running, *rubbish])
+
+
 STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "inspected": lambda module: inspect(module.params["models"]),
     "present": fetch,
     "verified": verify,
-    "absent": remove,
+    "absent": purge,
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **DOWNLOADS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.jobs import patience
-from ansible.module_utils.provision.models import download, fetch, main
+from ansible.module_utils.provision.models import download, fetch
 from ansible.module_utils.provision.models.files import Wanted, doubt
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
@@ -63,6 +63,6 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, error: BaseException | No
         def done() -> None:
             assert not doubt(directory, Wanted.of(spec))
 
-        return Case(main.PROGRAM, "fetch", spec, failed, done)
+        return Case(fetch.PROGRAM, "fetch", spec, failed, done)
 
     assert break_everywhere(prepare, tmp_path, error) > 50

@@ -15,6 +15,7 @@ PACKAGES = Path(job_program.__file__).parents[1]
 PROGRAMS = [
     *(f"provision.{path.parent.name}.{path.stem}" for path in sorted(PACKAGES.glob("*/*main.py"))),
     "provision.fetch.archive",
+    "provision.models.fetch",
     "provision.python.conda_install",
     "engine_ollama.main",
 ]

@@ -13,10 +13,8 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
 from ansible.module_utils.provision.jobs.unit import UnitState
-from ansible.module_utils.provision.models.fetch import make_root
+from ansible.module_utils.provision.models.fetch import install, make_root
 from ansible.module_utils.provision.models.files import KnownFile, Manifest, Wanted, hash_file, write_stamps
-from ansible.module_utils.provision.models.main import install
-from ansible.module_utils.provision.models.remove import remove
 
 from provisioner.ansible.modules import model_store
 
@@ -302,18 +300,18 @@ def test_removal_leaves_models_unless_asked(tmp_path: Path, model: dict[str, Any
     token.parent.mkdir()
     token.write_text("secret")
     module = Module(**parameters(tmp_path, model), check_mode=True)
-    assert remove(module)["removed"] == [str(program), str(token)]
+    assert model_store.purge(module)["removed"] == [str(program), str(token)]
     assert program.exists()
     module.check_mode = False
-    assert remove(module)["changed"] is True
+    assert model_store.purge(module)["changed"] is True
     assert not program.exists()
     assert not token.exists()
     assert directory.exists()
     module.params["purge"] = True
-    assert set(remove(module)["removed"]) == {str(directory), str(partial)}
+    assert set(model_store.purge(module)["removed"]) == {str(directory), str(partial)}
     assert not directory.exists()
     assert foreign.exists()
-    assert remove(module)["changed"] is False
+    assert model_store.purge(module)["changed"] is False
 
 
 def test_the_program_is_one_file_and_always_the_same(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Talk to a hub through its client library, in a separate process that can be ended and started again.
 
-It reads one request from standard input and writes JSON lines to standard output. It runs on the Python of
-the environment that holds the libraries, so they are imported by name only when a request needs them.
+It is given one request and writes JSON lines to standard output. It runs on the Python of the environment
+that holds the libraries, so they are imported by name only when a request needs them.
 """
 
 from __future__ import annotations
@@ -177,12 +177,10 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"name": asked[future], **(describe(fault) if fault else {"ok": True})}
 
 
-def main() -> int:
-    """Answer the request on standard input."""
-    request = json.load(sys.stdin)
+def client(request: dict[str, Any]) -> None:
+    """Answer one request."""
     # A library that prints would spoil the answer; what it says belongs to the journal.
     answer, sys.stdout = sys.stdout, sys.stderr
     for line in answers(request):
         answer.write(json.dumps(line) + "\n")
         answer.flush()
-    return 0

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Download a model into its directory: list, download, verify, publish. Resumes what an earlier run left."""
+"""Download a model into its directory: list, download, verify, publish. Resumes what an earlier run left.
+
+On a host it is the program `model-store-<digest>.pyz`: `fetch SPEC`, `verify SPEC` or `client REQUEST`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from typing import Any
 
 from ..host.follow import note
 from ..host.paths import require_room, sync
+from ..jobs.program import Program
 from ..jobs.progress import Progress
+from .check import verify
+from .client import client
 from .download import Download, list_files
 from .files import (
     CLIENT_NOTES,
@@ -206,3 +212,7 @@ def fetch(spec: dict[str, Any]) -> None:
     orders = Orders.read(spec)
     with Progress(Path(orders.result), str(orders.wanted)) as progress:
         progress.finish(**Fetch(orders, progress).run())
+
+
+PROGRAM = Program("model-store", __name__, {"fetch": fetch, "verify": verify, "client": client})
+install, main = PROGRAM.install, PROGRAM.main

@@ -24,19 +24,24 @@ class Gguf:
 
     name: str
     files: tuple[RemoteFile, ...]
-    count: int
+
+    @property
+    def parts(self) -> list[str]:
+        """Return the names of all its files, those that are missing among them."""
+        return parts(self.files[0].name)
 
     @property
     def missing(self) -> list[int]:
         """Return the numbers of the missing parts."""
-        return sorted(set(range(1, self.count + 1)) - {_part(remote.name)[0] for remote in self.files})
+        held = {remote.name for remote in self.files}
+        return [number for number, name in enumerate(self.parts, 1) if name not in held]
 
     def __str__(self) -> str:
         size = sum(remote.size for remote in self.files)
         measured = f"{size / GB:.2f} GB" if size >= GB else f"{size / MB:.1f} MB"
         held = f"{len(self.files)} of " if self.missing else ""
-        parts = f"{held}{self.count} parts, " if self.count > 1 else ""
-        return f"{self.name} ({parts}{measured})"
+        split = f"{held}{len(self.parts)} parts, " if len(self.parts) > 1 else ""
+        return f"{self.name} ({split}{measured})"
 
 
 def is_model(name: str) -> bool:
@@ -69,7 +74,7 @@ def models(files: Iterable[RemoteFile]) -> list[Gguf]:
     for remote in sorted(files, key=lambda remote: remote.name):
         if is_model(remote.name):
             found.setdefault(whole(remote.name), []).append(remote)
-    return [Gguf(name, tuple(parts), _part(parts[0].name)[1]) for name, parts in found.items()]
+    return [Gguf(name, tuple(held)) for name, held in found.items()]
 
 
 def the_one(files: list[RemoteFile], there: str) -> Gguf:
@@ -91,7 +96,7 @@ def the_one(files: list[RemoteFile], there: str) -> Gguf:
     if one.missing:
         lacking = ", ".join(map(str, one.missing[:5])) + (", …" if len(one.missing) > 5 else "")
         raise Fault(
-            f"{there} {one.name} without part {lacking} of {one.count}: a split model needs every part",
+            f"{there} {one.name} without part {lacking} of {len(one.parts)}: a split model needs every part",
             "include every part with serve_model_include and serve_model_exclude, or choose another model",
         )
     return one
@@ -100,9 +105,3 @@ def the_one(files: list[RemoteFile], there: str) -> Gguf:
 def _glob(name: str) -> str:
     """Return a glob for this name alone; the star of a split model stays one."""
     return glob.escape(name).replace("[*]", "*")
-
-
-def _part(name: str) -> tuple[int, int]:
-    """Return which part of how many a file is."""
-    found = PART.fullmatch(name)
-    return (int(found["number"]), int(found["count"])) if found else (1, 1)

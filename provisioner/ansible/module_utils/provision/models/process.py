@@ -63,7 +63,7 @@ def answers(
 ) -> Iterator[dict[str, Any]]:
     """Yield a client's answers until it ends, or `alive` returns False because nothing arrives any more."""
     process = subprocess.Popen(
-        [orders.client_python, orders.program, "client"],
+        [orders.client_python, orders.program, "client", "/dev/stdin"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment(orders, xet=xet),
