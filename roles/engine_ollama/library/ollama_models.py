@@ -9,14 +9,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
-from ansible.module_utils.engine_ollama.steps import (
-    diffs,
-    doubted,
-    keep,
-    left,
-    prepare,
-    settled,
-)
+from ansible.module_utils.engine_ollama.steps import diffs, doubted, keep, left, prepare, settled
 from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root
 from ansible.module_utils.engine_ollama.wanted import (
     main_name,
@@ -31,7 +24,6 @@ from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import require_consent
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from ansible.module_utils.provision.jobs.job import DOWNLOADS
-from ansible.module_utils.provision.jobs.unit import wait
 
 GROUPS = ["provision"]
 PRUNE_UNIT = "provision-job-ollama-prune"
@@ -41,7 +33,7 @@ APPLY = "run `provision apply`: it pulls or creates again what is wrong, and not
 
 def job_of(params: dict[str, Any], unit: str) -> OllamaJob:
     """Return the job of one service."""
-    return OllamaJob(f"provision-job-ollama-{managed.stem(unit)}", params["user"], params)
+    return OllamaJob(f"provision-job-ollama-{managed.stem(unit)}", params)
 
 
 def present(module: AnsibleModule) -> dict[str, Any]:
@@ -112,28 +104,23 @@ def finish(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any
 
 def absent(module: AnsibleModule) -> dict[str, Any]:
     """Remove the models that provision created and no service lists any more, as far as one call can."""
+    params = module.params
     named: dict[str, set[str]] = {}
-    for service in module.params["services"]:
+    for service in params["services"]:
         named.setdefault(service["engine_ollama_models_dir"], set()).update(names(service))
-    ours: dict[str, list[str]] = {}
-    gone: dict[str, list[str]] = {}
-    for record in records():
-        root, models = record["root"], record["models"]
-        gone[root] = sorted(set(models) - named.get(root, set()))
-        ours[root] = [name for name in gone[root] if models[name].get("made")]
+    known = {record["root"]: record for record in records()}
+    gone = {root: sorted(set(record["models"]) - named.get(root, set())) for root, record in known.items()}
+    ours = {root: [name for name in gone[root] if known[root]["models"][name].get("made")] for root in known}
     listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
-    result: dict[str, Any] = {"changed": bool(listed), "finished": True}
-    result["removed"] = [name for found in ours.values() for name in found]
-    consent = require_consent(
-        listed, given=module.params["consent"], dry=module.check_mode, next_step=NO_CONSENT
-    )
+    result = {"changed": bool(listed), "finished": True, "removed": [n for root in ours for n in ours[root]]}
+    consent = require_consent(listed, given=params["consent"], dry=module.check_mode, next_step=NO_CONSENT)
     if consent:
-        return dict(result, provision=consent)
+        return {**result, "provision": consent}
     if not module.check_mode:
-        job = OllamaJob(PRUNE_UNIT, module.params["user"], module.params)
-        for root, found in gone.items():
-            if not remove_models(job, read_record(root), found, ours[root]):
-                return job.progress(changed=result["changed"])
+        job = OllamaJob(PRUNE_UNIT, params)
+        for root, record in known.items():
+            if gone[root] and not remove_models(job, record, gone[root], ours[root]):
+                return job.progress(changed=bool(listed))
     return result
 
 
@@ -142,34 +129,23 @@ def remove_models(job: OllamaJob, record: dict[str, Any], gone: list[str], ours:
 
     The record keeps them until then, so that the next call, or the next run, goes on with the removal.
     """
-    if not gone:
-        return True
     root = record["root"]
     entries = [record["models"].pop(name) for name in gone]
     bases = {entry["base"] for entry in entries if entry.get("base")}
     bases -= {entry.get("base") for entry in record["models"].values()}
-    if (ours or bases) and Path(root).is_dir():
-        orders = NamedOrders(f"Remove models from {root}", root, [*ours, *sorted(bases)])
-        reported = pruned(job, orders)
-        if reported is None:
+    leaving = [*ours, *sorted(bases)]
+    if leaving and Path(root).is_dir():
+        orders = NamedOrders(f"Remove models from {root}", root, leaving, " ".join([root, *leaving]))
+        reported = job.report()
+        # Such a removal may have ended since the last call.
+        if (reported.get("state"), reported.get("run")) != ("done", orders.run) or left(orders):
+            reported = job.answer("run", "prune", orders, limits(root, [], linked=False)) or {}
+        if not reported:
             return False
-        for digest in reported.get("removed", ()):
+        for digest in reported["removed"]:
             record["stamps"].pop(digest, None)
     write_record(record)
     return True
-
-
-def pruned(job: OllamaJob, orders: NamedOrders) -> dict[str, Any] | None:
-    """Return what the job of these orders has reported at its end, or None while the unit is at work."""
-    given = job.orders()
-    same = (given.get("root"), given.get("names")) == (orders.root, orders.names)
-    if job.running and not same:
-        wait(job.unit, job.poll)  # an earlier removal; this one follows
-        return None
-    reported: dict[str, Any] = job.report()
-    if same and not job.running and reported.get("state") == "done" and not left(orders):
-        return reported  # it has ended since the last call
-    return job.advance("prune", orders, limits(orders.root, [], linked=False))
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

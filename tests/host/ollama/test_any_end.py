@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.engine_ollama import main
+from ansible.module_utils.engine_ollama import job
 from ansible.module_utils.engine_ollama.store import Store
 from ansible.module_utils.engine_ollama.wanted import wanted
 
@@ -48,6 +48,6 @@ def test_models_are_whole_or_not_there(
             for blob in (ollama.root / "blobs").glob("sha256-*"):
                 assert not store.wrong(blob.name.replace("-", ":"))
 
-        return Case(main.PROGRAM, "ensure", spec, whole, whole)
+        return Case(job.PROGRAM, "ensure", spec, whole, whole)
 
     assert break_everywhere(prepare, tmp_path, error) > 50

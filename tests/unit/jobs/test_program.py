@@ -17,7 +17,7 @@ PROGRAMS = [
     "provision.fetch.archive",
     "provision.models.fetch",
     "provision.python.conda_install",
-    "engine_ollama.main",
+    "engine_ollama.job",
 ]
 
 

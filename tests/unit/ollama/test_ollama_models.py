@@ -66,7 +66,7 @@ class Host:
         if self.slow:
             return True
         try:
-            ollama_job.KINDS[argv[2]](json.loads(Path(argv[3]).read_text()))
+            ollama_job.PROGRAM.jobs[argv[2]](json.loads(Path(argv[3]).read_text()))
         except Exception:  # noqa: BLE001 - a unit ends badly whatever its program raised
             self.after = FAILED
         return True

@@ -37,7 +37,6 @@ class Host:
         monkeypatch.setattr(record, "STATE", folder / "records")
         monkeypatch.setattr(job, "state", lambda _: self.now)
         monkeypatch.setattr(job, "wait", self.wait)
-        monkeypatch.setattr(ollama_models, "wait", self.wait)
         monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
         monkeypatch.setattr(job, "start_or_attach", self.start)
         # The engine's user exists on hosts alone.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pull, create, hash or remove Ollama's models; runs as the engine's user, in its own unit."""
+"""Pull, create, hash or remove Ollama's models; runs as the engine's user, in its own unit.
+
+On a host it is the program `ollama-models-<digest>.pyz ensure|verify|prune SPEC`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.jobs.program import Program
 from ansible.module_utils.provision.jobs.progress import Progress
 from ansible.module_utils.provision.models.files import hash_file
 
@@ -32,7 +36,7 @@ class Work:
         self.progress = progress
         self.store = Store(Path(orders.root))
         self.stamps: dict[str, Any] = dict(orders.stamps)
-        self.wrong: dict[str, str] = {}
+        self.repaired: dict[str, str] = {}
         self.removed: list[str] = []
 
     def ensure(self, model: Wanted, entry: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +59,12 @@ class Work:
                 f"Ollama reported that {model.name} was created, but it is not in {self.store.manifests}",
                 "run `ollama list` and remove the model whose name differs only in case",
             )
-        self._confirm(model, made)
+        # Nothing is served whose hash was not checked.
+        self.progress.label = f"{model.name}: verifying"
+        wrong = "; ".join(self._wrong(made).values())
+        if wrong:
+            step = "apply again; check the health of the disk"
+            raise Fault(f"{model.name} was installed, but {wrong}", step)
         return {
             "inputs": model.inputs(self.store),
             "digest": made.digest,
@@ -75,26 +84,23 @@ class Work:
             return True
         return bool(model.pin) and not pinned(model.pin, [found.digest])
 
-    def _repair(self, manifest: Manifest | None) -> None:
-        """Read the blobs that may have changed, and remove the wrong ones, so that they are pulled again."""
+    def _wrong(self, manifest: Manifest | None) -> dict[str, str]:
+        """Read the blobs that may have changed, and return how they are wrong; the right ones get a stamp."""
+        wrong = {}
         for digest in self.store.unsure(manifest.blobs, self.stamps) if manifest else ():
-            wrong = self.store.wrong(digest)
-            if wrong:
-                self.wrong.setdefault(digest, wrong)
-                self.store.blob(digest).unlink(missing_ok=True)
+            reason = self.store.wrong(digest)
+            if reason:
+                wrong[digest] = reason
             else:
                 self.stamps[digest] = self.store.stamp(digest)
+        return wrong
 
-    def _confirm(self, model: Wanted, manifest: Manifest) -> None:
-        """Read what has arrived and was not read yet: nothing is served whose hash was not checked."""
-        for digest in self.store.unsure(manifest.blobs, self.stamps):
-            self.progress.label = f"{model.name}: verifying"
-            wrong = self.store.wrong(digest)
-            if wrong:
-                raise Fault(
-                    f"{model.name} was installed, but {wrong}", "apply again; check the health of the disk"
-                )
-            self.stamps[digest] = self.store.stamp(digest)
+    def _repair(self, manifest: Manifest | None) -> None:
+        """Remove the wrong blobs, so that they are pulled again."""
+        wrong = self._wrong(manifest)
+        self.repaired.update({**wrong, **self.repaired})
+        for digest in wrong:
+            self.store.blob(digest).unlink(missing_ok=True)
 
     def _pull(self, model: Wanted, target: Name) -> str:
         self.progress.label = model.origin
@@ -190,7 +196,7 @@ def ensure(spec: dict[str, Any]) -> None:
                     done[model.name] = work.ensure(model, entry)
         # One that was removed may be there again, for another model.
         gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
-        repaired = list(work.wrong.values())
+        repaired = list(work.repaired.values())
         progress.finish(models=done, stamps=work.stamps, repaired=repaired, removed=gone)
 
 
@@ -231,7 +237,8 @@ def prune(spec: dict[str, Any]) -> None:
             found = store.manifest(name)
             store.drop(name)
             removed += store.clean(found.blobs) if found else []
-        progress.finish(removed=removed)
+        progress.finish(removed=removed, run=orders.run)
 
 
-KINDS = {"ensure": ensure, "verify": verify, "prune": prune}
+PROGRAM = Program("ollama-models", __name__, {"ensure": ensure, "verify": verify, "prune": prune})
+install, main = PROGRAM.install, PROGRAM.main

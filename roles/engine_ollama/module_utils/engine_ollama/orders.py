@@ -35,7 +35,7 @@ class Orders(Written):
 
 @dataclass(frozen=True)
 class NamedOrders(Written):
-    """Which models of a directory a job hashes or removes; `run` identifies the run of a check."""
+    """Which models of a directory a job hashes or removes; by `run` the outcome is recognised."""
 
     title: str
     root: str

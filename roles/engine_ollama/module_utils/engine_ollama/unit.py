@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.settings import name_of
 from ansible.module_utils.provision.host.systemd import quoted
 from ansible.module_utils.provision.jobs.job import Job, Orders
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
 
-from .main import PROGRAM
+from .job import PROGRAM
 
 # The request that makes one file share the blocks of another; the standard library lacks it.
 CLONE = 0x40049409
@@ -28,9 +29,9 @@ CLONE = 0x40049409
 class OllamaJob(Job):
     """A unit that works as the engine's user; its notes are in its own directory of /run."""
 
-    def __init__(self, unit: str, user: str, params: dict[str, Any]) -> None:
+    def __init__(self, unit: str, params: dict[str, Any]) -> None:
         super().__init__(unit, PROGRAM, params)
-        self.user = user
+        self.user = params["user"]
         self.result = Path(params["runtime"]).parent / unit / "state.json"
 
     def advance(self, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
@@ -73,8 +74,7 @@ def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]
 def make_root(root: Path, user: str) -> None:
     """Create the models directory for the engine's user, and refuse one that belongs to someone else."""
     if root.exists():
-        found = root.stat()
-        owner = _user_name(found.st_uid)
+        owner = name_of(pwd.getpwuid, root.stat().st_uid)
         if owner != user:
             raise Fault(
                 f"{root} belongs to {owner}, but Ollama runs as {user}",
@@ -86,13 +86,6 @@ def make_root(root: Path, user: str) -> None:
     entry = pwd.getpwnam(user)
     os.chown(str(root), entry.pw_uid, entry.pw_gid)
     root.chmod(0o750)
-
-
-def _user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
 
 
 class Stage:
