@@ -17,7 +17,8 @@ from typing import Any
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.settings import name_of
 from ansible.module_utils.provision.host.systemd import quoted
-from ansible.module_utils.provision.jobs.job import Job, Orders
+from ansible.module_utils.provision.jobs.job import Job
+from ansible.module_utils.provision.jobs.orders import Written
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
 
 from .job import PROGRAM
@@ -34,7 +35,7 @@ class OllamaJob(Job):
         self.user = params["user"]
         self.result = Path(params["runtime"]).parent / unit / "state.json"
 
-    def advance(self, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
+    def advance(self, verb: str, orders: Written, limits: dict[str, object]) -> dict[str, Any] | None:
         """Start or attach, with orders that the engine's user may read."""
         own = {"User": self.user, "Group": self.user, "RuntimeDirectory": self.unit}
         own["RuntimeDirectoryPreserve"] = "yes"

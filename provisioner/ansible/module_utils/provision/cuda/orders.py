@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
+from ..jobs.orders import Written
 from .place import Layout
 from .versions import Toolkit
 
 
 @dataclass(frozen=True)
-class Orders:
+class Orders(Written):
     """What a job removes and installs, and where."""
 
     # By which the outcome is recognised as the answer to these very orders.
@@ -37,13 +38,15 @@ class Orders:
     @classmethod
     def read(cls, spec: Mapping[str, Any]) -> Orders:
         """Return the orders in a file."""
-        given = {one.name: spec[one.name] for one in fields(cls) if one.name in spec}
         toolkits = [Toolkit(**toolkit) for toolkit in spec["install"]]
-        return cls(**{**given, "install": toolkits, "layout": Layout.read(spec["layout"])})
+        return super().read({**spec, "install": toolkits, "layout": Layout.read(spec["layout"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is written to the file."""
-        return {**asdict(self), "layout": {name: str(path) for name, path in asdict(self.layout).items()}}
+        return {
+            **super().to_dict(),
+            "layout": {name: str(path) for name, path in asdict(self.layout).items()},
+        }
 
     @property
     def scratch(self) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Protocol
+from typing import Any, Mapping
 
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
 from ..host.systemd import UnitState, state
+from .orders import Written
 from .program import Program
 from .unit import journal_tail, start_or_attach, wait
 
@@ -24,13 +25,6 @@ DOWNLOADS: dict[str, dict[str, Any]] = {
     "runtime": {"type": "path", "default": "/run/provision"},
     "programs": {"type": "path", "default": "/usr/local/lib/provision"},
 }
-
-
-class Orders(Protocol):
-    """What a job is to do, as values of JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written to the file; its `title` describes the unit."""
 
 
 class Job:
@@ -58,7 +52,9 @@ class Job:
         """Return the latest content of the unit's state file."""
         return dict(read_json(self.result, {}))
 
-    def answer(self, key: str, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
+    def answer(
+        self, key: str, verb: str, orders: Written, limits: dict[str, object]
+    ) -> dict[str, Any] | None:
         """Return the outcome of these orders once there is one; others have another value of `key`.
 
         While the unit works on others, this waits for it, and does not report their failure.
@@ -75,7 +71,7 @@ class Job:
             return None
         return report if report and report.get(key) == mine else None
 
-    def advance(self, verb: str, orders: Orders, limits: dict[str, object]) -> dict[str, Any] | None:
+    def advance(self, verb: str, orders: Written, limits: dict[str, object]) -> dict[str, Any] | None:
         """Start or attach, wait a little, and return the outcome once the unit has succeeded."""
         if not self.running:
             path, spec = str(self.program.install(self.programs)), orders.to_dict()
