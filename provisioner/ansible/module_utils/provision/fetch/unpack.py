@@ -39,24 +39,25 @@ class Unpack:
 
     def _put(self, member: Member) -> None:
         parts = self._parts(member)
-        if not parts and member.kind == "directory":
-            return
         path = self.directory.joinpath(*parts)
         if member.kind == "directory":
             self._make(path)
-        elif member.kind == "file" and member.content is not None:
-            self._make(path.parent)
-            self._write(member, path, member.content)
-        elif member.kind == "hard link":
-            self._make(path.parent)
-            self._link(member, path)
-        elif member.kind == "symlink":
+            return
+        # For links as well, which come last: once there is one, a folder could be created behind it.
+        self._make(path.parent)
+        if os.path.lexists(str(path)):
+            raise refusal(member.name, "is in the archive twice")
+        if member.kind == "symlink":
             self._check_target(member, parts)
-            # Made now: once there are links, a folder could be created behind one.
-            self._make(path.parent)
             self._links.append(("/".join(parts), member.target))
+            return
+        if member.kind == "file" and member.content is not None:
+            self._write(path, member.content, 0o755 if member.executable else 0o644)
+        elif member.kind == "hard link":
+            self._link(path, member)
         else:
             raise refusal(member.name, "is a device or another special file")
+        self.files["/".join(parts)] = path.stat().st_size
 
     def _parts(self, member: Member) -> tuple[str, ...]:
         path = PurePosixPath(member.name)
@@ -74,34 +75,26 @@ class Unpack:
         try:
             path.mkdir()
         except FileExistsError as error:
-            raise refusal(self._name(path), "is both a file and a directory") from error
+            name = path.relative_to(self.directory).as_posix()
+            raise refusal(name, "is both a file and a directory") from error
         os.chown(str(path), os.geteuid(), os.getegid())
         path.chmod(0o755)
 
-    def _write(self, member: Member, path: Path, content: IO[bytes]) -> None:
+    def _write(self, path: Path, content: IO[bytes], mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        try:
-            descriptor = os.open(str(path), flags, 0o600)
-        except FileExistsError as error:
-            raise refusal(member.name, "is in the archive twice") from error
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(os.open(str(path), flags, 0o600), "wb") as stream:
             shutil.copyfileobj(content, stream, BLOCK)
             stream.flush()
             # Neither setuid nor writable by others, whatever the archive says; readable by every service.
             os.fchown(stream.fileno(), os.geteuid(), os.getegid())
-            os.fchmod(stream.fileno(), 0o755 if member.executable else 0o644)
+            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        self.files[self._name(path)] = path.stat().st_size
 
-    def _link(self, member: Member, path: Path) -> None:
+    def _link(self, path: Path, member: Member) -> None:
         target = PurePosixPath(member.target)
         if target.is_absolute() or ".." in target.parts or target.as_posix() not in self.files:
             raise refusal(member.name, "is a hard link to a file that does not precede it in the archive")
-        try:
-            os.link(str(self.directory / target), str(path))
-        except FileExistsError as error:
-            raise refusal(member.name, "is in the archive twice") from error
-        self.files[self._name(path)] = path.stat().st_size
+        os.link(str(self.directory / target), str(path))
 
     def _check_target(self, member: Member, parts: tuple[str, ...]) -> None:
         beside = os.path.normpath("/".join((*parts[:-1], member.target)))
@@ -120,9 +113,6 @@ class Unpack:
             end = os.path.realpath(str(self.directory / name))
             if end != root and not end.startswith(root + os.sep):
                 raise refusal(name, f"is a link out of the archive's directory, to {target!r}")
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.directory).as_posix()
 
 
 def refusal(name: str, why: str) -> Fault:
