@@ -15,8 +15,8 @@ from ansible.module_utils.provision.engine.files import ManagedFile
 from ansible.module_utils.provision.engine.processes import Holder
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed, systemd
-from ansible.module_utils.provision.host.entry import Result, run
-from ansible.module_utils.provision.host.fault import Fault, require_consent
+from ansible.module_utils.provision.host.entry import Result, require_consent, run
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.jobs import program
 
@@ -114,11 +114,13 @@ def start(module: AnsibleModule) -> Result:
     refuse_foreign(service.unit, service.user)
     found = inspect(service)
     status = found.status
-    if found.holder and not (module.check_mode and will_be_removed(found.holder, module.params["units"])):
+    # A real run removes services that are no longer in the inventory beforehand.
+    leaves = module.check_mode and found.holder and found.holder.unit() not in ("", *module.params["units"])
+    if found.holder and not leaves:
         raise Fault(f"port {found.port} is taken by {found.holder}", gate.FREE_THE_PORT)
     provision: dict[str, Any] = {}
     if status.serving and found.stale:
-        provision = consent(module, f"restart {service.unit}: {', '.join(found.stale)} changed")
+        provision = require_consent(module, [f"restart {service.unit}: {', '.join(found.stale)} changed"])
     if found.reloads:
         reload = "systemd reloads its units, and {}: it may lose them until it is restarted"
         provision["warning"] = [reload.format(describe(one)) for one in gpu_containers()]
@@ -147,12 +149,6 @@ def refuse_foreign(unit: str, user: str) -> None:
         adopt = f"usermod --comment {files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as this user, run `{adopt}`"
         raise Fault(f"user {user} exists and was not created by provision", step)
-
-
-def will_be_removed(holder: Holder, units: list[str]) -> bool:
-    """Return whether the port belongs to a service that a real run removes beforehand."""
-    unit = holder.unit()
-    return bool(unit) and unit not in units
 
 
 def converge(unit: str, found: Inspection) -> None:
@@ -203,7 +199,7 @@ def explain_failure(unit: str, status: UnitState, known: list[dict[str, str]]) -
 def request_removal(module: AnsibleModule) -> Result:
     """Require consent to remove a service that is no longer in the inventory; check mode only warns."""
     what = f"remove {module.params['unit']}, which is no longer in the inventory, and what only it uses"
-    provision = consent(module, what)
+    provision = require_consent(module, [what])
     if module.check_mode:
         provision["warning"] = [f"would {what}"]
     return {"changed": False, "provision": provision}
@@ -218,7 +214,7 @@ def remove(module: AnsibleModule) -> Result:
     paths = files.leftovers(unit)
     last = not managed.others(unit, user) and not module.params["replaced"]
     with_user = last and files.user_is_right(user, []) and not files.is_foreign_user(user)
-    provision = consent(module, f"stop and remove {unit}") if status.serving else {}
+    provision = require_consent(module, [f"stop and remove {unit}"]) if status.serving else {}
     changed = bool(paths or with_user or status.serving or status.starting)
     if changed and not module.check_mode:
         if status.loaded:
@@ -230,11 +226,6 @@ def remove(module: AnsibleModule) -> Result:
         if with_user:
             files.remove_user(user)
     return {"changed": changed, "removed": [str(path) for path in paths], "provision": provision}
-
-
-def consent(module: AnsibleModule, what: str) -> dict[str, Any]:
-    """Refuse what no one has allowed; check mode only reports it."""
-    return require_consent([what], given=module.params["consent"], dry=module.check_mode)
 
 
 STATES = {"inspected": request_removal, "present": start, "absent": remove, "verified": wait}

@@ -16,8 +16,8 @@ from ansible.module_utils.provision.driver.packages import RUNFILE
 from ansible.module_utils.provision.driver.record import RECORD
 from ansible.module_utils.provision.driver.transaction import driver_manager
 from ansible.module_utils.provision.gpu.pci import own_gpus
-from ansible.module_utils.provision.host.entry import run_module
-from ansible.module_utils.provision.host.fault import Fault, require_consent
+from ansible.module_utils.provision.host.entry import require_consent, run
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
@@ -60,12 +60,6 @@ def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
     }
 
 
-def ask(module: AnsibleModule, result: dict[str, Any], changes: list[str]) -> None:
-    """Refuse what no one has allowed; a dry run only lists it."""
-    given = module.params["consent"]
-    result["provision"].update(require_consent(changes, given=given, dry=module.check_mode))
-
-
 def inspected(module: AnsibleModule) -> dict[str, Any]:
     """Inspect the host, decide, and ask for the consent that is needed."""
     job = job_of(module.params)
@@ -74,7 +68,7 @@ def inspected(module: AnsibleModule) -> dict[str, Any]:
     seen = look()
     decision = decided(module.params, seen)
     result = result_of(decision, seen)
-    ask(module, result, list(decision.consent))
+    result["provision"].update(require_consent(module, list(decision.consent)))
     return result
 
 
@@ -108,7 +102,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     what = f"driver {target.version} of {target.source}, {target.modules} modules"
     before = f"driver {seen.installed.version}\n" if seen.installed.version else ""
     result.update(changed=True, diff={"before": before, "after": f"{what}\n"})
-    ask(module, result, list(decision.consent))
+    result["provision"].update(require_consent(module, list(decision.consent)))
     if module.check_mode:
         return result
     return follow(module, job, orders_of(params, decision, seen), result)
@@ -174,7 +168,7 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     seen = look()
     stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
     changes = [f"{stop}remove driver {record['version']}"] if seen.loaded else []
-    require_consent(changes, given=module.params["consent"], dry=False)
+    require_consent(module, changes)
     orders = Orders(
         verb=REMOVE,
         title="removing the driver",
@@ -212,8 +206,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    run_module(module, lambda: STATES[module.params["state"]](module))
+    run(lambda module: STATES[module.params["state"]](module), ARGUMENTS)
 
 
 if __name__ == "__main__":

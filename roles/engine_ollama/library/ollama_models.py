@@ -20,8 +20,7 @@ from ansible.module_utils.engine_ollama.wanted import (
 )
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
-from ansible.module_utils.provision.host.entry import run
-from ansible.module_utils.provision.host.fault import require_consent
+from ansible.module_utils.provision.host.entry import require_consent, run
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from ansible.module_utils.provision.jobs.job import DOWNLOADS
 
@@ -113,7 +112,7 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     ours = {root: [name for name in gone[root] if known[root]["models"][name].get("made")] for root in known}
     listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
     result = {"changed": bool(listed), "finished": True, "removed": [n for root in ours for n in ours[root]]}
-    consent = require_consent(listed, given=params["consent"], dry=module.check_mode, next_step=NO_CONSENT)
+    consent = require_consent(module, listed, NO_CONSENT)
     if consent:
         return {**result, "provision": consent}
     if not module.check_mode:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .fault import Fault, fault_of
+from .fault import NO_CONSENT, ConsentNeeded, Fault, fault_of
 
 Result = Dict[str, Any]
 
@@ -37,6 +37,16 @@ def run_module(module: Any, work: Callable[[], Result | None]) -> None:
             if result.pop("failed", False):
                 module.fail_json(**result)
             module.exit_json(**result)
+
+
+def require_consent(module: AnsibleModule, changes: list[str], next_step: str = NO_CONSENT) -> dict[str, Any]:
+    """Return the `provision` key of a dry run; another one raises ConsentNeeded unless consent is given."""
+    if module.params["consent"] or not changes:
+        return {}
+    fault = ConsentNeeded(changes, next_step)
+    if not module.check_mode:
+        raise fault
+    return fault.provision
 
 
 def removal(removed: Iterable[object]) -> dict[str, Any]:

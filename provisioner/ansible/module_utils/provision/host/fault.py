@@ -54,18 +54,6 @@ class ConsentNeeded(Fault):
         return {"consent": self.changes, "next": self.next_step}
 
 
-def require_consent(
-    changes: list[str], *, given: bool, dry: bool, next_step: str = NO_CONSENT
-) -> dict[str, Any]:
-    """Return the `provision` key of a dry run; another one raises ConsentNeeded unless consent is given."""
-    if given or not changes:
-        return {}
-    fault = ConsentNeeded(changes, next_step)
-    if not dry:
-        raise fault
-    return fault.provision
-
-
 def fault_of(error: BaseException) -> Fault:
     """Return what any exception means to the user: a message with a next step."""
     if isinstance(error, Fault):
