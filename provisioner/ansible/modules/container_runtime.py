@@ -16,7 +16,7 @@ from ansible.module_utils.provision.containers.ledger import lines
 from ansible.module_utils.provision.containers.runtime import ANY, Runtime
 from ansible.module_utils.provision.containers.wanted import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 from ansible.module_utils.provision.host.repository import out_of_sight
 from ansible.module_utils.provision.host.settings import read_file
@@ -200,14 +200,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+def outcome(module: AnsibleModule) -> dict[str, Any]:
+    """Return the result of the step."""
     chosen = (module.params["state"], module.params["step"])
     if chosen not in STEPS:
-        steps = [step for state, step in STEPS if state == chosen[0] and step]
-        module.fail_json(msg=f"state {chosen[0]} takes {' or '.join(steps) or 'no'} step, not {chosen[1]}")
-    run_module(module, lambda: STEPS[chosen](Run(module)))
+        steps = " or ".join(step for state, step in STEPS if state == chosen[0] and step)
+        raise Fault(f"state {chosen[0]} takes {steps or 'no'} step, not {chosen[1]}", "correct the task")
+    return STEPS[chosen](Run(module))
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
 from ansible.module_utils.provision.driver.packages import matches
 from ansible.module_utils.provision.gpu.kernel import loaded_driver
 from ansible.module_utils.provision.gpu.pci import devices, own_gpus
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 
@@ -163,9 +162,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    os.umask(0o022)
-    run_module(module, lambda: outcome(module))
+    run(outcome, ARGUMENTS)
 
 
 if __name__ == "__main__":

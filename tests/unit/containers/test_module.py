@@ -257,14 +257,7 @@ def test_takes_back_and_forgets(docker: Host) -> None:
         ("verified", "changes", "state verified takes no step, not changes"),
     ],
 )
-def test_a_step_belongs_to_its_state(
-    monkeypatch: pytest.MonkeyPatch, state: str, step: str | None, message: str
-) -> None:
-    def fail_json(msg: str) -> None:
-        raise SystemExit(msg)
-
-    params = {"state": state, "step": step}
-    module = SimpleNamespace(params=params, check_mode=False, warn=print, fail_json=fail_json)
-    monkeypatch.setattr(container_runtime, "AnsibleModule", lambda **_: module)
-    with pytest.raises(SystemExit, match=message):
-        container_runtime.main()
+def test_a_step_belongs_to_its_state(state: str, step: str | None, message: str) -> None:
+    module = SimpleNamespace(params={"state": state, "step": step}, check_mode=False, warn=print)
+    with pytest.raises(Fault, match=message):
+        container_runtime.outcome(module)

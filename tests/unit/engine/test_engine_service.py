@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.provision.engine import files as engine_files
 from ansible.module_utils.provision.engine import gate, inputs, processes
 from ansible.module_utils.provision.host import managed
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import end as end_module
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 
@@ -133,7 +133,7 @@ class Host(Systemd):
         }
         module = Module(check_mode, **self.given)
         with pytest.raises(Done) as end:
-            run_module(module, lambda: states[state](module))
+            end_module(module, states[state])
         return end.value
 
     def files(self) -> dict[str, str]:

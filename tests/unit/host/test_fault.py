@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import end as end_module
 from ansible.module_utils.provision.host.fault import AGAIN, REMEDIES, ConsentNeeded, Fault, fault_of
 
 
@@ -35,13 +35,13 @@ def ended_with(error: BaseException | dict[str, Any]) -> dict[str, Any]:
     """Return the result of a module whose work ends like this."""
     module = Module()
 
-    def work() -> dict[str, Any]:
+    def work(_: object) -> dict[str, Any]:
         if isinstance(error, BaseException):
             raise error
         return error
 
     with pytest.raises(Ended):
-        run_module(module, work)
+        end_module(module, work)
     return module.result
 
 
@@ -86,17 +86,11 @@ def test_a_result_that_failed_fails() -> None:
 
 
 def test_a_defect_in_a_module_keeps_its_traceback() -> None:
-    def work() -> dict[str, Any]:
+    def work(_: object) -> dict[str, Any]:
         raise KeyError("missing")
 
     with pytest.raises(KeyError):
-        run_module(Module(), work)
-
-
-def test_work_that_has_ended_the_module_itself_is_left_alone() -> None:
-    module = Module()
-    run_module(module, lambda: None)
-    assert module.result == {}
+        end_module(Module(), work)
 
 
 @pytest.mark.parametrize(

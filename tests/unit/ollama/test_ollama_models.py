@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.engine_ollama import job as ollama_job
 from ansible.module_utils.engine_ollama import record, unit
 from ansible.module_utils.provision.engine import files
-from ansible.module_utils.provision.host.entry import run_module
+from ansible.module_utils.provision.host.entry import end as end_module
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
@@ -26,7 +26,7 @@ from tests.unit.ollama.registry import Registry
 IDLE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
 BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
-STATES: dict[str, Callable[[Any], dict[str, Any] | None]] = {
+STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "present": ollama_models.present,
     "verified": ollama_models.verified,
     "absent": ollama_models.absent,
@@ -96,7 +96,7 @@ class Host:
             params={**defaults, **given, **changes}, check_mode=check, fail_json=fail, exit_json=leave
         )
         with pytest.raises(Ended) as end:
-            run_module(module, lambda: STATES[state](module))
+            end_module(module, STATES[state])
         return end.value
 
     @property

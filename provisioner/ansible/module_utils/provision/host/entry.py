@@ -17,26 +17,23 @@ def run(work: Callable[[AnsibleModule], Result], arguments: dict[str, dict[str, 
     """Run the work of a module that takes these arguments, under AnsibleModule's `rules` about them."""
     # What a module creates is for everyone to read unless it says otherwise.
     os.umask(0o022)
-    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, **rules)
-    run_module(module, lambda: work(module))
+    end(AnsibleModule(argument_spec=arguments, supports_check_mode=True, **rules), work)
 
 
-def run_module(module: Any, work: Callable[[], Result | None]) -> None:
-    """Run the work of a module and end with what it returns; one that has ended by itself returns nothing.
+def end(module: AnsibleModule, work: Callable[[AnsibleModule], Result]) -> None:
+    """End a module with what its work returns.
 
     Faults and errors of the file system become the module's failure. Anything else is a defect, whose
     traceback Ansible shows.
     """
     try:
-        result = work()
+        result = work(module)
     except (Fault, OSError) as error:
         fault = fault_of(error)
         module.fail_json(msg=str(fault), finished=True, provision=fault.provision)
-    else:
-        if result is not None:
-            if result.pop("failed", False):
-                module.fail_json(**result)
-            module.exit_json(**result)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 def require_consent(module: AnsibleModule, changes: list[str], next_step: str = NO_CONSENT) -> dict[str, Any]:
