@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.provision.gpu import kernel as nvidia_kernel
-from ansible.module_utils.provision.gpu.kernel import DkmsBuild
 
 
 def say(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
@@ -88,24 +87,24 @@ def test_a_host_without_kernels_boots_the_one_that_runs(
     [
         (
             "nvidia/580.159.04, 6.8.0-90-generic, x86_64: installed",
-            DkmsBuild("nvidia", "580.159.04", "6.8.0-90-generic", "installed"),
+            ("nvidia", "580.159.04"),
         ),
-        ("nvidia/580.159.04: added", DkmsBuild("nvidia", "580.159.04", "", "added")),
+        ("nvidia/580.159.04: added", ("nvidia", "580.159.04")),
         (
             "nvidia-open, 580.105.08, 4.18.0-553.el8_10.x86_64, x86_64: built",
-            DkmsBuild("nvidia-open", "580.105.08", "4.18.0-553.el8_10.x86_64", "built"),
+            ("nvidia-open", "580.105.08"),
         ),
         (
             "nvidia/595.84, 6.8.0-90-generic, x86_64: installed (Original modules exist)",
-            DkmsBuild("nvidia", "595.84", "6.8.0-90-generic", "installed"),
+            ("nvidia", "595.84"),
         ),
     ],
 )
 def test_dkms_is_read_in_its_old_and_its_new_words(
-    monkeypatch: pytest.MonkeyPatch, line: str, build: DkmsBuild
+    monkeypatch: pytest.MonkeyPatch, line: str, build: tuple[str, str]
 ) -> None:
     say(monkeypatch, {"dkms status": f"{line}\n"})
-    assert nvidia_kernel.dkms() == [build]
+    assert nvidia_kernel.dkms() == {build}
 
 
 @pytest.mark.parametrize(("words", "flavour"), [("Dual MIT/GPL", "open"), ("NVIDIA", "proprietary")])

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.gpu import kernel, pci, xid
 from ansible.module_utils.provision.gpu import nvml as nvidia_nvml
-from ansible.module_utils.provision.gpu import pci, xid
 from ansible.module_utils.provision.gpu import state as nvidia_driver
 from ansible.module_utils.provision.host import machine
 
@@ -20,7 +20,7 @@ def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPa
     for module in (host_probe, machine):
         monkeypatch.setattr(module, "run", lambda *_: "")
     monkeypatch.setattr(pci, "devices", lambda: [HOPPER] * 8)
-    monkeypatch.setattr(nvidia_driver, "LOADED", tmp_path / "version")
+    monkeypatch.setattr(kernel, "LOADED_DRIVER", tmp_path / "version")
     monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
     facts = host_probe.probe(0.0, None, 60)
     assert (len(facts["nvidia_pci"]), facts["gpus"]) == (8, [])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.gpu import kernel
 from ansible.module_utils.provision.gpu import state as nvidia_driver
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (builder)\n"
@@ -24,7 +25,7 @@ ANSWER: dict[str, Any] = {
 @pytest.fixture
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "version"
-    monkeypatch.setattr(nvidia_driver, "LOADED", path)
+    monkeypatch.setattr(kernel, "LOADED_DRIVER", path)
     return path
 
 
@@ -52,7 +53,7 @@ def test_reads_the_module_that_is_loaded(
 ) -> None:
     if text:
         loaded.write_text(text)
-    assert nvidia_driver.loaded_module() == found
+    assert kernel.loaded_driver() == found
 
 
 def test_a_driver_that_answers_has_no_problem(loaded: Path) -> None:

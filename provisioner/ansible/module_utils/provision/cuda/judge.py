@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping
 
+from ..driver.packages import numbers
 from ..host.fault import Fault
-from .versions import LIST, Toolkit, number
+from .versions import LIST, Toolkit
 
 
 def c_library() -> str:
@@ -23,8 +24,8 @@ def judge(
     for toolkit in toolkits:
         row = table["majors"].get(toolkit.release.partition(".")[0])
         if row is None:
-            known = sorted(table["majors"], key=number)
-            if number(toolkit.release) < number(known[0]):
+            known = sorted(table["majors"], key=numbers)
+            if numbers(toolkit.release) < numbers(known[0]):
                 raise Fault(
                     f"{toolkit} is too old: CUDA {known[0]} is the oldest release that this tool supports",
                     f"list CUDA {known[0]} or newer in {LIST}",
@@ -45,7 +46,7 @@ def _gpus(
     dropped = sorted({one for one in architectures if one in row["drops"]})
     if dropped and len(dropped) == len(set(architectures)):
         older = [major for major, other in table["majors"].items() if not set(dropped) & set(other["drops"])]
-        instead = f"use a version of CUDA {max(older, key=number)}" if older else "leave it out"
+        instead = f"use a version of CUDA {max(older, key=numbers)}" if older else "leave it out"
         raise Fault(
             f"{toolkit} compiles nothing for {' and '.join(dropped)}, and this host has no other GPU "
             f"({row['drops_source']})",
@@ -54,16 +55,16 @@ def _gpus(
     said = [f"{toolkit} compiles nothing for the {one} GPUs of this host" for one in dropped]
     for one in sorted(set(architectures)):
         first = table["gpus"].get(one)
-        if first and number(toolkit.release) < number(first["cuda"]):
+        if first and numbers(toolkit.release) < numbers(first["cuda"]):
             said.append(f"{toolkit} does not support {one} GPUs; CUDA {first['cuda']} or newer is required")
     return said
 
 
 def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
     """Return a warning if the toolkit's headers contradict those of the host's C library."""
-    for since in sorted(table["c_libraries"], key=number, reverse=True):
+    for since in sorted(table["c_libraries"], key=numbers, reverse=True):
         row = table["c_libraries"][since]
-        if number(libc) >= number(since) and number(toolkit.release) <= number(row["through"]):
+        if numbers(libc) >= numbers(since) and numbers(toolkit.release) <= numbers(row["through"]):
             what = f"{toolkit} compiles nothing on this host: its headers contradict glibc {libc}"
             step = f"list one newer than {row['through']} in {LIST}, or compile in a container"
             return [f"{what} ({row['source']}); {step}"]
@@ -71,14 +72,14 @@ def _libc(toolkit: Toolkit, libc: str, table: Mapping[str, Any]) -> list[str]:
 
 
 def _driver(toolkit: Toolkit, driver: str, row: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
-    if number(driver) < number(row["driver"]):
+    if numbers(driver) < numbers(row["driver"]):
         raise Fault(
             f"{toolkit} needs driver {row['driver']} or newer, but {driver} is loaded "
             f"({row['driver_source']})",
             f"set nvidia_driver_version to {row['driver']} or newer, or list an older CUDA in {LIST}",
         )
     own = table["releases"].get(toolkit.release)
-    if own and number(driver)[:1] < number(own["driver"])[:1]:
+    if own and numbers(driver)[:1] < numbers(own["driver"])[:1]:
         what = "what it compiles runs, but code that is compiled on the host (PTX) does not"
         return [f"{toolkit} was made with driver {own['driver']}, but {driver} is loaded: {what}"]
     return []

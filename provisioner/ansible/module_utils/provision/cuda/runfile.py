@@ -16,7 +16,7 @@ from ..host.commands import call
 from ..host.fault import Fault, undo
 from ..host.follow import environment, run
 from ..host.json_files import write_json
-from ..host.paths import require_room
+from ..host.paths import last_lines, require_room
 from ..jobs.progress import Progress
 from .orders import Orders
 from .place import MARKER, marker, nvcc, runfile_doubt
@@ -31,7 +31,6 @@ SOURCE = Variables(
     login="give user and password in cuda_toolkit_runfile_url",
 )
 LOG = Path("/var/log/cuda-installer.log")
-LOG_LINES = 15
 # What the installer itself is linked with, and the package of the distributions that still have it.
 LIBRARY, LIBRARY_PACKAGE = "libxml2.so.2", "libxml2"
 PACKAGED = "set cuda_toolkit_source to packages, which need no installer"
@@ -166,10 +165,5 @@ def require_library(packages: list[str]) -> None:
 
 def installer_log(began: float) -> str:
     """Return the last lines of the installer's own log, where this run has written them."""
-    try:
-        if LOG.stat().st_mtime < began - 1:
-            return ""
-        lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join([f"{LOG}:", *lines[-LOG_LINES:]])
+    fresh = LOG.exists() and LOG.stat().st_mtime >= began - 1
+    return f"{LOG}:\n{last_lines(LOG)}" if fresh else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
+from ..driver.packages import numbers
 from ..host.fault import Fault
 
 PACKAGES, RUNFILE = "packages", "runfile"
@@ -49,11 +50,6 @@ def directory(root: Path, release: str) -> Path:
 def suffix(release: str) -> str:
     """Return how the names of a release's own packages end."""
     return "-" + release.replace(".", "-")
-
-
-def number(text: str) -> tuple[int, ...]:
-    """Return a version as numbers, which compare as versions do."""
-    return tuple(int(part) for part in re.findall(r"[0-9]+", text))
 
 
 def read(wanted: Mapping[str, Any]) -> list[Toolkit]:
@@ -114,8 +110,8 @@ def installer(version: str, runfiles: Mapping[str, str], arch: str) -> tuple[str
         ending = "linux_sbsa.run" if arch == "aarch64" else "linux.run"
         raise Fault(
             f"no sha256 is known of an installer of CUDA {version} for {arch}; known are "
-            f"{', '.join(sorted(known, key=number))}",
+            f"{', '.join(sorted(known, key=numbers))}",
             f"add one to {HASHES}, as cuda_{version}…_{ending} with its sha256, or use one of these",
         )
-    name = known[max(fitting, key=number)]
+    name = known[max(fitting, key=numbers)]
     return name, str(runfiles[name]).strip().lower()

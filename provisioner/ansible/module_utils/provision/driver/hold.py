@@ -23,6 +23,12 @@ BLACKLIST = (
     "linux-(image|headers|modules|objects|signatures)-.*",
     "linux-(generic|virtual|aws|azure|gcp|oracle|kvm).*",
 )
+UNATTENDED_TEXT = (
+    "// Written by provision: a driver and its kernel change together, by a run of it.\n"
+    "Unattended-Upgrade::Package-Blacklist {\n"
+    + "".join(f'    "{pattern}";\n' for pattern in BLACKLIST)
+    + "};\n"
+)
 
 
 def wanted(packages: Manager, versions: Mapping[str, str]) -> list[str]:
@@ -45,7 +51,7 @@ def hold(packages: Manager, versions: Mapping[str, str] | None = None) -> None:
     write_json(LEDGER, sorted({*before, *ours}), 0o644)
     packages.hold(ours, before)
     if isinstance(packages, Apt):
-        write_file(UNATTENDED, unattended())
+        write_file(UNATTENDED, UNATTENDED_TEXT)
     write_json(LEDGER, ours, 0o644)
 
 
@@ -74,10 +80,3 @@ def hold_kernel(packages: Manager) -> None:
     """Hold the kernel while the driver changes, where holds are stronger than a simulation."""
     if packages.holds_versions:
         hold(packages, {name: found for name, found in packages.versions().items() if not is_family(name)})
-
-
-def unattended() -> str:
-    """Return the settings that keep unattended-upgrades off."""
-    lines = "".join(f'    "{pattern}";\n' for pattern in BLACKLIST)
-    head = "// Written by provision: a driver and its kernel change together, by a run of it."
-    return f"{head}\nUnattended-Upgrade::Package-Blacklist {{\n{lines}}};\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..host.packages import Manager
-from .packages import DISTRIBUTION, NVIDIA, RUNFILE, System, driver_version, is_core, is_family
+from .packages import DISTRIBUTION, NVIDIA, RUNFILE, System, driver_version, is_core, is_family, numbers
 
 UNINSTALLER = Path("/usr/bin/nvidia-uninstall")
 LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
@@ -86,7 +86,7 @@ def _version(family: dict[str, str]) -> str | None:
         texts = [driver_version(text) for name, text in family.items() if pattern.match(name)]
         found = [str(version) for version in texts if version]
         if found:
-            return max(found, key=_order)
+            return max(found, key=numbers)
     return None
 
 
@@ -99,7 +99,7 @@ def runfile_version(packages: Manager, root: Path = Path("/")) -> str | None:
         for place in LIBRARIES
         for path in root.glob(f"{place}/libnvidia-ml.so.[0-9][0-9]*.*")
     ]
-    return max(found, key=_order, default="unknown")
+    return max(found, key=numbers, default="unknown")
 
 
 def _origin(system: System, family: dict[str, str]) -> str:
@@ -116,7 +116,3 @@ def _origin(system: System, family: dict[str, str]) -> str:
     server = any("-server" in name for name in family)
     archive = any(UBUNTU_REVISION.search(version) for version in family.values())
     return str(DISTRIBUTION) if server or archive else str(NVIDIA)
-
-
-def _order(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"[0-9]+", version)]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
@@ -12,8 +11,8 @@ from ..gpu import pci
 from ..gpu.choice import OPEN
 from ..gpu.kernel import KernelModule
 from ..host.commands import call
-from ..host.facts import parse_os_release
 from ..host.json_files import read_json
+from ..host.machine import os_release
 from ..host.managed import managed
 from . import reload
 from .decision import Seen
@@ -24,7 +23,6 @@ from .services import FABRIC, STOPPED, on_gpu
 from .steps import BLACKLIST
 from .transaction import driver_manager
 
-RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 # The SXM boards with NVLink 5, whose switches are no PCI devices of the host: B200 and B300.
 NVLINK5 = ("0x2901", "0x2909", "0x3182")
 NVLINK5_PACKAGES = ("nvlsm", "infiniband-diags")
@@ -32,8 +30,7 @@ NVLINK5_PACKAGES = ("nvlsm", "infiniband-diags")
 
 def system() -> System:
     """Describe the distribution and the processor."""
-    text = next((path.read_text(encoding="utf-8") for path in RELEASES if path.exists()), "")
-    found = parse_os_release(text)
+    found = os_release()
     return System(found["id"], found["family"], found["version"], found["major"], platform.machine())
 
 

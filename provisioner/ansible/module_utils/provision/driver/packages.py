@@ -94,6 +94,11 @@ def driver_version(version: str) -> str | None:
     return found.group(1) if found else None
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers, which compare as versions do."""
+    return tuple(int(part) for part in re.findall(r"[0-9]+", version))
+
+
 def matches(wanted: str, version: str | None) -> bool:
     """Return whether a version is of a branch, or the very one, number by number."""
     return version is not None and f"{version}.".startswith(f"{wanted}.")

@@ -8,6 +8,7 @@ from ..host.fault import Fault, fault_of
 from ..host.follow import note
 from ..host.json_files import read_json, write_json
 from ..host.packages import Manager
+from ..host.paths import text_of
 from ..host.settings import write_file
 from . import hold as holds
 from . import record, runfile, transaction
@@ -24,8 +25,8 @@ class Rollback:
         self.manager = manager
         self.orders = orders
         self.packages = self.family()
-        self.stream = STREAM_FILE.read_text(encoding="ascii") if STREAM_FILE.exists() else ""
-        self.pins = PINS.read_text(encoding="ascii") if PINS.exists() else ""
+        self.stream = text_of(STREAM_FILE)
+        self.pins = text_of(PINS)
         self.held = holds.LEDGER.exists()
         self.before_by_runfile = runfile_version(manager)
         self.record = read_json(record.RECORD, None)
@@ -47,18 +48,12 @@ class Rollback:
             packaged = self.orders.installed_source != RUNFILE
             settle(self.manager, self.orders.installed_version, packaged=packaged, hold=self.orders.hold)
             return
-        if self.pins:
-            write_file(str(PINS), self.pins)
-        else:
-            transaction.pin(self.manager, None)
+        write_file(str(PINS), self.pins or None)
         (holds.hold if self.held else holds.release)(self.manager)
 
     def streams(self) -> None:
         """Restore the module stream, without which the previous packages are hidden."""
-        if self.stream:
-            write_file(str(STREAM_FILE), self.stream)
-        elif STREAM_FILE.exists():
-            STREAM_FILE.unlink()
+        write_file(str(STREAM_FILE), self.stream or None)
 
     def roll_back(self, fault: Fault) -> None:
         """Restore the previous driver; raises Fault, which begins with `fault`, if not all is restored."""

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.paths import free_bytes
+from ..host.paths import last_lines, require_room
 from ..jobs.progress import Progress
 from .installed import UNINSTALLER
 from .orders import Orders
-from .process import attempt, run
+from .steps import attempt, run
 
 # Where the unit finds the address: it may hold a password, so neither orders nor command lines do.
 URL_VARIABLE = "NVIDIA_DRIVER_RUNFILE_URL"
@@ -28,7 +27,6 @@ SOURCE = Variables(
 CACHE = Path("/var/cache/provision/nvidia_driver")
 INSTALLER_LOG = Path("/var/log/nvidia-installer.log")
 UNPACKED_BYTES = 3 * 1024**3
-LOG_LINES = 15
 OPTIONS = ("--silent", "--dkms", "--no-x-check", "--no-install-compat32-libs", "--no-rebuild-initramfs")
 # Without these it gives up while nouveau or the driver of before is loaded; some versions lack some.
 WHILE_LOADED = ("--no-nouveau-check", "--skip-module-load", "--allow-installation-with-running-driver")
@@ -48,7 +46,11 @@ def fetch(orders: Orders, progress: Progress) -> Path:
         "stall_seconds": orders.stall_seconds,
     }
     source = Source(os.environ.get(URL_VARIABLE, ""), SOURCE)
-    Download(source, part, wanted, progress, _check_room).run()
+
+    def check_room(rest: int | None) -> None:
+        require_room("the installer, unpacked", [(CACHE, (rest or 0) + UNPACKED_BYTES)])
+
+    Download(source, part, wanted, progress, check_room).run()
     part.chmod(0o755)
     part.replace(place)
     return place
@@ -61,8 +63,9 @@ def install(installer: Path, orders: Orders) -> None:
     kernel = (f"--kernel-module-type={orders.modules}", f"--kernel-name={orders.booting}")
     code, said = attempt(["/bin/sh", str(installer), *options, *kernel])
     if code:
+        log = last_lines(INSTALLER_LOG, "ERROR|error:")
         raise Fault(
-            f"NVIDIA's installer of driver {orders.version} failed (exit {code}):\n{_log() or said}",
+            f"NVIDIA's installer of driver {orders.version} failed (exit {code}):\n{log or said}",
             f"read {INSTALLER_LOG} on the host; the installer has undone its changes",
         )
 
@@ -70,21 +73,3 @@ def install(installer: Path, orders: Orders) -> None:
 def uninstall() -> None:
     """Remove a driver that such an installer has installed."""
     run([str(UNINSTALLER), "--silent"], "removing the driver of the .run installer")
-
-
-def _check_room(rest: int | None) -> None:
-    needed, free = (rest or 0) + UNPACKED_BYTES, free_bytes(CACHE)
-    if free < needed:
-        raise Fault(
-            f"{CACHE} has {free / 1e9:.1f} GB free, and the installer takes {needed / 1e9:.1f} GB unpacked",
-            "free space, then apply again: nothing was changed",
-        )
-
-
-def _log() -> str:
-    try:
-        lines = INSTALLER_LOG.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    errors = [line for line in lines if re.search(r"ERROR|error:", line)]
-    return "\n".join((errors or lines)[-LOG_LINES:])

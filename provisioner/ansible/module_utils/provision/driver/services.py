@@ -8,7 +8,8 @@ from pathlib import Path
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.json_files import read_json, write_json
-from ..host.systemd import unit_values
+from ..host.paths import text_of
+from ..host.systemd import state
 from . import reload
 from .orders import Orders
 
@@ -21,22 +22,16 @@ def on_gpu(units: list[str]) -> list[str]:
     """Return the services that are running and may use the GPUs."""
     found = []
     for unit in units:
-        shown = call("systemctl", "show", "--property=ActiveState,MainPID", unit).stdout
-        values = unit_values(shown)
-        if values.get("ActiveState") not in ("active", "activating"):
-            continue
-        variables = _environment(values.get("MainPID", "0"))
-        if variables.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        now = state(unit)
+        if now.active in ("active", "activating") and _visible_devices(now.main_pid) not in ("", "-1"):
             found.append(unit)
     return found
 
 
-def _environment(pid: str) -> dict[str, str]:
-    try:
-        text = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it ended meanwhile
-        return {}
-    return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
+def _visible_devices(pid: int) -> str | None:
+    """Return which GPUs a process is restricted to, None where it is not or has ended."""
+    variables = text_of(Path(f"/proc/{pid}/environ")).split("\0")
+    return dict(word.split("=", 1) for word in variables if "=" in word).get("CUDA_VISIBLE_DEVICES")
 
 
 class Services:
@@ -49,7 +44,8 @@ class Services:
     def stop(self) -> None:
         """Stop our services on the GPUs; raises Fault if others use them."""
         units = [*self.orders.serving, *reload.SERVICES]
-        active = [unit for unit in units if self._at_work(unit)]
+        # An engine that loads its model holds the GPU as well.
+        active = [unit for unit in units if state(unit).active in ("active", "activating", "reloading")]
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
         for unit in active:
             self._ask("stop", unit)
@@ -77,11 +73,6 @@ class Services:
     def _own(self) -> list[str]:
         units = (PERSISTENCE, FABRIC) if self.orders.fabric else (PERSISTENCE,)
         return [unit for unit in units if self._ask("cat", unit)]
-
-    def _at_work(self, unit: str) -> bool:
-        """Return whether a unit runs or is about to: an engine that loads its model holds the GPU as well."""
-        shown = call("systemctl", "show", "--property=ActiveState", "--value", unit).stdout
-        return str(shown).strip() in ("active", "activating", "reloading")
 
     def _ask(self, *words: str) -> bool:
         done = call("systemctl", *words, seconds=self.orders.stop_seconds)

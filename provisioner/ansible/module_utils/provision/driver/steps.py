@@ -8,14 +8,17 @@ import shutil
 from pathlib import Path
 
 from ..gpu import kernel as kernels
+from ..host import follow
 from ..host.fault import Fault
 from ..host.follow import note
 from ..host.packages import Allow, Apt, Manager
+from ..host.packages.advice import advice
 from ..host.packages.dnf import UNLOCKED
+from ..host.paths import last_lines, require_room
 from ..host.settings import write_file
 from .orders import Orders
 from .packages import System
-from .process import attempt, run
+from .transaction import USER
 
 BLACKLIST = "/etc/modprobe.d/provision-nvidia.conf"
 DRACUT = "/etc/dracut.conf.d/provision-nvidia.conf"
@@ -37,25 +40,32 @@ COMPILERS = {
 }
 VAULT_KEYS = "/etc/pki/rpm-gpg/RPM-GPG-KEY-[Rr]ocky*"
 DKMS_TREE = Path("/var/lib/dkms")
-LOG_LINES = 15
+COMPILER_ERROR = r"\berror\b|Error [0-9]"
+
+
+def run(argv: list[str], what: str) -> None:
+    """Run a program to its end; a failure is reported as one of `what`."""
+    code, said = attempt(argv)
+    if code:
+        raise Fault(f"{what} failed (exit {code}):\n{said}", advice(said, USER.unit))
+
+
+def attempt(argv: list[str]) -> tuple[int, str]:
+    """Run a program to its end, and return its exit status and its last lines."""
+    note(f"+ {' '.join(argv)}")
+    done = follow.run(argv, follow.environment())
+    return done.code, done.tail
 
 
 def room(kernel: str) -> None:
-    """Refuse before anything is changed when what comes cannot fit."""
+    """Refuse before anything is changed when the driver or another initramfs cannot fit."""
     image = kernels.initramfs(kernel)
-    needs = [(Path("/"), ROOT_BYTES, "the driver and its modules")]
-    if image:
-        needs.append(
-            (image.parent, int(image.stat().st_size * SPARE), f"another initramfs of kernel {kernel}")
-        )
-    for place, size, what in needs:
-        free = shutil.disk_usage(str(place)).free
-        if free < size:
-            raise Fault(
-                f"{place} has {free / 1e6:.0f} MB free, and {what} takes {size / 1e6:.0f} MB",
-                f"free space in {place} (old kernels: `apt-get autoremove`, `dnf remove --oldinstallonly`), "
-                "then apply again: nothing was changed",
-            )
+    needs = [(image.parent, int(image.stat().st_size * SPARE))] if image else []
+    require_room(
+        f"the driver, its modules and another initramfs of kernel {kernel}",
+        [(Path("/"), ROOT_BYTES), *needs],
+        advice=" (old kernels: `apt-get autoremove`, `dnf remove --oldinstallonly`)",
+    )
 
 
 def headers(manager: Manager, orders: Orders) -> None:
@@ -187,8 +197,7 @@ def prove(kernel: str, version: str, orders: Orders, *, dkms: bool) -> None:
 
 def _build(kernel: str, version: str) -> kernels.KernelModule | None:
     """Build a module that should be there already, for the compiler's message when it fails."""
-    known = sorted({build.name for build in kernels.dkms() if build.version == version})
-    for name in known:
+    for name in sorted(name for name, built in kernels.dkms() if built == version):
         code, said = attempt(["dkms", "install", f"{name}/{version}", "-k", kernel, "--force"])
         if code:
             raise Fault(
@@ -204,9 +213,5 @@ def _make_log(name: str, version: str, kernel: str) -> str:
     """Return what the compiler said, errors first."""
     tree = DKMS_TREE / name / version
     logs = [*tree.glob("build/make.log"), *tree.glob(f"{kernel}/*/log/make.log")]
-    if not logs:
-        return ""
-    newest = max(logs, key=lambda path: path.stat().st_mtime)
-    lines = newest.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if re.search(r"\berror\b|Error [0-9]", line)]
-    return "\n".join((errors or lines)[-LOG_LINES:]) + f"\n({newest})"
+    newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)
+    return f"{last_lines(newest, COMPILER_ERROR)}\n({newest})" if newest else ""

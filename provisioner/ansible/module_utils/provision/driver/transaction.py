@@ -10,8 +10,9 @@ from typing import Iterable
 from ..host.fault import Fault
 from ..host.packages import Allow, Apt, Changes, Manager, User, manager
 from ..host.packages.advice import KEY, NETWORK, STREAM
+from ..host.paths import text_of
 from ..host.settings import write_file
-from .packages import KERNEL_IMAGE, STREAM_MODULE, driver_version, is_family, matches
+from .packages import KERNEL_IMAGE, STREAM_MODULE, driver_version, is_family, matches, numbers
 
 REPOSITORY = "provision-nvidia"
 NEW_KEY = (
@@ -63,7 +64,7 @@ def branches(packages: Manager, name: str) -> list[str]:
 def choose_version(versions: list[str], wanted: str) -> str | None:
     """Return the newest of the package versions whose driver is of a branch, or of one version."""
     suitable = [version for version in versions if matches(wanted, driver_version(version))]
-    return max(suitable, key=lambda version: [int(n) for n in re.findall(r"[0-9]+", version)], default=None)
+    return max(suitable, key=numbers, default=None)
 
 
 def refuse_strangers(changes: Changes, doing: str = "installing the driver") -> None:
@@ -115,7 +116,7 @@ def enable_stream(packages: Manager, streams: tuple[str, ...]) -> None:
             f"NVIDIA's repository has none of the module streams {', '.join(streams)}",
             "choose a branch that `dnf module list nvidia-driver` lists on the host",
         )
-    text = STREAM_FILE.read_text(encoding="ascii") if STREAM_FILE.exists() else ""
+    text = text_of(STREAM_FILE)
     if f"stream={chosen}\n" in text and "state=enabled" in text:
         return
     reset_stream(packages)

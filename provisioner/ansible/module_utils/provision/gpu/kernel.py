@@ -36,16 +36,6 @@ class KernelModule:
     signer: str
 
 
-@dataclass(frozen=True)
-class DkmsBuild:
-    """Describe what DKMS says of one module and one kernel."""
-
-    name: str
-    version: str
-    kernel: str
-    state: str
-
-
 def running() -> str:
     """Return the release of the kernel that runs."""
     return RUNNING.read_text(encoding="ascii").strip()
@@ -107,17 +97,10 @@ def _module(kernel: str, name: str) -> KernelModule | None:
     return KernelModule(found["version"], flavour, found["vermagic"].split()[0], found["signer"])
 
 
-def dkms() -> list[DkmsBuild]:
-    """Return every build that DKMS knows of; it writes names and versions in two ways, by its own version."""
-    if not shutil.which("dkms"):
-        return []
-    builds = []
-    for line in _said("dkms", "status").splitlines():
-        found = re.match(r"([^/,\s]+)[/,] ?([^,:\s]+)(?:, ([^,:\s]+)(?:, [^:]+)?)?: (\S+)", line)
-        if found:
-            name, version, kernel, state = found.groups()
-            builds.append(DkmsBuild(name, version, kernel or "", state.strip(" (")))
-    return builds
+def dkms() -> set[tuple[str, str]]:
+    """Return names and versions of what DKMS builds; it writes them in two ways, by its own version."""
+    shown = _said("dkms", "status") if shutil.which("dkms") else ""
+    return set(re.findall(r"(?m)^([^/,\s]+)[/,] ?([^,:\s]+).*: \S", shown))
 
 
 def has_headers(kernel: str) -> bool:
@@ -156,11 +139,10 @@ def loaded() -> set[str]:
     return {path.parent.name for path in LOADED.glob("*/initstate")}
 
 
-def loaded_driver(path: Path = LOADED_DRIVER) -> tuple[str | None, str | None]:
+def loaded_driver() -> tuple[str | None, str | None]:
     """Return version and flavour of the driver that is loaded."""
-    try:
-        line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    except OSError:
+    line = text_of(LOADED_DRIVER).partition("\n")[0]
+    if not line:
         return None, None
     version = re.search(r"\b[0-9]{3,}\.[0-9]+(\.[0-9]+)*\b", line)
     return version.group() if version else None, OPEN if "Open Kernel Module" in line else PROPRIETARY

@@ -10,7 +10,6 @@ from .choice import describe
 from .nvml import FAILED, HUNG, MISMATCH, NO_LIBRARY, NOT_LOADED, OK, ask
 from .pci import own_gpus
 
-LOADED = nvidia_kernel.LOADED_DRIVER
 NO_DRIVER = "no driver"
 # Eight healthy cards without persistence take half a minute to wake.
 SECONDS = 60
@@ -27,7 +26,7 @@ def examine(
     read: Callable[[], dict[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the driver's state and the GPUs that it offers."""
-    module, flavour = loaded_module()
+    module, flavour = nvidia_kernel.loaded_driver()
     answer = ask(seconds, read)
     gpus: list[dict[str, Any]] = answer.pop("gpus")
     driver = dict(answer, module=module, flavour=flavour)
@@ -49,12 +48,6 @@ def booting() -> dict[str, str | None]:
     kernel = nvidia_kernel.booting()
     module = nvidia_kernel.module(kernel)
     return {"kernel": kernel, "module": module.version if module else None}
-
-
-def loaded_module() -> tuple[str | None, str | None]:
-    """Return version and flavour of the kernel module that is loaded."""
-    found: tuple[str | None, str | None] = nvidia_kernel.loaded_driver(LOADED)
-    return found
 
 
 def _judge(

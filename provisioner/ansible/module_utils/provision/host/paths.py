@@ -13,6 +13,7 @@ from typing import Iterable
 from .fault import Fault
 
 GB = 1e9
+LOG_LINES = 15
 UNITS = Path("/etc/systemd/system")
 
 
@@ -88,6 +89,13 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def last_lines(path: Path, errors: str = "") -> str:
+    """Return the end of a log, of its errors alone where a line of it matches that pattern."""
+    lines = text_of(path).splitlines()
+    matching = [line for line in lines if errors and re.search(errors, line)]
+    return "\n".join((matching or lines)[-LOG_LINES:])
 
 
 def open_files(process: Path) -> list[str]:
