@@ -12,19 +12,19 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.gpu import pci, state, xid
-from ansible.module_utils.provision.host import entry, machine, managed
-from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, run
+from ansible.module_utils.provision.host import entry, facts, managed
+from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, read, run
 
 
 def boot_token() -> str:
     """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
-    return f"{machine.read('/proc/sys/kernel/random/boot_id')}-{machine.init_started()}"
+    return f"{read('/proc/sys/kernel/random/boot_id')}-{facts.init_started()}"
 
 
 def disks() -> list[dict[str, Any]]:
     """List file systems with their size and free space."""
-    mounts = parse_mounts(machine.read("/proc/self/mounts"))
-    found = ((device, mount, machine.file_system(mount)) for device, mount in mounts)
+    mounts = parse_mounts(read("/proc/self/mounts"))
+    found = ((device, mount, facts.file_system(mount)) for device, mount in mounts)
     return [{**known, "mount": mount, "device": device} for device, mount, known in found if known]
 
 
@@ -32,7 +32,7 @@ def firewall() -> str:
     """Return the firewall that is active."""
     if run(["systemctl", "is-active", "firewalld.service"]) == "active":
         return "firewalld"
-    return "ufw" if "ENABLED=yes" in machine.read("/etc/ufw/ufw.conf") else "none"
+    return "ufw" if "ENABLED=yes" in read("/etc/ufw/ufw.conf") else "none"
 
 
 def nvidia(
@@ -53,13 +53,13 @@ def probe(
 ) -> dict[str, Any]:
     """Return every fact."""
     version = re.match(r"systemd ([0-9]+)", run(["systemctl", "--version"]))
-    container = machine.is_container()
+    container = facts.is_container()
     devices, driver, gpus = nvidia(container, driver_seconds)
     return {
         "os": {
-            **machine.os_release(),
+            **facts.os_release(),
             "arch": platform.machine(),
-            "kernel": machine.read("/proc/sys/kernel/osrelease"),
+            "kernel": read("/proc/sys/kernel/osrelease"),
         },
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "systemd": int(version.group(1)) if version else None,
@@ -68,10 +68,10 @@ def probe(
         "clock": started,
         # The time to get here counts as skew, so a small positive value means nothing.
         "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,
-        "can_set_clock": machine.can_set_clock(),
-        "time_service": machine.time_service(),
+        "can_set_clock": facts.can_set_clock(),
+        "time_service": facts.time_service(),
         "container": container,
-        "memory_bytes": parse_meminfo(machine.read("/proc/meminfo")),
+        "memory_bytes": parse_meminfo(read("/proc/meminfo")),
         "disks": disks(),
         "gpus": gpus,
         "driver": driver,

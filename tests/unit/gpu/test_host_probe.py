@@ -8,7 +8,6 @@ import pytest
 from ansible.module_utils.provision.gpu import kernel, pci, xid
 from ansible.module_utils.provision.gpu import nvml as nvidia_nvml
 from ansible.module_utils.provision.gpu import state as nvidia_driver
-from ansible.module_utils.provision.host import machine
 
 from provisioner.ansible.modules import host_probe
 
@@ -16,9 +15,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 HOPPER = {"slot": "0000:1b:00.0", "kind": "gpu", "architecture": "Hopper", "driver": None}
 
 
+@pytest.mark.usefixtures("programs")
 def test_counts_gpus_that_the_driver_does_not_offer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in (host_probe, machine):
-        monkeypatch.setattr(module, "run", lambda *_: "")
     monkeypatch.setattr(pci, "devices", lambda: [HOPPER] * 8)
     monkeypatch.setattr(kernel, "LOADED_DRIVER", tmp_path / "version")
     monkeypatch.setattr(nvidia_nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))

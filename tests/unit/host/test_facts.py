@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.provision.host import facts as host_facts
 
+from tests.unit.fakes import Programs, Said
+
 ROCKY_8 = 'VERSION_ID="8.10"\nID="rocky"\nID_LIKE="rhel centos fedora"\nPRETTY_NAME="Rocky Linux 8.10"'
 ROCKY_10 = 'ID="rocky"\nVERSION_ID="10.0"\nID_LIKE="rhel"\nNAME="Rocky Linux"\n'
 UBUNTU = "PRETTY_NAME='Ubuntu 24.04.1 LTS'\nID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n# comment\n\n"
@@ -88,3 +90,56 @@ def test_a_program_that_hangs_or_is_missing_says_nothing() -> None:
     assert host_facts.run(["sleep", "5"], 0.01) == ""
     assert host_facts.run(["no-such-program"]) == ""
     assert host_facts.run(["echo", "here"]) == "here"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("1B-blocks Avail Mounted on\n 1000 400 /srv/a b", ("/srv/a b", 1000, 400)),
+        ("1B-blocks Avail Mounted on\n - - /proc", None),
+        ("", None),
+    ],
+)
+def test_a_file_system_has_a_size_or_is_none(
+    programs: Programs, said: str, expected: tuple[str, int, int] | None
+) -> None:
+    programs.add("df", said)
+    found = host_facts.file_system("/srv/a b/x")
+    assert (found and tuple(found.values())) == expected
+
+
+def test_the_file_system_of_this_test_is_measured(tmp_path: Path) -> None:
+    found = host_facts.file_system(str(tmp_path))
+    assert found is not None
+    assert 0 < found["free_bytes"] <= found["size_bytes"]
+
+
+def test_the_first_active_time_service_counts(programs: Programs) -> None:
+    programs.add("systemctl", lambda argv: Said("active" if argv[1].startswith("chrony") else "inactive"))
+    assert host_facts.time_service() == "chronyd.service"
+    programs.calls.clear()
+    programs.add("systemctl", "inactive")
+    assert host_facts.time_service() == "none"
+    assert len(programs.calls) == len(host_facts.TIME_SERVICES)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("none", False), ("", False), ("podman", True)])
+def test_knows_a_container(programs: Programs, said: str, expected: bool) -> None:
+    programs.add("systemd-detect-virt", said)
+    assert host_facts.is_container() is expected
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [("CapBnd:\t000001ffffffffff", True), ("CapBnd:\t00000000a80425fb", False), ("", False)],
+)
+def test_only_a_host_with_the_capability_sets_its_clock(
+    monkeypatch: pytest.MonkeyPatch, bounds: str, expected: bool
+) -> None:
+    monkeypatch.setattr(host_facts, "read", lambda _: f"Name:\tx\n{bounds}\n")
+    assert host_facts.can_set_clock() is expected
+
+
+def test_the_start_of_the_first_process_is_known() -> None:
+    fields = Path("/proc/1/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    assert host_facts.init_started() == int(fields[19])

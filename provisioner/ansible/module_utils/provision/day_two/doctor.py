@@ -23,8 +23,7 @@ from ..gpu.nvml import NOT_LOADED
 from ..gpu.pci import devices
 from ..gpu.state import NO_DRIVER, examine
 from ..gpu.xid import since_boot
-from ..host.facts import listening_sockets, run
-from ..host.machine import can_set_clock, is_container, os_release, read, time_service
+from ..host.facts import can_set_clock, is_container, listening_sockets, os_release, read, run, time_service
 from ..host.managed import unnamed
 from .status import disks
 

@@ -14,8 +14,7 @@ from ..engine.files import read_key
 from ..gpu.health import gpu_faults
 from ..gpu.pci import devices
 from ..gpu.state import examine
-from ..host.facts import parse_meminfo, run
-from ..host.machine import file_system, init_started, is_container, os_release, read
+from ..host.facts import file_system, init_started, is_container, os_release, parse_meminfo, read, run
 from ..host.managed import unnamed
 from ..host.paths import existing_parent
 from ..host.systemd import PROPERTIES, state_of, unit_values

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read facts from a host's files and tools."""
+"""Read facts about a host and its machine from files and programs."""
 
 from __future__ import annotations
 
@@ -14,27 +14,38 @@ from .commands import CommandFault, call
 from .paths import open_files, text_of
 
 COMMAND_SECONDS = 10
+DF_SECONDS = 5
+CAP_SYS_TIME = 1 << 25
 LISTEN = "0A"
 REDHAT = ("rocky", "rhel", "centos", "almalinux", "fedora")
 # What is mounted there is no storage a role could use; containers mount single files below /etc.
 PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
+TIME_SERVICES = (
+    "chronyd.service",
+    "chrony.service",
+    "systemd-timesyncd.service",
+    "ntpd.service",
+    "ntpsec.service",
+)
 
 
 def run(argv: list[str], seconds: float = COMMAND_SECONDS) -> str:
     """Return what a program prints, or nothing when it is missing or hangs."""
     try:
-        return str(call(*argv, seconds=seconds).stdout).strip()
+        return call(*argv, seconds=seconds).stdout.strip()
     except CommandFault:
         return ""
 
 
+def read(path: str) -> str:
+    """Return a small file's text, or nothing if there is no file."""
+    return text_of(Path(path)).strip()
+
+
 def parse_os_release(text: str) -> dict[str, Any]:
     """Return id, name, version, major and family; the version as text, its first number as a number."""
-    values = {}
-    for line in text.splitlines():
-        key, found, value = line.partition("=")
-        if found and not key.startswith("#"):
-            values[key.strip()] = " ".join(shlex.split(value))
+    found = re.findall(r"(?m)^(\w+)=(.*)$", text)
+    values = {key: " ".join(shlex.split(value)) for key, value in found}
     version = values.get("VERSION_ID", "")
     major = version.split(".")[0]
     like = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
@@ -45,6 +56,11 @@ def parse_os_release(text: str) -> dict[str, Any]:
         "major": int(major) if major.isdigit() else 0,
         "family": "redhat" if any(word in REDHAT for word in like) else "debian",
     }
+
+
+def os_release() -> dict[str, Any]:
+    """Return the distribution as its own file describes it."""
+    return parse_os_release(read("/etc/os-release") or read("/usr/lib/os-release"))
 
 
 def parse_meminfo(text: str, field: str = "MemTotal") -> int:
@@ -85,3 +101,36 @@ def listening_sockets(proc: Path) -> list[dict[str, Any]]:
                 process = text_of(proc / str(pid) / "comm").strip() or "unknown"
                 found.append({"address": address, "port": port, "pid": pid, "process": process})
     return sorted(found, key=lambda socket: (socket["port"], socket["address"]))
+
+
+def is_container() -> bool:
+    """Return whether the host is a container."""
+    return run(["systemd-detect-virt", "--container"]) not in ("", "none")
+
+
+def time_service() -> str:
+    """Return the service that synchronises the clock, or `none`."""
+    active = (unit for unit in TIME_SERVICES if run(["systemctl", "is-active", unit]) == "active")
+    return next(active, "none")
+
+
+def can_set_clock() -> bool:
+    """Return whether this host can set its clock; a container cannot."""
+    bounds = re.search(r"(?m)^CapBnd:\s*([0-9a-f]+)", read("/proc/self/status"))
+    return bool(bounds and int(bounds.group(1), 16) & CAP_SYS_TIME)
+
+
+def init_started() -> int:
+    """Return the tick of the machine's clock at which the first process of the host started, 0 if unknown."""
+    fields = read("/proc/1/stat").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+def file_system(path: str) -> dict[str, Any] | None:
+    """Return mount point, size and free bytes of the file system of a path, None if it does not answer."""
+    # df is another process, so a dead network mount costs a time limit and not the answer.
+    line = run(["df", "-B1", "--output=size,avail,target", path], DF_SECONDS).splitlines()[-1:]
+    size, free, mount = [*(line[0].split(None, 2) if line else ()), "", "", ""][:3]
+    if not (size.isdigit() and free.isdigit()):
+        return None
+    return {"mount": mount, "size_bytes": int(size), "free_bytes": int(free)}
