@@ -13,10 +13,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.cuda.judge import c_library, judge
 from ansible.module_utils.provision.cuda.main import PROGRAM
 from ansible.module_utils.provision.cuda.orders import Orders
-from ansible.module_utils.provision.cuda.packages import refuse_drivers
 from ansible.module_utils.provision.cuda.place import Layout
 from ansible.module_utils.provision.cuda.runfile import require_library
-from ansible.module_utils.provision.cuda.state import State, check_toolkits, foreseen
+from ansible.module_utils.provision.cuda.state import State, check_toolkits, foresee
 from ansible.module_utils.provision.cuda.versions import Toolkit, default, read
 from ansible.module_utils.provision.driver.packages import matches
 from ansible.module_utils.provision.gpu.kernel import loaded_driver
@@ -35,19 +34,12 @@ def job_of(params: dict[str, Any]) -> Job:
     return Job(UNIT, PROGRAM, params)
 
 
-def order_of(steps: dict[str, Any]) -> str:
-    """Return by what a job's result is recognised as the answer to these steps."""
-    return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     """Remove and install as far as one call can; return nothing as long as the unit is at work."""
-    job = job_of(params)
     steps = {"remove": list(state.remove), "install": [asdict(one) for one in state.install]}
-    order = order_of(steps)
     given = params["wanted"]
     orders = Orders(
-        order=order,
+        order=hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12],
         title=", ".join(state.work),
         remove=list(state.remove),
         install=list(state.install),
@@ -59,7 +51,7 @@ def work(params: dict[str, Any], state: State) -> dict[str, Any] | None:
     )
     # Scripts of packages change to other domains of SELinux, which NoNewPrivileges prevents.
     limits: dict[str, object] = {"UMask": "0022", "RuntimeMaxSec": SECONDS, "NoNewPrivileges": False}
-    return job.answer("order", "bring", orders, limits)
+    return job_of(params).answer("order", "bring", orders, limits)
 
 
 def change(module: AnsibleModule, state: State, toolkits: list[Toolkit]) -> dict[str, Any]:
@@ -128,8 +120,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         return result
     result["diff"] = {"before": state.before, "after": "".join(f"{line}\n" for line in state.todo)}
     if module.check_mode:
-        for toolkit, changes in foreseen(state):
-            refuse_drivers(changes, toolkit)
+        foresee(state)
         return dict(result, changed=bool(state.todo))
     return {**result, **change(module, state, toolkits)}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterable
 
-from ..host.json_files import read_json, write_json
+from ..host.json_files import keep_json, read_json
 
 LEDGER = Path("/var/lib/provision/container_runtime.json")
 
@@ -39,10 +39,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write what must be undone."""
-        if self.entries:
-            write_json(LEDGER, self.entries, 0o600)
-        else:
-            LEDGER.unlink(missing_ok=True)
+        keep_json(LEDGER, self.entries, 0o600)
 
 
 def lines(words: Iterable[str]) -> str:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..host.fault import Fault, undo
-from ..host.packages import Manager
 from ..jobs.progress import Progress
 from . import packages as cuda_packages
 from .orders import Orders
 from .place import MARKER, forget_alternative, is_bare
 from .runfile import Runfiles
-from .versions import PACKAGES, RUNFILE, Toolkit, directory, suffix
+from .versions import PACKAGES, RUNFILE, Toolkit, suffix
 
 LISTS_SECONDS = 86400
 
@@ -28,13 +27,7 @@ class Install:
         self.progress = progress
         self.layout = orders.layout
         self.runfiles = Runfiles(orders, progress)
-        self._packages: Manager | None = None
-
-    @property
-    def packages(self) -> Manager:
-        """Return the package manager of this host."""
-        self._packages = self._packages or cuda_packages.cuda_manager()
-        return self._packages
+        self.packages = cuda_packages.cuda_manager()
 
     def run(self) -> dict[str, Any]:
         """Remove, then install: a new toolkit may be in the directory of an old one."""
@@ -51,10 +44,10 @@ class Install:
 
     def remove(self, release: str) -> None:
         """Remove a toolkit that we installed."""
-        entry, place = self.layout.entries().get(release), directory(self.layout.root, release)
-        if entry is None:
+        entry, place = self.layout.entry(release), self.layout.directory(release)
+        if not entry:
             return  # these orders were carried out between two looks at them
-        self.progress.label = f"removing CUDA {release}"
+        self.progress.say(f"removing CUDA {release}")
         if entry.get("source") == RUNFILE:
             if place.is_dir() and not place.is_symlink():
                 (place / MARKER).unlink(missing_ok=True)
@@ -68,7 +61,7 @@ class Install:
         """Remove the packages that were installed with a release and that nothing else needs."""
         found = self.packages.versions()
         ours = [name for name in entry.get("packages", []) if name in found]
-        self.require_lock()
+        self.packages.require_lock(self.orders.lock_timeout, self.progress.say)
         going, _ = cuda_packages.removable(self.packages, release, ours)
         held = entry.get("held", [])
         try:
@@ -79,8 +72,8 @@ class Install:
         except BaseException as error:
             undo(error, partial(self.packages.hold, held))
             raise
-        if is_bare(directory(self.layout.root, release)):
-            shutil.rmtree(str(directory(self.layout.root, release)), ignore_errors=True)
+        if is_bare(self.layout.directory(release)):
+            shutil.rmtree(str(self.layout.directory(release)), ignore_errors=True)
         self.inherit(release, sorted(set(ours) - set(going)))
 
     def inherit(self, release: str, left: list[str]) -> None:
@@ -93,13 +86,13 @@ class Install:
 
     def from_packages(self, toolkit: Toolkit) -> None:
         """Install a toolkit with the package manager, unless a driver would be changed along with it."""
-        self.progress.label = f"{toolkit}: checking what the package manager would do"
-        self.require_lock()
+        self.progress.say(f"{toolkit}: checking what the package manager would do")
+        self.packages.require_lock(self.orders.lock_timeout, self.progress.say)
         self.packages.repair()
         if self.packages.stale(LISTS_SECONDS):
-            self.progress.label = "fetching the package lists"
+            self.progress.say("fetching the package lists")
             self.packages.refresh()
-        held = self.layout.entries().get(toolkit.release, {}).get("held", [])
+        held = self.layout.entry(toolkit.release).get("held", [])
         # Held packages can be neither changed nor simulated.
         try:
             self.packages.release(held)
@@ -123,11 +116,11 @@ class Install:
         specs, allow = [cuda_packages.spec(self.packages, toolkit)], cuda_packages.allowed(toolkit)
         changes = self.packages.simulate(specs, allow)
         cuda_packages.refuse_drivers(changes, toolkit)
-        entry = self.layout.entries().get(toolkit.release, {})
+        entry = self.layout.entry(toolkit.release)
         ours = sorted({*entry.get("packages", []), *(changes.installed - set(before))})
         note = {"source": PACKAGES, "version": toolkit.exact, "packages": ours, "held": held}
         self.layout.note(toolkit.release, dict(note, unfinished=True))
-        self.progress.label = f"installing {toolkit}"
+        self.progress.say(f"installing {toolkit}")
         self.packages.install(specs, f"installing {toolkit}", allow)
         return note
 
@@ -136,19 +129,9 @@ class Install:
         if not toolkit.exact:
             return []
         own = {name for name in found if name.endswith(suffix(toolkit.release)) and name in ours}
-        words: list[str] = sorted(
-            self.packages.hold_words({name: found[name] for name in {*own, toolkit.package}})
-        )
+        words = sorted(self.packages.hold_words({name: found[name] for name in {*own, toolkit.package}}))
         self.packages.hold(words)
         return words
-
-    def require_lock(self) -> None:
-        """Wait for the process that holds the package manager's lock."""
-
-        def report(label: str) -> None:
-            self.progress.label = label
-
-        self.packages.require_lock(self.orders.lock_timeout, report)
 
 
 def change(spec: dict[str, Any]) -> None:

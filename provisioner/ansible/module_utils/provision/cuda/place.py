@@ -12,9 +12,10 @@ from typing import Any, Mapping
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.files import replace_link
-from ..host.json_files import read_json, write_json
+from ..host.json_files import keep_json, read_json
+from ..host.packages import Manager
 from ..host.paths import text_of
-from .versions import RUNFILE, Toolkit, directory, suffix
+from .versions import PACKAGES, RUNFILE, Toolkit, suffix
 
 # Marks a complete toolkit of an installer; a directory without it is ours only if the ledger says so.
 MARKER = ".provision-cuda.json"
@@ -62,26 +63,26 @@ class Layout:
             found[self.libraries] = f"{HEADER}\n{home}/lib64\n"
         return found
 
+    def directory(self, release: str) -> Path:
+        """Return where the toolkit of a release is installed."""
+        return self.root / f"{LINK_NAME}-{release}"
+
+    def nvcc(self, release: str) -> Path:
+        """Return the compiler of a release."""
+        return self.directory(release) / "bin/nvcc"
+
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return what this role has installed, by release."""
         return dict(read_json(self.ledger, {}))
 
+    def entry(self, release: str) -> dict[str, Any]:
+        """Return what this role has installed of a release; empty if nothing."""
+        return self.entries().get(release, {})
+
     def note(self, release: str, entry: dict[str, Any] | None) -> None:
         """Write or forget what was installed of a release."""
-        entries = self.entries()
-        if entry is None:
-            entries.pop(release, None)
-        else:
-            entries[release] = entry
-        if entries:
-            write_json(self.ledger, entries, 0o644)
-        else:
-            self.ledger.unlink(missing_ok=True)
-
-
-def nvcc(root: Path, release: str) -> Path:
-    """Return the compiler of a release."""
-    return Path(directory(root, release) / "bin/nvcc")
+        entries = {**self.entries(), release: entry}
+        keep_json(self.ledger, {name: one for name, one in entries.items() if one}, 0o644)
 
 
 def is_bare(place: Path) -> bool:
@@ -96,27 +97,32 @@ def marker(toolkit: Toolkit) -> dict[str, Any]:
     return {"format": 1, "version": toolkit.exact, "sha256": toolkit.sha256}
 
 
+def doubt(layout: Layout, toolkit: Toolkit, packages: Manager, found: dict[str, str]) -> str:
+    """Return why a toolkit must be installed, nothing if it need not; refuse what is not ours."""
+    source = layout.entry(toolkit.release).get("source", toolkit.source)
+    if source != toolkit.source:
+        return "installed from packages" if source == PACKAGES else "installed by an installer"
+    if source == RUNFILE:
+        return runfile_doubt(layout, toolkit)
+    return packages_doubt(layout, toolkit, packages, found)
+
+
 def runfile_doubt(layout: Layout, toolkit: Toolkit) -> str:
     """Return why an installer must run, nothing if it need not; refuse what is not ours."""
-    place = toolkit.directory(layout.root)
-    entry = layout.entries().get(toolkit.release, {})
+    place, entry = layout.directory(toolkit.release), layout.entry(toolkit.release)
     if is_bare(place):
         return "not installed"
     if not entry:
         raise foreign(place)
     if read_json(place / MARKER, {}) != marker(toolkit) or entry.get("unfinished"):
         return "another version" if (place / MARKER).is_file() else "not finished"
-    runs = os.access(str(nvcc(layout.root, toolkit.release)), os.X_OK)
-    return "" if runs else "its nvcc cannot be run"
+    return "" if os.access(str(layout.nvcc(toolkit.release)), os.X_OK) else "its nvcc cannot be run"
 
 
-def packages_doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
+def packages_doubt(layout: Layout, toolkit: Toolkit, packages: Manager, found: dict[str, str]) -> str:
     """Return why the package manager must run; refuse a directory that belongs to no package."""
-    place = toolkit.directory(layout.root)
-    entry = layout.entries().get(toolkit.release, {})
-    version = found.get(toolkit.package, "")
-    if entry.get("source") == RUNFILE:
-        return "installed by an installer"
+    place, entry = layout.directory(toolkit.release), layout.entry(toolkit.release)
+    version, held = found.get(toolkit.package, ""), entry.get("held", [])
     if not version:
         # What our own interrupted transaction has left does not belong to someone else.
         owned = bool(entry) or any(name.endswith(suffix(toolkit.release)) for name in found)
@@ -125,16 +131,12 @@ def packages_doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> s
         return "not installed"
     if entry.get("unfinished"):
         return "not finished"
-    if toolkit.exact and not same(version, toolkit.exact):
+    # Its epoch and its revision do not count.
+    if toolkit.exact and version.rpartition(":")[2].partition("-")[0] != toolkit.exact:
         return f"{version} is installed"
-    if toolkit.exact and not entry.get("held"):
-        return "not held"
-    return "held" if entry.get("held") and not toolkit.exact else ""
-
-
-def same(package_version: str, version: str) -> bool:
-    """Return whether a package has this version, whatever its epoch and its revision are."""
-    return package_version.rpartition(":")[2].partition("-")[0] == version
+    if bool(toolkit.exact) != bool(held):
+        return "held" if held else "not held"
+    return "no longer held" if held and not set(held) <= set(packages.held()) else ""
 
 
 def foreign(place: Path) -> Fault:
@@ -164,16 +166,18 @@ def set_link(layout: Layout, wanted: Path | None) -> None:
     if wanted is None:
         layout.link.unlink(missing_ok=True)
         return
-    if os.path.lexists(str(layout.alternatives / LINK_NAME)) and shutil.which("update-alternatives"):
-        if not _alternatives("--set", LINK_NAME, str(wanted)):
-            _alternatives("--install", str(layout.link), LINK_NAME, str(wanted), "1")
-            if not _alternatives("--set", LINK_NAME, str(wanted)):
-                raise Fault(
-                    f"update-alternatives cannot point {layout.link} to {wanted}",
-                    "see `update-alternatives --display cuda` on the host",
-                )
+    if not (os.path.lexists(str(layout.alternatives / LINK_NAME)) and shutil.which("update-alternatives")):
+        replace_link(layout.link, wanted)
         return
-    replace_link(layout.link, wanted)
+    choose = ("--set", LINK_NAME, str(wanted))
+    if _alternatives(*choose):
+        return
+    _alternatives("--install", str(layout.link), LINK_NAME, str(wanted), "1")
+    if not _alternatives(*choose):
+        raise Fault(
+            f"update-alternatives cannot point {layout.link} to {wanted}",
+            "see `update-alternatives --display cuda` on the host",
+        )
 
 
 def forget_alternative(place: Path) -> None:
@@ -186,12 +190,12 @@ def file_doubt(path: Path, text: str) -> bool:
     """Return whether a file differs from what it should contain; refuse one that is not ours."""
     if not os.path.lexists(str(path)):
         return bool(text)
-    now = str(text_of(path))
-    if not now.startswith(HEADER):
-        if not text:
-            return False
+    now = text_of(path)
+    if now.startswith(HEADER):
+        return now != text
+    if text:
         raise foreign(path)
-    return now != text
+    return False
 
 
 def _alternatives(*words: str) -> bool:

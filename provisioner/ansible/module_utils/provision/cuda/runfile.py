@@ -19,7 +19,7 @@ from ..host.json_files import write_json
 from ..host.paths import last_lines, require_room
 from ..jobs.progress import Progress
 from .orders import Orders
-from .place import MARKER, marker, nvcc, runfile_doubt
+from .place import MARKER, marker, runfile_doubt
 from .versions import RUNFILE, Toolkit
 
 # Where the unit finds the address: it may hold a password.
@@ -62,7 +62,14 @@ class Runfiles:
         for toolkit in missing:
             url = os.environ.get(URL_VARIABLE, "")
             source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), SOURCE)
-            self.download(toolkit, source).run()
+            wanted = {
+                "sha256": toolkit.sha256,
+                "title": f"{toolkit}: fetching its installer",
+                "attempts": self.orders.attempts,
+                "stall_seconds": self.orders.stall_seconds,
+            }
+            room = partial(self.check_room, toolkit)
+            Download(source, self.part(toolkit), wanted, self.progress, room).run()
             self.progress.done, self.progress.total = lambda: 0, 0
             self.check_room(toolkit, 0)
 
@@ -70,7 +77,7 @@ class Runfiles:
         """Run the installer of a toolkit that has been fetched."""
         if self.is_done(toolkit):
             return
-        place = toolkit.directory(self.layout.root)
+        place = self.layout.directory(toolkit.release)
         entry = {"source": RUNFILE, "version": toolkit.exact, "sha256": toolkit.sha256}
         self.layout.note(toolkit.release, dict(entry, unfinished=True))
         try:
@@ -92,24 +99,12 @@ class Runfiles:
 
     def is_done(self, toolkit: Toolkit) -> bool:
         """Return whether a toolkit is installed and complete."""
-        entry = self.layout.entries().get(toolkit.release, {})
+        entry = self.layout.entry(toolkit.release)
         return entry.get("source") == RUNFILE and not runfile_doubt(self.layout, toolkit)
 
     def part(self, toolkit: Toolkit) -> Path:
         """Return where an installer is downloaded to."""
         return self.cache / f"{toolkit.sha256[:12]}.run"
-
-    def download(self, toolkit: Toolkit, source: Source) -> Download:
-        """Return the download of an installer."""
-        wanted = {
-            "sha256": toolkit.sha256,
-            "title": f"{toolkit}: fetching its installer",
-            "attempts": self.orders.attempts,
-            "stall_seconds": self.orders.stall_seconds,
-        }
-        return Download(
-            source, self.part(toolkit), wanted, self.progress, lambda rest: self.check_room(toolkit, rest)
-        )
 
     def clear(self, keep: list[str], only: str = "") -> None:
         """Remove downloads, but not the partial ones of these very files."""
@@ -120,19 +115,19 @@ class Runfiles:
 
     def unpack(self, toolkit: Toolkit, runfile: Path, place: Path) -> None:
         """Run the installer, and check its result."""
-        self.progress.label = f"installing {toolkit}"
+        self.progress.say(f"installing {toolkit}")
         shutil.rmtree(str(self.scratch), ignore_errors=True)
         self.scratch.mkdir(mode=0o700, parents=True)
-        # Its compiler check is against the host's own gcc.
-        more = ["--override"] if self.orders.override else []
         words = ["sh", str(runfile), "--silent", "--toolkit", f"--toolkitpath={place}", "--no-man-page"]
-        words += ["--no-drm", f"--tmpdir={self.scratch}", *more]
-        began = time.time()
+        words += ["--no-drm", f"--tmpdir={self.scratch}"]
+        # Its compiler check is against the host's own gcc.
+        words += ["--override"] if self.orders.override else []
+        began, nvcc = time.time(), self.layout.nvcc(toolkit.release)
         done = run(words, environment(TMPDIR=str(self.scratch)), Path("/"))
-        if done.code == 0 and os.access(str(nvcc(self.layout.root, toolkit.release)), os.X_OK):
+        if done.code == 0 and os.access(str(nvcc), os.X_OK):
             return
         said = "\n".join(part for part in (done.tail, installer_log(began)) if part)
-        how = f"exit {done.code}" if done.code else f"it left no {nvcc(self.layout.root, toolkit.release)}"
+        how = f"exit {done.code}" if done.code else f"it left no {nvcc}"
         step = advice(said, override=self.orders.override)
         raise Fault(f"the installer of {toolkit} failed ({how}):\n{said}", step)
 

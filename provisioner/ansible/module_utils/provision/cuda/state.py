@@ -6,17 +6,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.packages import Changes
+from ..host.packages import Manager
 from ..host.paths import in_use
 from ..host.payload import FAILED, PASSED, Rung
 from ..host.settings import write_file
 from . import packages as cuda_packages
-from .place import Layout, file_doubt, link_doubt, nvcc, packages_doubt, runfile_doubt, set_link
-from .versions import PACKAGES, RUNFILE, Toolkit, directory
+from .place import Layout, doubt, file_doubt, link_doubt, set_link
+from .versions import PACKAGES, Toolkit
 
 RUNG = "CUDA toolkit"
 
@@ -26,40 +26,34 @@ class State:
     """Hold what must be removed and installed, where the link must point, and which files must change."""
 
     layout: Layout
-    remove: tuple[str, ...]
-    install: tuple[Toolkit, ...]
-    link: Path | None
-    link_is: str
-    files: tuple[tuple[Path, str], ...]
-    work: tuple[str, ...]
-    stays: tuple[str, ...]
+    remove: tuple[str, ...] = ()
+    install: tuple[Toolkit, ...] = ()
+    link: Path | None = None
+    link_is: str = ""
+    files: tuple[tuple[Path, str], ...] = ()
+    # Both for people: what is done to toolkits, and why some stay.
+    work: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None, source: str) -> State:
         """Inspect a host; refuse what is in the way and not ours."""
-        entries = layout.entries()
         if not toolkits and not layout.is_ours:
-            return cls(layout, (), (), None, "", (), (), ())
-        found = cuda_packages.cuda_manager().versions()
-        doubts = {one: doubt(layout, one, found) for one in toolkits}
+            return cls(layout)
+        packages = cuda_packages.cuda_manager()
+        found = packages.versions()
+        doubts = {one: doubt(layout, one, packages, found) for one in toolkits}
         install = tuple(one for one, why in doubts.items() if why)
-        going, stays = leaving(layout, entries, {one.release for one in toolkits}, found)
+        going, stays = leaving(layout, {one.release for one in toolkits}, packages, found)
         # A toolkit in the directory of another one has to wait until that is removed.
-        going += [one.release for one in install if makes_room(layout, entries.get(one.release), one)]
-        work = [f"remove CUDA toolkit {release} from {directory(layout.root, release)}" for release in going]
+        going += [one.release for one in install if makes_room(layout, one)]
+        work = [f"remove CUDA toolkit {release} from {layout.directory(release)}" for release in going]
         work += [f"install {one} ({one.source}): {doubts[one]}" for one in install]
-        link = chosen.directory(layout.root) if chosen else None
+        link = layout.directory(chosen.release) if chosen else None
         files = layout.files(source) if chosen else dict.fromkeys(layout.files(source), "")
-        return cls(
-            layout=layout,
-            remove=tuple(going),
-            install=install,
-            link=link,
-            link_is=link_doubt(layout, link),
-            files=tuple((path, text) for path, text in files.items() if file_doubt(path, text)),
-            work=tuple(work),
-            stays=tuple(stays),
-        )
+        changed = tuple((path, text) for path, text in files.items() if file_doubt(path, text))
+        why = link_doubt(layout, link)
+        return cls(layout, tuple(going), install, link, why, changed, tuple(work), tuple(stays))
 
     @property
     def todo(self) -> list[str]:
@@ -85,36 +79,19 @@ class State:
         call("ldconfig")
 
 
-def doubt(layout: Layout, toolkit: Toolkit, found: dict[str, str]) -> str:
-    """Return why a toolkit must be installed, nothing if it need not."""
-    entry = layout.entries().get(toolkit.release, {})
-    if toolkit.source == RUNFILE:
-        why: str = (
-            "installed from packages" if entry.get("source") == PACKAGES else runfile_doubt(layout, toolkit)
-        )
-        return why
-    why = packages_doubt(layout, toolkit, found)
-    held = entry.get("held", [])
-    if not why and held and not set(held) <= set(cuda_packages.cuda_manager().held()):
-        return "no longer held"
-    return why
-
-
 def leaving(
-    layout: Layout, entries: dict[str, Any], wanted: set[str], found: dict[str, str]
+    layout: Layout, wanted: set[str], packages: Manager, found: dict[str, str]
 ) -> tuple[list[str], list[str]]:
     """Return our releases that must be removed, and a message about each that must stay."""
     going, stays = [], []
-    for release, entry in sorted(entries.items()):
+    for release, entry in sorted(layout.entries().items()):
         if release in wanted:
             continue
-        place = directory(layout.root, release)
+        place = layout.directory(release)
+        ours = [name for name in entry.get("packages", []) if name in found]
         if in_use(place):
             stays.append(f"{place} not removed: a unit or a process uses it")
-            continue
-        ours = [name for name in entry.get("packages", []) if name in found]
-        needed_by = cuda_packages.removable(cuda_packages.cuda_manager(), release, ours)[1] if ours else []
-        if needed_by:
+        elif ours and (needed_by := cuda_packages.removable(packages, release, ours)[1]):
             stays.append(
                 f"CUDA toolkit {release} not removed: {', '.join(needed_by)}, installed later, need it"
             )
@@ -123,11 +100,12 @@ def leaving(
     return going, stays
 
 
-def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -> bool:
+def makes_room(layout: Layout, toolkit: Toolkit) -> bool:
     """Return whether our toolkit of a release must be removed before it is installed in another way."""
-    if not entry or (entry["source"] == toolkit.source and toolkit.source == PACKAGES):
+    source = layout.entry(toolkit.release).get("source")
+    if not source or source == toolkit.source == PACKAGES:
         return False
-    place = toolkit.directory(layout.root)
+    place = layout.directory(toolkit.release)
     if in_use(place):
         raise Fault(
             f"{place} must make room for {toolkit}, but a unit or a process uses it: nothing was changed",
@@ -136,32 +114,31 @@ def makes_room(layout: Layout, entry: dict[str, Any] | None, toolkit: Toolkit) -
     return True
 
 
-def foreseen(state: State) -> Iterator[tuple[Toolkit, Changes]]:
-    """Yield what the package manager would change, as far as it has the lists of the packages yet."""
+def foresee(state: State) -> None:
+    """Refuse what would change a driver, as far as the package manager has the lists of packages yet."""
     packages = cuda_packages.cuda_manager()
-    for toolkit in state.install:
-        if toolkit.source != PACKAGES:
-            continue
+    for toolkit in (one for one in state.install if one.source == PACKAGES):
         specs = [cuda_packages.spec(packages, toolkit)]
         try:
-            yield toolkit, packages.simulate(specs, cuda_packages.allowed(toolkit), cached=True)
+            changes = packages.simulate(specs, cuda_packages.allowed(toolkit), cached=True)
         except Fault:
             # The repository, or its list, is added by a real run, which simulates again.
             continue
+        cuda_packages.refuse_drivers(changes, toolkit)
 
 
 def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None) -> dict[str, Any]:
     """Return what every toolkit reports, and which of them is not what it should be."""
     said, wrong = [], []
     for toolkit in toolkits:
-        program = nvcc(layout.root, toolkit.release)
+        program = layout.nvcc(toolkit.release)
         found = release_of(program)
         said.append(f"{program} is of CUDA {found}" if found else f"{program} reports no version")
         if found != toolkit.release:
             wrong.append(said[-1])
-    why = link_doubt(layout, chosen.directory(layout.root)) if chosen else ""
     if chosen:
-        end = chosen.directory(layout.root)
+        end = layout.directory(chosen.release)
+        why = link_doubt(layout, end)
         said.append(f"{layout.link} {why}, not {end}" if why else f"{layout.link} points to {end}")
         wrong += [said[-1]] if why else []
     step = "run apply again; it reports what it finds" if wrong else None

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map a version of CUDA to its directory, its package and NVIDIA's installer of it; pure."""
+"""Map a version of CUDA to its package and NVIDIA's installer of it; pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Mapping
 
 from ..driver.packages import numbers
@@ -32,19 +31,10 @@ class Toolkit:
     @property
     def package(self) -> str:
         """Return the name of its package."""
-        return "cuda-toolkit-" + self.release.replace(".", "-")
-
-    def directory(self, root: Path) -> Path:
-        """Return where it is installed."""
-        return directory(root, self.release)
+        return "cuda-toolkit" + suffix(self.release)
 
     def __str__(self) -> str:
         return f"CUDA toolkit {self.exact or self.release}"
-
-
-def directory(root: Path, release: str) -> Path:
-    """Return where the toolkit of a release is installed."""
-    return root / f"cuda-{release}"
 
 
 def suffix(release: str) -> str:

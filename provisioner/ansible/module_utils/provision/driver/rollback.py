@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..gpu import kernel as kernels
 from ..host.fault import Fault, fault_of
 from ..host.follow import note
-from ..host.json_files import read_json, write_json
+from ..host.json_files import keep_json, read_json
 from ..host.packages import Manager
 from ..host.paths import text_of
 from ..host.settings import write_file
@@ -37,10 +37,7 @@ class Rollback:
 
     def restore_record(self) -> None:
         """Record the previous driver again, or nothing where we had not installed it."""
-        if self.record:
-            write_json(record.RECORD, self.record, 0o644)
-        else:
-            record.RECORD.unlink(missing_ok=True)
+        keep_json(record.RECORD, self.record, 0o644)
 
     def settle(self) -> None:
         """Restore pins and holds; a driver that someone else installed had none of this project."""

@@ -18,6 +18,14 @@ def read_json(path: Path, default: Any) -> Any:
         return default
 
 
+def keep_json(path: Path, body: Any, mode: int) -> None:
+    """Replace a JSON file in one step, or remove it when there is nothing to keep."""
+    if body:
+        write_json(path, body, mode)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, body: Any, mode: int) -> None:
     """Replace a JSON file in one step."""
     replace_file(path, (json.dumps(body, indent=1) + "\n").encode(), mode)

@@ -50,9 +50,10 @@ class Progress:
         self._write({"state": "done", **outcome})
 
     def say(self, label: str) -> None:
-        """Publish what the job does now, and write it to the journal."""
+        """Publish what the job does now, and write it to the journal once."""
+        if label != self.label:
+            note(label)
         self.label = label
-        note(label)
 
     def body(self) -> dict[str, Any]:
         """Return what a reader sees while the job runs."""

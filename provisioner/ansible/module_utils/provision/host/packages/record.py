@@ -12,7 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ..json_files import read_json, write_json
+from ..json_files import keep_json, read_json, write_json
 from ..paths import text_of
 from . import Manager
 
@@ -71,8 +71,5 @@ def settle(packages: Manager, asked: list[str]) -> dict[str, list[str]]:
         for entry in read_json(LEDGER, [])
     ]
     left = [one for one in [*entries, {"asked": wanted, "installed": installed}] if one["installed"]]
-    if left:
-        write_json(LEDGER, left, 0o644)
-    else:
-        LEDGER.unlink(missing_ok=True)
+    keep_json(LEDGER, left, 0o644)
     return {"installed": installed, "removed": removed}
