@@ -26,14 +26,15 @@ class HuggingFace:
     """The Hugging Face hub, or a mirror with the same API."""
 
     def __init__(self, request: dict[str, Any]) -> None:
-        self.request = request
+        self.model, self.token = request["model"], request["token"] or False
+        self.place = {"revision": request["revision"], "endpoint": request["endpoint"]}
+        self.directory = Path(request.get("directory", ""))
         self.library = import_module("huggingface_hub")
-        self.common = {"revision": request["revision"], "token": request["token"] or False}
 
     def files(self) -> tuple[str, list[dict[str, Any]]]:
         """Return the commit and the files at the revision."""
-        api = self.library.HfApi(endpoint=self.request["endpoint"])
-        info = api.model_info(self.request["model"], files_metadata=True, **self.common)
+        api = self.library.HfApi(endpoint=self.place["endpoint"], token=self.token)
+        info = api.model_info(self.model, revision=self.place["revision"], files_metadata=True)
         files = []
         for item in info.siblings or []:
             large = getattr(item, "lfs", None)
@@ -44,28 +45,22 @@ class HuggingFace:
 
     def fetch(self, item: dict[str, Any]) -> None:
         """Download one file into the directory, resuming an earlier attempt."""
+        name, size = item["name"], item["size"]
         constants: Any = import_module("huggingface_hub.constants")
         if not constants.HF_HUB_DISABLE_XET:
-            directory, endpoint = self.request["directory"], self.request["endpoint"]
-            self.library.hf_hub_download(
-                self.request["model"], item["name"], endpoint=endpoint, local_dir=directory, **self.common
-            )
+            into = {"local_dir": str(self.directory), "token": self.token}
+            self.library.hf_hub_download(self.model, name, **self.place, **into)
             return
         # The client's own download starts again in every process, so only its transport is used here.
         transport = import_module("huggingface_hub.file_download")
         constants.DOWNLOAD_CHUNK_SIZE = BLOCK
-        url = self.library.hf_hub_url(
-            self.request["model"],
-            item["name"],
-            revision=self.request["revision"],
-            endpoint=self.request["endpoint"],
-        )
-        headers = import_module("huggingface_hub.utils").build_hf_headers(token=self.common["token"])
-        partial = partial_file(Path(self.request["directory"]), item)
+        url = self.library.hf_hub_url(self.model, name, **self.place)
+        headers = import_module("huggingface_hub.utils").build_hf_headers(token=self.token)
+        partial = partial_file(self.directory, item)
         with partial.open("ab") as stream:
-            resume = stream.tell() if stream.tell() <= item["size"] else stream.truncate(0)
-            transport.http_get(url, stream, headers=headers, resume_size=resume, expected_size=item["size"])
-        target = Path(self.request["directory"], item["name"])
+            resume = stream.tell() if stream.tell() <= size else stream.truncate(0)
+            transport.http_get(url, stream, headers=headers, resume_size=resume, expected_size=size)
+        target = self.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
 
@@ -82,13 +77,14 @@ class ModelScope:
     """The ModelScope hub."""
 
     def __init__(self, request: dict[str, Any]) -> None:
-        self.request = request
+        self.model = (request["model"], "model")
+        self.revision, self.directory = request["revision"], request.get("directory", "")
         library = import_module("modelscope_hub")
         self.api = library.HubApi(endpoint=request["endpoint"], token=request["token"] or None)
 
     def files(self) -> tuple[str, list[dict[str, Any]]]:
         """Return no commit, which this hub does not report, and the files at the revision."""
-        listed = self.api.list_repo_files(self.request["model"], "model", revision=self.request["revision"])
+        listed = self.api.list_repo_files(*self.model, revision=self.revision)
         files = [
             {"name": item.path, "size": item.size or 0, "sha256": item.sha256 or "", "git_sha1": ""}
             for item in listed
@@ -98,14 +94,8 @@ class ModelScope:
 
     def fetch(self, item: dict[str, Any]) -> None:
         """Download one file into the directory, resuming an earlier attempt."""
-        self.api.download_file(
-            self.request["model"],
-            "model",
-            item["name"],
-            revision=self.request["revision"],
-            local_dir=self.request["directory"],
-            file_size=item["size"],
-        )
+        place = {"revision": self.revision, "local_dir": self.directory}
+        self.api.download_file(*self.model, item["name"], file_size=item["size"], **place)
 
 
 HUBS: dict[str, type[HuggingFace | ModelScope]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
@@ -119,15 +109,9 @@ def describe(error: BaseException) -> dict[str, Any]:
         status = status or int(getattr(response, "status_code", 0) or getattr(cause, "status_code", 0) or 0)
         header = getattr(response, "headers", None) or {}
         wait = wait or _seconds(getattr(cause, "retry_after", None) or header.get("Retry-After"))
-    first = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {first[0] if first else 'no message'}"
-    return {
-        "ok": False,
-        "kind": _kind(error, status),
-        "status": status,
-        "error": text[:500],
-        "retry_after": wait,
-    }
+    lines = [*str(error).strip().splitlines(), "no message"]
+    text = f"{type(error).__name__}: {lines[0]}"[:500]
+    return {"ok": False, "kind": _kind(error, status), "status": status, "error": text, "retry_after": wait}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
