@@ -38,6 +38,12 @@ TEXTS = ("system", "template", "renderer", "parser", "requires")
 COMMANDS = ("FROM", "PARAMETER", "MESSAGE", "LICENSE", "ADAPTER", *map(str.upper, TEXTS))
 ROLES = ("system", "user", "assistant")
 _LINE = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+", re.ASCII)
+_SKIPPED = re.compile(r"[^\S\n]*(#[^\n]*)?(\n|\Z)")
+# As Ollama reads it, a closing quote is one at the end of a line.
+QUOTE = '"""'
+_VALUE = re.compile(
+    r'''("""(?P<text>.*?)"""|"(?!"")(?P<line>.*?)"|(?!")(?P<bare>[^\n]*))[ \t]*(\n|\Z)''', re.DOTALL
+)
 _WORD = re.compile(r"[^ \t\n]+[ \t]*")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -80,53 +86,40 @@ def parse(text: str) -> dict[str, Any]:
     """Return what a Modelfile sets, by the names of the variables."""
     made: dict[str, Any] = {}
     given: dict[str, Any] = {}
-    rest, number = text.replace("\r\n", "\n"), 1
-    while rest:
-        line = rest.split("\n", 1)[0]
-        if not line.strip() or line.lstrip().startswith("#"):
-            rest, number = rest[len(line) + 1 :], number + 1
+    text, at = text.replace("\r\n", "\n"), 0
+    while at < len(text):
+        skipped = _SKIPPED.match(text, at)
+        if skipped:
+            at = skipped.end()
             continue
-        command, value, used = _instruction(rest, number)
+        number = text.count("\n", 0, at) + 1
+        command, value, at = _instruction(text, at, number)
         _take(made, given, command, value, number)
-        number += rest[:used].count("\n")
-        rest = rest[used:]
     if given:
         made["parameters"] = parameters(given)
     return made
 
 
-def _instruction(rest: str, number: int) -> tuple[str, str, int]:
-    """Return the first instruction, its value, and how many characters it took."""
-    match = _LINE.match(rest)
-    command = (match.group(1) if match else rest.split(None, 1)[0]).upper()
+def _instruction(text: str, at: int, number: int) -> tuple[str, str, int]:
+    """Return the instruction at a place, its value, and where the next one may be."""
+    match = _LINE.match(text, at)
+    command = (match.group(1) if match else text[at:].split(None, 1)[0]).upper()
     if match is None or command not in COMMANDS:
         step = hint(command, COMMANDS, "see Ollama's Modelfile reference")
         raise Fault(f"line {number} of the Modelfile: {command} is not an instruction", step)
     start, head = match.end(), ""
-    first = _WORD.match(rest, start) if command in ("PARAMETER", "MESSAGE") else None
+    first = _WORD.match(text, start) if command in ("PARAMETER", "MESSAGE") else None
     if first:
         start, head = first.end(), first.group(0).strip() + " "
-    value, end = _value(rest, start, number)
-    return command.lower(), head + value, end
-
-
-def _value(rest: str, start: int, number: int) -> tuple[str, int]:
-    """Return one value: quoted by three or one quotes, over lines, or bare to the end of its line."""
-    for quote in ('"""', '"'):
-        if not rest.startswith(quote, start):
-            continue
-        begin = start + len(quote)
-        # As Ollama reads it, a closing quote is one at the end of a line.
-        closing = re.compile(re.escape(quote) + r"[ \t]*(?:\n|\Z)").search(rest, begin)
-        if closing is None:
-            raise Fault(
-                f"line {number} of the Modelfile opens a quote that nothing closes",
-                f"close it with {quote} at the end of a line",
-            )
-        return rest[begin : closing.start()], closing.end()
-    end = rest.find("\n", start)
-    end = len(rest) if end < 0 else end
-    return rest[start:end].strip(), end + 1
+    found = _VALUE.match(text, start)
+    if found is None:
+        raise Fault(
+            f"line {number} of the Modelfile opens a quote that nothing closes",
+            f"close it with {QUOTE if text.startswith(QUOTE, start) else QUOTE[0]} at the end of a line",
+        )
+    bare = found["bare"]
+    value = found["text"] or found["line"] or "" if bare is None else bare.strip()
+    return command.lower(), head + value, found.end()
 
 
 def _take(made: dict[str, Any], given: dict[str, Any], command: str, value: str, number: int) -> None:

@@ -12,18 +12,7 @@ from .gguf import the_one, whole
 
 GGUF = "gguf"
 TITLES = {SAFETENSORS: "safetensors", GGUF: "GGUF"}
-COMPANIONS = (
-    ".json",
-    ".jsonl",
-    ".txt",
-    ".model",
-    ".tiktoken",
-    ".jinja",
-    ".jinja2",
-    ".vocab",
-    ".merges",
-    ".spm",
-)
+BESIDE = (".json", ".jsonl", ".txt", ".model", ".tiktoken", ".jinja", ".jinja2", ".vocab", ".merges", ".spm")
 NOTICES = ("LICENSE*", "NOTICE*", "*/LICENSE*", "*/NOTICE*")
 # Loading these can run code that their author wrote.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -42,7 +31,7 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
     asked = selected(files, wanted.include, wanted.exclude)
     risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
     weights = (f".{wanted.format}", *(PICKLES if risky else ()))
-    suffixes = (*weights, *COMPANIONS, *(CODE if risky else ()))
+    suffixes = (*weights, *BESIDE, *(CODE if risky else ()))
     chosen = [r for r in asked if r.name.lower().endswith(suffixes) or _matches(r.name, NOTICES)]
     if not any(remote.name.lower().endswith(weights) for remote in chosen):
         raise _without_weights(asked, len(files), wanted)

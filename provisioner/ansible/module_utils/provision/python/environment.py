@@ -40,10 +40,8 @@ def system_version(python3: Path = Path("/usr/bin/python3")) -> str:
 def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: list[str]) -> str:
     """Return the version to build with: the requested one, else the distribution's, else a packaged one."""
     minimum, maximum = limits
-    for version in [asked] if asked else [own, *candidates]:
-        if not version or version_key(version) < version_key(minimum):
-            continue
-        if not maximum or version_key(version) <= version_key(maximum):
+    for version in filter(None, [asked] if asked else [own, *candidates]):
+        if version_key(minimum) <= version_key(version) <= version_key(maximum or version):
             return version
     wanted = f"from {minimum} to {maximum}" if maximum else f"{minimum} or newer"
     raise Fault(
