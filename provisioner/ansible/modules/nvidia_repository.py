@@ -96,7 +96,6 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "url": {"type": "str", "required": True},
-    "suite": {"type": "str", "default": "/"},
     "key_url": {"type": "str", "default": "", "no_log": False},
     "key_text": {"type": "str", "default": "", "no_log": False},
     "key_word": {"type": "str", "default": "the fingerprints", "no_log": False},

@@ -43,7 +43,6 @@ class Repository:
     url: str
     key_url: str
     fingerprints: tuple[str, ...]
-    suite: str = "/"
     pins: str = ""
     signed: str = "packages"
     key_text: str = ""
@@ -71,8 +70,7 @@ class Repository:
         """Return every file but the key with its text; an empty text means that it must not exist."""
         key = "/" + str(self.key.relative_to(self.root))
         if self.is_apt:
-            components = "" if self.suite.endswith("/") else "Components: main\n"
-            text = f"Types: deb\nURIs: {self.url}\nSuites: {self.suite}\n{components}Signed-By: {key}\n"
+            text = f"Types: deb\nURIs: {self.url}\nSuites: /\nSigned-By: {key}\n"
             pins = self.root / APT_PINS / f"provision-{self.name}"
             return {self.source: WRITTEN + text, pins: self.pins}
         packages, metadata = int(self.signed == "packages"), int(self.signed == "metadata")

@@ -9,66 +9,37 @@ from typing import Mapping
 CLOCK, EXPIRED, KEY, STREAM, SPACE = "clock", "expired", "key", "stream", "space"
 CERTIFICATE, NETWORK, UNKNOWN, VERSION = "certificate", "network", "unknown", "version"
 REMOVAL, CONFLICT, DEPENDENCY, OTHER = "removal", "conflict", "dependency", "other"
-CAUSES = (
-    (CLOCK, r"not valid yet|is not yet valid", "the host's clock is slow: set it, then apply again"),
-    (
-        EXPIRED,
-        r"is expired|Release file expired",
-        "the mirror is out of date, or the host's clock is fast: fix that, then apply again",
-    ),
-    (
-        KEY,
-        (
-            r"NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|BADSIG|Public key for .* is not installed|GPG check FAILED"
-            r"|GPG signature verification error|is not signed"
-        ),
-        "the repository is not signed with a key that this host trusts: check the host's package sources",
-    ),
-    (
-        STREAM,
-        r"filtered out by modular filtering|excluded by modular",
-        "a module stream hides the packages: check `dnf module list` on the host",
-    ),
-    (
-        SPACE,
-        r"No space left on device|not enough (free )?space|more space needed",
-        "free space on the host, then apply again",
-    ),
-    (
-        CERTIFICATE,
-        r"certificate verify failed|SSL certificate problem",
-        "add the CA certificate to host_base_ca_certificates",
-    ),
-    (
-        NETWORK,
-        (
-            r"Could not resolve|Temporary failure|Connection (refused|timed out)|Curl error|Failed to fetch"
-            r"|Cannot download"
-        ),
-        "check that the host can reach its mirrors (DNS, proxy, firewall), or set another mirror",
-    ),
-    (VERSION, r"Version '.* was not found", "the repository does not have that version: choose another"),
-    (
-        UNKNOWN,
-        r"Unable to locate|No match for|Unable to find a match|has no installation",
-        "check the package sources of the host and the mirror variables of host_base",
-    ),
-    (
-        REMOVAL,
-        r"remove is disabled",
-        "the packages listed above would have to be removed: remove them by hand if no one needs them",
-    ),
-    (
-        CONFLICT,
-        r" conflicts with | obsoletes ",
-        "the packages listed above exclude each other: remove by hand the one that no one needs",
-    ),
-    (
-        DEPENDENCY,
-        r"unmet dependencies|held broken packages|nothing provides|conflicting requests|Problem: ",
-        "another package requires these at another version: read the package manager's message above",
-    ),
-)
+# What a package manager says for each cause.
+SAID = {
+    CLOCK: r"not valid yet|is not yet valid",
+    EXPIRED: r"is expired|Release file expired",
+    KEY: r"NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|BADSIG|Public key for .* is not installed|GPG check FAILED"
+    r"|GPG signature verification error|is not signed",
+    STREAM: r"filtered out by modular filtering|excluded by modular",
+    SPACE: r"No space left on device|not enough (free )?space|more space needed",
+    CERTIFICATE: r"certificate verify failed|SSL certificate problem",
+    NETWORK: r"Could not resolve|Temporary failure|Connection (refused|timed out)|Curl error|Failed to fetch"
+    r"|Cannot download",
+    VERSION: r"Version '.* was not found",
+    UNKNOWN: r"Unable to locate|No match for|Unable to find a match|has no installation",
+    REMOVAL: r"remove is disabled",
+    CONFLICT: r" conflicts with | obsoletes ",
+    DEPENDENCY: r"unmet dependencies|held broken packages|nothing provides|conflicting requests|Problem: ",
+}
+STEPS = {
+    CLOCK: "the host's clock is slow: set it, then apply again",
+    EXPIRED: "the mirror is out of date, or the host's clock is fast: fix that, then apply again",
+    KEY: "the repository is not signed with a key that this host trusts: check the host's package sources",
+    STREAM: "a module stream hides the packages: check `dnf module list` on the host",
+    SPACE: "free space on the host, then apply again",
+    CERTIFICATE: "add the CA certificate to host_base_ca_certificates",
+    NETWORK: "check that the host can reach its mirrors (DNS, proxy, firewall), or set another mirror",
+    VERSION: "the repository does not have that version: choose another",
+    UNKNOWN: "check the package sources of the host and the mirror variables of host_base",
+    REMOVAL: "the packages listed above would have to be removed: remove them by hand if no one needs them",
+    CONFLICT: "the packages listed above exclude each other: remove by hand the one that no one needs",
+    DEPENDENCY: "another package requires these at another version: read the package manager's message above",
+}
 
 
 def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) -> str:
@@ -76,9 +47,6 @@ def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) ->
 
     `steps` replaces the usual advice by cause.
     """
-    given = steps or {}
-    for cause, pattern, step in CAUSES:
-        if re.search(pattern, said):
-            return given.get(cause, step)
     where = f"read 'journalctl -u {unit}' on the host" if unit else "read the message above"
-    return given.get(OTHER, f"{where}, then apply again")
+    known = {**STEPS, OTHER: f"{where}, then apply again", **(steps or {})}
+    return known[next((cause for cause, pattern in SAID.items() if re.search(pattern, said)), OTHER)]
