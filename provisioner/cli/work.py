@@ -16,7 +16,6 @@ from provisioner.cli import options, screen
 from provisioner.cli.options import Selection
 from provisioner.errors import ConsentRequired, ProvisionError, UsageError
 from provisioner.runs import fold, plan, run, rundir
-from provisioner.runs.events import Event
 from provisioner.runs.plan import Plan
 from provisioner.runs.report import Report
 from provisioner.runs.run import Outcome, Request
@@ -99,13 +98,8 @@ class Work:
         phases = site if request.playbook == SITE else (request.playbook.capitalize(),)
         folded = fold.Fold(hosts, phases)
         show = screen.make(self._console, folded, diff=request.diff, ladder=self._ladder)
-
-        def on_event(event: Event) -> None:
-            folded.add(event)
-            show.event(event)
-
         with show:
-            outcome = run.execute(request, run_dir, on_event)
+            outcome = run.execute(request, run_dir, show.event)
         report = folded.report(run=run_dir.id, log=str(run_dir.log))
         rundir.write(run_dir.report, report.to_json())
         show.finish(report)

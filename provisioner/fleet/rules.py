@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import versions
-from provisioner.fleet import environment, knobs, models, variables
+from provisioner.fleet import environment, knobs, models, services, variables
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
-from provisioner.fleet.services import EVERY_IPV4, Service
+from provisioner.fleet.services import EVERY_IPV4, Resolved, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _FILE_HINT = "write the secret into it, mode 0600"
@@ -28,11 +28,17 @@ _GPU = re.compile(
 _EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
 
 
-def check(services: Sequence[Service], folder: Path) -> list[Finding]:
+def resolve(own: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]], folder: Path) -> Resolved:
+    """Return the services that a host's variables describe, and everything that is wrong with them."""
+    found = services.resolve(own, defaults)
+    return Resolved(found.services, (*found.findings, *check(found.services, folder)))
+
+
+def check(found: Sequence[Service], folder: Path) -> list[Finding]:
     """Return what is wrong with each service and with all of them together on one host."""
-    findings = [finding for service in services for rule in _SERVICE_RULES for finding in rule(service)]
-    findings += [finding for service in services for finding in _key_file(service, folder)]
-    for first, second in combinations(services, 2):
+    findings = [finding for service in found for rule in _SERVICE_RULES for finding in rule(service)]
+    findings += [finding for service in found for finding in _key_file(service, folder)]
+    for first, second in combinations(found, 2):
         findings += _pair(first, second)
     return findings
 

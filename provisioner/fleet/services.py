@@ -36,7 +36,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Service:
-    """Describe one served model of a host; `port` is None while only Ansible can know it.
+    """Describe one served model of a host.
 
     `own` are the engine's variables that the inventory sets; `spelt` maps those set in `serve_env` to their
     names there.
@@ -48,13 +48,18 @@ class Service:
     model: Model
     served_name: str
     address: str
-    port: int | None
     gpus: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False)
     item: int | None = None
     profile: Profile | None = None
     own: frozenset[str] = frozenset()
     spelt: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int | None:
+        """Return the port, None while only Ansible can know it."""
+        port = self.settings["serve_port"]
+        return port if isinstance(port, int) else None
 
     @property
     def url(self) -> str:
@@ -204,11 +209,10 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
         **{name: given[name] for name in sorted(own)},
     }
     name = str(settings.get("serve_name") or engine.name)
-    port = settings.get("serve_port") or engine.port
     model = models.identify(engine, settings, given)
     settings |= {
         "serve_name": name,
-        "serve_port": port,
+        "serve_port": settings.get("serve_port") or engine.port,
         "serve_model_revision": model.revision,
         "serve_gpus": settings.get("serve_gpus") or [],
         "serve_env": settings.get("serve_env") or {},
@@ -222,7 +226,6 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
         model=model,
         served_name=PurePosixPath(model.name).name if model.source == "path" else model.name,
         address=str(settings["serve_address"]),
-        port=port if isinstance(port, int) else None,
         gpus=models.texts(settings["serve_gpus"]),
         settings=settings,
         item=item,

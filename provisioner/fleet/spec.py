@@ -134,9 +134,8 @@ class _Checker:
         )
 
     def _resolve(self, own: Mapping[str, Any]) -> _Checked:
-        resolved = services.resolve(own, self._defaults)
+        resolved = rules.resolve(own, self._defaults, self._inventory.folder)
         findings = [*_unknown_variables(own, self._reserved), *resolved.findings]
-        findings += rules.check(resolved.services, self._inventory.folder)
         findings += [*rules.controller_files(own), *python_env.check(own), *container_runtime.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)

@@ -8,7 +8,7 @@ that is wrong once its templates are resolved.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         defaults = {
             name: self._defaults(engine.role) for name, engine in engines.load().items() if name in requested
         }
-        resolved = services.resolve(own, defaults)
-        findings = [*resolved.findings, *rules.check(resolved.services, folder)]
-        if findings:
-            return {**result, **_failure(findings)}
+        resolved = rules.resolve(own, defaults, folder)
+        if resolved.findings:
+            return {**result, **_failure(resolved.findings)}
         facts = {
             "provision_services": [_service(service, folder) for service in resolved.services],
             "provision_models": _models(resolved.services),
@@ -73,7 +72,7 @@ def _trusted(value: Any) -> Any:
     return value
 
 
-def _failure(findings: list[Finding]) -> dict[str, Any]:
+def _failure(findings: Sequence[Finding]) -> dict[str, Any]:
     lines = []
     for finding in findings:
         value = f" = {finding.value!r}" if finding.has_value else ""

@@ -15,9 +15,8 @@ def make(
 ) -> LiveScreen | PlainScreen:
     """Return the screen that suits the console; diffs are lines, so they go with plain lines only.
 
-    The caller enters it, gives it each event once that is in `fold`, which the live table draws, and finishes
-    it with the report.
+    The caller enters it, gives it each event, which it adds to `fold`, and finishes it with the report.
     """
     if console.is_terminal and not console.is_dumb_terminal and not diff:
         return LiveScreen(console, fold, ladder=ladder)
-    return PlainScreen(console, diff=diff, ladder=ladder)
+    return PlainScreen(console, fold, diff=diff, ladder=ladder)

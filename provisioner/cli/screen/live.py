@@ -139,7 +139,8 @@ class LiveScreen:
         self._live.stop()
 
     def event(self, event: Event) -> None:
-        """Do nothing: the table draws the fold at its next refresh."""
+        """Add an event, which the table shows at its next refresh."""
+        self._table.fold.add(event)
 
     def finish(self, report: r.Report) -> None:
         """Replace the table with the report."""

@@ -15,6 +15,7 @@ from provisioner.plain import clean
 from provisioner.runs import report as r
 from provisioner.runs.events import Event, PhaseStart, Progress, Result
 from provisioner.runs.failures import failure_of
+from provisioner.runs.fold import Fold
 
 PROGRESS_S = 10.0
 LINE = 300
@@ -23,8 +24,9 @@ LINE = 300
 class PlainScreen:
     """Print a line for each event of interest; progress at most every ten seconds for each host."""
 
-    def __init__(self, console: Console, *, diff: bool = False, ladder: bool = False) -> None:
+    def __init__(self, console: Console, fold: Fold, *, diff: bool = False, ladder: bool = False) -> None:
         self._console = console
+        self._fold = fold
         self._diff = diff
         self._ladder = ladder
         self._shown: dict[str, float] = {}
@@ -42,7 +44,8 @@ class PlainScreen:
         """End; there is nothing to restore."""
 
     def event(self, event: Event) -> None:
-        """Print the lines of the event, if it has any."""
+        """Add an event, and print its lines if it has any."""
+        self._fold.add(event)
         if isinstance(event, PhaseStart):
             self._line(f"== {event.phase} ({hosts(len(event.hosts))})", "bold")
         elif isinstance(event, Progress):

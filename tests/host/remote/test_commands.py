@@ -216,7 +216,11 @@ def test_an_engine_that_does_not_listen_points_to_its_log(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(reach, "load", lambda *_: (sshd.way("good", (replace(service, port=1),)),))
+    monkeypatch.setattr(
+        reach,
+        "load",
+        lambda *_: (sshd.way("good", (replace(service, settings={**service.settings, "serve_port": 1}),)),),
+    )
     assert call("chat", fleet, "good", "hello") == 1
     assert "nothing listens on 127.0.0.1:1" in capsys.readouterr().err
 

@@ -67,7 +67,7 @@ def drawn(folding: Fold, width: int, height: int = 24) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_pipe_gets_the_expected_lines(case: str) -> None:
     console, file = pipe()
-    shown = PlainScreen(console, diff=True, ladder=True)
+    shown = PlainScreen(console, Fold(), diff=True, ladder=True)
     with shown:
         for event in recorded(case):
             shown.event(event)
@@ -79,10 +79,9 @@ def test_a_pipe_gets_the_expected_lines(case: str) -> None:
 def test_nothing_of_a_hostile_host_controls_the_terminal(width: int) -> None:
     console, file = pipe(width)
     folding = Fold()
-    for kind in (PlainScreen(console), LiveScreen(console, folding)):
+    for kind in (PlainScreen(console, Fold()), LiveScreen(console, folding)):
         with kind as shown:
             for event in recorded("hostile"):
-                folding.add(event)
                 shown.event(event)
         shown.finish(fold(recorded("hostile")))
     assert "[bold red]not markup[/]" in file.getvalue()
@@ -91,7 +90,7 @@ def test_nothing_of_a_hostile_host_controls_the_terminal(width: int) -> None:
 
 def test_progress_is_a_line_every_ten_seconds_a_host() -> None:
     console, file = pipe()
-    shown = PlainScreen(console)
+    shown = PlainScreen(console, Fold())
     for second in range(0, 31, 2):
         for host in ("alpha", "beta"):
             shown.event(events.Progress(START + second, host, "Models", "Fetch", second + 1, 99))
@@ -106,13 +105,13 @@ def test_a_diff_is_shown_when_asked_for() -> None:
     )
     for diff, lines in ((True, ["    --- a", "    +++ b", "    -[old]", "    +\\x1b[2Jnew"]), (False, [])):
         console, file = pipe()
-        PlainScreen(console, diff=diff).event(result)
+        PlainScreen(console, Fold(), diff=diff).event(result)
         assert file.getvalue().splitlines() == ["changed alpha: Write", *lines]
 
 
 def test_a_long_line_is_not_broken_for_a_pipe() -> None:
     console, file = pipe(40)
-    PlainScreen(console).event(events.Result(START, "alpha", "Host", "x " * 60, "changed"))
+    PlainScreen(console, Fold()).event(events.Result(START, "alpha", "Host", "x " * 60, "changed"))
     assert len(file.getvalue().splitlines()) == 1
 
 
@@ -164,7 +163,6 @@ def test_a_terminal_gets_the_table_then_the_report() -> None:
     assert isinstance(shown, LiveScreen)
     with shown:
         for event in recorded("one_down"):
-            folding.add(event)
             shown.event(event)
     shown.finish(folding.report())
     assert "\x1b[?25l" in file.getvalue()
@@ -201,7 +199,7 @@ def test_marks_are_ascii_where_the_terminal_is() -> None:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
     console = Console(file=file, width=80)
-    shown = PlainScreen(console, ladder=True)
+    shown = PlainScreen(console, Fold(), ladder=True)
     with shown:
         for event in recorded("unhealthy"):
             shown.event(event)

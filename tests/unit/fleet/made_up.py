@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from provisioner.fleet import engines, rules, services, variables
+from provisioner.fleet import engines, rules, variables
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import Service
 
@@ -15,8 +15,8 @@ ABACUS = {"serve_engine": "abacus", "serve_model": "owner/beads"}
 
 def resolve(**given: Any) -> tuple[tuple[Service, ...], list[Finding]]:
     defaults = {name: variables.defaults(engine.role) for name, engine in engines.load().items()}
-    resolved = services.resolve({**ABACUS, **given}, defaults)
-    return resolved.services, [*resolved.findings, *rules.check(resolved.services, Path("/nowhere"))]
+    resolved = rules.resolve({**ABACUS, **given}, defaults, Path("/nowhere"))
+    return resolved.services, list(resolved.findings)
 
 
 def service(**given: Any) -> Service:
