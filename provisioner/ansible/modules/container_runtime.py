@@ -13,10 +13,10 @@ from ansible.module_utils.provision.containers import packages as container_pack
 from ansible.module_utils.provision.containers import sources
 from ansible.module_utils.provision.containers.docker import DAEMON, load
 from ansible.module_utils.provision.containers.ledger import lines
+from ansible.module_utils.provision.containers.packages import DOCKER, Wanted
 from ansible.module_utils.provision.containers.runtime import ANY, Runtime
-from ansible.module_utils.provision.containers.wanted import DOCKER, Wanted
 from ansible.module_utils.provision.gpu import containers
-from ansible.module_utils.provision.host.entry import run
+from ansible.module_utils.provision.host.entry import require_consent, run
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
 from ansible.module_utils.provision.host.repository import out_of_sight
 from ansible.module_utils.provision.host.settings import read_file
@@ -52,10 +52,16 @@ class Run:
     def result(self, runtime: Runtime, **more: Any) -> dict[str, Any]:
         """Return the module's result."""
         ledger = runtime.ledger
-        found: dict[str, Any] = {"changed": bool(ledger.changes), "diff": ledger.diff, **more}
-        if self.needs:
-            found["provision"] = ConsentNeeded(self.needs).provision
-        return found
+        found = {"changed": bool(ledger.changes), "diff": ledger.diff, **more}
+        provision = require_consent(self.module, self.needs)
+        return {**found, "provision": provision} if provision else found
+
+    def preview(self) -> Runtime:
+        """Return a runtime that only lists what it would change."""
+        runtime = self.runtime(dry=True)
+        runtime.holds.lock()
+        runtime.settle()
+        return runtime
 
     def check_requirements(self) -> dict[str, Any]:
         """Refuse what cannot work."""
@@ -86,9 +92,7 @@ class Run:
     def list_changes(self) -> dict[str, Any]:
         """List what would change, and ask where that interrupts containers."""
         self.check_requirements()
-        runtime = self.runtime(dry=True)
-        runtime.holds.lock()
-        runtime.settle()
+        runtime = self.preview()
         modules = runtime.packages.missing_modules()
         if not self.module.check_mode:
             container_modules.refuse_missing(runtime.packages.manager, modules)
@@ -99,15 +103,9 @@ class Run:
             for one in containers.gpu_containers():
                 # Packages with units reload systemd themselves.
                 runtime.allow(f"reload systemd, which may remove the GPUs from {containers.named(one)}")
-        self.require_consent()
         pending = [*packages, *lacks, *moves, *runtime.ledger.changes]
         engine = list(runtime.wanted.engine_packages)
         return self.result(runtime, pending=pending, engine_packages=engine, changed=False, diff=[])
-
-    def require_consent(self) -> None:
-        """Stop where something needs consent; a dry run only lists it."""
-        if self.needs and not self.module.check_mode:
-            raise ConsentNeeded(self.needs)
 
     def pin_versions(self) -> dict[str, Any]:
         """Disable other sources, lock the version, and change what is installed to it."""
@@ -121,12 +119,10 @@ class Run:
         runtime.holds.lock()
         version, wrong = self.given["toolkit_version"], packages.wrong_versions()
         finished = True
-        if wrong:
-            before = lines(f"{name} {packages.found[name]}" for name in wrong)
-            if plan(
-                "versions of the container toolkit", before, lines(f"{name} {version}" for name in wrong)
-            ):
-                finished = container_packages.change(packages.manager, version, wrong, self.given["poll"])
+        before = lines(f"{name} {packages.found[name]}" for name in wrong)
+        after = lines(f"{name} {version}" for name in wrong)
+        if wrong and plan("versions of the container toolkit", before, after):
+            finished = container_packages.change(packages.manager, version, wrong, self.given["poll"])
         modules = packages.missing_modules() if finished else []
         if modules and plan("modules of the kernel", "", lines(modules)):
             engine = runtime.wanted.engine_packages
@@ -148,9 +144,7 @@ class Run:
 
     def verify(self) -> dict[str, Any]:
         """List the differences."""
-        runtime = self.runtime(dry=True)
-        runtime.holds.lock()
-        runtime.settle()
+        runtime = self.preview()
         packages = runtime.packages
         findings = [f"{name} is missing" for name in packages.missing()]
         findings += [f"{name} is {packages.found[name]}" for name in packages.wrong_versions()]
@@ -161,7 +155,7 @@ class Run:
     def undo_settings(self) -> dict[str, Any]:
         """Undo settings before the packages are removed."""
         self.runtime(ANY, dry=True).ask()
-        self.require_consent()
+        require_consent(self.module, self.needs)
         runtime = self.runtime(ANY)
         runtime.undo()
         return self.result(runtime)

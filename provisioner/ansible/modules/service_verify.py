@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder, Service
-from ansible.module_utils.provision.gpu.rungs import host_rungs
+from ansible.module_utils.provision.gpu.health import host_rungs
 from ansible.module_utils.provision.host.entry import Result, run
 from ansible.module_utils.provision.host.payload import FAILED, Rung
 

@@ -21,7 +21,6 @@ from ansible.module_utils.provision.containers import (
     runtime,
     selinux,
     sources,
-    wanted,
 )
 from ansible.module_utils.provision.containers import docker as container_docker
 from ansible.module_utils.provision.containers.docker import CDI
@@ -152,8 +151,7 @@ def replace(monkeypatch: pytest.MonkeyPatch, module: Any, **parts: Any) -> None:
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     fake = Host(tmp_path)
     manager = Manager(fake)
-    for module in (packages, wanted):
-        monkeypatch.setattr(module, "toolkit_manager", lambda: manager)
+    monkeypatch.setattr(packages, "toolkit_manager", lambda: manager)
     monkeypatch.setattr(dnf, "VERSIONLOCK", fake.locks_file)
     monkeypatch.setattr(record, "installed_for", lambda _asked: set(fake.ours))
     monkeypatch.setattr(packages, "podman_running", lambda: list(fake.podman_runs))

@@ -9,9 +9,8 @@ import pytest
 from ansible.module_utils.provision.containers import cdi
 from ansible.module_utils.provision.containers.devices import PERMISSION, WITHOUT_PERMISSION
 from ansible.module_utils.provision.containers.ledger import Ledger
-from ansible.module_utils.provision.containers.packages import TOOLKIT
+from ansible.module_utils.provision.containers.packages import TOOLKIT, Packages, Wanted, too_old
 from ansible.module_utils.provision.containers.runtime import Runtime
-from ansible.module_utils.provision.containers.wanted import Packages, Wanted, too_old
 from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host

@@ -11,7 +11,7 @@ from ansible.module_utils.provision.engine import memory as engine_memory
 from ansible.module_utils.provision.engine import rungs as engine_rungs
 from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
 from ansible.module_utils.provision.engine.rungs import Service
-from ansible.module_utils.provision.gpu import rungs as host_rungs
+from ansible.module_utils.provision.gpu import health
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
@@ -167,7 +167,7 @@ H200 = {"index": 0, "name": "H200"}
 
 
 def test_a_host_without_gpus_is_not_applicable() -> None:
-    rungs = host_rungs.host_rungs([], {**DRIVER, "state": "no driver"}, 257)
+    rungs = health.host_rungs([], {**DRIVER, "state": "no driver"}, 257)
     assert [(rung.rung, rung.status) for rung in rungs] == [
         ("reachable", "passed"),
         ("driver", "not applicable"),
@@ -179,14 +179,14 @@ def test_a_host_without_gpus_is_not_applicable() -> None:
 @pytest.mark.parametrize(("expected", "status"), [(True, "failed"), (False, "not applicable")])
 def test_a_broken_driver_fails_where_a_service_is_to_use_it(expected: bool, status: str) -> None:
     broken = {**DRIVER, "state": "hung", "problem": "the NVIDIA driver hangs", "next": "reboot"}
-    _, driver, gpus = host_rungs.host_rungs([], broken, 257, gpus_expected=expected)
+    _, driver, gpus = health.host_rungs([], broken, 257, gpus_expected=expected)
     assert (driver.status, gpus.status) == (status, "not applicable")
     assert driver.evidence == "the NVIDIA driver hangs"
     assert driver.next == ("reboot" if expected else None)
 
 
 def test_the_versions_that_agree_are_the_evidence_of_the_driver() -> None:
-    _, driver, gpus = host_rungs.host_rungs([H200], {**DRIVER, "expected": 1}, 257)
+    _, driver, gpus = health.host_rungs([H200], {**DRIVER, "expected": 1}, 257)
     assert (driver.status, gpus.status, gpus.evidence) == (
         "passed",
         "passed",
@@ -203,7 +203,7 @@ def test_the_versions_that_agree_are_the_evidence_of_the_driver() -> None:
     ],
 )
 def test_a_gpu_that_fell_off_the_bus_fails(lost: list[str], evidence: str) -> None:
-    rungs = host_rungs.host_rungs([H200], {**DRIVER, "expected": 2, "lost": lost}, 257)
+    rungs = health.host_rungs([H200], {**DRIVER, "expected": 2, "lost": lost}, 257)
     assert (rungs[1].status, rungs[2].status, rungs[2].evidence) == ("passed", "failed", evidence)
     assert "power cycle" in (rungs[2].next or "")
 
@@ -220,7 +220,7 @@ def test_the_driver_must_be_there_after_the_next_boot_as_well(
     ready: str | None, status: str, says: str
 ) -> None:
     booting = {"kernel": "6.8.0-90", "module": ready}
-    _, driver, _ = host_rungs.host_rungs([H200], {**DRIVER, "booting": booting}, 257)
+    _, driver, _ = health.host_rungs([H200], {**DRIVER, "booting": booting}, 257)
     assert driver.status == status
     assert driver.evidence == f"loaded module 580.95.05 (open) = library 580.95.05{says}"
     assert ("before the host boots" in (driver.next or "")) is (status == "failed")
@@ -250,7 +250,7 @@ def xid(number: int, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_what_programs_did_to_themselves_is_a_note(given: dict[str, Any], says: str) -> None:
-    _, _, gpus = host_rungs.host_rungs([{**H200, "ecc_uncorrected": 0}], {**DRIVER, **given}, 257)
+    _, _, gpus = health.host_rungs([{**H200, "ecc_uncorrected": 0}], {**DRIVER, **given}, 257)
     assert gpus.status == "passed"
     assert gpus.evidence.startswith(f"0: H200; no uncorrected error of memory (ECC); {says}")
 
@@ -266,7 +266,7 @@ def test_what_programs_did_to_themselves_is_a_note(given: dict[str, Any], says: 
 )
 def test_an_xid_of_the_hardware_fails_with_what_helps(number: int, says: str, step: str) -> None:
     driver = {**DRIVER, **log(xid(31), xid(number, text="lost"))}
-    _, _, gpus = host_rungs.host_rungs([H200], driver, 257)
+    _, _, gpus = health.host_rungs([H200], driver, 257)
     assert gpus.status == "failed"
     assert says in gpus.evidence.partition("; ")[0]
     assert "note: Xid 31" in gpus.evidence
@@ -275,7 +275,7 @@ def test_an_xid_of_the_hardware_fails_with_what_helps(number: int, says: str, st
 
 def test_errors_of_memory_fail() -> None:
     gpu = {**H200, "ecc_uncorrected": 3, "pci": "0000:1b:00.0"}
-    _, _, gpus = host_rungs.host_rungs([gpu], DRIVER, 257)
+    _, _, gpus = health.host_rungs([gpu], DRIVER, 257)
     assert gpus.status == "failed"
     assert (
         gpus.evidence == "3 uncorrected errors of memory (ECC) on GPU 0 since the driver was loaded; 0: H200"
@@ -285,7 +285,7 @@ def test_errors_of_memory_fail() -> None:
 
 def test_a_driver_that_hangs_may_have_said_why() -> None:
     hung = {**DRIVER, "problem": "the NVIDIA driver hangs", "next": "boot", **log(xid(13), xid(119))}
-    _, driver, _ = host_rungs.host_rungs([], hung, 257, gpus_expected=True)
+    _, driver, _ = health.host_rungs([], hung, 257, gpus_expected=True)
     assert driver.evidence.startswith("the NVIDIA driver hangs; Xid 119 of 0000:1b:00.0 (the firmware")
     assert "Xid 13" not in driver.evidence
 

@@ -8,8 +8,9 @@ from typing import Any, Callable
 
 from ..host.fault import Fault
 from ..host.settings import read_file
+from ..host.systemd import systemctl
 from . import cdi, docker
-from .docker import CDI, DAEMON, RUNTIME, UNIT, Keys, systemctl
+from .docker import CDI, DAEMON, RUNTIME, UNIT, Keys
 from .ledger import Ledger
 
 

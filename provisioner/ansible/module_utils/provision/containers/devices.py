@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Callable
 
 from ..host.settings import read_file, write_file
+from ..host.systemd import systemctl
 from . import cdi, docker, selinux
-from .docker import systemctl
 from .ledger import Ledger
-from .wanted import DOCKER, Wanted
+from .packages import DOCKER, Wanted
 
 PERMISSION = "SELinux's permission for containers to use GPUs"
 WITHOUT_PERMISSION = (

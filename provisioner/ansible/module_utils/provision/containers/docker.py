@@ -174,13 +174,3 @@ def control(verb: str) -> None:
             f"Docker does not {verb}: {done.stderr.strip()}\n{tail}",
             f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
         )
-
-
-def systemctl(verb: str, unit: str) -> None:
-    """Have systemd do one thing with a unit."""
-    done = call("systemctl", verb, unit, seconds=START_SECONDS)
-    if done.returncode:
-        raise Fault(
-            f"systemctl {verb} {unit} failed: {done.stderr.strip()}",
-            f"read 'journalctl -u {unit}' on the host",
-        )

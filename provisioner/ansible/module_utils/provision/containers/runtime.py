@@ -14,8 +14,7 @@ from .daemon import Daemon
 from .devices import Devices
 from .holds import Holds
 from .ledger import Ledger
-from .packages import TOOLKIT
-from .wanted import DOCKER, PODMAN, Packages, Wanted
+from .packages import DOCKER, PODMAN, TOOLKIT, Packages, Wanted
 
 # What the toolkit's packages and the daemon write besides their own files.
 LEFTOVERS = (

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..host.commands import call
 from ..host.fault import Fault
+from ..host.paths import text_of
 
 SELINUX, DEVICES = Path("/sys/fs/selinux"), Path("/dev")
 # What NVIDIA's devices are labelled as, and the permission for that alone; older policies have only the one
 # for every device (containers/container-selinux, pull request 306).
 LABEL = "xserver_misc_device_t"
 NARROW, WIDE = "container_use_xserver_devices", "container_use_devices"
-ATTRIBUTE = "security.selinux"
 SET_SECONDS = 300
 
 
@@ -36,10 +36,7 @@ def permission() -> str:
 
 def is_set(name: str) -> bool:
     """Return whether the policy's permission is given."""
-    try:
-        return (SELINUX / "booleans" / name).read_text(encoding="ascii").startswith("1")
-    except OSError:  # this policy knows nothing of it
-        return False
+    return text_of(SELINUX / "booleans" / name).startswith("1")
 
 
 def are_labelled() -> bool:
@@ -50,7 +47,7 @@ def are_labelled() -> bool:
 
 def _label(path: Path) -> str:
     try:
-        return os.getxattr(str(path), ATTRIBUTE).decode("ascii", "replace")
+        return os.getxattr(str(path), "security.selinux").decode("ascii", "replace")
     except OSError:
         return ""
 

@@ -73,23 +73,14 @@ def describe(container: dict[str, Any]) -> str:
 def container_of(text: str) -> Container | None:
     """Return the innermost container that a process's control groups name."""
     for line in text.splitlines():
-        path = line.split(":", 2)[-1]
-        found = container_in(path)
-        if found:
-            return found
-    return None
-
-
-def container_in(path: str) -> Container | None:
-    """Return the innermost container that the path of a control group names."""
-    parts = path.split("/")
-    for index in range(len(parts) - 1, -1, -1):
-        for engine, pattern in GROUPS:
-            match = pattern.fullmatch(parts[index])
-            if match:
-                return Container(engine, match.group("id"))
-        if BARE.fullmatch(parts[index]):
-            return Container("docker" if "docker" in parts[:index] else "containerd", parts[index])
+        parts = line.split(":", 2)[-1].split("/")
+        for index in range(len(parts) - 1, -1, -1):
+            for engine, pattern in GROUPS:
+                match = pattern.fullmatch(parts[index])
+                if match:
+                    return Container(engine, match.group("id"))
+            if BARE.fullmatch(parts[index]):
+                return Container("docker" if "docker" in parts[:index] else "containerd", parts[index])
     return None
 
 
