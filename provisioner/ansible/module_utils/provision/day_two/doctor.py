@@ -25,22 +25,22 @@ from ..gpu.state import NO_DRIVER, examine
 from ..gpu.xid import since_boot
 from ..host.facts import can_set_clock, is_container, listening_sockets, os_release, read, run, time_service
 from ..host.managed import unnamed
+from ..host.sources import in_use, source_files
 from .status import disks
 
 REACH_SECONDS = 8
 # Eight healthy cards without persistence take half a minute to wake.
 DRIVER_SECONDS = 35
-APT_ADDRESS = re.compile(r"^\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*)(https?://\S+)", re.MULTILINE)
-DNF_ADDRESS = re.compile(r"^\s*(?:baseurl|mirrorlist|metalink)\s*=\s*(https?://[^\s$]+)", re.MULTILINE)
+# Where apt and dnf fetch packages from; what contains variables ends before the first.
+ADDRESS = re.compile(
+    r"\s*(?:deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?|URIs:\s*|(?:baseurl|mirrorlist|metalink)\s*=\s*)(https?://[^\s$]+)"
+)
 
 
-def package_sources(etc: Path) -> list[str]:
+def package_sources(root: Path = Path("/")) -> list[str]:
     """Return the addresses that the package manager fetches from, one for each machine."""
-    files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
-    found = [address for file in files for address in APT_ADDRESS.findall(read(str(file)))]
-    for file in sorted((etc / "yum.repos.d").glob("*.repo")):
-        text = read(str(file))
-        found += DNF_ADDRESS.findall(text) if "enabled=0" not in text else []
+    lines = (line for text in source_files(root).values() for line in in_use(text))
+    found = [match.group(1) for match in map(ADDRESS.match, lines) if match]
     machines = {urlsplit(address).netloc: address for address in reversed(found)}
     return sorted(machines.values())
 
@@ -111,13 +111,10 @@ def main(text: str) -> str:
     given = json.loads(text)
     # First, because it forks, which a program with threads must not.
     cards = graphics()
-    addresses = [
-        *given["addresses"],
-        *({"what": "packages", "url": url} for url in package_sources(Path("/etc"))),
-    ]
+    packages = [{"what": "packages", "url": url} for url in package_sources()]
     others = unnamed(given["units"])
     with ThreadPoolExecutor(max_workers=16) as pool:
-        reached = pool.map(reach, addresses)
+        reached = pool.map(reach, [*given["addresses"], *packages])
         document = {
             "clock": began,
             "os": os_release(),

@@ -25,10 +25,10 @@ def source_files(root: Path = Path("/")) -> dict[str, str]:
 def defining(pattern: re.Pattern[str], root: Path) -> list[Path]:
     """Return the source files in which a line that counts contains a pattern."""
     files = source_files(root).items()
-    return [Path(name) for name, text in files if any(map(pattern.search, _in_use(text)))]
+    return [Path(name) for name, text in files if any(map(pattern.search, in_use(text)))]
 
 
-def _in_use(text: str) -> list[str]:
+def in_use(text: str) -> list[str]:
     """Return the lines of a source file that count: no comments, no part that is switched off."""
     parts: list[list[str]] = [[]]
     for line in text.splitlines():
