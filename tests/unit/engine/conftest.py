@@ -114,6 +114,8 @@ class FakeEngine:
     generation_status: int = 200
     chat_status: int = 200
     ends_early: bool = False
+    error: str = ""
+    busy: int = 0
     pages: dict[str, Any] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -141,6 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.engine.requests.append((self.path, body))
         status = self.engine.chat_status if "chat" in self.path else self.engine.generation_status
+        if self.engine.busy:
+            self.engine.busy -= 1
+            status = 503
         if not self._allowed():
             status = 401
         if status != 200:
@@ -159,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             for word in self.engine.words
         ]
         lines.append({"choices": [], "usage": {"completion_tokens": len(self.engine.words)}})
+        lines += [{"error": {"message": self.engine.error}}] if self.engine.error else []
         text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
         content = text.encode()
         self._send(200, content[:40] if self.engine.ends_early else content, length=len(content))

@@ -278,13 +278,16 @@ def test_the_services_own_process_may_hold_the_port() -> None:
     assert processes.Holder(2**22 + 1, "python").is_of(own.control_group)  # ended meanwhile
 
 
+def _let_processes_be_in(monkeypatch: pytest.MonkeyPatch, groups: str) -> None:
+    monkeypatch.setattr(processes, "control_groups", lambda _: groups)
+
+
 def _taken_by_unit(
     host: Host, monkeypatch: pytest.MonkeyPatch, units: list[str], check_mode: bool = False
 ) -> Done:
     left = managed.UNITS / "vllm-old.service"
     left.write_text(host.given["unit_text"])
-    group = "0::/system.slice/vllm-old.service\n"
-    monkeypatch.setattr(processes, "control_groups", lambda _: group)
+    _let_processes_be_in(monkeypatch, "0::/system.slice/vllm-old.service\n")
     with socket.create_server(("127.0.0.1", 0)) as server:
         text = unit_text(host.root, server.getsockname()[1])
         return host.call(check_mode=check_mode, unit_text=text, units=units)
@@ -317,7 +320,7 @@ def test_finds_the_unit_of_a_process(
 ) -> None:
     host.call()
     (managed.UNITS / "other.service").write_text(UNIT_OF_OTHERS)
-    monkeypatch.setattr(processes, "control_groups", lambda _: groups)
+    _let_processes_be_in(monkeypatch, groups)
     assert processes.Holder(1, "python").unit() == unit
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.engine import files, gate, inputs, processes
-from ansible.module_utils.provision.engine.client import Engine, NoAnswerError
+from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.facts import parse_address
 from ansible.module_utils.provision.host.fault import Fault
@@ -201,8 +201,7 @@ def test_ready_sends_the_key_of_its_environment(engine: Any, monkeypatch: pytest
 def test_a_healthy_page_is_not_ready(
     engine: Any, broken: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in broken.items():
-        setattr(engine, name, value)
+    vars(engine).update(broken)
     assert _ready(engine.url) == 1
     assert said in capsys.readouterr().err
 
@@ -232,29 +231,27 @@ def test_models_to_preload_are_asked_after_the_first_answer(
     assert [line.split(" answered")[0] for line in said] == ["the model", "second:latest", "third"]
 
 
-def test_an_engine_that_cannot_load_the_model_is_not_asked_for_ever(
-    engine: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the gate try again at once."""
     monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_engine_that_cannot_load_the_model_is_not_asked_for_ever(
+    engine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     engine.generation_status = 500
     assert _ready(engine.url, timeout=600) == 1
     assert len(engine.requests) == gate.FAILED_ANSWERS
     assert f"org/model: {gate.FAILED_ANSWERS} times in a row /v1/completions" in capsys.readouterr().err
 
 
-def test_an_engine_that_still_loads_is_asked_on(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0)
-    attempts = gate.FAILED_ANSWERS + 1
-    busy = iter([NoAnswerError("busy", 503)] * attempts)
-
-    def generate(_self: Engine, _model: str, _seconds: float) -> int:
-        for error in busy:
-            raise error
-        return 1
-
-    monkeypatch.setattr(Engine, "generate", generate)
+@pytest.mark.usefixtures("impatient")
+def test_an_engine_that_still_loads_is_asked_on(engine: Any) -> None:
+    engine.busy = gate.FAILED_ANSWERS + 1
     assert _ready(engine.url, timeout=600) == 0
-    assert next(busy, None) is None
+    assert len(engine.requests) == gate.FAILED_ANSWERS + 2
 
 
 def test_gives_up_at_once_when_the_engine_has_ended(
