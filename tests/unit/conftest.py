@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.provision.jobs import unit
 
 from provisioner import content
 from provisioner.fleet import engines, variables
-from tests.unit.fakes import Programs
+from tests.unit.fakes import Programs, Systemd
 
 ROLES = Path(__file__).resolve().parents[2] / "scripts/skeleton/roles"
 
@@ -17,6 +18,14 @@ ROLES = Path(__file__).resolve().parents[2] / "scripts/skeleton/roles"
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     """Give a host on which no program is installed but what the test adds."""
     return Programs(monkeypatch)
+
+
+@pytest.fixture
+def systemd(programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
+    """Give a host whose one unit does not exist yet."""
+    monkeypatch.setattr(unit, "REPORTED", tmp_path / "reported")
+    monkeypatch.setattr(unit.time, "sleep", lambda _seconds: None)
+    return Systemd(programs)
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ import contextlib
 import io
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 from ansible.module_utils.provision.host import commands, follow
+from ansible.module_utils.provision.host.systemd import UnitState
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Programs:
         program = self._programs.get(argv[0])
         if program:
             return _Process(program(argv[1:]), merged=options["stderr"] == subprocess.STDOUT)
-        if argv[0] == "sh" or argv[0].startswith("/"):
+        if argv[0] in ("sh", "bash") or argv[0].startswith("/"):
             return subprocess.Popen(argv, **options)
         raise FileNotFoundError(argv[0])
 
@@ -83,6 +85,75 @@ class Answers(Programs):
         fitting = [command for command in self.answers if tuple(argv[: len(command)]) == command]
         said = self.answers[max(fitting, key=len)] if fitting else Said()
         return _Process(said, merged=options["stderr"] == subprocess.STDOUT)
+
+
+class Started(NamedTuple):
+    """How a transient unit was started: its name, its command and its properties."""
+
+    unit: str
+    argv: list[str]
+    properties: dict[str, str]
+
+
+class Systemd:
+    """Hold the state of the one unit of a test; starting it makes it `after`, once `work` is done."""
+
+    def __init__(self, programs: Programs) -> None:
+        self.programs = programs
+        self.state = UnitState()
+        self.after = UnitState(active="active", invocation="new")
+        self.work: Callable[[], object] = lambda: None
+        self.refusals: list[str] = []
+        self.journal: list[str] = []
+        self.started: list[Started] = []
+        self.calls: list[str] = []
+        programs.add("systemctl", self.control)
+        programs.add("systemd-run", self.run)
+        programs.add("journalctl", lambda _: Said("\n".join(self.journal)))
+
+    def control(self, argv: Sequence[str]) -> Said:
+        """Show the unit, or note what is done with it."""
+        if argv[0] == "show":
+            return Said(shown(self.state))
+        self.calls.append(" ".join(argv))
+        if argv[0] in ("stop", "reset-failed"):
+            self.state = replace(self.state, active="inactive", sub="dead")
+        if argv[0] == "enable":
+            self.state = replace(self.state, enabled=True, load="loaded")
+        return Said()
+
+    def run(self, argv: Sequence[str]) -> Said:
+        """Start the unit unless it is to be refused."""
+        if self.refusals:
+            return Said(code=1, err=self.refusals.pop(0))
+        options, command = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
+        unit = next(one for one in options if one.startswith("--unit="))[len("--unit=") : -len(".service")]
+        pairs = (one.split("=", 2)[1:] for one in options if one.startswith("--property="))
+        self.started.append(Started(unit, list(command), {key: value for key, value in pairs}))  # noqa: C416
+        self.work()
+        self.state = self.after
+        return Said()
+
+
+def shown(state: UnitState) -> str:
+    """Return what `systemctl show` prints about a unit."""
+    now = time.monotonic()
+    values = {
+        "LoadState": state.load,
+        "ActiveState": state.active,
+        "SubState": state.sub,
+        "UnitFileState": "enabled" if state.enabled else "disabled",
+        "Result": state.result,
+        "ExecMainStatus": state.exit_status,
+        "MainPID": state.main_pid,
+        "NRestarts": state.restarts,
+        "NeedDaemonReload": "yes" if state.needs_reload else "no",
+        "InvocationID": state.invocation,
+        "ActiveEnterTimestampMonotonic": round((now - state.active_seconds) * 1e6),
+        "InactiveEnterTimestampMonotonic": round((now - state.ended_seconds) * 1e6),
+        "ControlGroup": state.control_group,
+    }
+    return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
 class _Process:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ import pytest
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.systemd import UnitState
-
-from tests.unit.fakes import Programs, Said
 
 PLACES = (
     (managed, "UNITS", "etc/systemd/system"),
@@ -52,52 +49,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for place in ("etc/systemd/system", "etc/provision", "run"):
         (tmp_path / place).mkdir(parents=True)
     return tmp_path
-
-
-class Systemd:
-    """Hold the state of the one unit of a test; systemd obeys, and remembers what it was told."""
-
-    def __init__(self, programs: Programs) -> None:
-        self.state = UnitState()
-        self.journal: list[str] = []
-        self.calls: list[str] = []
-        programs.add("systemctl", self.control)
-        programs.add("journalctl", lambda _: Said("\n".join(self.journal)))
-
-    def control(self, argv: Sequence[str]) -> Said:
-        if argv[0] == "show":
-            return Said(shown(self.state))
-        self.calls.append(" ".join(argv))
-        if argv[0] == "stop":
-            self.state = replace(self.state, active="inactive", sub="dead")
-        if argv[0] == "enable":
-            self.state = replace(self.state, enabled=True, load="loaded")
-        return Said()
-
-
-def shown(state: UnitState) -> str:
-    """Return what `systemctl show` prints about a unit."""
-    entered = (time.monotonic() - state.active_seconds) * 1e6
-    values = {
-        "LoadState": state.load,
-        "ActiveState": state.active,
-        "SubState": state.sub,
-        "UnitFileState": "enabled" if state.enabled else "disabled",
-        "Result": state.result,
-        "MainPID": state.main_pid,
-        "NRestarts": state.restarts,
-        "NeedDaemonReload": "yes" if state.needs_reload else "no",
-        "InvocationID": state.invocation,
-        "ActiveEnterTimestampMonotonic": round(entered),
-        "ControlGroup": state.control_group,
-    }
-    return "".join(f"{name}={value}\n" for name, value in values.items())
-
-
-@pytest.fixture
-def systemd(programs: Programs) -> Systemd:
-    """Give a host whose one unit does not exist yet."""
-    return Systemd(programs)
 
 
 @dataclass

@@ -21,8 +21,7 @@ from ansible.module_utils.provision.host.systemd import UnitState
 
 from provisioner.ansible.modules import engine_service
 from tests.unit.engine.conftest import SERVING as RUNNING
-from tests.unit.engine.conftest import Systemd
-from tests.unit.fakes import Programs, Said
+from tests.unit.fakes import Programs, Said, Systemd
 
 UNIT = "vllm.service"
 ABSENT = UnitState()

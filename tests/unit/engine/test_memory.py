@@ -13,7 +13,8 @@ from ansible.module_utils.provision.engine.memory import GIBIBYTE, Memory
 from ansible.module_utils.provision.engine.settings import Running
 from ansible.module_utils.provision.gpu import nvml
 
-from tests.unit.engine.conftest import SERVING, Systemd
+from tests.unit.engine.conftest import SERVING
+from tests.unit.fakes import Systemd
 
 GROUP = "/system.slice/ollama.service"
 STATUS = replace(SERVING, control_group=GROUP)

@@ -16,7 +16,8 @@ from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from tests.unit.engine.conftest import SERVING, Systemd
+from tests.unit.engine.conftest import SERVING
+from tests.unit.fakes import Systemd
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from ansible.module_utils.provision.engine.client import Engine
 from ansible.module_utils.provision.engine.processes import Process, members
 from ansible.module_utils.provision.engine.settings import Running
 
-from tests.unit.engine.conftest import SERVING, Systemd
+from tests.unit.engine.conftest import SERVING
+from tests.unit.fakes import Systemd
 
 GROUP = "/system.slice/system-ollama.slice/ollama@chat.service"
 STATUS = replace(SERVING, control_group=GROUP)

@@ -14,9 +14,9 @@ from ansible.module_utils.testing import patch_module_args
 
 from provisioner.ansible.modules import service_verify
 from provisioner.runs import events
-from tests.unit.engine.conftest import SERVING, Systemd
+from tests.unit.engine.conftest import SERVING
 from tests.unit.engine.test_service_verify import DRIVER
-from tests.unit.fakes import Programs, Said
+from tests.unit.fakes import Programs, Said, Systemd
 
 Result = dict[str, Any]
 

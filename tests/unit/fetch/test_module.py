@@ -13,13 +13,14 @@ from ansible.module_utils.provision.fetch import place
 from ansible.module_utils.provision.fetch.archive import install
 from ansible.module_utils.provision.fetch.place import Wanted, write_manifest
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs import job, sandbox
-from ansible.module_utils.provision.jobs.unit import UnitState
+from ansible.module_utils.provision.host.systemd import UnitState
+from ansible.module_utils.provision.jobs import sandbox
 
 from provisioner.ansible.modules import release_archive
+from tests.unit.fakes import Systemd
 
-GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
-BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
+GONE = UnitState()
+BUSY = UnitState(active="active", invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
 DIGEST = "ab" * 32
 
@@ -27,27 +28,11 @@ DIGEST = "ab" * 32
 class Host:
     """A host whose unit does what a test says."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = root
-        self.now = GONE
-        self.after = GONE
-        self.started: list[tuple[list[str], dict[str, object], str | None]] = []
-        self.stopped: list[str] = []
-        self.work: Any = lambda: None
-        monkeypatch.setattr(job, "state", lambda _: self.now)
-        monkeypatch.setattr(job, "wait", lambda *_: self.after)
-        monkeypatch.setattr(job, "start_or_attach", self.start)
-        monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
-        monkeypatch.setattr(release_archive, "stop", self.stopped.append)
+    def __init__(self, root: Path, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.systemd = root, systemd
+        systemd.after = GONE
         monkeypatch.setattr(release_archive, "unused", self.unused)
         (root / "units").mkdir()
-
-    def start(
-        self, name: str, argv: list[str], properties: dict[str, object], environment_file: str | None
-    ) -> bool:
-        self.started.append(([name, *argv], properties, environment_file))
-        self.work()
-        return True
 
     def unused(self, root: Path, name: str, keep: list[str]) -> list[Path]:
         return list(place.unused(root, name, keep, self.root / "units"))
@@ -67,22 +52,26 @@ class Host:
     def call(self, check: bool = False, **params: Any) -> dict[str, Any]:
         given = {key: option.get("default") for key, option in release_archive.ARGUMENTS.items()}
         folders = {key: str(self.root / key) for key in ("cache", "runtime", "programs")}
-        asked = {"name": "tool", "version": "1.0", "sha256": DIGEST, "executable": "bin/tool"}
-        own = {"root": str(self.root / "archives"), "environment_file": str(self.root / "tool.env")}
+        asked = {"name": "tool", "version": "1.0", "sha256": DIGEST, "executable": "bin/tool", "poll": 0}
+        own = {
+            "root": str(self.root / "archives"),
+            "environment_file": str(self.root / "tool.env"),
+            "poll": 0,
+        }
         module = SimpleNamespace(params={**given, **folders, **asked, **own, **params}, check_mode=check)
         result: dict[str, Any] = release_archive.outcome(module)
         return result
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(tmp_path, monkeypatch)
+def host(tmp_path: Path, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, systemd, monkeypatch)
 
 
-def test_what_is_there_is_found_with_one_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_there_is_found_with_one_look(host: Host) -> None:
     directory = host.publish()
-    monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
     result = host.call(state="inspected", known={"other": "/x"})
+    assert host.systemd.programs.calls == []
     assert (result["changed"], result["present"], result["directory"]) == (False, True, str(directory))
     assert result["ansible_facts"]["release_archives"] == {"other": "/x", "tool": str(directory)}
     assert "diff" not in result
@@ -116,38 +105,38 @@ def test_check_mode_says_what_would_come_and_does_nothing(host: Host) -> None:
     assert f"tool 1.0, sha256 {DIGEST}" in result["diff"]["after"]
     assert result["ansible_facts"]["release_archives"]["tool"] == result["directory"]
     assert sorted(host.root.rglob("*")) == before
-    assert host.started == []
+    assert host.systemd.started == []
 
 
 def test_starts_one_fenced_unit_with_orders_for_root_alone(host: Host) -> None:
-    host.after = BUSY
+    host.systemd.after = BUSY
     result = host.call(needed_bytes=7)
     assert (result["finished"], result["changed"]) == (False, True)  # the next call may find it all done
-    ((words, properties, environment_file),) = host.started
-    assert words[0] == "provision-job-archive-tool"
-    assert words[3] == "fetch"
-    assert environment_file == str(host.root / "tool.env")
-    orders = Path(words[4])
+    ((unit, words, properties),) = host.systemd.started
+    assert unit == "provision-job-archive-tool"
+    assert words[2] == "fetch"
+    assert properties["EnvironmentFile"] == str(host.root / "tool.env")
+    orders = Path(words[3])
     assert orders.stat().st_mode & 0o777 == 0o600
     told = json.loads(orders.read_text())
     assert (told["directory"], told["needed_bytes"]) == (result["directory"], 7)
     assert properties["UMask"] == "0022"
     assert properties["Description"] == f"Download the release archive {result['directory']}"
-    assert properties["NoNewPrivileges"] is True
-    assert f'"{host.root}/archives"' in str(properties["ReadWritePaths"])
+    assert properties["NoNewPrivileges"] == "yes"
+    assert f'"{host.root}/archives"' in properties["ReadWritePaths"]
     assert (host.root / "archives").is_dir()
 
 
 def test_labels_what_it_unpacked_where_selinux_rules(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "RESTORECON", Path(sys.executable))
     monkeypatch.setattr(sandbox, "SELINUX", host.root)
-    host.after = BUSY
+    host.systemd.after = BUSY
     directory = host.call()["directory"]
-    assert host.started[0][1]["ExecStopPost"] == f"-+{sys.executable} -RF {directory}"
+    assert host.systemd.started[0].properties["ExecStopPost"] == f"-+{sys.executable} -RF {directory}"
 
 
 def test_polls_with_progress_until_it_is_there(host: Host) -> None:
-    host.now = host.after = BUSY
+    host.systemd.state = BUSY
     directory = host.call(check=True)["directory"]
     (host.root / "runtime").mkdir()
     orders = host.root / "runtime/provision-job-archive-tool.spec.json"
@@ -155,10 +144,10 @@ def test_polls_with_progress_until_it_is_there(host: Host) -> None:
     progress = {"label": "tool 1.0", "done_bytes": 5, "total_bytes": 7}
     host.tell(directory, state="running", progress=progress)
     assert host.call()["provision"]["progress"] == progress
-    host.now = host.after = GONE
+    host.systemd.state = GONE
     host.publish()
     assert host.call()["changed"] is False
-    assert host.started == []
+    assert host.systemd.started == []
 
 
 def test_a_unit_that_ends_in_time_is_a_change_with_its_warnings(host: Host) -> None:
@@ -166,16 +155,16 @@ def test_a_unit_that_ends_in_time_is_a_change_with_its_warnings(host: Host) -> N
         directory = host.publish()
         host.tell(str(directory), state="done", warnings=["size unknown"])
 
-    host.work = work
+    host.systemd.work = work
     result = host.call()
     assert (result["changed"], result["finished"], result["present"]) == (True, True, True)
     assert result["provision"]["warning"] == ["size unknown"]
 
 
 def test_a_failure_speaks_in_the_words_of_the_unit(host: Host) -> None:
-    host.after = FAILED
+    host.systemd.after = FAILED
     directory = host.call(check=True)["directory"]
-    host.work = lambda: host.tell(
+    host.systemd.work = lambda: host.tell(
         directory, state="failed", message="no disk", next="free some", invocation="1"
     )
     with pytest.raises(Fault, match="no disk") as caught:
@@ -184,19 +173,19 @@ def test_a_failure_speaks_in_the_words_of_the_unit(host: Host) -> None:
 
 
 def test_waits_for_another_version_of_the_name(host: Host) -> None:
-    host.now = host.after = BUSY
+    host.systemd.state = BUSY
     (host.root / "runtime").mkdir()
     orders = host.root / "runtime/provision-job-archive-tool.spec.json"
     orders.write_text(json.dumps({"directory": "/other"}))
     host.tell("/other", state="running", progress={"label": "tool 0.9"})
     result = host.call()
     assert (result["changed"], result["provision"]["progress"]["label"]) == (False, "tool 0.9")
-    assert host.started == []
+    assert host.systemd.started == []
     assert json.loads(orders.read_text()) == {"directory": "/other"}
 
 
 def test_the_failure_of_another_version_is_not_ours(host: Host) -> None:
-    host.after = FAILED
+    host.systemd.after = FAILED
     host.tell("/other", state="failed", message="no disk", next="", invocation="1")
     assert host.call()["finished"] is False
 
@@ -218,7 +207,7 @@ def test_the_failure_of_another_version_is_not_ours(host: Host) -> None:
 def test_values_that_could_lead_elsewhere_are_refused(host: Host, key: str, value: str) -> None:
     with pytest.raises(Fault, match=f"release_archive_{key} is "):
         host.call(check=False, **{key: value})
-    assert host.started == []
+    assert host.systemd.started == []
 
 
 def test_a_hash_may_be_in_capitals(host: Host) -> None:
@@ -236,9 +225,9 @@ def test_prunes_what_no_unit_names(host: Host) -> None:
     pruned: dict[str, Any] = {"state": "absent", "keep": [str(kept)]}
     assert host.call(check=True, **pruned)["removed"] == [str(old), str(partial)]
     assert old.exists()
-    host.now = BUSY
+    host.systemd.state = BUSY
     assert host.call(check=True, **pruned)["removed"] == [str(old)]
-    host.now = GONE
+    host.systemd.state = GONE
     result = host.call(**pruned)
     assert result["diff"] == {"before": f"{old}\n{partial}\n", "after": ""}
     assert (old.exists(), kept.exists(), used.exists(), foreign.exists()) == (False, True, True, True)
@@ -253,15 +242,15 @@ def test_removal_ends_the_unit_and_leaves_what_is_used(host: Host) -> None:
     program = install(host.root / "programs")
     (host.root / "cache/tool").mkdir(parents=True)
     (host.root / "archives/other").mkdir()
-    host.now = BUSY
+    host.systemd.state = BUSY
     before = sorted(host.root.rglob("*"))
     assert host.call(check=True, state="absent", everything=True)["changed"] is True
     assert sorted(host.root.rglob("*")) == before
     removed = host.call(state="absent", everything=True)["removed"]
     assert removed[:2] == ["provision-job-archive-tool", str(old)]
-    assert host.stopped == ["provision-job-archive-tool"]
+    assert "stop provision-job-archive-tool" in host.systemd.calls
     assert (used.exists(), old.exists(), program.exists()) == (True, False, True)
-    host.now = GONE
+    host.systemd.state = GONE
     (host.root / "units/tool.service").unlink()
     (host.root / "archives/other").rmdir()
     host.call(state="absent", everything=True)

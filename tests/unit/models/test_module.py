@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs import job
+from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.jobs.unit import UnitState
 from ansible.module_utils.provision.models.fetch import install, make_root
 from ansible.module_utils.provision.models.files import KnownFile, Manifest, Wanted, hash_file, write_stamps
 
 from provisioner.ansible.modules import model_store
+from tests.unit.fakes import Systemd
 
-GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
+GONE = UnitState()
 
 
 class Module:
@@ -29,30 +29,10 @@ class Module:
         self.params = params
 
 
-class Units:
-    """Units that do what a test says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = GONE
-        self.after = GONE
-        self.started: list[list[str]] = []
-        self.properties: dict[str, object] = {}
-        self.work: Any = lambda: None
-        monkeypatch.setattr(job, "state", lambda _: self.now)
-        monkeypatch.setattr(job, "wait", lambda *_: self.after)
-        monkeypatch.setattr(job, "start_or_attach", self.start)
-        monkeypatch.setattr(job, "journal_tail", lambda *_: "what the journal says")
-
-    def start(self, name: str, argv: list[str], properties: dict[str, object], **_: Any) -> bool:
-        self.started.append([name, *argv])
-        self.properties = properties
-        self.work()
-        return True
-
-
 @pytest.fixture
-def units(monkeypatch: pytest.MonkeyPatch) -> Units:
-    return Units(monkeypatch)
+def units(systemd: Systemd) -> Systemd:
+    systemd.after, systemd.journal = GONE, ["what the journal says"]
+    return systemd
 
 
 @pytest.fixture
@@ -78,7 +58,16 @@ def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[st
     }
     folders = {name: str(tmp_path / name) for name in ("programs", "runtime", "cache", "settings")}
     root = str(tmp_path / "models")
-    return {**given, **folders, "root": root, "model": model, "models": [model], "run": "1.5", **changes}
+    return {
+        **given,
+        **folders,
+        "root": root,
+        "model": model,
+        "models": [model],
+        "run": "1.5",
+        "poll": 0,
+        **changes,
+    }
 
 
 def test_a_model_that_is_there_is_not_missing(model: dict[str, Any]) -> None:
@@ -103,7 +92,7 @@ def test_a_directory_of_the_user_needs_weights(
         model_store.inspect([{**own, "directory": str(tmp_path / "nowhere")}])
 
 
-def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     own = {**model, "source": "ollama", "model": "smollm2:135m", "directory": ""}
     assert model_store.inspect([own])["missing"] == []
     result = model_store.verify(Module(**parameters(tmp_path, own)))
@@ -112,7 +101,7 @@ def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], 
 
 
 def test_check_mode_says_what_it_would_fetch_and_starts_nothing(
-    tmp_path: Path, model: dict[str, Any], units: Units
+    tmp_path: Path, model: dict[str, Any], units: Systemd
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     result = model_store.fetch(Module(check_mode=True, **parameters(tmp_path, model)))
@@ -123,13 +112,13 @@ def test_check_mode_says_what_it_would_fetch_and_starts_nothing(
 
 
 def test_starts_one_unit_with_orders_that_only_root_reads(
-    tmp_path: Path, model: dict[str, Any], units: Units
+    tmp_path: Path, model: dict[str, Any], units: Systemd
 ) -> None:
-    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    units.after = UnitState(active="active", invocation="1")
     result = model_store.fetch(Module(**parameters(tmp_path, model, token_file="/etc/t")))
     assert result["finished"] is False
     assert result["changed"] is False
-    ((name, *argv),) = units.started
+    ((name, argv, _),) = units.started
     assert name == model_store.unit_of(model["directory"])
     assert argv[2] == "fetch"
     spec = Path(argv[3])
@@ -138,16 +127,16 @@ def test_starts_one_unit_with_orders_that_only_root_reads(
 
 
 def test_the_unit_that_fetches_is_fenced_in_and_its_root_is_there(
-    tmp_path: Path, model: dict[str, Any], units: Units
+    tmp_path: Path, model: dict[str, Any], units: Systemd
 ) -> None:
-    units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    units.after = UnitState(active="active", invocation="1")
     root = tmp_path / "models"
     units.work = root.rmdir  # it is there, and empty, when the unit starts
     model_store.fetch(Module(**parameters(tmp_path, model)))
     written = [f'"{root}"', f'"-{tmp_path}/runtime"', f'"-{tmp_path}/cache"']
-    assert units.properties["ReadWritePaths"] == " ".join(written)
-    assert units.properties["ProtectSystem"] == "full"
-    assert "CAP_SYS_ADMIN" not in str(units.properties["CapabilityBoundingSet"])
+    assert units.started[0].properties["ReadWritePaths"] == " ".join(written)
+    assert units.started[0].properties["ProtectSystem"] == "full"
+    assert "CAP_SYS_ADMIN" not in str(units.started[0].properties["CapabilityBoundingSet"])
 
 
 @pytest.mark.parametrize(
@@ -187,8 +176,8 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
-    units.now = units.after = UnitState(active="active", result="success", exit_status=0, invocation="1")
+def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
+    units.state = UnitState(active="active", invocation="1")
     told = {"label": "org/name@main", "done_bytes": 5, "total_bytes": 7, "rate_bytes_s": 1}
     answer(tmp_path, model, {"state": "running", "progress": told})
     result = model_store.fetch(Module(**parameters(tmp_path, model)))
@@ -196,7 +185,7 @@ def test_reports_the_progress_of_the_unit(tmp_path: Path, model: dict[str, Any],
     assert units.started == []
 
 
-def test_a_finished_unit_is_a_change(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_a_finished_unit_is_a_change(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     def work() -> None:
         publish(model)
         answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
@@ -207,7 +196,7 @@ def test_a_finished_unit_is_a_change(tmp_path: Path, model: dict[str, Any], unit
 
 
 def test_a_unit_that_ended_between_two_looks_is_not_started_again(
-    tmp_path: Path, model: dict[str, Any], units: Units
+    tmp_path: Path, model: dict[str, Any], units: Systemd
 ) -> None:
     publish(model)
     answer(tmp_path, model, {"state": "done", "changed": True, "fetched": ["a.gguf"]})
@@ -217,7 +206,7 @@ def test_a_unit_that_ended_between_two_looks_is_not_started_again(
 
 
 def test_a_failure_speaks_in_the_words_of_the_unit(
-    tmp_path: Path, model: dict[str, Any], units: Units
+    tmp_path: Path, model: dict[str, Any], units: Systemd
 ) -> None:
     units.after = UnitState(active="failed", result="exit-code", exit_status=1, invocation="42")
     answer(
@@ -228,14 +217,14 @@ def test_a_failure_speaks_in_the_words_of_the_unit(
     assert caught.value.next_step == "free some"
 
 
-def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
     answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
     with pytest.raises(Fault, match=r"failed \(signal, exit 9\):\nwhat the journal says"):
         model_store.fetch(Module(**parameters(tmp_path, model)))
 
 
-def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     directory = publish(model)
     found = {"status": "passed", "evidence": "1 files", "next": None}
     path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
@@ -246,7 +235,7 @@ def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any]
     assert units.started == []
 
 
-def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     directory = publish(model)
     path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
     path.parent.mkdir()
@@ -256,18 +245,20 @@ def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, An
         path.write_text(json.dumps({"state": "done", "run": run, "results": {str(directory): found}}))
 
     # A job of another run is at work: this call waits for its end, the next one starts anew.
-    units.now = UnitState(active="active", result="success", exit_status=0, invocation="1")
+    units.state = UnitState(active="active", invocation="1")
     hashed("2.5")
     assert model_store.verify(Module(**parameters(tmp_path, model)))["finished"] is False
     assert units.started == []
-    units.now = GONE
+    units.state = GONE
     units.work = lambda: hashed("1.5")
     result = model_store.verify(Module(**parameters(tmp_path, model)))
     assert (len(units.started), result["finished"]) == (1, True)
     assert result["provision"]["rungs"][0]["status"] == "passed"
 
 
-def test_a_model_without_a_result_has_not_passed(tmp_path: Path, model: dict[str, Any], units: Units) -> None:
+def test_a_model_without_a_result_has_not_passed(
+    tmp_path: Path, model: dict[str, Any], units: Systemd
+) -> None:
     publish(model)
     path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
     path.parent.mkdir()

@@ -11,42 +11,33 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.jobs import job
-from ansible.module_utils.provision.jobs.unit import UnitState
+from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.python import conda_install, conda_place
 
 from provisioner.ansible.modules import conda_python
+from tests.unit.fakes import Systemd
 from tests.unit.python.conftest import Orders
 
-GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
-BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
+GONE = UnitState()
+BUSY = UnitState(active="active", invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
 
 
 class Host:
     """A host whose unit runs the job at once, or does what a test says."""
 
-    def __init__(self, root: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.orders = root, orders
-        self.now = self.after = GONE
-        self.started: list[tuple[list[str], dict[str, object], str | None]] = []
+    def __init__(self, root: Path, orders: Orders, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.orders, self.systemd = root, orders, systemd
+        systemd.after, systemd.work = GONE, self.work
         self.works = True
-        monkeypatch.setattr(job, "state", lambda _: self.now)
-        monkeypatch.setattr(job, "wait", lambda *_: self.after)
-        monkeypatch.setattr(job, "start_or_attach", self.start)
-        monkeypatch.setattr(job, "journal_tail", lambda *_: "last words")
         monkeypatch.setattr(conda_python, "unused", self.unused)
 
-    def start(
-        self, name: str, argv: list[str], properties: dict[str, object], environment_file: str | None
-    ) -> bool:
-        self.started.append(([name, *argv], properties, environment_file))
+    def work(self) -> None:
         if self.works:
             try:
-                conda_install.job(json.loads(Path(argv[-1]).read_text()))
+                conda_install.job(json.loads(Path(self.systemd.started[-1].argv[-1]).read_text()))
             except Fault:
-                self.after = FAILED
-        return True
+                self.systemd.after = FAILED
 
     def unused(self, root: Path, registry: Path, needed: set[str]) -> list[Path]:
         return list(conda_place.unused(root, registry, needed, self.root / "units"))
@@ -55,7 +46,7 @@ class Host:
         given = {key: option.get("default") for key, option in conda_python.ARGUMENTS.items()}
         orders = {**self.orders(), **params}
         folders = {key: str(self.root / key) for key in ("runtime", "programs", "environments", "registry")}
-        asked = {**given, **orders, **folders, "environment_file": str(self.root / "conda.env")}
+        asked = {**given, **orders, **folders, "environment_file": str(self.root / "conda.env"), "poll": 0}
         wanted = {key: orders[key] for key in conda_python.WANTED}
         asked = {key: {**asked, "wanted": wanted}[key] for key in given}
         result: dict[str, Any] = conda_python.outcome(SimpleNamespace(params=asked, check_mode=check))
@@ -63,8 +54,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(tmp_path, orders, monkeypatch)
+def host(tmp_path: Path, orders: Orders, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, orders, systemd, monkeypatch)
 
 
 def test_brings_it_about_once(host: Host) -> None:
@@ -75,30 +66,30 @@ def test_brings_it_about_once(host: Host) -> None:
     second = host.call()
     assert (second["changed"], second["interpreter"]) == (False, first["interpreter"])
     assert "diff" not in second
-    assert len(host.started) == 1
+    assert len(host.systemd.started) == 1
 
 
 def test_the_unit_gets_what_it_needs_and_no_address(host: Host) -> None:
     host.call()
-    (argv, properties, environment_file) = host.started[0]
-    assert argv[0] == "provision-job-conda"
-    assert argv[3] == "install"
-    assert environment_file == str(host.root / "conda.env")
-    assert properties["RuntimeMaxSec"] == 7200
-    assert "file://" not in Path(argv[4]).read_text()
+    (unit, argv, properties) = host.systemd.started[0]
+    assert unit == "provision-job-conda"
+    assert argv[2] == "install"
+    assert properties["EnvironmentFile"] == str(host.root / "conda.env")
+    assert properties["RuntimeMaxSec"] == "7200"
+    assert "file://" not in Path(argv[3]).read_text()
 
 
 def test_a_chosen_prefix_may_be_written_and_is_remembered(host: Host) -> None:
     host.call(prefix=str(host.root / "chosen/conda"))
-    writable = str(host.started[0][1]["ReadWritePaths"])
+    writable = host.systemd.started[0].properties["ReadWritePaths"]
     assert str(host.root / "chosen") in writable
     assert str(host.root / "conda") in writable
     assert json.loads((host.root / "registry").read_text()) == [str(host.root / "chosen/conda")]
 
 
-def test_looking_needs_no_systemd_and_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "state", lambda _: pytest.fail("a look needs no systemd"))
+def test_looking_needs_no_systemd_and_changes_nothing(host: Host) -> None:
     found = host.call(state="inspected")
+    assert host.systemd.programs.calls == []
     assert (found["changed"], found["present"]) == (False, False)
     assert not Path(found["prefix"]).exists()
 
@@ -107,25 +98,25 @@ def test_check_mode_names_what_would_come_and_does_nothing(host: Host) -> None:
     found = host.call(check=True)
     assert (found["changed"], found["present"]) == (True, False)
     assert found["diff"]["after"] == f"{found['interpreter']}: miniforge 26.1.1-3\n"
-    assert host.started == []
+    assert host.systemd.started == []
     assert not (host.root / "conda").exists()
 
 
 def test_polls_with_progress_and_waits_for_another(host: Host) -> None:
-    host.works, host.after = False, BUSY
+    host.works, host.systemd.after = False, BUSY
     mine = host.call()
     assert (mine["changed"], mine["finished"]) == (True, False)  # the next call may find it all done
-    host.now = BUSY
+    host.systemd.state = BUSY
     other = host.call(python="3.13.5")
     assert (other["changed"], other["provision"]["progress"]["label"]) == (False, "provision-job-conda")
-    assert len(host.started) == 1
+    assert len(host.systemd.started) == 1
 
 
 def test_a_failure_is_told_in_the_jobs_own_words(host: Host) -> None:
     with pytest.raises(Fault, match=r"could not install Python 3\.99\.0") as caught:
         host.call(python="3.99.0")
     assert "python_env_conda_python" in caught.value.next_step
-    host.after = GONE
+    host.systemd.after = GONE
     assert host.call()["changed"] is True
 
 
@@ -134,7 +125,7 @@ def test_a_foreign_prefix_is_refused_before_anything_is_started(host: Host) -> N
     (host.root / "theirs/file").touch()
     with pytest.raises(Fault, match="was not created by provision"):
         host.call(prefix=str(host.root / "theirs"), state="inspected")
-    assert host.started == []
+    assert host.systemd.started == []
     assert not (host.root / "registry").exists()
 
 
@@ -142,9 +133,9 @@ def test_prunes_what_nothing_uses_but_not_under_a_running_job(host: Host) -> Non
     old = host.call(version="25.3.1-0")["prefix"]
     new = host.call()
     keep = [new["interpreter"]]
-    host.now = BUSY
+    host.systemd.state = BUSY
     assert host.call(state="absent", keep=keep)["removed"] == []
-    host.now = GONE
+    host.systemd.state = GONE
     assert host.call(state="absent", keep=keep, check=True)["removed"] == [old]
     assert Path(old).exists()
     done = host.call(state="absent", keep=keep)
