@@ -145,10 +145,8 @@ class Run:
     def verify(self) -> dict[str, Any]:
         """List the differences."""
         runtime = self.preview()
-        packages = runtime.packages
-        findings = [f"{name} is missing" for name in packages.missing()]
-        findings += [f"{name} is {packages.found[name]}" for name in packages.wrong_versions()]
-        findings += [f"not as requested: {change}" for change in runtime.ledger.changes]
+        changes = [f"not as requested: {change}" for change in runtime.ledger.changes]
+        findings = [*runtime.packages.differences(), *changes]
         self.needs.clear()
         return self.result(runtime, findings=findings, changed=False, diff=[])
 

@@ -22,24 +22,13 @@ from ansible.module_utils.provision.host.json_files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
 LIMITS: dict[str, object] = {"RuntimeMaxSec": 7200, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}
+FOUND = ("system", "running", "booting", "serving", "secure_boot")
 PASSED_ON = ("vault", "runfile_sha256", "hold", "lock_timeout", "stop_seconds", "attempts", "stall_seconds")
 
 
 def asked_of(params: dict[str, Any]) -> dict[str, Any]:
     """Return what the inventory requests."""
     return {name: params[name] for name in ("source", "version", "modules", "reboot", "default_branch")}
-
-
-def decided(params: dict[str, Any], seen: Seen) -> Decision:
-    """Return what to do; refuses what cannot work."""
-    decision: Decision = decide(Wanted(**asked_of(params)), seen)
-    expected, found = params["gpus_expected"], len(own_gpus(seen.devices))
-    if expected and found != expected:
-        raise Fault(
-            f"the PCI bus shows {found} of the {expected} GPUs that nvidia_driver_gpus_expected requires",
-            "check `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle",
-        )
-    return decision
 
 
 def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
@@ -60,16 +49,25 @@ def result_of(decision: Decision, seen: Seen) -> dict[str, Any]:
     }
 
 
-def inspected(module: AnsibleModule) -> dict[str, Any]:
-    """Inspect the host, decide, and ask for the consent that is needed."""
-    job = job_of(module.params)
-    if job.running:
-        return running(job)
+def plan(module: AnsibleModule) -> tuple[Seen, Decision, dict[str, Any]]:
+    """Inspect the host, decide, and ask for the consent that is needed; refuses what cannot work."""
     seen = look()
-    decision = decided(module.params, seen)
+    decision = decide(Wanted(**asked_of(module.params)), seen)
+    expected, found = module.params["gpus_expected"], len(own_gpus(seen.devices))
+    if expected and found != expected:
+        raise Fault(
+            f"the PCI bus shows {found} of the {expected} GPUs that nvidia_driver_gpus_expected requires",
+            "check `lspci -nn -d 10de:`; a GPU that fell off the bus needs a power cycle",
+        )
     result = result_of(decision, seen)
     result["provision"].update(require_consent(module, list(decision.consent)))
-    return result
+    return seen, decision, result
+
+
+def inspected(module: AnsibleModule) -> dict[str, Any]:
+    """Return what would be done."""
+    job = job_of(module.params)
+    return running(job) if job.running else plan(module)[2]
 
 
 def running(job: Job) -> dict[str, Any]:
@@ -93,19 +91,31 @@ def present(module: AnsibleModule) -> dict[str, Any]:
         earlier = unreported(job, INSTALL, asked_of(params), module.warn)
         if earlier is not None:
             return earlier
-    seen = look()
-    decision = decided(params, seen)
-    result = result_of(decision, seen)
+    seen, decision, result = plan(module)
     if decision.action == KEEP:
         return keep(module, result)
     target = decision.target
     what = f"driver {target.version} of {target.source}, {target.modules} modules"
     before = f"driver {seen.installed.version}\n" if seen.installed.version else ""
     result.update(changed=True, diff={"before": before, "after": f"{what}\n"})
-    result["provision"].update(require_consent(module, list(decision.consent)))
     if module.check_mode:
         return result
-    return follow(module, job, orders_of(params, decision, seen), result)
+    joined, more = fabric(seen.devices)
+    orders = orders_of(
+        params,
+        seen,
+        verb=INSTALL,
+        title=f"driver {target.version}",
+        asked=asked_of(params),
+        action=decision.action,
+        installed_version=seen.installed.version,
+        installed_source=seen.installed.origin,
+        fabric=joined,
+        more_packages=more,
+        may_reboot=params["reboot"] != NEVER,
+        **asdict(target),
+    )
+    return follow(module, job, orders, result)
 
 
 def keep(module: AnsibleModule, result: dict[str, Any]) -> dict[str, Any]:
@@ -120,27 +130,10 @@ def keep(module: AnsibleModule, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def orders_of(params: dict[str, Any], decision: Decision, seen: Seen) -> Orders:
-    """Return the orders of an installation."""
-    joined, more = fabric(seen.devices)
-    return Orders(
-        verb=INSTALL,
-        title=f"driver {decision.target.version}",
-        **asdict(decision.target),
-        asked=asked_of(params),
-        action=decision.action,
-        system=seen.system,
-        running=seen.running,
-        booting=seen.booting,
-        installed_version=seen.installed.version,
-        installed_source=seen.installed.origin,
-        serving=seen.serving,
-        secure_boot=seen.secure_boot,
-        fabric=joined,
-        more_packages=more,
-        may_reboot=params["reboot"] != NEVER,
-        **{name: params[name] for name in PASSED_ON},
-    )
+def orders_of(params: dict[str, Any], seen: Seen, **more: Any) -> Orders:
+    """Return the orders of a job, with what was found on the host and what the inventory allows."""
+    found = {name: getattr(seen, name) for name in FOUND}
+    return Orders(**found, **{name: params[name] for name in PASSED_ON}, **more)
 
 
 def follow(module: AnsibleModule, job: Job, orders: Orders, result: dict[str, Any]) -> dict[str, Any]:
@@ -169,15 +162,8 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     stop = f"stop {', '.join(seen.serving)}, and " if seen.serving else ""
     changes = [f"{stop}remove driver {record['version']}"] if seen.loaded else []
     require_consent(module, changes)
-    orders = Orders(
-        verb=REMOVE,
-        title="removing the driver",
-        source=record["source"],
-        system=seen.system,
-        booting=seen.booting,
-        serving=seen.serving,
-        **{name: module.params[name] for name in PASSED_ON},
-    )
+    about = {"verb": REMOVE, "title": "removing the driver", "source": record["source"]}
+    orders = orders_of(module.params, seen, **about)
     return follow(module, job, orders, {})
 
 

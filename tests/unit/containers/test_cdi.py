@@ -20,10 +20,6 @@ vendor.com/net=eth
 GPUS: list[dict[str, Any]] = [{"uuid": "GPU-1", "mig": None}]
 
 
-def test_reads_the_list_of_devices() -> None:
-    assert cdi.parse_list(LISTED) == {"0", "GPU-1", "all"}
-
-
 def test_names_the_gpus_that_are_not_there() -> None:
     gpus = [*GPUS, {"uuid": "GPU-2", "mig": False}, {"uuid": "GPU-3", "mig": True}]
     assert cdi.missing(gpus, {"0", "1", "GPU-1", "2:0", "MIG-4"}) == ["GPU-2"]
@@ -96,6 +92,11 @@ def test_a_specification_of_another_driver_is_a_fault(tool: Tool, monkeypatch: p
     monkeypatch.setattr(cdi, "described_drivers", lambda: {"580.159.04"})
     assert cdi.fault_of(GPUS, "580.159.04") == ""
     assert "is for driver 580.159.04, but 580.178.04 is loaded" in cdi.fault_of(GPUS, "580.178.04")
+
+
+def test_reads_the_list_of_devices(tool: Tool) -> None:
+    tool.devices = LISTED
+    assert cdi.listed() == {"0", "GPU-1", "all"}
 
 
 def test_without_the_tool_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:

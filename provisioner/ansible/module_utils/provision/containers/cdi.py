@@ -36,15 +36,8 @@ LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.([0-9]{3,}(?:\.[0-9]+)+)")
 
 def listed() -> set[str]:
     """Return the names of the GPUs that a container can be given, without their kind."""
-    if not shutil.which(TOOL):
-        return set()
-    done = call(TOOL, "cdi", "list", seconds=LIST_SECONDS)
-    return parse_list(done.stdout)
-
-
-def parse_list(text: str) -> set[str]:
-    """Return the names of the GPUs in a list of devices."""
-    words = (line.strip() for line in text.splitlines())
+    shown = call(TOOL, "cdi", "list", seconds=LIST_SECONDS).stdout if shutil.which(TOOL) else ""
+    words = (line.strip() for line in shown.splitlines())
     return {word.partition("=")[2] for word in words if word.startswith(f"{KIND}=")}
 
 

@@ -73,21 +73,21 @@ class Packages:
         needed = wanted.engine == DOCKER and not wanted.container and docker.uses_iptables()
         return modules.missing_packages(self.manager) if needed else []
 
-    def missing(self) -> list[str]:
-        """Return everything that is still to be installed."""
-        return [*self.missing_packages(), *self.missing_modules()]
-
     def wrong_versions(self) -> list[str]:
         """Return the toolkit's packages that are installed in another version."""
         version = self.wanted.toolkit_version
         return [name for name in TOOLKIT if version and self.found.get(name, version) != version]
 
+    def differences(self) -> list[str]:
+        """Describe the packages that are missing, or installed in another version."""
+        missing = [*self.missing_packages(), *self.missing_modules()]
+        wrong = [f"{name} is {self.found[name]}" for name in self.wrong_versions()]
+        return [*wrong, *(f"{name} is missing" for name in missing)]
+
     def require(self) -> None:
         """Refuse to continue where the packages are not the requested ones after all."""
-        wrong = [f"{name} is {self.found[name]}" for name in self.wrong_versions()]
-        wrong += [f"{name} is missing" for name in self.missing()]
+        wrong, version = self.differences(), self.wanted.toolkit_version
         if wrong:
-            version = self.wanted.toolkit_version
             pinned = f", but container_runtime_toolkit_version is {version}" if version else ""
             raise Fault(
                 f"{', '.join(wrong)}{pinned}",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Mapping
 
 from ..jobs.orders import Written
@@ -47,8 +46,3 @@ class Orders(Written):
             **super().to_dict(),
             "layout": {name: str(path) for name, path in asdict(self.layout).items()},
         }
-
-    @property
-    def scratch(self) -> Path:
-        """Return where an installer unpacks itself."""
-        return Path(self.tmpdir or self.cache) / "unpack"

@@ -51,7 +51,9 @@ class Runfiles:
         self.orders = orders
         self.progress = progress
         self.layout = orders.layout
-        self.cache, self.scratch = Path(orders.cache), orders.scratch
+        self.cache = Path(orders.cache)
+        # Where an installer unpacks itself.
+        self.scratch = Path(orders.tmpdir or orders.cache) / "unpack"
 
     def fetch(self, toolkits: list[Toolkit]) -> None:
         """Download the installers, and refuse those with another hash."""

@@ -140,18 +140,19 @@ def _ubuntu_nvidia(branch: int, modules: str) -> Packages:
         f"libnvidia-gpucomp{suffix}",
         "nvidia-modprobe",
     )
-    # [fabric]: from 580 on without the branch in their names.
-    old = f"-{branch}" if branch < 580 else ""
-    fabric = (f"nvidia-fabricmanager{old}", f"libnvidia-nscq{old}", f"nvidia-imex{old}")
-    return Packages(driver, fabric, f"libnvidia-compute{suffix}")
+    return Packages(driver, _fabric(branch), f"libnvidia-compute{suffix}")
 
 
 def _debian_nvidia(branch: int, modules: str) -> Packages:
     kind = "open-" if modules == OPEN else ""
     driver = ("nvidia-driver-cuda", f"nvidia-kernel-{kind}dkms", "nvidia-persistenced", "nvidia-modprobe")
+    return Packages(driver, _fabric(branch), "nvidia-driver-cuda")
+
+
+def _fabric(branch: int) -> tuple[str, ...]:
+    # [fabric]: from 580 on without the branch in their names.
     old = f"-{branch}" if branch < 580 else ""
-    fabric = (f"nvidia-fabricmanager{old}", f"libnvidia-nscq{old}", f"nvidia-imex{old}")
-    return Packages(driver, fabric, "nvidia-driver-cuda")
+    return (f"nvidia-fabricmanager{old}", f"libnvidia-nscq{old}", f"nvidia-imex{old}")
 
 
 def _debian(modules: str) -> Packages:

@@ -11,11 +11,8 @@ MILLIWATTS = 1000
 
 def cuda_version(nvml: Any) -> str | None:
     """Return the newest CUDA that the driver offers, as 13.0."""
-    try:
-        number = int(nvml.nvmlSystemGetCudaDriverVersion())
-    except nvml.NVMLError:
-        return None
-    return f"{number // 1000}.{number % 1000 // 10}"
+    number = _reported(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
 
 
 def cards(nvml: Any, *, with_programs: bool = False) -> tuple[list[dict[str, Any]], list[str]]:

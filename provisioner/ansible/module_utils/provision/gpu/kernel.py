@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Iterator
 
 from ..host.commands import CommandFault, call
 from ..host.paths import text_of
+from ..host.settings import command
 from .choice import OPEN, PROPRIETARY
 
 RUNNING = Path("/proc/sys/kernel/osrelease")
@@ -110,10 +112,8 @@ def has_headers(kernel: str) -> bool:
 
 def initramfs(kernel: str) -> Path | None:
     """Return the kernel's initramfs, None when it has none."""
-    for name in (f"initrd.img-{kernel}", f"initramfs-{kernel}.img"):
-        if (BOOT / name).is_file():
-            return BOOT / name
-    return None
+    paths = (BOOT / f"initrd.img-{kernel}", BOOT / f"initramfs-{kernel}.img")
+    return next(filter(Path.is_file, paths), None)
 
 
 def initramfs_files(kernel: str) -> list[str]:
@@ -129,9 +129,8 @@ def initramfs_files(kernel: str) -> list[str]:
 def boots_nouveau(kernel: str, blacklist: str) -> bool:
     """Return whether a kernel's initramfs would load nouveau: it has it, and not our file against it."""
     files = initramfs_files(kernel)
-    return any(re.search(r"/nouveau\.ko", name) for name in files) and not any(
-        name.endswith(blacklist.lstrip("/")) for name in files
-    )
+    kept_off = any(name.endswith(blacklist.lstrip("/")) for name in files)
+    return not kept_off and any("/nouveau.ko" in name for name in files)
 
 
 def loaded() -> set[str]:
@@ -158,19 +157,11 @@ def secure_boot() -> bool:
 
 def enrolled_key() -> str | None:
     """Return the key of DKMS that the firmware knows, None when there is none."""
-    for key in SIGNING_KEYS:
-        if Path(key).exists() and "already enrolled" in _test(key):
+    for key in filter(os.path.exists, SIGNING_KEYS):
+        # Its exit status differs between versions.
+        if "already enrolled" in command("mokutil", "--test-key", key)[1]:
             return key
     return None
-
-
-def _test(key: str) -> str:
-    """Return what mokutil says of a key; its exit status differs between versions."""
-    try:
-        done = call("mokutil", "--test-key", key)
-    except CommandFault:
-        return ""
-    return f"{done.stdout}{done.stderr}"
 
 
 def _said(*argv: str, seconds: float = 30) -> str:

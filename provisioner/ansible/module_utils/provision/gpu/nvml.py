@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+from ..host.paths import text_of
 from .cards import cards, cuda_version
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -54,7 +55,9 @@ def ask(seconds: float, read: Callable[[], dict[str, Any]] | None = None) -> dic
     try:
         answer: dict[str, Any] = json.loads(text)
     except ValueError:
-        return _nothing(FAILED, f"NVML broke off{_how(status)}")
+        killed = status is not None and os.WIFSIGNALED(status)
+        how = f" with signal {os.WTERMSIG(status or 0)}" if killed else ""
+        return _nothing(FAILED, f"NVML broke off{how}")
     return answer
 
 
@@ -69,7 +72,7 @@ def look(*, with_programs: bool = False) -> dict[str, Any]:
         # Only here, since it is large and most hosts of a mixed fleet have no such library.
         from ansible.module_utils.pynvml import NVMLError  # noqa: PLC0415 - see above
     except ImportError:
-        return dict(_nothing(FAILED, NO_BINDINGS), library=version)
+        return _nothing(FAILED, NO_BINDINGS, version)
     # Not by its package, which a program that is sent over SSH does not have.
     nvml = sys.modules[NVMLError.__module__]
     try:
@@ -85,22 +88,18 @@ def look(*, with_programs: bool = False) -> dict[str, Any]:
             "lost": lost,
         }
     except NVMLError as error:
-        return dict(_nothing(STATES.get(error.value, FAILED), str(error)), library=version)
+        return _nothing(STATES.get(error.value, FAILED), str(error), version)
 
 
 def _library_version() -> str | None:
     """Return the version in the name of the file that was loaded; NVML's own answer lacks the last part."""
-    with contextlib.suppress(OSError):
-        for line in MAPS.read_text(encoding="utf-8", errors="replace").splitlines():
-            found = re.search(r"libnvidia-ml\.so\.([0-9]+\.[0-9.]*[0-9])$", line)
-            if found:
-                return found.group(1)
-    return None
+    found = re.search(r"(?m)libnvidia-ml\.so\.([0-9]+\.[0-9.]*[0-9])$", text_of(MAPS))
+    return found.group(1) if found else None
 
 
-def _nothing(state: str, error: str) -> dict[str, Any]:
-    found = {"state": state, "error": error, "version": None, "library": None, "cuda": None}
-    return {**found, "gpus": [], "lost": []}
+def _nothing(state: str, error: str, library: str | None = None) -> dict[str, Any]:
+    unknown: dict[str, Any] = {"version": None, "library": library, "cuda": None, "gpus": [], "lost": []}
+    return {"state": state, "error": error, **unknown}
 
 
 def _answer(sender: int, read: Callable[[], dict[str, Any]]) -> None:
@@ -127,10 +126,6 @@ def _end(child: int, deadline: float) -> int | None:
         if time.monotonic() >= deadline:
             return None
         time.sleep(0.01)
-
-
-def _how(status: int | None) -> str:
-    return f" with signal {os.WTERMSIG(status)}" if status is not None and os.WIFSIGNALED(status) else ""
 
 
 def _close_all_but(kept: int) -> None:
