@@ -12,7 +12,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine import causes, files, gate, inputs, processes
 from ansible.module_utils.provision.engine.files import ManagedFile
-from ansible.module_utils.provision.engine.processes import Holder
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed, systemd
 from ansible.module_utils.provision.host.entry import Result, require_consent, run
@@ -51,17 +50,28 @@ class Service:
         return found
 
 
-@dataclass(frozen=True)
 class Inspection:
-    """Hold how the host differs from what is wanted."""
+    """Compare a service on the host with what is wanted; changes nothing."""
 
-    status: UnitState
-    port: int
-    holder: Holder | None
-    wrong: list[ManagedFile]
-    surplus: list[Path]
-    stale: list[str]
-    user_right: bool
+    def __init__(self, service: Service) -> None:
+        wanted, given = service.files(), gate.given_by(service.unit_text)
+        self.status, self.port = systemd.state(service.unit), given.port
+        holder = processes.holder(given.address, given.port)
+        self.holder = None if holder and holder.is_of(self.status.control_group) else holder
+        self.wrong = [file for file in wanted if not file.is_right()]
+        keys = (files.setting(service.unit, suffix) for suffix in (".key", ".secret"))
+        self.surplus = [] if service.api_key_file else [file for file in keys if file.exists()]
+        found = inputs.read(service.unit, given.model_dir)
+        digests = {file.path.suffix: hashlib.sha256(file.content).hexdigest() for file in wanted}
+        # What the gate will record when the service starts from these files.
+        coming = {
+            "unit file": digests[".service"],
+            "environment": digests[".env"],
+            "API key": digests.get(".key", "absent"),
+            "model files": found.now["model files"],
+        }
+        self.stale = found.changed(coming)
+        self.user_right = files.user_is_right(service.user, service.groups)
 
     @property
     def action(self) -> str:
@@ -82,37 +92,11 @@ class Inspection:
         return bool(self.wrong or self.surplus or self.action or not right)
 
 
-def inspect(service: Service) -> Inspection:
-    """Compare the host with what is wanted, and change nothing."""
-    wanted, given = service.files(), gate.given_by(service.unit_text)
-    status = systemd.state(service.unit)
-    found = inputs.read(service.unit, given.model_dir)
-    digests = {file.path.suffix: hashlib.sha256(file.content).hexdigest() for file in wanted}
-    # What the gate will record when the service starts from these files.
-    coming = {
-        "unit file": digests[".service"],
-        "environment": digests[".env"],
-        "API key": digests.get(".key", "absent"),
-        "model files": found.now["model files"],
-    }
-    holder = processes.holder(given.address, given.port)
-    keys = [files.setting(service.unit, suffix) for suffix in (".key", ".secret")]
-    return Inspection(
-        status=status,
-        port=given.port,
-        holder=None if holder and holder.is_of(status.control_group) else holder,
-        wrong=[file for file in wanted if not file.is_right()],
-        surplus=[] if service.api_key_file else [file for file in keys if file.exists()],
-        stale=found.changed(coming),
-        user_right=files.user_is_right(service.user, service.groups),
-    )
-
-
 def start(module: AnsibleModule) -> Result:
     """Write files, create the user and queue the start or restart of the unit, as far as needed."""
     service = Service(**{field.name: module.params[field.name] for field in fields(Service)})
     refuse_foreign(service.unit, service.user)
-    found = inspect(service)
+    found = Inspection(service)
     status = found.status
     # A real run removes services that are no longer in the inventory beforehand.
     leaves = module.check_mode and found.holder and found.holder.unit() not in ("", *module.params["units"])

@@ -11,7 +11,7 @@ from ansible.module_utils.provision.engine import files, processes
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.models.files import read_manifest
 
-from provisioner.ansible.modules.engine_service import Service, inspect
+from provisioner.ansible.modules.engine_service import Inspection, Service
 from tests.unit.engine.conftest import look_below
 
 LEFT = Path(__file__).resolve().parents[2] / "data/takeover"
@@ -43,7 +43,7 @@ def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.Mon
         api_key_pending=False,
         key_variable="KEY",
     )
-    found = inspect(wanted)
+    found = Inspection(wanted)
     assert found.port == ENGINES[engine]
     # The weights themselves are not here, so theirs is the one digest that cannot fit.
     assert set(found.stale) <= {"model files"}

@@ -34,7 +34,6 @@ class Service:
     health_path: str
     model: str
     model_dir: str
-    address: str
     prompt: str
     answer_seconds: int
     expect: str
