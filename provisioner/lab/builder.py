@@ -22,7 +22,7 @@ PACKAGES = (
 )
 SCRIPT = Path(__file__).with_name("ollama-build.sh")
 CONTAINER = "provision-lab-builder"
-# Measured on two idle processors: two minutes for 0.33, five for 0.17, with nothing cached.
+# Measured on two idle processors: two minutes for 0.33, three for 0.17, with nothing cached.
 LONGEST_SECONDS = 1800
 # The image, and what Go keeps of modules and of what it compiled.
 NEEDED_BYTES = 3 * 1024**3

@@ -11,6 +11,8 @@ from typing import Any
 from tests.e2e.machines import Done, Machines, phases
 
 HOST = "ol"
+# The pinned version, one that runs models in the same way, and one that has a server of its own for them.
+NEW, OLD, OLDEST = "0.33.0", "0.32.7", "0.17.4"
 MODELS = "/var/lib/provision/models/ollama"
 DROP_INS = "/etc/systemd/system/ollama.service.d"
 CACHE = "(lookup('env', 'XDG_CACHE_HOME') or lookup('env', 'HOME') ~ '/.cache')"
@@ -34,7 +36,7 @@ class Ollama:
             "serve_model": "smollm2:135m",
             "serve_model_source": "ollama",
             "serve_verify_expect": "Paris",
-            "engine_ollama_version": "0.33.0",
+            "engine_ollama_version": NEW,
             "engine_ollama_registry": "http://hub.lab:8000",
             "engine_ollama_url": "http://hub.lab:8000/releases/ollama/v{version}/ollama-linux-{arch}.tar.zst",
             "engine_ollama_context_length": 2048,

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.machines import Done, Machines
-from tests.e2e.ollama.services import DROP_INS, HOST, Ollama
+from tests.e2e.ollama.services import DROP_INS, HOST, NEW, OLD, OLDEST, Ollama
 
 GGUF = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
 # What a model of a hub's file takes.
 WITH_FILES = ("models", "serve", "verify")
+# Where a setting of a running model is found.
+ARGUMENT = "--parallel of llama-server"
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_asked_slots_run_side_by_side(ollama: Ollama) -> None:
     words: dict[str, Any] = {"serve_env": {"OLLAMA_NUM_PARALLEL": "3"}}
     done = ollama.apply(**words)
     evidence = rung(done, "settings")["evidence"]
-    assert "slots: requested 3, effective 3 (--parallel of llama-server)" in evidence
+    assert f"slots: requested 3, effective 3 ({ARGUMENT})" in evidence
     assert "context: requested 2048, effective 2048" in evidence
     arguments = ollama.sh("tr '\\0' ' ' </proc/$(pgrep --newest llama-server)/cmdline")
     assert " -np 3 " in arguments
@@ -75,7 +77,14 @@ def test_says_what_took_effect_where_more_was_asked_than_the_model_takes(ollama:
     assert rung(done, "token")["status"] == "passed"
 
 
-def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama, hub: Any) -> None:
+@pytest.mark.parametrize(
+    ("other", "source"),
+    [(OLD, ARGUMENT), pytest.param(OLDEST, "its journal", marks=pytest.mark.exhaustive)],
+    ids=[OLD, OLDEST],
+)
+def test_another_version_is_one_restart_and_no_download_of_models(
+    ollama: Ollama, hub: Any, other: str, source: str
+) -> None:
     words: dict[str, Any] = {"engine_ollama_num_parallel": 3}
     ollama.apply(**words)
     ollama.sh(
@@ -83,14 +92,14 @@ def test_another_version_is_one_restart_and_no_download_of_models(ollama: Ollama
         "systemctl daemon-reload"
     )
     models, environment = ollama.manifests(), ollama.sh("cat /etc/provision/ollama.env")
-    for version, source in (("0.17.4", "its journal"), ("0.33.0", "--parallel of llama-server")):
+    for version, seen in ((other, source), (NEW, ARGUMENT)):
         hub.reset()
         before = starts(ollama)
         done = ollama.apply(engine_ollama_version=version, **words)
         assert starts(ollama) == before + 1
         settings = rung(done, "settings")["evidence"]
         assert f"version: requested {version}, effective {version}" in settings
-        assert f"slots: requested 3, effective 3 ({source})" in settings
+        assert f"slots: requested 3, effective 3 ({seen})" in settings
         assert not [path for path in hub.sent() if "/blobs/" in path]
         assert ollama.manifests() == models
         assert ollama.sh("cat /etc/provision/ollama.env") == environment
@@ -106,12 +115,12 @@ def starts(ollama: Ollama) -> int:
 def test_a_wrong_hash_leaves_the_old_version_serving(ollama: Ollama) -> None:
     process = ollama.pid()
     assert process
-    wrong: dict[str, Any] = {"engine_ollama_version": "0.17.4", "engine_ollama_sha256": "0" * 64}
+    wrong: dict[str, Any] = {"engine_ollama_version": OLD, "engine_ollama_sha256": "0" * 64}
     done = ollama.apply(only=("serve",), code=1, **wrong)
     (failure,) = done.report["failures"]
     assert "0" * 64 in failure["message"]
     assert ollama.pid() == process
-    assert ollama.ask("/api/version")["version"] == "0.33.0"
+    assert ollama.ask("/api/version")["version"] == NEW
 
 
 def made(system: str) -> dict[str, Any]:
