@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 LABS = "tests/e2e/"
-# The labs that start after all else, the longest first, so that both processes end together.
+# It takes longest of all that needs no lab.
+FIRST = "tests/lint/"
+# The labs that start after all else, the longest first, so that all processes end together.
 ORDER = (
     "tests/e2e/vllm/",
     "tests/e2e/ollama/",
     "tests/e2e/gpu/",
-    "tests/e2e/test_molecule.py",
+    "tests/e2e/test_molecule.py::test_the_whole_site",
     "tests/e2e/host/",
     "tests/e2e/test_pythons.py",
+    "tests/e2e/test_molecule.py",
 )
+# One more process than processors: tests of labs wait for hosts about a quarter of their time.
+MORE = 1
 # Each of its hosts has a lab of its own, and every test is about one of them.
 GPU = "tests/e2e/gpu/"
 # A scenario of Molecule has a lab of its own, whichever test plays it.
@@ -42,8 +49,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def rank(nodeid: str) -> int:
-    """Return the place of a test's lab in the order, and 0 for a test that needs none."""
+    """Return the place of a test's lab in the order, 0 for a test that needs none, and less for the first."""
+    if nodeid.startswith(FIRST):
+        return -1
     return next((number for number, lab in enumerate(ORDER, 1) if nodeid.startswith(lab)), 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `--numprocesses=auto` means."""
+    return len(os.sched_getaffinity(0)) + MORE
 
 
 @pytest.hookimpl(optionalhook=True)
