@@ -11,6 +11,7 @@ plain data and print nothing::
     report = lab.up({"one": {"ansible_host": "127.0.0.1", "ansible_port": 2221}}, say=print)
     report.hosts[0].systemd         # "running"
     lab.up({"one": ..., "two": ...}, say=print, copies={"two": "one"})  # two starts as one is now
+    lab.keep("one"), lab.restore({"one": ...}, "one", say=print)  # back to the files that it had
     lab.exec_in("one", ["systemctl", "is-active", "ssh"]).text  # past SSH, as root; lab="lab" by default
     lab.copy_in("one", [lab.SeedFile("/etc/example", b"text")])
     lab.filesystem_digest("one")    # path -> type, mode, owner, size, sha256
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 from provisioner.lab.filesystem import filesystem_digest
 from provisioner.lab.hosts import SeedFile, boot_time, copy_in, exec_in, kill, reboot, start, stop
-from provisioner.lab.lifecycle import down, ssh_command, status, up
+from provisioner.lab.lifecycle import down, keep, restore, ssh_command, status, up
 from provisioner.lab.report import HostReport, LabReport
 from provisioner.lab.spec import HUB_URL
 
@@ -41,8 +42,10 @@ __all__ = [
     "down",
     "exec_in",
     "filesystem_digest",
+    "keep",
     "kill",
     "reboot",
+    "restore",
     "ssh_command",
     "start",
     "status",

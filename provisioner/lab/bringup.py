@@ -203,8 +203,12 @@ class Bringup:
 
     def _made_of(self, host: HostSpec) -> Recipe | Layer | Snapshot:
         """Return what a host is made of: its system, or what another one has become."""
-        source = self.existing.get(self.copies.get(host.name, ""))
-        if source is None or host.name in self.existing:
+        if host.name in self.existing or host.name not in self.copies:
+            return self._recipes[host.image]
+        if self.copies[host.name] == host.name:
+            return snapshots.find(self.podman, self.spec.name, host.name)
+        source = self.existing.get(self.copies[host.name])
+        if source is None:
             return self._recipes[host.image]
         with self.watch.step(f"snapshot of {source.host}"):
             return snapshots.take(self.podman, source)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
+from provisioner.errors import LabError
 from provisioner.lab import controller, hosts, image, namespace, plans, snapshots, turns
 from provisioner.lab.bringup import Bringup
 from provisioner.lab.podman import LABEL, Machine, Podman, connect
 from provisioner.lab.report import HostReport, LabReport, Say, Stopwatch, described
-from provisioner.lab.spec import DEFAULT_LAB, HUB, from_inventory
+from provisioner.lab.spec import DEFAULT_LAB, HUB, container, from_inventory
 
 # The names of locks: for the hosts of this machine's labs, and for what labs share.
 HOSTS, CACHES = "hosts", "caches"
@@ -23,7 +24,8 @@ def up(
 ) -> LabReport:
     """Bring a lab up from the variables of its hosts; reuse what exists, leave nothing half-made.
 
-    A new host that `copies` lists starts with the files that another one, which exists, has now.
+    A new host that `copies` lists starts with the files that another one, which exists, has now, or, if that
+    is the host itself, with those that it had when `keep` was called.
     """
     spec = from_inventory(inventory)
     watch = Stopwatch(say)
@@ -66,6 +68,23 @@ def down(lab: str = DEFAULT_LAB, *, purge: bool = False, say: Say) -> None:
             _purge(podman, lab, others_exist=bool(others), say=say)
         if not others:
             namespace.stop_holder()
+
+
+def keep(host: str, *, lab: str = DEFAULT_LAB) -> None:
+    """Keep a host's files as an image for `restore`; what only runs is not part of it."""
+    podman = connect()
+    machine = next((machine for machine in podman.machines(lab) if machine.host == host), None)
+    if machine is None:
+        raise LabError(f"there is no host {host} in lab {lab}", "start it: provision lab up")
+    snapshots.take(podman, machine)
+
+
+def restore(inventory: Mapping[str, Mapping[str, Any]], host: str, *, say: Say) -> LabReport:
+    """Replace a host by a new one with the files that it had when `keep` was called."""
+    podman, spec = connect(), from_inventory(inventory)
+    snapshots.find(podman, spec.name, host)
+    podman.remove([container(spec.name, host)])
+    return up(inventory, say=say, copies={host: host})
 
 
 def status(lab: str = DEFAULT_LAB) -> LabReport:

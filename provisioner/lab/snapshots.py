@@ -19,11 +19,16 @@ class Snapshot:
 
 def take(podman: Podman, machine: Machine) -> Snapshot:
     """Keep a host's files as an image; what it has mounted, and what only runs, is not part of it."""
-    tag = f"localhost/provision-lab/snapshot-{machine.lab}-{machine.host}"
     # No pause: that takes a freezer, which the private mount of small machines lacks.
-    made = podman.run("commit", "--quiet", "--pause=false", machine.container, tag).text
-    digest = made.splitlines()[-1].removeprefix("sha256:")[:12]
-    return Snapshot(f"{tag}:latest", digest, f"a copy of {machine.host}")
+    podman.run("commit", "--quiet", "--pause=false", machine.container, _tag(machine.lab, machine.host))
+    return find(podman, machine.lab, machine.host)
+
+
+def find(podman: Podman, lab: str, host: str) -> Snapshot:
+    """Return what was kept of a host last."""
+    tag = _tag(lab, host)
+    found = podman.run("image", "inspect", "--format={{.Id}}", tag, next_step="keep the host first").text
+    return Snapshot(tag, found.removeprefix("sha256:")[:12], f"a copy of {host}")
 
 
 def remove(podman: Podman, lab: str) -> None:
@@ -32,3 +37,7 @@ def remove(podman: Podman, lab: str) -> None:
     found = podman.run("images", "--quiet", "--filter", f"reference={pattern}").text.split()
     if found:
         podman.run("rmi", "--force", *sorted(set(found)), check=False)
+
+
+def _tag(lab: str, host: str) -> str:
+    return f"localhost/provision-lab/snapshot-{lab}-{host}:latest"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Style, types and roles of the whole tree, beside the first tests: the slow linters use one processor each."""
+"""Lint the whole tree beside the first tests."""
 
 from __future__ import annotations
 

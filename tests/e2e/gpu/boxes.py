@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from provisioner import lab
+from provisioner.fleet import inventory
 from provisioner.lab.podman import connect
 from tests.e2e.machines import Done, Machines, wait_for
 
@@ -50,6 +51,18 @@ class Boxes:
 
     inventory: Path
     checkout: Path
+    kept: set[str] = field(default_factory=set)
+
+    def drive(self, host: str) -> None:
+        """Give a host the inventory's driver: by an apply the first time, then by the files that it had."""
+        if self.loaded(host) == NEW:
+            return
+        if host in self.kept:
+            lab.restore(inventory.load(str(self.inventory)).hosts, host, say=print)
+        else:
+            self.apply(host)
+            lab.keep(host, lab=lab_of(host))
+            self.kept.add(host)
 
     @property
     def simulation(self) -> ModuleType:

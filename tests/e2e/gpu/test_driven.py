@@ -52,8 +52,7 @@ MODULES = {UBUNTU: "nvidia", ROCKY: "nvidia-open"}
 @pytest.fixture
 def driven(boxes: Boxes, host: str) -> Boxes:
     """Give a host with the driver that the inventory asks for."""
-    if boxes.loaded(host) != NEW:
-        boxes.apply(host)
+    boxes.drive(host)
     assert boxes.loaded(host) == NEW
     return boxes
 

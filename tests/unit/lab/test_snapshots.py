@@ -37,9 +37,9 @@ def test_a_host_as_it_is_becomes_an_image() -> None:
     podman = Recorder()
     taken = snapshots.take(podman, ONE)
     assert taken == Snapshot("localhost/provision-lab/snapshot-mine-one:latest", IMAGE[7:19], "a copy of one")
-    (call,) = podman.calls
+    call, _ = podman.calls
     assert call[0] == "commit"
-    assert call[-2:] == (ONE.container, "localhost/provision-lab/snapshot-mine-one")
+    assert call[-2:] == (ONE.container, taken.tag)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,11 @@ def test_a_host_as_it_is_becomes_an_image() -> None:
         ({"two": "one"}, {}, False),
         ({"two": "one"}, {"one": ONE, "two": ONE}, False),
         ({}, {"one": ONE}, False),
+        ({"two": "two"}, {"one": ONE}, True),
+        ({"two": "two"}, {"two": ONE}, False),
     ],
 )
-def test_only_a_new_host_starts_as_another_one_is(
+def test_only_a_new_host_starts_as_another_one_is_or_it_itself_was(
     copies: dict[str, str], existing: dict[str, Machine], copied: bool
 ) -> None:
     podman = Recorder()
