@@ -11,13 +11,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 import provisioner
 from provisioner import settings
-from provisioner.cli import apply, chat, doctor, engines, exec, init, lab, logs, plan, runs, status  # noqa: A004 - the command is called exec
 from provisioner.cli.problems import show_error
 from provisioner.errors import ProvisionError
 
@@ -38,7 +38,41 @@ _OF_THIS_MACHINE = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Where each command is, in the order of the help.
+COMMANDS = {
+    "init": ("init", "init"),
+    "plan": ("plan", "plan"),
+    "apply": ("apply", "apply"),
+    "verify": ("apply", "verify"),
+    "remove": ("apply", "remove"),
+    "status": ("status", "status"),
+    "logs": ("logs", "logs"),
+    "chat": ("chat", "chat"),
+    "exec": ("exec", "execute"),
+    "doctor": ("doctor", "doctor"),
+    "engines": ("engines", "engines"),
+    "lab": ("lab", "lab"),
+    "runs": ("runs", "runs"),
+}
+
+
+class Commands(click.Group):
+    """Import a command when it is called: the libraries of all of them take as long as the work of some."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one command, or None if there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"provisioner.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(provisioner.__version__, prog_name="provision")
 def cli() -> None:
     """Provision GPU inference hosts over SSH: from a bare machine to an answered question.
@@ -46,24 +80,6 @@ def cli() -> None:
     Exit codes: 0 done, 1 a host failed or is unhealthy, 2 wrong usage or inventory (or consent is missing),
     3 a bug in this tool, 130 interrupted.
     """
-
-
-for command in (
-    init.init,
-    plan.plan,
-    apply.apply,
-    apply.verify,
-    apply.remove,
-    status.status,
-    logs.logs,
-    chat.chat,
-    exec.execute,
-    doctor.doctor,
-    engines.engines,
-    lab.lab,
-    runs.runs,
-):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
