@@ -25,9 +25,6 @@ from tests.e2e.machines import Done, Machines, wait_for
 UBUNTU, ROCKY = "ubuntu", "rocky"
 OLD, NEW, NEWEST, NEXT = "580.105.08", "580.159.04", "580.178.04", "595.84"
 
-# Apt and dnf each go their own way here: both hosts in every run.
-BOTH = pytest.mark.parametrize("host", [UBUNTU, ROCKY])
-
 
 def only(host: str) -> pytest.MarkDecorator:
     """Run a test on one host, for it is about what the other has not."""

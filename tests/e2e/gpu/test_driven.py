@@ -11,7 +11,6 @@ import pytest
 
 from provisioner import lab
 from tests.e2e.gpu.boxes import (
-    BOTH,
     NEW,
     NEWEST,
     NEXT,
@@ -99,7 +98,7 @@ def test_verify_shows_that_module_library_and_the_next_kernel_agree(driven: Boxe
     assert rungs["gpus"]["status"] == "passed"
 
 
-@BOTH
+@mostly(UBUNTU)
 def test_another_branch_needs_consent_and_stops_the_engine_around_it(busy: Boxes, host: str) -> None:
     before = pid(busy, host)
     failure = busy.refused(host, "--without-consent", code=2, nvidia_driver_version="595")
@@ -236,7 +235,7 @@ def test_a_host_that_never_comes_back(held: Boxes, host: str) -> None:
     assert held.loaded(host) == NEXT
 
 
-@BOTH
+@mostly(ROCKY)
 def test_removal_leaves_no_trace_of_the_driver(driven: Boxes, host: str) -> None:
     driven.remove(host)
     assert not [name for name in driven.packages(host) if "nvidia" in name]
