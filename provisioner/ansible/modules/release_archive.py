@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ansible.module_utils.provision.jobs.job import DOWNLOADS, Job
 from ansible.module_utils.provision.jobs.sandbox import labels, sandbox
 from ansible.module_utils.provision.jobs.unit import stop
 
-PASSED_ON = ("name", "version", "needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
+PASSED_ON = ("needed_bytes", "reserve_bytes", "attempts", "stall_seconds", "root", "cache")
 
 
 def job_of(params: dict[str, Any]) -> Job:
@@ -36,13 +37,8 @@ def create(params: dict[str, Any], wanted: Wanted, directory: Path) -> dict[str,
     job = job_of(params)
     for path in (Path(params["root"]), Path(params["cache"])):
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    orders = Orders(
-        sha256=wanted.sha256,
-        executable=wanted.executable,
-        title=str(wanted),
-        directory=str(directory),
-        **{name: params[name] for name in PASSED_ON},
-    )
+    given = {name: params[name] for name in PASSED_ON}
+    orders = Orders(**asdict(wanted), title=str(wanted), directory=str(directory), **given)
     about = {"UMask": "0022", "Description": f"Download the release archive {directory}"}
     limits: dict[str, object] = {**sandbox(params), **about, **labels(directory)}
     reported = job.answer("directory", "fetch", orders, limits)

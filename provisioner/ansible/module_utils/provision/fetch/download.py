@@ -118,7 +118,10 @@ class Download:
 
     def _receive(self, response: Any, start: int, total: int | None, notes: dict[str, Any]) -> None:
         pieces = notes.get("pieces", 1) + 1 if start else 1
-        about = {"validator": validator(response.headers), "total": total, "pieces": pieces}
+        # What identifies this version of the file; a weak tag does not.
+        tag = response.headers.get("ETag", "")
+        strong = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+        about = {"validator": strong, "total": total, "pieces": pieces}
         self.progress.total, self.progress.label = total or 0, self.spec["title"]
         with self.part.open("ab" if start else "wb") as stream:
             write_json(self.notes, about, 0o600)
@@ -159,9 +162,3 @@ class Download:
             "compare the hash with the one that the project publishes; a mirror or proxy may alter the file, "
             "or the URL is that of another version",
         )
-
-
-def validator(headers: Any) -> str:
-    """Return what identifies this version of the file; a weak tag does not."""
-    tag = headers.get("ETag", "")
-    return str(tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", ""))

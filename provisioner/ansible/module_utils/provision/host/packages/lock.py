@@ -8,6 +8,8 @@ import os
 import struct
 from pathlib import Path
 
+from ..paths import text_of
+
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 FLOCK = "hhqqi0q"
 
@@ -25,16 +27,13 @@ def lock_holder(path: Path) -> int:
 
 def pid_in(path: Path) -> int:
     """Return the running process that a pid file contains, 0 when there is none."""
-    text = path.read_text(encoding="ascii", errors="replace").strip() if path.exists() else ""
+    text = text_of(path).strip()
     return int(text) if text.isdigit() and Path(f"/proc/{text}").exists() else 0
 
 
 def process_name(pid: int) -> str:
     """Return how a process is called."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return f"process {pid}"
+    command = text_of(Path(f"/proc/{pid}/cmdline")).split("\0")
     # The second argument of an interpreter is the program that it runs.
-    names = [Path(part.decode(errors="replace")).name for part in command[:2] if not part.startswith(b"-")]
-    return f"{' '.join(name for name in names if name)} (process {pid})"
+    names = [Path(part).name for part in command[:2] if part and not part.startswith("-")]
+    return f"{' '.join(names)} (process {pid})" if names else f"process {pid}"
