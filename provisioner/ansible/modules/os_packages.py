@@ -14,7 +14,7 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.json_files import read_json, write_json
 from ansible.module_utils.provision.host.packages import Allow, User, manager, record
 from ansible.module_utils.provision.host.packages.common import held_too_long
-from ansible.module_utils.provision.jobs.packages import Transaction
+from ansible.module_utils.provision.jobs.packages import transact
 from ansible.module_utils.provision.jobs.unit import journal_tail, state, wait
 
 WAITING = Path("/run/provision/packages.waiting")
@@ -84,8 +84,7 @@ class Change:
         )
         self.settle()
         what = f"{'Remove' if self.remove else 'Install'} {' '.join(names)}"
-        transaction = Transaction(self.packages, script, self.asked, names, what)
-        return self.follow(names, mine=transaction.start())
+        return self.follow(names, mine=transact(self.packages, script, self.asked, names, what))
 
     def follow(self, names: list[str], *, mine: bool) -> dict[str, Any]:
         """Wait a little for the transaction, and return whether it has done all that was requested."""

@@ -12,7 +12,7 @@ from ..host.commands import call
 from ..host.fault import Fault
 from ..host.packages import Allow, Manager, User, manager, record
 from ..host.packages.advice import OTHER, UNKNOWN, VERSION
-from ..jobs.packages import Transaction
+from ..jobs.packages import transact
 from ..jobs.unit import journal_tail, wait
 from . import docker, modules
 from .docker import CDI, RUNTIME, Keys
@@ -155,21 +155,23 @@ def change(packages: Manager, version: str, names: list[str], poll: float) -> bo
     script = packages.script(refresh=True, remove=False, allow=allow)
     exact = [packages.exactly(name, version) for name in names]
     what = f"change {', '.join(names)} to {version}"
-    return _follow(Transaction(packages, script, list(TOOLKIT), exact, what), poll)
+    transact(packages, script, list(TOOLKIT), exact, what)
+    return _has_ended(packages, what, poll)
 
 
 def add_modules(names: list[str], engine: tuple[str, ...], poll: float) -> bool:
     """Install packages of the installed kernels, besides what is locked; they are removed with the engine."""
     packages = manager(User(record.UNIT, dict.fromkeys((UNKNOWN, OTHER), NO_MODULES)))
     script = packages.script(refresh=True, remove=False, allow=Allow(held=True))
-    return _follow(Transaction(packages, script, list(engine), names, f"install {', '.join(names)}"), poll)
+    what = f"install {', '.join(names)}"
+    transact(packages, script, list(engine), names, what)
+    return _has_ended(packages, what, poll)
 
 
-def _follow(transaction: Transaction, poll: float) -> bool:
-    """Start a transaction or attach to it, and return whether it has ended."""
-    transaction.start()
+def _has_ended(packages: Manager, what: str, poll: float) -> bool:
+    """Wait a little for the transaction, and return whether it has ended."""
     now = wait(record.UNIT, poll)
     if now.failed:
         tail = journal_tail(record.UNIT, 20, now.invocation)
-        raise transaction.packages.failure(f"the attempt to {transaction.what} failed:\n{tail}", tail)
+        raise packages.failure(f"the attempt to {what} failed:\n{tail}", tail)
     return not now.running

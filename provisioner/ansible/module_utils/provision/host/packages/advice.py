@@ -43,10 +43,7 @@ STEPS = {
 
 
 def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) -> str:
-    """Return what to do about a failure, by the package manager's output.
-
-    `steps` replaces the usual advice by cause.
-    """
+    """Return what to do about a failure, by what was said; `steps` replaces the usual advice by cause."""
     where = f"read 'journalctl -u {unit}' on the host" if unit else "read the message above"
     known = {**STEPS, OTHER: f"{where}, then apply again", **(steps or {})}
     return known[next((cause for cause, pattern in SAID.items() if re.search(pattern, said)), OTHER)]
