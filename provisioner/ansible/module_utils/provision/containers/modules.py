@@ -21,13 +21,12 @@ def missing_packages(packages: Manager) -> list[str]:
     """Return the packages with the module for the kernels that run now and boot next, where they lack it."""
     if isinstance(packages, Apt):
         return []
-    lacking = [kernel for kernel in dict.fromkeys((kernels.running(), kernels.booting())) if lacks(kernel)]
-    return [kernels.package(PART, kernel) for kernel in lacking]
-
-
-def lacks(kernel: str) -> bool:
-    """Return whether a kernel has the module neither in a file nor built in."""
-    return bool(call("modinfo", "-k", kernel, "-n", MODULE).returncode)
+    return [
+        kernels.package(PART, kernel)
+        for kernel in dict.fromkeys((kernels.running(), kernels.booting()))
+        # It finds a module in a file as well as one that is built in.
+        if call("modinfo", "-k", kernel, "-n", MODULE).returncode
+    ]
 
 
 def refuse_missing(packages: Manager, names: list[str]) -> None:

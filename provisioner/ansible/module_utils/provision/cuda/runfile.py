@@ -64,14 +64,11 @@ class Runfiles:
         for toolkit in missing:
             url = os.environ.get(URL_VARIABLE, "")
             source = Source(url.replace("{version}", toolkit.exact).replace("{file}", toolkit.file), SOURCE)
-            wanted = {
-                "sha256": toolkit.sha256,
-                "title": f"{toolkit}: fetching its installer",
-                "attempts": self.orders.attempts,
-                "stall_seconds": self.orders.stall_seconds,
-            }
+            wanted = {"sha256": toolkit.sha256, "title": f"{toolkit}: fetching its installer"}
             room = partial(self.check_room, toolkit)
-            Download(source, self.part(toolkit), wanted, self.progress, room).run()
+            Download(
+                source, self.part(toolkit), {**self.orders.to_dict(), **wanted}, self.progress, room
+            ).run()
             self.progress.done, self.progress.total = lambda: 0, 0
             self.check_room(toolkit, 0)
 

@@ -18,8 +18,6 @@ from . import packages as cuda_packages
 from .place import Layout, doubt, file_doubt, link_doubt, set_link
 from .versions import PACKAGES, Toolkit
 
-RUNG = "CUDA toolkit"
-
 
 @dataclass(frozen=True)
 class State:
@@ -129,25 +127,29 @@ def foresee(state: State) -> None:
 
 def check_toolkits(layout: Layout, toolkits: list[Toolkit], chosen: Toolkit | None) -> dict[str, Any]:
     """Return what every toolkit reports, and which of them is not what it should be."""
-    said, wrong = [], []
+    findings: list[tuple[str, bool]] = []
     for toolkit in toolkits:
         program = layout.nvcc(toolkit.release)
         found = release_of(program)
-        said.append(f"{program} is of CUDA {found}" if found else f"{program} reports no version")
-        if found != toolkit.release:
-            wrong.append(said[-1])
+        says = f"{program} is of CUDA {found}" if found else f"{program} reports no version"
+        findings.append((says, found == toolkit.release))
     if chosen:
         end = layout.directory(chosen.release)
         why = link_doubt(layout, end)
-        said.append(f"{layout.link} {why}, not {end}" if why else f"{layout.link} points to {end}")
-        wrong += [said[-1]] if why else []
+        says = f"{layout.link} {why}, not {end}" if why else f"{layout.link} points to {end}"
+        findings.append((says, not why))
+    wrong = "; ".join(says for says, right in findings if not right)
+    said = "; ".join(says for says, _ in findings)
     step = "run apply again; it reports what it finds" if wrong else None
-    rung = Rung(RUNG, FAILED if wrong else PASSED, "; ".join(said), next=step)
-    provision: dict[str, Any] = {"rungs": [rung.to_dict()]}
-    if wrong:
-        provision["next"] = step
-        return {"failed": True, "msg": "; ".join(wrong), "finished": True, "provision": provision}
-    return {"changed": False, "finished": True, "msg": "; ".join(said), "provision": provision}
+    rung = Rung("CUDA toolkit", FAILED if wrong else PASSED, said, next=step)
+    provision = {"rungs": [rung.to_dict()], **({"next": step} if wrong else {})}
+    return {
+        "changed": False,
+        "failed": bool(wrong),
+        "finished": True,
+        "msg": wrong or said,
+        "provision": provision,
+    }
 
 
 def release_of(program: Path) -> str:

@@ -39,18 +39,14 @@ def unreported(
         return None
     if (ended.get("verb"), ended.get("asked")) == (verb, asked):
         return report(ended, warn)
-    _mark(ended)
+    write_json(REPORTED, ended["invocation"], 0o644)
     return None
 
 
 def report(ended: dict[str, Any], warn: Callable[[str], None]) -> dict[str, Any]:
     """Return the result of a unit that has ended; it is reported once."""
-    _mark(ended)
+    write_json(REPORTED, ended["invocation"], 0o644)
     outcome = dict(ended["outcome"])
     for warning in outcome.pop("warnings"):
         warn(warning)
     return {"action": "", "why": [], "reboot": "", **outcome, "finished": True}
-
-
-def _mark(ended: dict[str, Any]) -> None:
-    write_json(REPORTED, ended["invocation"], 0o644)

@@ -39,12 +39,7 @@ def fetch(orders: Orders, progress: Progress) -> Path:
     if place.exists():
         return place
     part = place.with_suffix(".part")
-    wanted = {
-        "sha256": orders.runfile_sha256,
-        "title": f"driver {orders.version}",
-        "attempts": orders.attempts,
-        "stall_seconds": orders.stall_seconds,
-    }
+    wanted = {**orders.to_dict(), "sha256": orders.runfile_sha256, "title": f"driver {orders.version}"}
     source = Source(os.environ.get(URL_VARIABLE, ""), SOURCE)
 
     def check_room(rest: int | None) -> None:

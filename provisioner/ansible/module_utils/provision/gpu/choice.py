@@ -17,19 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..host.fault import Fault
-from .architecture import (
-    ADA,
-    AMPERE,
-    BLACKWELL,
-    GRACE_HOPPER,
-    HOPPER,
-    MAXWELL,
-    NEWER,
-    PASCAL,
-    TURING,
-    UNKNOWN,
-    VOLTA,
-)
+from . import architecture as kind
+from .architecture import UNKNOWN
 from .pci import own_gpus
 
 AUTO, OPEN, PROPRIETARY = "auto", "open", "proprietary"
@@ -51,19 +40,19 @@ class Need:
 OLD = Need((PROPRIETARY,), newest=LAST_OF_OLD)  # [modules, schedule]
 EITHER = Need((OPEN, PROPRIETARY))  # [modules]
 NEEDS = {
-    MAXWELL: OLD,
-    PASCAL: OLD,
-    VOLTA: OLD,
-    TURING: EITHER,
-    AMPERE: EITHER,
-    ADA: EITHER,
-    HOPPER: EITHER,
-    GRACE_HOPPER: Need((OPEN,), oldest=OPEN_SINCE),  # [transition]
-    BLACKWELL: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),  # [transition, operator]
+    kind.MAXWELL: OLD,
+    kind.PASCAL: OLD,
+    kind.VOLTA: OLD,
+    kind.TURING: EITHER,
+    kind.AMPERE: EITHER,
+    kind.ADA: EITHER,
+    kind.HOPPER: EITHER,
+    kind.GRACE_HOPPER: Need((OPEN,), oldest=OPEN_SINCE),  # [transition]
+    kind.BLACKWELL: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),  # [transition, operator]
     # Nothing since Blackwell went back to the proprietary modules, so what is newer than this table will not.
-    NEWER: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),
+    kind.NEWER: Need((OPEN,), oldest=FIRST_OF_BLACKWELL),
     # Only a person can know what an unknown GPU is, so it gets what is requested.
-    UNKNOWN: EITHER,
+    kind.UNKNOWN: EITHER,
 }
 
 
@@ -88,7 +77,7 @@ def choose(devices: list[dict[str, Any]], modules: str = AUTO, branch: str | Non
     needs = [NEEDS[gpu["architecture"]] for gpu in gpus]
     oldest = max((need.oldest for need in needs if need.oldest), default=None)
     newest = min((need.newest for need in needs if need.newest), default=None)
-    possible = [kind for kind in (OPEN, PROPRIETARY) if all(kind in need.modules for need in needs)]
+    possible = [one for one in (OPEN, PROPRIETARY) if all(one in need.modules for need in needs)]
     preferred = possible[-1 if asked is not None and asked < OPEN_PREFERRED_SINCE else 0]
     return Choice(modules if modules in possible else preferred, oldest, newest)
 
@@ -116,7 +105,7 @@ def _refuse_gpus(gpus: list[dict[str, Any]]) -> None:
         refusal = f"{_named(ancient)} is not supported by drivers newer than branch 470"
         raise Fault(refusal, TAKE_OUT.format("it"))
     old, new = (
-        [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (kind,)] for kind in (PROPRIETARY, OPEN)
+        [gpu for gpu in gpus if NEEDS[gpu["architecture"]].modules == (only,)] for only in (PROPRIETARY, OPEN)
     )
     if old and new:
         raise Fault(
@@ -174,4 +163,4 @@ def _named(gpus: list[dict[str, Any]]) -> str:
     kinds: dict[str, list[str]] = {}
     for gpu in gpus:
         kinds.setdefault(gpu["architecture"], []).append(gpu["slot"])
-    return ", ".join(f"the {kind} GPU in {' and '.join(slots)}" for kind, slots in kinds.items())
+    return ", ".join(f"the {name} GPU in {' and '.join(slots)}" for name, slots in kinds.items())

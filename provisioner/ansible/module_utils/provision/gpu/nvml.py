@@ -55,8 +55,7 @@ def ask(seconds: float, read: Callable[[], dict[str, Any]] | None = None) -> dic
     try:
         answer: dict[str, Any] = json.loads(text)
     except ValueError:
-        killed = status is not None and os.WIFSIGNALED(status)
-        how = f" with signal {os.WTERMSIG(status or 0)}" if killed else ""
+        how = f" with signal {os.WTERMSIG(status)}" if status and os.WIFSIGNALED(status) else ""
         return _nothing(FAILED, f"NVML broke off{how}")
     return answer
 
