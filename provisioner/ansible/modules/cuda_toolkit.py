@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.cuda.install import PROGRAM
 from ansible.module_utils.provision.cuda.judge import c_library, judge
-from ansible.module_utils.provision.cuda.main import PROGRAM
 from ansible.module_utils.provision.cuda.orders import Orders
 from ansible.module_utils.provision.cuda.place import Layout
 from ansible.module_utils.provision.cuda.runfile import require_library

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.cuda import main, runfile
+from ansible.module_utils.provision.cuda import install, runfile
 from ansible.module_utils.provision.host.follow import Done
 from ansible.module_utils.provision.host.json_files import read_json
 
@@ -73,6 +73,6 @@ WORK: dict[str, dict[str, Any]] = {
 def test_toolkits_are_never_half_done(tmp_path: Path, work: str, error: BaseException | None) -> None:
     def prepare(folder: Path, patch: pytest.MonkeyPatch) -> Case:
         host = Toolkits(folder, patch)
-        return Case(main.PROGRAM, "bring", host.spec(folder, **WORK[work]), host.check, host.check)
+        return Case(install.PROGRAM, "bring", host.spec(folder, **WORK[work]), host.check, host.check)
 
     assert break_everywhere(prepare, tmp_path, error) > 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.cuda import install, main, state
+from ansible.module_utils.provision.cuda import install, state
 from ansible.module_utils.provision.cuda import place as cuda_place
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
@@ -300,7 +300,7 @@ def test_gpus_and_driver_are_asked_before_anything(host: Host, monkeypatch: pyte
 
 def test_the_program_carries_all_it_imports(host: Host, tmp_path: Path) -> None:
     host.call("13.0")
-    program = main.install(tmp_path / "program")
+    program = install.install(tmp_path / "program")
     spec = json.loads(Path(host.started[0][0][-1]).read_text())
     (tmp_path / "spec.json").write_text(json.dumps({**spec, "remove": ["13.0"], "install": []}))
     argv = [sys.executable, "-I", str(program), "bring", str(tmp_path / "spec.json")]

@@ -14,6 +14,7 @@ from ansible.module_utils.provision.jobs import program as job_program
 PACKAGES = Path(job_program.__file__).parents[1]
 PROGRAMS = [
     *(f"provision.{path.parent.name}.{path.stem}" for path in sorted(PACKAGES.glob("*/*main.py"))),
+    "provision.cuda.install",
     "provision.fetch.archive",
     "provision.models.fetch",
     "provision.python.conda_install",

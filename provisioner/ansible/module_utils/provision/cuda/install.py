@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install CUDA toolkits on a host, and remove those that we installed and are no longer requested."""
+"""Install CUDA toolkits on a host, and remove those that we installed and are no longer requested.
+
+It is the program `cuda-toolkit-<digest>.pyz bring SPEC` on a host.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.fault import Fault, undo
+from ..jobs.program import Program
 from ..jobs.progress import Progress
 from . import packages as cuda_packages
 from .orders import Orders
@@ -139,3 +143,7 @@ def change(spec: dict[str, Any]) -> None:
     orders = Orders.read(spec)
     with Progress(Path(orders.result), orders.title, {"order": orders.order}) as progress:
         progress.finish(**Install(orders, progress).run())
+
+
+PROGRAM = Program("cuda-toolkit", __name__, {"bring": change})
+install, main = PROGRAM.install, PROGRAM.main
