@@ -102,6 +102,7 @@ def orders(hub: Served, program: Path, tmp_path: Path) -> Callable[..., dict[str
             "source": source,
             "model": REPO,
             "revision": revision,
+            "title": "Download it",
             "include": [],
             "exclude": [],
             "allow_unsafe": False,

@@ -47,6 +47,7 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, error: BaseException | No
             "source": "huggingface",
             "model": "org/name",
             "revision": "main",
+            "title": "Download it",
             "endpoint": "http://hub",
             "root": str(folder / "models"),
             "directory": str(directory),

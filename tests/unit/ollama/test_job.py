@@ -62,7 +62,7 @@ class Site:
         }
         self.ollama.calls.clear()
         # As it goes to the host and comes back.
-        job.ensure(json.loads(json.dumps(spec)))
+        job.JOBS["ensure"](json.loads(json.dumps(spec)))
         outcome: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         self.record["models"].update(outcome["models"])
         self.record["stamps"] = outcome["stamps"]
@@ -274,7 +274,7 @@ def test_hashes_name_the_file_and_both_sums(site: Site, tmp_path: Path) -> None:
     blob = site.store.blob(f"sha256:{sha256(WEIGHTS)}")
     blob.write_bytes(b"X" + WEIGHTS[1:])
     spec = {"title": "t", "root": str(site.ollama.root), "names": ["small:1", "gone:1"], "run": "7"}
-    job.verify({**spec, "result": str(tmp_path / "verify.json")})
+    job.JOBS["verify"]({**spec, "result": str(tmp_path / "verify.json")})
     given = json.loads((tmp_path / "verify.json").read_text())
     (wrong,) = given["results"]["small:1"]
     assert wrong == f"{blob} has sha256 {sha256(b'X' + WEIGHTS[1:])}, expected {sha256(WEIGHTS)}"
@@ -284,7 +284,8 @@ def test_hashes_name_the_file_and_both_sums(site: Site, tmp_path: Path) -> None:
 def test_removes_what_nothing_else_needs(site: Site, tmp_path: Path) -> None:
     site.ensure(service(engine_ollama_models=[{"name": "one", "from": "small:1", "system": "x"}]))
     result = str(tmp_path / "prune.json")
-    job.prune({"title": "t", "root": str(site.ollama.root), "names": ["one:latest"], "result": result})
+    spec = {"title": "t", "root": str(site.ollama.root), "names": ["one:latest"], "run": "7"}
+    job.JOBS["prune"]({**spec, "result": result})
     assert site.store.manifest(Name.parse("one")) is None
     left = site.store.manifest(Name.parse("small:1"))
     assert left is not None

@@ -57,7 +57,7 @@ class Host:
         """Let the unit do its work and end."""
         spec = json.loads(self.specs[-1].read_text())
         Path(spec["result"]).parent.mkdir(parents=True, exist_ok=True)
-        ollama_job.prune(spec)
+        ollama_job.JOBS["prune"](spec)
         self.now = self.after = GONE
 
     def add(self, name: str, root: str = "models", **entry: Any) -> str:

@@ -53,6 +53,7 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Orders:
             "result": str(tmp_path / "run/job.json"),
         }
         asked = {**spec, **changes}
-        return {**asked, **asdict(conda_place.Wanted.of(asked))}
+        wanted = conda_place.Wanted.of(asked)
+        return {**asked, **asdict(wanted), "interpreter": str(wanted.interpreter)}
 
     return make

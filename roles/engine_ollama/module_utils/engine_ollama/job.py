@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.jobs.orders import job_of
 from ansible.module_utils.provision.jobs.program import Program
 from ansible.module_utils.provision.jobs.progress import Progress
 from ansible.module_utils.provision.models.files import hash_file
@@ -179,66 +180,60 @@ class Work:
             ) from error
 
 
-def ensure(spec: dict[str, Any]) -> None:
-    """Pull or create every model in doubt, and report the outcome."""
-    orders = Orders.read(spec)
-    with Progress(Path(orders.result), orders.title) as progress:
-        home = Path(orders.result).parent
-        os.environ.update(orders.environment)
-        with private_server(orders.binary, Path(orders.root), home) as api:
-            work = Work(orders, api, progress)
-            done: dict[str, Any] = {}
-            models = [Wanted.of(values) for values in orders.models]
-            # Twice: creating one may put another in doubt, which it is created from or shares a blob with.
-            for model in [*models, *models]:
-                entry = done.get(model.name) or orders.entries.get(model.name, {})
-                if doubt(work.store, model, entry, work.stamps):
-                    done[model.name] = work.ensure(model, entry)
-        # One that was removed may be there again, for another model.
-        gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
-        repaired = list(work.repaired.values())
-        progress.finish(models=done, stamps=work.stamps, repaired=repaired, removed=gone)
+def ensure(orders: Orders, progress: Progress) -> dict[str, Any]:
+    """Pull or create every model in doubt."""
+    os.environ.update(orders.environment)
+    with private_server(orders.binary, Path(orders.root), progress.path.parent) as api:
+        work = Work(orders, api, progress)
+        done: dict[str, Any] = {}
+        models = [Wanted.of(values) for values in orders.models]
+        # Twice: creating one may put another in doubt, which it is created from or shares a blob with.
+        for model in [*models, *models]:
+            entry = done.get(model.name) or orders.entries.get(model.name, {})
+            if doubt(work.store, model, entry, work.stamps):
+                done[model.name] = work.ensure(model, entry)
+    # One that was removed may be there again, for another model.
+    gone = [digest for digest in work.removed if not work.store.blob(digest).exists()]
+    return {"models": done, "stamps": work.stamps, "repaired": list(work.repaired.values()), "removed": gone}
 
 
-def verify(spec: dict[str, Any]) -> None:
+def verify(orders: NamedOrders, progress: Progress) -> dict[str, Any]:
     """Read every blob of the listed models."""
-    orders = NamedOrders.read(spec)
     store = Store(Path(orders.root))
-    with Progress(Path(orders.result), orders.title) as progress:
-        manifests = {name: store.manifest(Name.parse(name)) for name in orders.names}
-        sizes = {
-            digest: size for found in manifests.values() if found for digest, size in found.blobs.items()
-        }
-        done: list[int] = []
-        progress.total, progress.done = sum(sizes.values()), lambda: sum(done)
-        wrong, stamps = {}, {}
-        for digest, size in sizes.items():
-            reason = store.wrong(digest)
-            if reason:
-                wrong[digest] = reason
-            else:
-                stamps[digest] = store.stamp(digest)
-            done.append(size)
-        results = {
-            name: [wrong[digest] for digest in found.blobs if digest in wrong] if found else None
-            for name, found in manifests.items()
-        }
-        progress.finish(results=results, stamps=stamps, sizes=sizes, run=orders.run)
+    manifests = {name: store.manifest(Name.parse(name)) for name in orders.names}
+    sizes = {digest: size for found in manifests.values() if found for digest, size in found.blobs.items()}
+    done: list[int] = []
+    progress.total, progress.done = sum(sizes.values()), lambda: sum(done)
+    wrong, stamps = {}, {}
+    for digest, size in sizes.items():
+        reason = store.wrong(digest)
+        if reason:
+            wrong[digest] = reason
+        else:
+            stamps[digest] = store.stamp(digest)
+        done.append(size)
+    results = {
+        name: [wrong[digest] for digest in found.blobs if digest in wrong] if found else None
+        for name, found in manifests.items()
+    }
+    return {"results": results, "stamps": stamps, "sizes": sizes}
 
 
-def prune(spec: dict[str, Any]) -> None:
+def prune(orders: NamedOrders, _progress: Progress) -> dict[str, Any]:
     """Remove models, and the blobs that nothing else needs."""
-    orders = NamedOrders.read(spec)
     store = Store(Path(orders.root))
-    with Progress(Path(orders.result), orders.title) as progress:
-        removed: list[str] = []
-        for text in orders.names:
-            name = Name.parse(text)
-            found = store.manifest(name)
-            store.drop(name)
-            removed += store.clean(found.blobs) if found else []
-        progress.finish(removed=removed, run=orders.run)
+    removed: list[str] = []
+    for name in map(Name.parse, orders.names):
+        found = store.manifest(name)
+        store.drop(name)
+        removed += store.clean(found.blobs) if found else []
+    return {"removed": removed}
 
 
-PROGRAM = Program("ollama-models", __name__, {"ensure": ensure, "verify": verify, "prune": prune})
+JOBS = {
+    "ensure": job_of(Orders, ensure),
+    "verify": job_of(NamedOrders, verify, "run"),
+    "prune": job_of(NamedOrders, prune, "run"),
+}
+PROGRAM = Program("ollama-models", __name__, JOBS)
 install, main = PROGRAM.install, PROGRAM.main

@@ -29,8 +29,6 @@ class Orders(Written):
     attempts: int = 5
     stall_seconds: float = 90
     reserve_bytes: int = 1024**3
-    # Where the job writes its state.
-    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,4 +39,3 @@ class NamedOrders(Written):
     root: str
     names: list[str]
     run: str = ""
-    result: str = ""

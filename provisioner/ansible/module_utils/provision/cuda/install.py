@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..host.fault import Fault, undo
+from ..jobs.orders import job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
 from . import packages as cuda_packages
@@ -138,12 +138,6 @@ class Install:
         return words
 
 
-def change(spec: dict[str, Any]) -> None:
-    """Do one job."""
-    orders = Orders.read(spec)
-    with Progress(Path(orders.result), orders.title, {"order": orders.order}) as progress:
-        progress.finish(**Install(orders, progress).run())
-
-
+change = job_of(Orders, lambda orders, progress: Install(orders, progress).run(), "order")
 PROGRAM = Program("cuda-toolkit", __name__, {"bring": change})
 install, main = PROGRAM.install, PROGRAM.main

@@ -30,9 +30,6 @@ class Orders(Written):
     attempts: int
     stall_seconds: float
     lock_timeout: float
-    # Where the job itself is, and where it writes its state.
-    program: str = ""
-    result: str = ""
 
     @classmethod
     def read(cls, spec: Mapping[str, Any]) -> Orders:

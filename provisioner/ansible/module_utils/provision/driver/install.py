@@ -13,6 +13,7 @@ from typing import Any
 from ..gpu import kernel as kernels
 from ..host.fault import Fault, fault_of, undo
 from ..host.packages import record as package_record
+from ..jobs.orders import job_of
 from ..jobs.progress import Progress
 from . import hold as holds
 from . import record, reload, runfile, steps, transaction
@@ -258,9 +259,5 @@ class Install:
         package_record.note(["nvidia_driver"], sorted(name for name in new if not is_family(name)))
 
 
-def install(spec: dict[str, Any]) -> None:
-    """Do the job, and write its outcome."""
-    orders = Orders.read(spec)
-    about = {name: spec[name] for name in ("verb", "asked", "version", "source", "modules")}
-    with Progress(Path(orders.result), orders.title, about) as progress:
-        progress.finish(**about, outcome=Install(orders, progress).run())
+ABOUT = ("verb", "asked", "version", "source", "modules")
+install = job_of(Orders, lambda orders, progress: {"outcome": Install(orders, progress).run()}, *ABOUT)

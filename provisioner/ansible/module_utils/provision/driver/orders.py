@@ -45,9 +45,6 @@ class Orders(Written):
     stop_seconds: float = 180
     attempts: int = 5
     stall_seconds: float = 60
-    # Where the job itself is, and where it writes its state.
-    program: str = ""
-    result: str = ""
 
     @classmethod
     def read(cls, spec: Mapping[str, Any]) -> Orders:

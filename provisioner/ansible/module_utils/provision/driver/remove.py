@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..gpu import kernel as kernels
 from ..host.fault import undo
 from ..host.settings import write_file
+from ..jobs.orders import job_of
 from ..jobs.progress import Progress
 from . import hold as holds
 from . import reload, runfile, steps, transaction
@@ -17,14 +17,6 @@ from .orders import Orders
 from .packages import RUNFILE, is_family
 from .record import RECORD
 from .services import Services
-
-
-def remove(spec: dict[str, Any]) -> None:
-    """Do the job, and write its outcome."""
-    orders = Orders.read(spec)
-    about = {name: spec[name] for name in ("verb", "asked", "source")}
-    with Progress(Path(orders.result), orders.title, about) as progress:
-        progress.finish(**about, outcome=_remove(orders, progress))
 
 
 def _remove(orders: Orders, progress: Progress) -> dict[str, Any]:
@@ -63,3 +55,8 @@ def _allow_nouveau(kernel: str) -> None:
         write_file(path, None)
     if copies:
         steps.make_initramfs(kernel)
+
+
+remove = job_of(
+    Orders, lambda orders, progress: {"outcome": _remove(orders, progress)}, "verb", "asked", "source"
+)

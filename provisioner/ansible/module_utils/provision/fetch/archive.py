@@ -15,7 +15,7 @@ from typing import Any
 from ..host.fault import Fault
 from ..host.follow import note
 from ..host.paths import remove, require_room, sync
-from ..jobs.orders import Written
+from ..jobs.orders import Written, job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
 from .download import Download
@@ -42,9 +42,6 @@ class Orders(Wanted, Written):
     reserve_bytes: int = GIBIBYTE
     attempts: int = 5
     stall_seconds: float = 60
-    # Where the job itself is, and where it writes its state.
-    program: str = ""
-    result: str = ""
 
 
 class Fetch:
@@ -127,12 +124,6 @@ class Fetch:
         sync(self.directory.parent)
 
 
-def fetch(spec: dict[str, Any]) -> None:
-    """Run one job."""
-    orders = Orders.read(spec)
-    with Progress(Path(orders.result), orders.title, {"directory": orders.directory}) as progress:
-        progress.finish(**Fetch(orders, progress).run())
-
-
+fetch = job_of(Orders, lambda orders, progress: Fetch(orders, progress).run(), "directory")
 PROGRAM = Program("release-archive", __name__, {"fetch": fetch})
 install, main = PROGRAM.install, PROGRAM.main

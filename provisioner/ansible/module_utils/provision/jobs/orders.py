@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders that a module writes to a file and its job reads from it."""
+"""Orders that a module writes to a file, and jobs that work by them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Mapping, TypeVar
+from pathlib import Path
+from typing import Any, Callable, Mapping, TypeVar
+
+from .progress import Progress
 
 Kind = TypeVar("Kind", bound="Written")
 
@@ -21,3 +24,19 @@ class Written:
     def to_dict(self) -> dict[str, Any]:
         """Return what is written to the file."""
         return asdict(self)
+
+
+def job_of(
+    kind: type[Kind], work: Callable[[Kind, Progress], dict[str, Any]], *about: str
+) -> Callable[[dict[str, Any]], None]:
+    """Return a job that works by orders of a kind, and reports its progress and its outcome.
+
+    What it is `about`, values of the orders, is in all its reports: by it, the module recognises them.
+    """
+
+    def job(spec: dict[str, Any]) -> None:
+        known = {name: spec[name] for name in about}
+        with Progress(Path(spec["result"]), spec["title"], known) as progress:
+            progress.finish(**work(kind.read(spec), progress))
+
+    return job

@@ -38,14 +38,12 @@ def check(
     return {"status": "passed", "evidence": evidence, "next": None}
 
 
-def verify(spec: dict[str, Any]) -> None:
-    """Run one verification job over several models."""
-    orders = CheckOrders.read(spec)
+def verify(orders: CheckOrders, progress: Progress) -> dict[str, Any]:
+    """Check several models."""
     found = {name: read_manifest(Path(name)) for name in orders.directories}
     held = {name: manifest for name, manifest in found.items() if manifest}
-    with Progress(Path(orders.result), "hashes of the models") as progress:
-        progress.total = sum(k.size for manifest in held.values() for k in manifest.files.values())
-        done: list[int] = []
-        progress.done = lambda: sum(done)
-        results = {name: check(Path(name), manifest, done.append) for name, manifest in held.items()}
-        progress.finish(results=results, run=orders.run)
+    progress.total = sum(k.size for manifest in held.values() for k in manifest.files.values())
+    done: list[int] = []
+    progress.done = lambda: sum(done)
+    results = {name: check(Path(name), manifest, done.append) for name, manifest in held.items()}
+    return {"results": results}

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..host.follow import note
 from ..host.paths import require_room, sync
+from ..jobs.orders import job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
 from .check import verify
@@ -34,7 +35,7 @@ from .files import (
     untouched,
     write_stamps,
 )
-from .orders import Orders
+from .orders import CheckOrders, Orders
 from .select import select
 
 READERS = "provision"
@@ -52,6 +53,7 @@ class Fetch:
         self.orders = orders
         self.progress = progress
         self.wanted = orders.wanted
+        progress.label = str(self.wanted)
         self.directory = Path(orders.directory)
         self.staging = self.directory.with_name(self.directory.name + ".partial")
         self.published = self.directory.is_dir()
@@ -207,12 +209,7 @@ def settle(path: Path) -> None:
     sync(path)
 
 
-def fetch(spec: dict[str, Any]) -> None:
-    """Run one fetch job."""
-    orders = Orders.read(spec)
-    with Progress(Path(orders.result), str(orders.wanted)) as progress:
-        progress.finish(**Fetch(orders, progress).run())
-
-
-PROGRAM = Program("model-store", __name__, {"fetch": fetch, "verify": verify, "client": client})
+fetch = job_of(Orders, lambda orders, progress: Fetch(orders, progress).run())
+JOBS = {"fetch": fetch, "verify": job_of(CheckOrders, verify, "run"), "client": client}
+PROGRAM = Program("model-store", __name__, JOBS)
 install, main = PROGRAM.install, PROGRAM.main

@@ -33,9 +33,8 @@ class Orders(Written):
     attempts: int = 5
     stall_seconds: int = 60
     reserve_bytes: int = 1024**3
-    # Where the job itself is, and where it writes its state.
+    # Where the job's program is, which is the hubs' client as well.
     program: str = ""
-    result: str = ""
 
     @property
     def wanted(self) -> Wanted:
@@ -50,4 +49,3 @@ class CheckOrders(Written):
     directories: list[str]
     run: str
     title: str = "Hash the models"
-    result: str = ""

@@ -24,7 +24,7 @@ from ..host.files import replace_file
 from ..host.follow import run
 from ..host.json_files import write_json
 from ..host.paths import require_room, sync
-from ..jobs.orders import Written
+from ..jobs.orders import Written, job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
 from .conda_place import CONDARC, MARKER, UNFINISHED, UNFINISHED_REASON, Wanted, doubt, prefix_doubt, remove
@@ -54,8 +54,6 @@ class Orders(Wanted, Written):
     reserve_bytes: int = 1024**3
     attempts: int = 5
     stall_seconds: float = 60
-    # Where the job writes its state.
-    result: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is written to the file, with what the outcome is recognised by."""
@@ -224,14 +222,6 @@ def login_for(host: str | None) -> tuple[str, str] | None:
     return (found[0], found[2] or "") if found else None
 
 
-def job(spec: dict[str, Any]) -> None:
-    """Run one job."""
-    orders = Orders.read(spec)
-    # By which the outcome is recognised as the answer to these very orders.
-    about = {"interpreter": str(orders.interpreter)}
-    with Progress(Path(orders.result), orders.title, about) as progress:
-        progress.finish(**Install(orders, progress).run())
-
-
+job = job_of(Orders, lambda orders, progress: Install(orders, progress).run(), "interpreter")
 PROGRAM = Program("conda-python", __name__, {"install": job})
 install, main = PROGRAM.install, PROGRAM.main
