@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Install CUDA toolkits on a host, and remove those that we installed and are no longer requested.
 
-It is the program `cuda-toolkit-<digest>.pyz bring SPEC` on a host.
+It is the program `cuda-toolkit-<digest>.pyz` on a host, with a verb and SPEC.
 """
 
 from __future__ import annotations
