@@ -9,6 +9,8 @@ from ansible.module_utils.provision.containers import selinux
 from ansible.module_utils.provision.containers.selinux import NARROW, WIDE
 from ansible.module_utils.provision.host.fault import Fault
 
+from tests.unit.fakes import Programs, Said
+
 
 @pytest.fixture
 def policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -67,18 +69,11 @@ def test_a_host_without_selinux_is_told_from_one_with_it(policy: Path) -> None:
     assert not selinux.is_on()
 
 
-def test_a_permission_is_given_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[str, ...]] = []
-    outcome = SimpleNamespace(returncode=0, stdout="", stderr="")
-
-    def call(*argv: str, **_more: object) -> SimpleNamespace:
-        ran.append(argv)
-        return outcome
-
-    monkeypatch.setattr(selinux, "call", call)
+def test_a_permission_is_given_for_good(programs: Programs) -> None:
+    programs.add("setsebool")
     selinux.put(NARROW, on=True)
     selinux.put(NARROW, on=False)
-    assert ran == [("setsebool", "-P", NARROW, "on"), ("setsebool", "-P", NARROW, "off")]
-    outcome.returncode, outcome.stderr = 1, "Could not change boolean"
+    assert programs.calls == [("setsebool", "-P", NARROW, "on"), ("setsebool", "-P", NARROW, "off")]
+    programs.add("setsebool", Said(code=1, err="Could not change boolean"))
     with pytest.raises(Fault, match="Could not change boolean"):
         selinux.put(NARROW, on=True)

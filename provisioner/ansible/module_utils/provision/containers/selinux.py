@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..host.commands import call
-from ..host.fault import Fault
+from ..host.commands import need
 from ..host.paths import text_of
 
 SELINUX, DEVICES = Path("/sys/fs/selinux"), Path("/dev")
@@ -54,10 +53,4 @@ def _label(path: Path) -> str:
 
 def put(name: str, *, on: bool) -> None:
     """Give or take a permission, now and at every boot."""
-    value = "on" if on else "off"
-    done = call("setsebool", "-P", name, value, seconds=SET_SECONDS)
-    if done.returncode:
-        raise Fault(
-            f"setsebool -P {name} {value} failed: {(done.stderr or done.stdout).strip()}",
-            "run it on the host",
-        )
+    need("setsebool", "-P", name, "on" if on else "off", seconds=SET_SECONDS)

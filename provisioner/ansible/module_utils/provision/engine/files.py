@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import pwd
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import managed
-from ..host.commands import call
+from ..host.commands import need
 from ..host.fault import Fault
 from ..host.files import replace_file
 from ..host.paths import text_of
@@ -26,6 +27,7 @@ STARTED = Path("/run/provision/started")
 GATE = LIBRARY / "serve-gate"
 # The comment of every user that was created for an engine.
 COMMENT = "provision-engine"
+_account = functools.partial(need, next_step="check /etc/passwd and /etc/group")
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -136,12 +138,6 @@ def remove_user(user: str) -> None:
     # On most hosts, userdel has removed the group too.
     if _known(grp.getgrnam, user):
         _account("groupdel", user)
-
-
-def _account(*argv: str) -> None:
-    done = call(*argv)
-    if done.returncode != 0:
-        raise Fault(f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}", "check /etc/passwd and /etc/group")
 
 
 def is_foreign_unit(unit: str) -> bool:

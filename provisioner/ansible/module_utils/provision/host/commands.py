@@ -12,6 +12,7 @@ from .fault import Fault
 COMMAND_SECONDS = 30
 # What a program that was killed gets for ending.
 END_SECONDS = 1
+REPAIR = "run it on the host and fix what it reports"
 # What is read by a program: in English, without colours and never through a pager.
 ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
 
@@ -50,6 +51,14 @@ def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedPr
         process.kill()
         raise
     return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+def need(*argv: str, seconds: float = COMMAND_SECONDS, next_step: str = REPAIR) -> str:
+    """Run a program that has to succeed, and return what it printed."""
+    done = call(*argv, seconds=seconds)
+    if done.returncode:
+        raise Fault(f"{' '.join(argv)} failed: {done.stderr.strip() or done.stdout.strip()}", next_step)
+    return done.stdout
 
 
 def _leave(process: subprocess.Popen[str]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
@@ -11,13 +12,14 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from .commands import CommandFault, call
+from .commands import CommandFault, call, need
 from .fault import Fault
 from .files import replace_file, replace_link
 from .paths import UNITS, text_of
 from .systemd import show
 
 COMMAND_SECONDS = 60
+run_checked = functools.partial(need, seconds=COMMAND_SECONDS)
 ZONES = Path("/usr/share/zoneinfo")
 LOCALTIME = Path("/etc/localtime")
 # These hold only what this project put there, so they go as a whole once no unit names them.
@@ -44,13 +46,6 @@ def command(*argv: str) -> tuple[int, str]:
     except CommandFault as fault:
         return 127, str(fault)
     return done.returncode, (done.stdout + done.stderr).strip()
-
-
-def run_checked(*argv: str) -> None:
-    """Run a program that has to succeed."""
-    status, output = command(*argv)
-    if status:
-        raise Fault(f"{' '.join(argv)} failed: {output}", "run it on the host and fix what it reports")
 
 
 def read_file(name: str) -> str | None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from .commands import COMMAND_SECONDS, call
-from .fault import Fault
+from .commands import COMMAND_SECONDS, call, need
 
 # Longer than the TimeoutStopSec of our units, after which systemd kills what is left.
 STOP_SECONDS = 120
@@ -69,13 +68,8 @@ class UnitState:
 
 def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     """Run systemctl and return what it printed."""
-    done = call("systemctl", *words, seconds=seconds)
-    if done.returncode:
-        raise Fault(
-            f"systemctl {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}",
-            "check 'systemctl status' and 'journalctl -b' on the host",
-        )
-    return done.stdout
+    step = "check 'systemctl status' and 'journalctl -b' on the host"
+    return need("systemctl", *words, seconds=seconds, next_step=step)
 
 
 def show(unit: str, properties: str) -> dict[str, str]:
