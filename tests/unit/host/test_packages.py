@@ -22,7 +22,7 @@ from ansible.module_utils.provision.host.packages import (
     record,
 )
 from ansible.module_utils.provision.host.packages.advice import UNKNOWN, advice
-from ansible.module_utils.provision.host.packages.lock import lock_holder, process_name
+from ansible.module_utils.provision.host.packages.common import lock_holder, process_name
 
 from tests.unit.fakes import Answers
 

@@ -41,7 +41,13 @@ def call(*argv: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedPr
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        _leave(process)
+        process.kill()
+        # One that hangs in the kernel cannot be killed, so nothing waits for it for long.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
         command = " ".join(argv[:3])
         raise CommandFault(
             f"{command} did not end within {seconds:g} s",
@@ -59,13 +65,3 @@ def need(*argv: str, seconds: float = COMMAND_SECONDS, next_step: str = REPAIR) 
     if done.returncode:
         raise Fault(f"{' '.join(argv)} failed: {done.stderr.strip() or done.stdout.strip()}", next_step)
     return done.stdout
-
-
-def _leave(process: subprocess.Popen[str]) -> None:
-    """Kill a process without waiting for long: one that hangs in the kernel cannot be killed."""
-    process.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS)
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()

@@ -18,8 +18,7 @@ from .sources import defining
 
 KEY_SECONDS = 30
 LARGEST_KEY = 1024 * 1024
-APT_SOURCES, APT_KEYS = "etc/apt/sources.list.d", "usr/share/keyrings"
-APT_PINS = "etc/apt/preferences.d"
+APT_SOURCES, APT_KEYS, APT_PINS = "etc/apt/sources.list.d", "usr/share/keyrings", "etc/apt/preferences.d"
 DNF_SOURCES, DNF_KEYS = "etc/yum.repos.d", "etc/pki/rpm-gpg"
 WRITTEN = "# Written by provision.\n"
 DISABLED = "provision-disabled"
@@ -29,10 +28,6 @@ NEXT_LOGIN = {
     "dnf": "remove it, and let the mirror identify the host by its address or a client certificate: dnf has "
     "no other place for a password",
 }
-NEXT_ROTATED = (
-    "check whether its owner has announced a new key, compare its fingerprint with the published one, and "
-    "add it to {variable}"
-)
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,8 @@ def key_for(repository: Repository) -> str:
         raise Fault(
             f"{where} has the fingerprint {', '.join(strange)}, but the pinned one is "
             f"{', '.join(repository.fingerprints)}: its owner has rotated it, or someone else answers there",
-            NEXT_ROTATED.format(variable=repository.key_word),
+            "check whether its owner has announced a new key, compare its fingerprint with the published "
+            f"one, and add it to {repository.key_word}",
         )
     # A file that is pinned as a whole stays as it is; of another, only the compared keys are trusted.
     text = content.decode("ascii", "replace")
@@ -166,7 +162,5 @@ def out_of_sight(name: str, path: Path) -> Path:
 def disabled(repository: Repository) -> dict[Path, Path]:
     """Return the source files that were disabled for this repository, with their own names."""
     ending = f".{DISABLED}-{repository.name}"
-    return {
-        path: path.with_name(path.name[: -len(ending)])
-        for path in repository.source.parent.glob(f"*{ending}")
-    }
+    found = repository.source.parent.glob(f"*{ending}")
+    return {path: path.with_name(path.name[: -len(ending)]) for path in found}

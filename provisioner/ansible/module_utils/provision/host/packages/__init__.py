@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work with the package manager of a host, whichever it is.
-
-What every manager does is in `common`; a manager itself is one file with one class, listed here. `advice`
-knows what a failure means, and `record` which packages this project has installed.
-"""
+"""Work with the package manager of a host, whichever it is; a manager is one file with one class."""
 
 from __future__ import annotations
 

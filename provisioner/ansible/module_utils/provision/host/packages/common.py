@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -11,12 +14,14 @@ from typing import Callable, Iterable, Mapping
 
 from .. import commands, follow
 from ..fault import Fault
+from ..paths import text_of
 from .advice import advice
-from .lock import lock_holder, pid_in, process_name
 
 QUERY_SECONDS = 300
 LOCK_PAUSE = 0.5
 TAIL_LINES = 6
+# struct flock of 64-bit Linux: type, whence, start, length, pid.
+FLOCK = "hhqqi0q"
 
 
 @dataclass(frozen=True)
@@ -195,3 +200,28 @@ def held_too_long(owner: str, seconds: float) -> Fault:
     """Return the fault of a lock that is not released."""
     text = f"{owner} has held the package manager's lock for {seconds:.0f} s"
     return Fault(text, "wait for it to end or stop it, then apply again")
+
+
+def lock_holder(path: Path) -> int:
+    """Return the process that holds the POSIX lock on a file, 0 when it is free."""
+    try:
+        with path.open("r+b") as handle:
+            request = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, request))
+    except OSError:
+        return 0
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
+
+
+def pid_in(path: Path) -> int:
+    """Return the running process that a pid file contains, 0 when there is none."""
+    text = text_of(path).strip()
+    return int(text) if text.isdigit() and Path(f"/proc/{text}").exists() else 0
+
+
+def process_name(pid: int) -> str:
+    """Return how a process is called."""
+    command = text_of(Path(f"/proc/{pid}/cmdline")).split("\0")
+    # The second argument of an interpreter is the program that it runs.
+    names = [Path(part).name for part in command[:2] if part and not part.startswith("-")]
+    return f"{' '.join(names)} (process {pid})" if names else f"process {pid}"
