@@ -16,10 +16,12 @@ from ansible.module_utils.provision.containers import docker
 from ansible.module_utils.provision.containers.docker import CDI, RUNTIME
 from ansible.module_utils.provision.host.fault import Fault
 
+from tests.unit.fakes import Answers
+
 THEIRS = '{\n  "log-driver": "journald",\n  "features": {\n    "buildkit": true\n  },\n  "größe": 1\n}\n'
 
 
-def changed(text: str | None, keys: tuple[str, ...]) -> str:
+def changed(text: str | None, keys: tuple[str, str]) -> str:
     config = docker.load(text)
     value = docker.wanted_value(keys)
     fresh: str = docker.text_of(docker.with_value(config, keys, value), text)
@@ -61,7 +63,7 @@ def test_registers_nvidias_runtime_beside_others() -> None:
         ('{"runtimes": {"nvidia": {"path": "runc"}}}', RUNTIME, False),
     ],
 )
-def test_tells_whether_the_value_is_there(text: str | None, keys: tuple[str, ...], *, right: bool) -> None:
+def test_tells_whether_the_value_is_there(text: str | None, keys: tuple[str, str], *, right: bool) -> None:
     assert docker.is_right(docker.load(text), keys) is right
 
 
@@ -171,10 +173,8 @@ def test_a_daemon_that_does_not_run_is_none(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_start_that_fails_shows_the_daemons_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*argv: str, **_more: Any) -> CompletedProcess[str]:
-        failed = argv[0] == "systemctl"
-        return CompletedProcess(argv, int(failed), "" if failed else "no iptables here\n", "Job failed.")
-
-    monkeypatch.setattr(docker, "call", call)
+    programs = Answers(monkeypatch)
+    programs.answer("systemctl restart", code=1, err="Job failed.")
+    programs.answer("journalctl", "no iptables here\n")
     with pytest.raises(Fault, match=r"Docker does not restart: Job failed\.\nno iptables here"):
         docker.control("restart")

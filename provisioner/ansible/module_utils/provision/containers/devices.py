@@ -84,9 +84,7 @@ class Devices:
         # The policy of containers is installed with the engine.
         if not name and complete:
             self.warn(WITHOUT_PERMISSION)
-        elif self.ledger.plan(
-            PERMISSION, f"{name} = off\n" if name else "", f"{name} = on\n" if name else ""
-        ):
+        elif self.ledger.plan(PERMISSION, *([f"{name} = off\n", f"{name} = on\n"] if name else [])):
             self.ledger.add("selinux", [name])
             selinux.put(name, on=True)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import http.client
 import json
 import re
@@ -16,6 +15,7 @@ from ..host.commands import call
 from ..host.fault import Fault
 from ..host.files import replace_file
 from ..host.settings import read_file
+from ..host.systemd import journal
 
 DAEMON = Path("/etc/docker/daemon.json")
 SOCKET = "/run/docker.sock"
@@ -23,7 +23,7 @@ UNIT = "docker.service"
 ASK_SECONDS = 15
 VALIDATE_SECONDS = 60
 START_SECONDS = 180
-Keys = Tuple[str, ...]
+Keys = Tuple[str, str]
 CDI: Keys = ("features", "cdi")
 RUNTIME: Keys = ("runtimes", "nvidia")
 NVIDIA_RUNTIME = {"args": [], "path": "nvidia-container-runtime"}
@@ -44,30 +44,23 @@ def load(text: str | None) -> dict[str, Any]:
 
 def lookup(config: dict[str, Any], keys: Keys) -> Any:
     """Return one value, None where there is none."""
-    found: Any = config
-    for key in keys:
-        if not isinstance(found, dict) or key not in found:
-            return None
-        found = found[key]
-    return found
+    outer = config.get(keys[0])
+    return outer.get(keys[1]) if isinstance(outer, dict) else None
 
 
 def with_value(config: dict[str, Any], keys: Keys, value: Any) -> dict[str, Any]:
     """Return the configuration with one value set, or without it when it is None."""
-    changed = copy.deepcopy(config)
-    place = changed
-    for key in keys[:-1]:
-        if not isinstance(place.setdefault(key, {}), dict):
-            step = f"make '{key}' in {DAEMON} an object, then apply again"
-            raise Fault(f"'{key}' in {DAEMON} is not an object", step)
-        place = place[key]
+    outer, inner = keys
+    before = config.get(outer, {})
+    if not isinstance(before, dict):
+        step = f"make '{outer}' in {DAEMON} an object, then apply again"
+        raise Fault(f"'{outer}' in {DAEMON} is not an object", step)
+    after = {**before, inner: value}
     if value is None:
-        place.pop(keys[-1], None)
-        # No one needs an empty object.
-        if not place and len(keys) > 1:
-            changed.pop(keys[0])
-    else:
-        place[keys[-1]] = value
+        del after[inner]
+    changed = {**config, outer: after}
+    if not after:
+        del changed[outer]  # no one needs an empty object
     return changed
 
 
@@ -169,8 +162,7 @@ def control(verb: str) -> None:
     """Start or restart the daemon; if that fails, the daemon's own messages say why."""
     done = call("systemctl", verb, UNIT, seconds=START_SECONDS)
     if done.returncode:
-        tail = call("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "12", "-u", UNIT).stdout.strip()
         raise Fault(
-            f"Docker does not {verb}: {done.stderr.strip()}\n{tail}",
+            f"Docker does not {verb}: {done.stderr.strip()}\n{journal(12, f'--unit={UNIT}')}",
             f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
         )

@@ -16,16 +16,10 @@ from .holds import Holds
 from .ledger import Ledger
 from .packages import DOCKER, PODMAN, TOOLKIT, Packages, Wanted
 
-# What the toolkit's packages and the daemon write besides their own files.
-LEFTOVERS = (
-    "/etc/nvidia-container-runtime",
-    "/etc/nvidia-container-toolkit",
-    "/etc/cdi",
-    "/run/cdi",
-    "/etc/docker",
-)
-# Others may have put files into these; they are removed when they are empty.
+# What the toolkit's packages and the daemon write besides their own files. Others may have put files into the
+# shared ones, which are removed when they are empty.
 SHARED = ("/etc/cdi", "/run/cdi", "/etc/docker")
+LEFTOVERS = ("/etc/nvidia-container-runtime", "/etc/nvidia-container-toolkit", *SHARED)
 ENGINES = {DOCKER: {"docker.io", "docker-ce"}, PODMAN: {"podman"}}
 # Whatever the inventory says now: a host may have had either.
 ANY = Wanted(DOCKER, tuple(sorted(ENGINES[DOCKER] | ENGINES[PODMAN])))

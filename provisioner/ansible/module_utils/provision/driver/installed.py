@@ -16,15 +16,10 @@ NONE, MIXED, FOREIGN = "none", "mixed", "foreign"
 # Ubuntu's archive counts its own revisions so; NVIDIA's packages for Ubuntu end in ubuntu1.
 UBUNTU_REVISION = re.compile(r"-[0-9]+ubuntu0\.")
 # What tells a driver's version, the best first; prebuilt modules count as their kernel does.
-TELLING = tuple(
-    map(
-        re.compile,
-        (
-            "libnvidia-compute|nvidia-driver-cuda$|libcuda1",
-            "nvidia-(headless-)?(no-dkms|dkms|utils|kernel)|kmod-nvidia|libnvidia-ml",
-            "",
-        ),
-    )
+TELLING = (
+    "libnvidia-compute|nvidia-driver-cuda$|libcuda1",
+    "nvidia-(headless-)?(no-dkms|dkms|utils|kernel)|kmod-nvidia|libnvidia-ml",
+    "",
 )
 # Tools for the desktop, which work with other drivers too.
 APART = re.compile(r"nvidia-(settings|xconfig|firmware)")
@@ -54,10 +49,8 @@ def judge(system: System, packages: dict[str, str], by_runfile: str | None) -> I
     """Decide where a driver came from, by the packages of its family and the installer's own mark."""
     family = {name: version for name, version in packages.items() if is_family(name)}
     whole = any(map(is_core, family))
-    if by_runfile and whole:
-        return Installed(MIXED, by_runfile, family)
     if by_runfile:
-        return Installed(RUNFILE, by_runfile)
+        return Installed(MIXED, by_runfile, family) if whole else Installed(RUNFILE, by_runfile)
     if not whole:
         return Installed()
     return Installed(_origin(system, family), _version(family), family)
@@ -83,7 +76,7 @@ def _apart(name: str, driver: Installed) -> bool:
 def _version(family: dict[str, str]) -> str | None:
     """Return the driver's version: that of its libraries, whatever else of it has moved by itself."""
     for pattern in TELLING:
-        texts = [driver_version(text) for name, text in family.items() if pattern.match(name)]
+        texts = [driver_version(text) for name, text in family.items() if re.match(pattern, name)]
         found = [str(version) for version in texts if version]
         if found:
             return max(found, key=numbers)

@@ -64,19 +64,17 @@ def strangers(found: list[Holder], units: list[str]) -> list[str]:
 def unload() -> str:
     """Unload the driver; return why that cannot be done, empty when it is gone."""
     deadline = time.monotonic() + UNLOAD_SECONDS
-    said = ""
-    while time.monotonic() < deadline:
-        there = [name for name in STACK if name in loaded()]
-        if not there:
-            return ""
+    said = "still in use"
+    while there := [name for name in STACK if name in loaded()]:
+        if time.monotonic() >= deadline:
+            return f"{', '.join(there)} stay loaded: {said}"
         for name in there:
             done = call("modprobe", "-r", name, seconds=UNLOAD_SECONDS)
             said = done.stderr.strip() or said
             if done.returncode:
                 break
         time.sleep(0.5)
-    there = [name for name in STACK if name in loaded()]
-    return f"{', '.join(there)} stay loaded: {said or 'still in use'}" if there else ""
+    return ""
 
 
 def drop_nouveau() -> bool:

@@ -121,8 +121,7 @@ def parse(log: str) -> list[dict[str, Any]]:
         if LOADING in line:
             found = {key: dict(one, past=True) for key, one in found.items()}
             continue
-        seen = LINE.search(line)
-        if seen:
+        if seen := LINE.search(line):
             # The log leaves the function out, which is always the first.
             slot, xid = f"{seen.group(1).lower()}.0", int(seen.group(2))
             count = found.get((slot, xid), {"count": 0})["count"] + 1
