@@ -139,11 +139,8 @@ def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
             f"read 'journalctl -u {wanted.unit}' on the host; apply again to resume",
         )
     if not wanted.complete:
-        return {
-            "changed": True,
-            "finished": False,
-            "provision": {"progress": progress(module.params, wanted)},
-        }
+        provision = {"progress": progress(module.params, wanted)}
+        return {"changed": True, "finished": False, "provision": provision}
     return {"changed": True, "finished": True, "present": True}
 
 
@@ -171,9 +168,7 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
         "python_usable": wanted.interpreter.usable,
         "python_has_headers": bool(module.params["interpreter"])
         or wanted.interpreter.executable.startswith("/usr/local/"),
-        "ansible_facts": {
-            "python_envs": dict(module.params["known"], **{wanted.name: str(wanted.directory)})
-        },
+        "ansible_facts": {"python_envs": {**module.params["known"], wanted.name: str(wanted.directory)}},
     }
     if wanted.complete or module.params["state"] == "inspected":
         return result

@@ -186,7 +186,7 @@ def ensure(orders: Orders, progress: Progress) -> dict[str, Any]:
     with private_server(orders.binary, Path(orders.root), progress.path.parent) as api:
         work = Work(orders, api, progress)
         done: dict[str, Any] = {}
-        models = [Wanted.of(values) for values in orders.models]
+        models = [Wanted(**values) for values in orders.models]
         # Twice: creating one may put another in doubt, which it is created from or shares a blob with.
         for model in [*models, *models]:
             entry = done.get(model.name) or orders.entries.get(model.name, {})

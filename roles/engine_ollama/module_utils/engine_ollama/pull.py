@@ -39,10 +39,12 @@ HOPELESS = {
 
 def ask_registry(source: Source, attempts: int) -> Manifest:
     """Return the manifest that the registry has under a name."""
+    request = urllib.request.Request(source.manifest_url, headers={"Accept": ACCEPT})  # noqa: S310 - a registry's URL
     patience = Patience(f"asking {source.url} for {source.name}", attempts)
     while True:
         try:
-            return Manifest.read(_fetch(source))
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - as above
+                return Manifest.read(answer.read(MANIFEST_BYTES))
         except (OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203 - a pause follows
             patience.wait(_reason(source, error))
 
@@ -67,13 +69,6 @@ def _reason(source: Source, error: Exception) -> str:
             "check the host's clock, and apply again",
         )
     return str(getattr(cause, "strerror", "") or cause) or type(error).__name__
-
-
-def _fetch(source: Source) -> bytes:
-    request = urllib.request.Request(source.manifest_url, headers={"Accept": ACCEPT})  # noqa: S310 - a registry's URL
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - as above
-        content: bytes = answer.read(MANIFEST_BYTES)
-        return content
 
 
 def needed_bytes(store: Store, manifest: Manifest) -> int:

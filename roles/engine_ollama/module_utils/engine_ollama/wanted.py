@@ -33,13 +33,8 @@ class Wanted:
     kind: str
     origin: str
     pin: str = ""
-    files: tuple[dict[str, Any], ...] = ()
+    files: list[dict[str, Any]] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Wanted:
-        """Build one from the result of `asdict`."""
-        return cls(**{**values, "files": tuple(values["files"])})
 
     @property
     def base(self) -> Name | None:
@@ -130,7 +125,7 @@ def main_name(service: dict[str, Any]) -> str:
 def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
     name = main_name(service)
     if service["serve_model_source"] != "ollama":
-        return Wanted(name, FILES, gguf, files=tuple(file_identities(gguf)), changes=made)
+        return Wanted(name, FILES, gguf, files=file_identities(gguf), changes=made)
     given = str(service.get("serve_model_revision") or "")
     pin = _PIN.fullmatch(given)
     if given and not pin:
@@ -149,7 +144,7 @@ def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]
     name, made = _item_name(item), changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
-        return Wanted(name, FILES, origin, files=tuple(file_identities(origin)), changes=made)
+        return Wanted(name, FILES, origin, files=file_identities(origin), changes=made)
     listed = str(Name.parse(origin))
     if listed != name and any(one.name == listed for one in before):
         return Wanted(name, MODEL, listed, changes=made)

@@ -80,10 +80,7 @@ def is_complete(directory: Path, lock_sha256: str) -> bool:
 
 def check_lock(lock: Path, expected: str) -> None:
     """Refuse a requirements file that is not the requested one."""
-    try:
-        actual = hashlib.sha256(lock.read_bytes()).hexdigest()
-    except OSError as error:
-        raise Fault(f"cannot read {lock}: {error.strerror}", "apply again") from error
+    actual = hashlib.sha256(lock.read_bytes()).hexdigest()
     if actual != expected:
         raise Fault(f"{lock} has sha256 {actual}, expected {expected}", "apply again")
 
