@@ -45,7 +45,7 @@ _VALUE = re.compile(
     r'''("""(?P<text>.*?)"""|"(?!"")(?P<line>.*?)"|(?!")(?P<bare>[^\n]*))[ \t]*(\n|\Z)''', re.DOTALL
 )
 _WORD = re.compile(r"[^ \t\n]+[ \t]*")
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def hint(given: str, known: Iterable[str], otherwise: str) -> str:
@@ -69,8 +69,8 @@ def _typed(name: str, value: Any) -> Any:
     text = str(value).strip()
     if name in LISTS:
         return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
-    if name in SWITCHES and text.lower() in (*_TRUE, *_FALSE):
-        return text.lower() in _TRUE
+    if name in SWITCHES and text.lower() in (*TRUE, *FALSE):
+        return text.lower() in TRUE
     try:
         if name in INTEGERS and not isinstance(value, (bool, float)):
             return int(text)

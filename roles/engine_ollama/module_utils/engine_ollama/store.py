@@ -92,19 +92,13 @@ class Store:
             with contextlib.suppress(OSError):  # other models are in it
                 folder.rmdir()
 
-    def needed(self) -> set[str] | None:
-        """Return the digests that any name needs, or None while a manifest cannot be read."""
+    def clean(self, digests: Iterable[str]) -> list[str]:
+        """Remove those blobs that no name needs any more, and return their digests."""
         try:
             every = [Manifest.read(path.read_bytes()) for path in self.manifests.glob("*/*/*/*")]
         except (OSError, ValueError):
-            return None
-        return {digest for manifest in every for digest in manifest.blobs}
-
-    def clean(self, digests: Iterable[str]) -> list[str]:
-        """Remove those blobs that no name needs any more, and return their digests."""
-        needed = self.needed()
-        # A manifest that cannot be read may need any of them.
-        orphans = [] if needed is None else sorted(set(digests) - needed)
+            return []  # a manifest that cannot be read may need any of them
+        orphans = sorted(set(digests).difference(*(manifest.blobs for manifest in every)))
         for digest in orphans:
             self.blob(digest).unlink(missing_ok=True)
         return orphans

@@ -14,14 +14,13 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import read_manifest
 from ansible.module_utils.provision.models.gguf import parts
 
-from .modelfile import TEXTS, hint, parameters, parse, render
+from .modelfile import TEXTS, TRUE, hint, parameters, parse, render
 from .names import Name, plain
 from .store import Store
 
 PULL, FILES, MODEL = "pull", "files", "model"
 SETTINGS = ("system", "template", "adapter", "parameters", "modelfile")
 ITEM_VARIABLES = ("name", "from", "preload", *SETTINGS)
-TRUE = ("true", "yes", "on", "1")
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 
 
