@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run
-from ansible.module_utils.provision.host.json_files import write_json
+from ansible.module_utils.provision.host.files import write_json
 from ansible.module_utils.provision.host.settings import KINDS, NotApplicable, read_file, run_checked
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
 

@@ -18,7 +18,7 @@ from ansible.module_utils.provision.driver.transaction import driver_manager
 from ansible.module_utils.provision.gpu.pci import own_gpus
 from ansible.module_utils.provision.host.entry import require_consent, run
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.json_files import read_json
+from ansible.module_utils.provision.host.files import read_json
 from ansible.module_utils.provision.jobs.job import Job
 
 LIMITS: dict[str, object] = {"RuntimeMaxSec": 7200, "UMask": "0022", "NoNewPrivileges": False, "Nice": 0}

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.files import read_json, write_json
 from ansible.module_utils.provision.host.packages import Allow, User, manager, record
 from ansible.module_utils.provision.host.packages.common import held_too_long
 from ansible.module_utils.provision.jobs.packages import transact

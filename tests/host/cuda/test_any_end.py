@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.provision.cuda import install, runfile
+from ansible.module_utils.provision.host.files import read_json
 from ansible.module_utils.provision.host.follow import Done
-from ansible.module_utils.provision.host.json_files import read_json
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.cuda.conftest import Host

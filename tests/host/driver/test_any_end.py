@@ -10,7 +10,7 @@ from ansible.module_utils.provision.driver import main, record
 from ansible.module_utils.provision.driver.orders import Orders
 from ansible.module_utils.provision.gpu import kernel
 from ansible.module_utils.provision.gpu.kernel import KernelModule
-from ansible.module_utils.provision.host.json_files import read_json
+from ansible.module_utils.provision.host.files import read_json
 
 from tests.host.jobs.breaking import Case, break_everywhere, each_error
 from tests.unit.driver.test_install import KERNEL, NEW, Host

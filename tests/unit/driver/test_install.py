@@ -25,7 +25,7 @@ from ansible.module_utils.provision.driver.packages import System
 from ansible.module_utils.provision.gpu import kernel
 from ansible.module_utils.provision.gpu.kernel import KernelModule
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.json_files import write_json
+from ansible.module_utils.provision.host.files import write_json
 from ansible.module_utils.provision.host.packages import Allow, Apt, Changes
 from ansible.module_utils.provision.host.packages import record as package_record
 from ansible.module_utils.provision.host.packages.common import NOTHING

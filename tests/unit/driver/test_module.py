@@ -14,7 +14,7 @@ from ansible.module_utils.provision.driver import hold, outcome
 from ansible.module_utils.provision.driver.orders import Orders
 from ansible.module_utils.provision.gpu.kernel import KernelModule
 from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
-from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.files import read_json, write_json
 from ansible.module_utils.provision.host.packages import Apt
 from ansible.module_utils.provision.jobs.job import Job
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.files import read_json, write_json
 from ansible.module_utils.provision.models.check import check
 from ansible.module_utils.provision.models.files import (
     MANIFEST,

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.provision.host.json_files import read_json, write_json
+from ansible.module_utils.provision.host.files import read_json, write_json
 
 STATE = Path("/var/lib/provision/ollama")
 

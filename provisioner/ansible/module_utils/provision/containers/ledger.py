@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterable
 
-from ..host.json_files import keep_json, read_json
+from ..host.files import keep_json, read_json
 
 LEDGER = Path("/var/lib/provision/container_runtime.json")
 

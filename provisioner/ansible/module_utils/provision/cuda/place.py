@@ -11,8 +11,7 @@ from typing import Any, Mapping
 
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.files import replace_link
-from ..host.json_files import keep_json, read_json
+from ..host.files import keep_json, read_json, replace_link
 from ..host.packages import Manager
 from ..host.paths import text_of
 from .versions import PACKAGES, RUNFILE, Toolkit, suffix

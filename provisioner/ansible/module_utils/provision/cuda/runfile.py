@@ -14,8 +14,8 @@ from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.commands import call
 from ..host.fault import Fault, undo
+from ..host.files import write_json
 from ..host.follow import environment, run
-from ..host.json_files import write_json
 from ..host.paths import last_lines, require_room
 from ..jobs.progress import Progress
 from .orders import Orders

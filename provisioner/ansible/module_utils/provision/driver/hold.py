@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping
 
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 from ..host.packages import Apt, Dnf, Manager
 from ..host.packages.dnf import VERSIONLOCK_PLUGIN
 from ..host.settings import write_file

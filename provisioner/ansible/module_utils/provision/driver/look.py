@@ -12,7 +12,7 @@ from ..gpu.choice import OPEN
 from ..gpu.kernel import KernelModule
 from ..host.commands import call
 from ..host.facts import os_release
-from ..host.json_files import read_json
+from ..host.files import read_json
 from ..host.managed import managed
 from . import reload
 from .decision import Seen

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable
 
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 from ..jobs.job import Job
 from ..jobs.unit import wait
 from .main import PROGRAM

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..host.json_files import write_json
+from ..host.files import write_json
 
 RECORD = Path("/var/lib/provision/nvidia_driver.json")
 CHANGING, DONE = "changing", "done"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from ..gpu import kernel as kernels
 from ..host.fault import Fault, fault_of
+from ..host.files import keep_json, read_json
 from ..host.follow import note
-from ..host.json_files import keep_json, read_json
 from ..host.packages import Manager
 from ..host.paths import text_of
 from ..host.settings import write_file

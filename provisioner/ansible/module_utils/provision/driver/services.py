@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 from ..host.paths import text_of
 from ..host.systemd import state
 from . import reload

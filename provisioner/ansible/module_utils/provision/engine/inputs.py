@@ -15,8 +15,7 @@ from typing import Mapping
 
 from ..host import managed
 from ..host.fault import Fault
-from ..host.files import replace_file
-from ..host.json_files import read_json
+from ..host.files import read_json, replace_file
 from . import files
 
 READ_SECONDS = 60

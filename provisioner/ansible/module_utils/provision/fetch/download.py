@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..host.fault import Fault
+from ..host.files import read_json, write_json
 from ..host.follow import note
-from ..host.json_files import read_json, write_json
 from ..jobs.patience import Patience
 from ..jobs.progress import Progress
 from .source import Passing, Source, network_fault

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replace files of a host in one step."""
+"""Replace files of a host in one step, so that they are whole at any time, and keep notes as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 
 def replace_file(
@@ -45,3 +46,24 @@ def replace_link(path: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(path)
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """Return what a JSON file holds, or the default when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return default
+
+
+def keep_json(path: Path, body: Any, mode: int) -> None:
+    """Replace a JSON file in one step, or remove it when there is nothing to keep."""
+    if body:
+        write_json(path, body, mode)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, body: Any, mode: int) -> None:
+    """Replace a JSON file in one step."""
+    replace_file(path, (json.dumps(body, indent=1) + "\n").encode(), mode)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ..host.fault import Fault
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 from ..host.systemd import UnitState, state
 from .orders import Written
 from .program import Program

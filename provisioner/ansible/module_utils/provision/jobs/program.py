@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ..host.fault import Fault, described, fault_of
-from ..host.files import replace_file
-from ..host.json_files import read_json
+from ..host.files import read_json, replace_file
 from .progress import failed, write_state
 
 # Where this project's modules are on a host: the packages of its layers, and those that roles add.

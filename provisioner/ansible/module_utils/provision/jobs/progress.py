@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..host.fault import fault_of
+from ..host.files import write_json
 from ..host.follow import note
-from ..host.json_files import write_json
 
 INTERVAL = 1.0
 # The rate is taken over this many readings, so that it neither jumps nor lags.

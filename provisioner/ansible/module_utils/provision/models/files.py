@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 
 MANIFEST = ".provision-manifest.json"
 # Kept apart from the manifest: what the file system reported when the files' hashes were right.

@@ -20,9 +20,8 @@ from urllib.parse import unquote, urlsplit
 from ..fetch.download import Download
 from ..fetch.source import Source, Variables
 from ..host.fault import Fault, undo
-from ..host.files import replace_file
+from ..host.files import replace_file, write_json
 from ..host.follow import run
-from ..host.json_files import write_json
 from ..host.paths import require_room, sync
 from ..jobs.orders import Written, job_of
 from ..jobs.program import Program

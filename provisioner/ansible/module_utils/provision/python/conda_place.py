@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.fault import Fault
-from ..host.json_files import read_json, write_json
+from ..host.files import read_json, write_json
 from ..host.paths import UNITS, in_use, text_of
 
 # A prefix or a Python with the first is complete; one with only the second was not finished.

@@ -12,7 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ..json_files import keep_json, read_json, write_json
+from ..files import keep_json, read_json, write_json
 from ..paths import text_of
 from . import Manager
 
