@@ -25,14 +25,8 @@ from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, 
 from ansible.module_utils.provision.jobs.job import DOWNLOADS
 
 GROUPS = ["provision"]
-PRUNE_UNIT = "provision-job-ollama-prune"
 NO_CONSENT = "run again with --yes, or answer the question, to allow the removal"
 APPLY = "run `provision apply`: it pulls or creates again what is wrong, and nothing else"
-
-
-def job_of(params: dict[str, Any], unit: str) -> OllamaJob:
-    """Return the job of one service."""
-    return OllamaJob(f"provision-job-ollama-{managed.stem(unit)}", params)
 
 
 def present(module: AnsibleModule) -> dict[str, Any]:
@@ -43,7 +37,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     record = read_record(root)
     models = wanted(service, params["gguf"], params["modelfiles"])
     doubts = doubted(models, record)
-    job = job_of(params, service["unit"])
+    job = OllamaJob(managed.stem(service["unit"]), params)
     result = {"changed": bool(doubts), "finished": True, "models": sorted(doubts), "repaired": []}
     result.update(name=main_name(service), preload=preloaded(service))
     result["diff"] = diffs(models, doubts, record)
@@ -67,7 +61,7 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
         return finish(service, NOT_APPLICABLE, f"{root}: not read in check mode")
     if not Path(root).is_dir():
         return finish(service, FAILED, f"{root} does not exist")
-    job = job_of(params, service["unit"])
+    job = OllamaJob(managed.stem(service["unit"]), params)
     reported = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = NamedOrders(f"Hash the models of {service['unit']}", root, asked, params["run"])
@@ -116,7 +110,7 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     if consent:
         return {**result, "provision": consent}
     if not module.check_mode:
-        job = OllamaJob(PRUNE_UNIT, params)
+        job = OllamaJob("prune", params)
         for root, record in known.items():
             if gone[root] and not remove_models(job, record, gone[root], ours[root]):
                 return job.progress(changed=bool(listed))

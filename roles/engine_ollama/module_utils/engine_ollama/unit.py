@@ -30,10 +30,10 @@ CLONE = 0x40049409
 class OllamaJob(Job):
     """A unit that works as the engine's user; its notes are in its own directory of /run."""
 
-    def __init__(self, unit: str, params: dict[str, Any]) -> None:
-        super().__init__(unit, PROGRAM, params)
+    def __init__(self, name: str, params: dict[str, Any]) -> None:
+        super().__init__(f"provision-job-ollama-{name}", PROGRAM, params)
         self.user = params["user"]
-        self.result = Path(params["runtime"]).parent / unit / "state.json"
+        self.result = Path(params["runtime"]).parent / self.unit / "state.json"
 
     def advance(self, verb: str, orders: Written, limits: dict[str, object]) -> dict[str, Any] | None:
         """Start or attach, with orders that the engine's user may read."""

@@ -58,13 +58,13 @@ class Wanted:
 
 def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> list[Wanted]:
     """Return the models of a service, each after the one that it is created from."""
-    main = {key: service.get(f"engine_ollama_{key}") for key in SETTINGS}
+    (_, main), *items = _listed(service)
     found = [_main(service, gguf, changes(main, modelfiles))]
-    for item in service.get("engine_ollama_models") or ():
-        found.append(_item(item, found, modelfiles))
-        if sum(one.name == found[-1].name for one in found) > 1:
+    for name, item in items:
+        found.append(_item(name, item, found, modelfiles))
+        if sum(one.name == name for one in found) > 1:
             raise Fault(
-                f"{service['unit']} lists the model {found[-1].name} twice",
+                f"{service['unit']} lists the model {name} twice",
                 "give each item of engine_ollama_models another name",
             )
     return found
@@ -72,13 +72,21 @@ def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> li
 
 def names(service: dict[str, Any]) -> list[str]:
     """Return the names of a service's models."""
-    return [main_name(service), *(_item_name(item) for item in service.get("engine_ollama_models") or ())]
+    return [name for name, _ in _listed(service)]
 
 
 def preloaded(service: dict[str, Any]) -> list[str]:
     """Return the further models that must be in memory before a service counts as up."""
+    return [name for name, item in _listed(service) if str(item.get("preload", "")).lower() in TRUE]
+
+
+def _listed(service: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the settings of each model of a service, its own first."""
+    source, model = service["serve_model_source"], service["serve_model"]
+    main = {key: service.get(f"engine_ollama_{key}") for key in SETTINGS}
+    main["from"] = model if source == "ollama" else f"{source}:{model}"
     items = service.get("engine_ollama_models") or ()
-    return [_item_name(item) for item in items if str(item.get("preload", "")).lower() in TRUE]
+    return [(main_name(service), main), *((_item_name(item), item) for item in items)]
 
 
 def _item_name(item: dict[str, Any]) -> str:
@@ -104,10 +112,7 @@ def refuse_contradictions(service: dict[str, Any], others: list[dict[str, Any]])
 
 def _definitions(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
-    source = service["serve_model_source"]
-    main = {key: service.get(f"engine_ollama_{key}") for key in SETTINGS}
-    main["from"] = service["serve_model"] if source == "ollama" else f"{source}:{service['serve_model']}"
-    for name, item in zip(names(service), [main, *(service.get("engine_ollama_models") or ())]):
+    for name, item in _listed(service):
         given = {key: item[key] for key in (*SETTINGS, "from") if item.get(key)}
         origin = str(given.get("from") or name)
         found[name] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
@@ -135,12 +140,12 @@ def _main(service: dict[str, Any], gguf: str, made: dict[str, Any]) -> Wanted:
     return Wanted(name, PULL, service["serve_model"], pin.group(1) if pin else "", changes=made)
 
 
-def _item(item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
+def _item(name: str, item: dict[str, Any], before: list[Wanted], modelfiles: dict[str, str]) -> Wanted:
     for key in item:
         if key not in ITEM_VARIABLES:
             step = hint(str(key), ITEM_VARIABLES, "an item has " + ", ".join(ITEM_VARIABLES))
             raise Fault(f"{key} is not a key of an item of engine_ollama_models", step)
-    name, made = _item_name(item), changes(item, modelfiles)
+    made = changes(item, modelfiles)
     origin = str(item.get("from") or name)
     if origin.startswith("/"):
         return Wanted(name, FILES, origin, files=file_identities(origin), changes=made)
