@@ -23,7 +23,7 @@ def system(name: str, arch: str = "x86_64") -> System:
     [("ubuntu-24.04", False), ("rocky-8.10", True), ("rocky-9.4", True), ("rocky-10.1", False)],
 )
 def test_branches_are_streams_in_some_repositories(name: str, *, streams: bool) -> None:
-    assert system(name).has_streams is streams
+    assert bool(packages(system(name), "nvidia", 580, "open", "").streams) is streams
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_desktops_driver_is_not_mixed_with_the_one_for_servers() -> None:
     found = packages(system("ubuntu-24.04"), nvidia_packages.DESKTOP, 580, "open", KERNEL)
     assert f"linux-modules-nvidia-580-open-{KERNEL}" in found.driver
     assert not [name for name in found.driver if "server" in name]
-    assert nvidia_packages.for_desktop(["nvidia-driver-580-open", "libnvidia-compute-580", "bash"])
-    assert not nvidia_packages.for_desktop(["nvidia-utils-580-server", "libnvidia-compute-580-server"])
-    assert not nvidia_packages.for_desktop(["bash", "nvidia-settings"])
+    assert nvidia_packages.archive_driver(["nvidia-driver-580-open", "libnvidia-compute-580"]) == "desktop"
+    for names in (["nvidia-utils-580-server", "libnvidia-compute-580-server"], ["bash", "nvidia-settings"]):
+        assert nvidia_packages.archive_driver(names) == "distribution"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ..host.fault import Fault, undo
+from ..host.paths import remove
 from ..jobs.orders import job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
@@ -53,9 +54,8 @@ class Install:
             return  # these orders were carried out between two looks at them
         self.progress.say(f"removing CUDA {release}")
         if entry.get("source") == RUNFILE:
-            if place.is_dir() and not place.is_symlink():
-                (place / MARKER).unlink(missing_ok=True)
-                shutil.rmtree(str(place))
+            if not place.is_symlink():
+                remove(place, MARKER)
             forget_alternative(place)
         else:
             self.purge(release, entry)
@@ -117,7 +117,7 @@ class Install:
     def transact(self, toolkit: Toolkit, held: list[str]) -> dict[str, Any]:
         """Install the packages of a toolkit, and return what to record of them."""
         before = self.packages.versions()
-        specs, allow = [cuda_packages.spec(self.packages, toolkit)], cuda_packages.allowed(toolkit)
+        specs, allow = cuda_packages.transaction(self.packages, toolkit)
         changes = self.packages.simulate(specs, allow)
         cuda_packages.refuse_drivers(changes, toolkit)
         entry = self.layout.entry(toolkit.release)

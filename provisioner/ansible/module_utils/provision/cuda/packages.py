@@ -36,14 +36,10 @@ def cuda_manager() -> Manager:
     return manager(USER)
 
 
-def spec(packages: Manager, toolkit: Toolkit) -> str:
-    """Return what to install for a toolkit: the newest of a release, or one version in any revision."""
-    return packages.exactly(toolkit.package, f"{toolkit.exact}-*") if toolkit.exact else toolkit.package
-
-
-def allowed(toolkit: Toolkit) -> Allow:
-    """Return what the transaction of a toolkit may do."""
-    return Allow(older=bool(toolkit.exact))
+def transaction(packages: Manager, toolkit: Toolkit) -> tuple[list[str], Allow]:
+    """Return what to install for a toolkit, of an exact version any revision, and what that may do."""
+    exact = packages.exactly(toolkit.package, f"{toolkit.exact}-*") if toolkit.exact else toolkit.package
+    return [exact], Allow(older=bool(toolkit.exact))
 
 
 def refuse_drivers(changes: Changes, toolkit: Toolkit) -> None:

@@ -116,9 +116,8 @@ def foresee(state: State) -> None:
     """Refuse what would change a driver, as far as the package manager has the lists of packages yet."""
     packages = cuda_packages.cuda_manager()
     for toolkit in (one for one in state.install if one.source == PACKAGES):
-        specs = [cuda_packages.spec(packages, toolkit)]
         try:
-            changes = packages.simulate(specs, cuda_packages.allowed(toolkit), cached=True)
+            changes = packages.simulate(*cuda_packages.transaction(packages, toolkit), cached=True)
         except Fault:
             # The repository, or its list, is added by a real run, which simulates again.
             continue

@@ -20,13 +20,12 @@ from . import record, reload, runfile, steps, transaction
 from .decision import ACTIVATE, MOVE
 from .orders import Orders
 from .packages import (
-    DESKTOP,
     DISTRIBUTION,
     NVIDIA,
     RUNFILE,
     Packages,
+    archive_driver,
     driver_version,
-    for_desktop,
     is_family,
     packages,
 )
@@ -125,7 +124,7 @@ class Install:
     def _named(self) -> Packages:
         orders = self.orders
         same = orders.installed_source == orders.source == DISTRIBUTION
-        source = DESKTOP if same and for_desktop(self.manager.versions()) else orders.source
+        source = archive_driver(self.manager.versions()) if same else orders.source
         branch = int(orders.version.partition(".")[0])
         return packages(orders.system, source, branch, orders.modules, orders.booting)
 

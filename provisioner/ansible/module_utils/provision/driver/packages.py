@@ -54,11 +54,6 @@ class System:
     major: int
     arch: str
 
-    @property
-    def has_streams(self) -> bool:
-        """Return whether NVIDIA's repository sorts branches into module streams here."""
-        return self.family == "redhat" and self.major <= LAST_WITH_STREAMS
-
 
 @dataclass(frozen=True)
 class Packages:
@@ -82,10 +77,11 @@ def packages(system: System, source: str, branch: int, modules: str, kernel: str
     return _ubuntu(f"{branch}" if source == DESKTOP else f"{branch}-server", modules, kernel)
 
 
-def for_desktop(names: Iterable[str]) -> bool:
-    """Return whether the driver of Ubuntu's archive among these packages is the one for desktops."""
+def archive_driver(names: Iterable[str]) -> str:
+    """Return whether these packages of Ubuntu's archive are its driver for servers or for desktops."""
     core = [name for name in names if is_core(name)]
-    return bool(core) and not any("-server" in name for name in core)
+    server = not core or any("-server" in name for name in core)
+    return DISTRIBUTION if server else DESKTOP
 
 
 def driver_version(version: str) -> str | None:
@@ -120,7 +116,7 @@ def _redhat(system: System, branch: int, modules: str) -> Packages:
     driver = ("nvidia-driver-cuda", f"kmod-nvidia-{kind}-dkms", "nvidia-persistenced", "nvidia-modprobe")
     # [modules]: a branch has a stream of its own; the newest one is in the stream without a number as well.
     streams: tuple[str, ...] = ()
-    if system.has_streams:
+    if system.major <= LAST_WITH_STREAMS:
         streams = (f"{branch}-open", "open-dkms") if modules == OPEN else (f"{branch}-dkms", "latest-dkms")
     nscq = ("libnvidia-nscq", "nvidia-imex")
     fabric = ("nvidia-fabricmanager", *nscq, *(("libnvsdm",) if system.arch == "x86_64" else ()))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def devices(folder: Path = DEVICES) -> list[dict[str, Any]]:
     for device in sorted(folder.glob("*")):
         kind = KINDS.get(_text(device / "class")[:6])
         if kind and _text(device / "vendor") == NVIDIA:
-            number = _text(device / "device")
+            number, driver = _text(device / "device"), device / "driver"
             found.append(
                 {
                     "slot": device.name,
@@ -31,7 +30,8 @@ def devices(folder: Path = DEVICES) -> list[dict[str, Any]]:
                     "class": _text(device / "class"),
                     "kind": kind,
                     "architecture": architecture(int(number, 16)) if kind == GPU else None,
-                    "driver": _driver(device),
+                    # Where a driver has taken the device, this is a link to it.
+                    "driver": driver.resolve().name if driver.is_symlink() else None,
                 }
             )
     return found
@@ -40,13 +40,6 @@ def devices(folder: Path = DEVICES) -> list[dict[str, Any]]:
 def own_gpus(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the GPUs that this host's own driver is to offer: not those that are kept for its guests."""
     return [one for one in found if one["kind"] == GPU and not (one["driver"] or "").startswith("vfio")]
-
-
-def _driver(device: Path) -> str | None:
-    try:
-        return Path(os.readlink(str(device / "driver"))).name
-    except OSError:  # no driver has taken it
-        return None
 
 
 def _text(path: Path) -> str:

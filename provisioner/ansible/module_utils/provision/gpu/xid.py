@@ -99,10 +99,7 @@ def meaning(xid: int) -> Meaning:
 
 
 def since_boot(slots: list[str] | None = None) -> dict[str, Any]:
-    """Return the Xids of the kernel's log, whether it reaches back to the boot, and why it cannot be read.
-
-    `slots` are the GPUs that count, None for all.
-    """
+    """Return the Xids in the kernel's log of all GPUs or some, if it is whole, and why it cannot be read."""
     try:
         done = call("dmesg", seconds=DMESG_SECONDS)
     except CommandFault as fault:
