@@ -309,7 +309,7 @@ def test_apt_moves_holds(programs: Answers) -> None:
     Apt().hold(["b", "a"], ["old", "older"])
     assert programs.ran[1:] == ["apt-mark unhold old", "apt-mark hold a b"]
     programs.answer("apt-mark", code=1, err="no dpkg")
-    with pytest.raises(Fault, match="apt-mark hold failed: no dpkg"):
+    with pytest.raises(Fault, match="apt-mark hold a failed: no dpkg"):
         Apt().hold(["a"])
 
 

@@ -159,10 +159,9 @@ class Apt(PackageManager):
         """Replace holds by others."""
         wanted = set(words)
         for verb, names in (("unhold", set(instead_of) & set(self.held()) - wanted), ("hold", wanted)):
-            done = commands.call("apt-mark", verb, *sorted(names), seconds=QUERY_SECONDS) if names else None
-            if done and done.returncode:
-                why = (done.stderr or done.stdout).strip()
-                raise Fault(f"apt-mark {verb} failed: {why}", f"run `apt-mark {verb}` on the host")
+            if names:
+                step = f"run `apt-mark {verb}` on the host"
+                commands.need("apt-mark", verb, *sorted(names), seconds=QUERY_SECONDS, next_step=step)
 
 
 def parse(listed: str) -> dict[str, str]:
