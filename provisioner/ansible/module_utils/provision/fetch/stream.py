@@ -22,15 +22,7 @@ from ..host.fault import Fault
 ZIP = b"PK\x03\x04"
 # The archive may have been made with a window larger than zstd's default limit.
 ZSTD = ("zstd", "-d", "-c", "-q", "--long=31")
-DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-)
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 UNIX = 3
 
 

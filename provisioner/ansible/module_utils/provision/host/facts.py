@@ -20,13 +20,7 @@ LISTEN = "0A"
 REDHAT = ("rocky", "rhel", "centos", "almalinux", "fedora")
 # What is mounted there is no storage a role could use; containers mount single files below /etc.
 PSEUDO = ("/proc", "/sys", "/dev", "/run", "/snap", "/etc/", "/boot/efi")
-TIME_SERVICES = (
-    "chronyd.service",
-    "chrony.service",
-    "systemd-timesyncd.service",
-    "ntpd.service",
-    "ntpsec.service",
-)
+TIME_SERVICES = ("chronyd", "chrony", "systemd-timesyncd", "ntpd", "ntpsec")
 
 
 def run(argv: list[str], seconds: float = COMMAND_SECONDS) -> str:
@@ -110,8 +104,8 @@ def is_container() -> bool:
 
 def time_service() -> str:
     """Return the service that synchronises the clock, or `none`."""
-    active = (unit for unit in TIME_SERVICES if run(["systemctl", "is-active", unit]) == "active")
-    return next(active, "none")
+    units = (f"{name}.service" for name in TIME_SERVICES)
+    return next((unit for unit in units if run(["systemctl", "is-active", unit]) == "active"), "none")
 
 
 def can_set_clock() -> bool:

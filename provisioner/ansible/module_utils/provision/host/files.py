@@ -10,11 +10,7 @@ from typing import Any, Callable
 
 
 def replace_file(
-    path: Path,
-    content: bytes,
-    mode: int,
-    group: int = -1,
-    check: Callable[[Path], object] = lambda _: None,
+    path: Path, content: bytes, mode: int, group: int = -1, check: Callable[[Path], object] = lambda _: None
 ) -> None:
     """Replace a file so that no one ever reads half of it; its folder is created for everyone to read.
 

@@ -116,9 +116,6 @@ class Job:
         )
 
     def progress(self, *, changed: bool = False) -> dict[str, Any]:
-        """Return the result of a call after which the unit is still running.
-
-        `changed` is for work that the next call finds done without knowing what did it.
-        """
+        """Return the result of a call that ends before the unit; `changed` if the next may find it done."""
         report = self.report().get("progress") or {"label": self.unit}
         return {"changed": changed, "finished": False, "provision": {"progress": report}}

@@ -75,10 +75,7 @@ class Progress:
 
 
 def failed(error: BaseException, label: str = "") -> dict[str, Any]:
-    """Return the state of a job that an exception has ended, whatever its kind.
-
-    A fault has a complete message; any other exception is preceded by the label of the step.
-    """
+    """Return the state of a job that an exception has ended, with the step's label unless it is a fault."""
     fault = fault_of(error)
     about = f"{label}: " if label and fault is not error else ""
     return {"state": "failed", "message": f"{about}{fault}", "next": fault.next_step}

@@ -20,11 +20,7 @@ START_ATTEMPTS = 25
 
 
 def start_or_attach(
-    name: str,
-    argv: Sequence[str],
-    *,
-    properties: Mapping[str, object],
-    environment_file: str | None = None,
+    name: str, argv: Sequence[str], *, properties: Mapping[str, object], environment_file: str | None = None
 ) -> bool:
     """Start the unit and return True, or return False when it runs already or has an unread failure.
 
