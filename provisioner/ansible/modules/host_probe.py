@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.provision.gpu import pci, state, xid
+from ansible.module_utils.provision.gpu import state
 from ansible.module_utils.provision.host import entry, facts, managed
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, read, run
 
@@ -35,26 +35,13 @@ def firewall() -> str:
     return "ufw" if "ENABLED=yes" in read("/etc/ufw/ufw.conf") else "none"
 
 
-def nvidia(
-    container: bool, seconds: float = state.SECONDS
-) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
-    """Return NVIDIA's devices on the bus, the state of the driver, and the GPUs that it offers."""
-    devices = pci.devices()
-    driver, gpus = state.examine(devices, container=container, seconds=seconds)
-    # The log is that of the machine, which may have GPUs outside this container.
-    given = [gpu["pci"] for gpu in gpus] if container else None
-    # Only a driver writes such errors, and most hosts of a mixed fleet have none.
-    driver["xid"] = None if driver["state"] == state.NO_DRIVER else xid.since_boot(given)
-    return devices, driver, gpus
-
-
 def probe(
     started: float, controller_clock: float | None, driver_seconds: float = state.SECONDS
 ) -> dict[str, Any]:
     """Return every fact."""
     version = re.match(r"systemd ([0-9]+)", run(["systemctl", "--version"]))
     container = facts.is_container()
-    devices, driver, gpus = nvidia(container, driver_seconds)
+    devices, driver, gpus = state.inspect(container=container, seconds=driver_seconds)
     return {
         "os": {
             **facts.os_release(),

@@ -42,8 +42,8 @@ def test_the_kernels_log_is_read_where_a_driver_writes_it_and_nowhere_else(
     monkeypatch.setattr(nvidia_driver, "examine", examine)
     monkeypatch.setattr(xid, "since_boot", since_boot)
     state = "no driver"
-    assert host_probe.nvidia(container=False)[1]["xid"] is None
+    assert nvidia_driver.inspect(container=False)[1]["xid"] is None
     state = "hung"
-    assert host_probe.nvidia(container=False)[1]["xid"] == {"errors": []}
-    host_probe.nvidia(container=True)
+    assert nvidia_driver.inspect(container=False)[1]["xid"] == {"errors": []}
+    nvidia_driver.inspect(container=True)
     assert asked == [None, ["0000:1b:00.0"]]

@@ -20,9 +20,7 @@ from urllib.parse import urlsplit
 from ..gpu.health import gpu_faults, xid_faults, xid_notes
 from ..gpu.kernel import secure_boot
 from ..gpu.nvml import NOT_LOADED
-from ..gpu.pci import devices
-from ..gpu.state import NO_DRIVER, examine
-from ..gpu.xid import since_boot
+from ..gpu.state import NO_DRIVER, inspect
 from ..host.facts import can_set_clock, is_container, listening_sockets, os_release, read, run, time_service
 from ..host.managed import unnamed
 from ..host.sources import in_use, source_files
@@ -79,10 +77,7 @@ def reach(target: dict[str, Any]) -> dict[str, Any]:
 
 def graphics() -> dict[str, Any]:
     """Return the number of expected GPUs, the state of their driver, and every problem with its fix."""
-    container = is_container()
-    driver, gpus = examine(devices(), container=container, seconds=DRIVER_SECONDS)
-    if driver["state"] != NO_DRIVER:
-        driver["xid"] = since_boot([gpu["pci"] for gpu in gpus] if container else None)
+    _, driver, gpus = inspect(container=is_container(), seconds=DRIVER_SECONDS)
     problem = {"says": driver["problem"], "fix": driver["next"]} if driver["problem"] else None
     faults = xid_faults(driver) if problem else gpu_faults(gpus, driver)
     return {

@@ -43,10 +43,7 @@ class ManagedFile:
 
     def current(self) -> bytes:
         """Return the file's content, empty if there is no file."""
-        try:
-            return self.path.read_bytes()
-        except FileNotFoundError:
-            return b""
+        return self.path.read_bytes() if self.path.exists() else b""
 
     def is_right(self) -> bool:
         """Return whether content, mode and owner are as they must be."""

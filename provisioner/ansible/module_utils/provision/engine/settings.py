@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass, field
@@ -77,10 +78,9 @@ class Running:
     def page(self, path: str) -> Any:
         """Return the document at a path of the engine's API, None if there is none."""
         if path not in self._pages:
-            try:
+            self._pages[path] = None
+            with contextlib.suppress(NoAnswerError):
                 self._pages[path] = self.engine.document(path)
-            except NoAnswerError:
-                self._pages[path] = None
         return self._pages[path]
 
     def field(self, path: str, place: str) -> Any:

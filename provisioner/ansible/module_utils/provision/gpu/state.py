@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from . import kernel as nvidia_kernel
+from . import pci, xid
 from .choice import describe
 from .nvml import FAILED, HUNG, MISMATCH, NO_LIBRARY, NOT_LOADED, OK, ask
-from .pci import own_gpus
 
 NO_DRIVER = "no driver"
 # Eight healthy cards without persistence take half a minute to wake.
@@ -16,6 +16,19 @@ SECONDS = 60
 # These mean that a driver was given to this host, be it a container, and that it does not work.
 BROKEN = (HUNG, MISMATCH, FAILED)
 KERNEL_LOG = "see `dmesg | grep -iE 'nvrm|xid'` on the host"
+
+
+def inspect(
+    *, container: bool, seconds: float = SECONDS
+) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+    """Return NVIDIA's devices on the bus, the driver's state with the errors that it logged, and its GPUs."""
+    devices = pci.devices()
+    driver, gpus = examine(devices, container=container, seconds=seconds)
+    # The log is that of the machine, which may have GPUs outside this container.
+    given = [gpu["pci"] for gpu in gpus] if container else None
+    # Only a driver writes such errors, and most hosts of a mixed fleet have none.
+    driver["xid"] = None if driver["state"] == NO_DRIVER else xid.since_boot(given)
+    return devices, driver, gpus
 
 
 def examine(
@@ -35,7 +48,7 @@ def examine(
     if driver["state"] == OK and module and driver["library"] and module != driver["library"]:
         driver["state"] = MISMATCH
     # The bus shows a container the GPUs of its machine, whoever they were given to.
-    driver["expected"] = 0 if container else len(own_gpus(devices))
+    driver["expected"] = 0 if container else len(pci.own_gpus(devices))
     driver["needs"] = describe(devices)
     # What a kernel update or a half-done upgrade would show after the next boot only.
     driver["booting"] = None if container or not driver["expected"] else booting()
