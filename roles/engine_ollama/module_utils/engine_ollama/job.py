@@ -161,7 +161,13 @@ class Work:
             return PREFIX + sha256
         if not staged.exists():
             self.progress.label = f"{path.name}: copying"
-            self._copy(path, staged)
+            try:
+                shutil.copyfile(str(path), str(staged))
+            except OSError as error:
+                raise Fault(
+                    f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
+                    "make the file readable for the engine's user, and free space on the disk",
+                ) from error
         self.progress.label = f"{path.name}: verifying"
         actual = hash_file(staged).sha256
         if sha256 and actual != sha256:
@@ -169,15 +175,6 @@ class Work:
         if self.store.wrong(PREFIX + actual):
             staged.replace(self.store.blob(PREFIX + actual))
         return PREFIX + actual
-
-    def _copy(self, path: Path, target: Path) -> None:
-        try:
-            shutil.copyfile(str(path), str(target))
-        except OSError as error:
-            raise Fault(
-                f"{path} cannot be copied into {self.store.blobs}: {error.strerror}",
-                "make the file readable for the engine's user, and free space on the disk",
-            ) from error
 
 
 def ensure(orders: Orders, progress: Progress) -> dict[str, Any]:

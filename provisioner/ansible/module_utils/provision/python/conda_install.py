@@ -167,10 +167,9 @@ class Install:
         channels = [argument for channel in wanted.channels for argument in ("--channel", channel)]
         argv = [str(wanted.prefix / "bin/conda"), "create", "--yes", "--prefix", str(directory)]
         argv += ["--no-default-packages", "--override-channels", *channels]
+        argv += [f"python=={wanted.python}", *wanted.packages]
         try:
-            done = run(
-                [*argv, f"python=={wanted.python}", *wanted.packages], self.environment(), self.scratch
-            )
+            done = run(argv, self.environment(), self.scratch)
             if done.code:
                 raise conda_fault(wanted, done)
             asked = run([str(wanted.interpreter), "-I", "-c", PROBE], self.environment(), self.scratch)
