@@ -16,11 +16,6 @@ from ansible.module_utils.provision.host import entry, facts, managed
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, read, run
 
 
-def boot_token() -> str:
-    """Return a value that changes with each boot, in containers too, where the kernel's boot ID stays."""
-    return f"{read('/proc/sys/kernel/random/boot_id')}-{facts.init_started()}"
-
-
 def disks() -> list[dict[str, Any]]:
     """List file systems with their size and free space."""
     mounts = parse_mounts(read("/proc/self/mounts"))
@@ -51,7 +46,8 @@ def probe(
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "systemd": int(version.group(1)) if version else None,
         "init_is_systemd": Path("/run/systemd/system").is_dir(),
-        "boot_token": boot_token(),
+        # It changes with each boot, in containers too, where the kernel's boot ID stays.
+        "boot_token": f"{read('/proc/sys/kernel/random/boot_id')}-{facts.init_started()}",
         "clock": started,
         # The time to get here counts as skew, so a small positive value means nothing.
         "clock_skew_s": round(started - controller_clock, 3) if controller_clock else None,

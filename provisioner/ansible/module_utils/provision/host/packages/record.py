@@ -46,10 +46,8 @@ def command(packages: Manager, script: str, asked: list[str], names: list[str]) 
 
 def installed_for(asked: list[str]) -> set[str]:
     """Return what the recorded transactions for any of these names have installed, or all of them."""
-    entries = read_json(LEDGER, [])
-    wanted = set(asked)
-    fitting = (entry["installed"] for entry in entries if not asked or wanted & set(entry["asked"]))
-    return {name for installed in fitting for name in installed}
+    entries = (entry for entry in read_json(LEDGER, []) if not asked or set(asked) & set(entry["asked"]))
+    return {name for entry in entries for name in entry["installed"]}
 
 
 def note(asked: list[str], installed: list[str]) -> None:
