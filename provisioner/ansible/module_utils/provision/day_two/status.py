@@ -80,7 +80,7 @@ def service(known: dict[str, Any]) -> dict[str, Any]:
     engine = Engine(known["url"], key=read_key(known["unit"]), seconds=ANSWER_SECONDS)
     try:
         found["health"] = Engine(known["url"]).status(known["health_path"])
-        found["models"] = [str(model.get("id", "")) for model in engine.models()]
+        found["models"] = engine.models()
     except (NoAnswerError, OSError) as error:
         found["error"] = str(error)
     return found

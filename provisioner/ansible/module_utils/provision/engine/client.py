@@ -94,11 +94,11 @@ class Engine:
         except ValueError as error:
             raise NoAnswerError(f"{path} answered with something that is not JSON") from error
 
-    def models(self) -> list[dict[str, Any]]:
-        """Return what the engine says of the models it serves."""
+    def models(self) -> list[str]:
+        """Return the names of the models that the engine serves."""
         try:
-            return list(self.document("/v1/models")["data"])
-        except (KeyError, TypeError) as error:
+            return [str(model.get("id")) for model in self.document("/v1/models")["data"]]
+        except (KeyError, TypeError, AttributeError) as error:
             raise NoAnswerError("/v1/models answered with something that is not a list of models") from error
 
     def generate(self, model: str, seconds: float) -> int:

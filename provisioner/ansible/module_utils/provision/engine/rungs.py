@@ -90,7 +90,7 @@ class Ladder:
         problem, evidence = "", f"{self.wanted.url}/v1/models offers {name}{key}"
         try:
             health = self.engine.status(self.wanted.health_path)
-            served = [str(model.get("id")) for model in self.engine.models()]
+            served = self.engine.models()
             if health != 200:
                 problem = f"{self.wanted.health_path} answered {health}"
             elif name not in served:
