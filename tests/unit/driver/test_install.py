@@ -53,7 +53,7 @@ class Host(Apt):
         self.loaded: str | None = OLD
         self.ready: KernelModule | None = KernelModule(NEW, "open", KERNEL, "")
         self.fault: BaseException | None = None
-        self.holders: list[reload.Holder] = []
+        self.holders: list[str] = []
         self.unload = ""
         self.by_runfile: list[str | None] = [None]
         note = self.done.append
@@ -74,7 +74,7 @@ class Host(Apt):
         for name in ("prepare", "release", "hold", "hold_kernel"):
             monkeypatch.setattr(hold, name, lambda *_, name=name: note(name))
         monkeypatch.setattr(rollback, "runfile_version", lambda _: self.by_runfile[-1])
-        monkeypatch.setattr(reload, "holders", lambda: self.holders)
+        monkeypatch.setattr(reload, "strangers", lambda _: self.holders)
         monkeypatch.setattr(reload, "unload", self.let_go)
         monkeypatch.setattr(reload, "drop_nouveau", lambda: True)
         monkeypatch.setattr(reload, "load", lambda: note("load"))
@@ -245,7 +245,7 @@ def test_a_version_that_nobody_has_is_refused_before_anything_stops(host: Host) 
 
 
 def test_a_stranger_on_the_gpu_ends_it_where_no_reboot_may_follow(host: Host) -> None:
-    host.holders = [reload.Holder(7, "python3", "ada", "", ("/dev/nvidia0",))]
+    host.holders = ["python3 (process 7 of ada) uses /dev/nvidia0"]
     with pytest.raises(Fault, match=r"python3 \(process 7 of ada\) uses /dev/nvidia0"):
         host.change(may_reboot=False).run()
     assert "install" not in host.done

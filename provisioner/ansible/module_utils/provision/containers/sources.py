@@ -20,16 +20,13 @@ ROOT = Path("/")
 
 def stale(repository: str, root: Path = ROOT) -> list[Path]:
     """Return source files that name a repository of the toolkit and are not ours."""
-    named = re.compile("|".join([*map(re.escape, PUBLISHED), _spellings(repository)]))
+    # A repository for any kind and processor, or with apt's variables for these.
+    address = re.escape(repository.partition("://")[2].rstrip("/"))
+    any_kind = address.replace(re.escape("{kind}"), "(deb|rpm)").replace(re.escape("{arch}"), r"[^/\s]+")
+    named = re.compile("|".join([*map(re.escape, PUBLISHED), any_kind]))
     return [path for path in defining(named, root) if path.stem != f"provision-{NAME}"]
 
 
 def may_move(path: Path) -> bool:
     """Return whether a file can go as a whole: the distribution's own list names other sources, too."""
     return path.name != "sources.list"
-
-
-def _spellings(repository: str) -> str:
-    """Return a pattern of a repository's address for any kind and processor, or apt's variables for these."""
-    address = re.escape(repository.partition("://")[2].rstrip("/"))
-    return address.replace(re.escape("{kind}"), "(deb|rpm)").replace(re.escape("{arch}"), r"[^/\s]+")

@@ -245,7 +245,7 @@ class Install:
             return "nouveau uses the GPUs"
         if module:
             self.services.stop()
-            others = reload.strangers(reload.holders(), self.orders.serving)
+            others = reload.strangers(self.orders.serving)
             stays = "; ".join(others) or reload.unload()
             if stays:
                 return f"driver {module} cannot be unloaded: {stays}"

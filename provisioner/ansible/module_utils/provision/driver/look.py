@@ -55,7 +55,7 @@ def look() -> Seen:
         boots_nouveau=kernels.boots_nouveau(booting, BLACKLIST),
         secure_boot=kernels.secure_boot(),
         enrolled=kernels.enrolled_key(),
-        holders=reload.strangers(reload.holders(), units),
+        holders=reload.strangers(units),
         strays=[*_missing_fabric(here, devices, driver, ready), *strays(driver)],
         running_module=here_module.version if here_module else None,
         running_headers=kernels.has_headers(running),

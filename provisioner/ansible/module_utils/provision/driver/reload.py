@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..gpu.containers import held_devices
@@ -30,35 +29,16 @@ COMMAND_SECONDS = 60
 UNLOAD_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class Holder:
-    """A process that has devices of NVIDIA's open."""
-
-    pid: int
-    process: str
-    user: str
-    unit: str
-    devices: tuple[str, ...]
-
-    def __str__(self) -> str:
-        unit = f", {self.unit}" if self.unit else ""
-        return f"{self.process} (process {self.pid} of {self.user}{unit}) uses {', '.join(self.devices)}"
-
-
-def holders(proc: Path = PROC) -> list[Holder]:
-    """Return every process that has a device of NVIDIA's open."""
+def strangers(units: list[str], proc: Path = PROC) -> list[str]:
+    """Describe the processes that use NVIDIA's devices and do not end with units that are stopped anyway."""
     found = []
     for entry in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
-        devices = tuple(held_devices(entry))
-        if devices:
-            name, unit = text_of(entry / "comm").strip() or "unknown", _unit(text_of(entry / "cgroup"))
-            found.append(Holder(int(entry.name), name, _owner(entry), unit, devices))
+        devices, unit = held_devices(entry), _unit(text_of(entry / "cgroup"))
+        if devices and unit not in {*units, *SERVICES}:
+            name, of = text_of(entry / "comm").strip() or "unknown", f", {unit}" if unit else ""
+            user = f"{entry.name} of {_owner(entry)}{of}"
+            found.append(f"{name} (process {user}) uses {', '.join(devices)}")
     return found
-
-
-def strangers(found: list[Holder], units: list[str]) -> list[str]:
-    """Describe the processes that do not end with the services that are stopped anyway."""
-    return [str(one) for one in found if one.unit not in {*units, *SERVICES}]
 
 
 def unload() -> str:

@@ -49,7 +49,7 @@ class Services:
         write_json(STOPPED, sorted({*read_json(STOPPED, []), *active}), 0o644)
         for unit in active:
             self._ask("stop", unit)
-        others = reload.strangers(reload.holders(), units)
+        others = reload.strangers(units)
         if others and not self.orders.may_reboot:
             raise Fault(
                 f"{'; '.join(others)}: the driver cannot be changed while it runs, and nothing was",

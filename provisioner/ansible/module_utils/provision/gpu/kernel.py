@@ -80,7 +80,15 @@ def order(release: str) -> list[tuple[int, str]]:
 
 def module(kernel: str) -> KernelModule | None:
     """Return the module that a kernel would load, None when it has none."""
-    return next((found for name in _names(kernel) if (found := _module(kernel, name))), None)
+    for name in _names(kernel):
+        version, licence, vermagic, signer = (
+            _said("modinfo", "-k", kernel, "-F", field, name).strip()
+            for field in ("version", "license", "vermagic", "signer")
+        )
+        if vermagic:
+            flavour = OPEN if "GPL" in licence else PROPRIETARY
+            return KernelModule(version, flavour, vermagic.split()[0], signer)
+    return None
 
 
 def _names(kernel: str) -> Iterator[str]:
@@ -88,15 +96,6 @@ def _names(kernel: str) -> Iterator[str]:
     yield from NAMES
     shown = _said("modprobe", "--set-version", kernel, "--show-depends", "nvidia")
     yield from re.findall(r"(?m)^install .*\bmodprobe .*?\b(nvidia[-_][\w-]+)", shown)
-
-
-def _module(kernel: str, name: str) -> KernelModule | None:
-    fields = ("version", "license", "vermagic", "signer")
-    found = {field: _said("modinfo", "-k", kernel, "-F", field, name).strip() for field in fields}
-    if not found["vermagic"]:
-        return None
-    flavour = OPEN if "GPL" in found["license"] else PROPRIETARY
-    return KernelModule(found["version"], flavour, found["vermagic"].split()[0], found["signer"])
 
 
 def dkms() -> set[tuple[str, str]]:
