@@ -10,7 +10,14 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
-pytest_plugins = ["tests.distribution", "tests.exhaustive", "tests.quick", "tests.sharing", "tests.slowest"]
+pytest_plugins = [
+    "tests.distribution",
+    "tests.exhaustive",
+    "tests.quick",
+    "tests.sharing",
+    "tests.slowest",
+    "tests.savings",
+]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 E2E = CHECKOUT / "tests" / "e2e"
