@@ -53,7 +53,7 @@ def test_finds_an_interpreter_and_asks_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(venv, "INTERPRETERS", (str(tmp_path / "python{}"),))
     assert venv.find_interpreter("9.9") == venv.Interpreter("9.9", str(tmp_path / "python9.9"), usable=False)
     assert venv.find_interpreter("9.8") == venv.Interpreter("9.8", "", usable=False)
-    assert venv.makes_environments(sys.executable)
+    assert venv.find_interpreter("9.9", sys.executable).usable
 
 
 def test_every_input_changes_the_directory() -> None:

@@ -199,9 +199,8 @@ class Install:
             "CONDARC": str(self.orders.prefix / CONDARC),
             "PYTHONNOUSERSITE": "1",
         }
-        if self.orders.accept_terms:
-            own["CONDA_PLUGINS_AUTO_ACCEPT_TOS"] = "yes"
-        return {**given, **own}
+        terms = {"CONDA_PLUGINS_AUTO_ACCEPT_TOS": "yes"} if self.orders.accept_terms else {}
+        return {**given, **own, **terms}
 
 
 def login_for(host: str | None) -> tuple[str, str] | None:

@@ -51,18 +51,15 @@ def choose_version(asked: str, own: str, limits: tuple[str, str], candidates: li
 
 
 def find_interpreter(version: str, given: str = "") -> Interpreter:
-    """Return the given interpreter, or find the host's own of a version, and check what it is good for."""
+    """Return the given interpreter or the host's of a version, and whether it can make environments."""
     places = [given] if given else [pattern.format(version) for pattern in INTERPRETERS]
     executable = next((place for place in places if os.access(place, os.X_OK)), given)
-    return Interpreter(version, executable, makes_environments(executable))
-
-
-def makes_environments(executable: str) -> bool:
-    """Return whether venv and ensurepip work; some distributions package them separately."""
     try:
-        return call(executable, "-I", "-c", "import ensurepip, venv", seconds=20).returncode == 0
+        # Some distributions package these two separately.
+        asked = call(executable, "-I", "-c", "import ensurepip, venv", seconds=20)
     except CommandFault:
-        return False
+        return Interpreter(version, executable, usable=False)
+    return Interpreter(version, executable, asked.returncode == 0)
 
 
 def directory_name(name: str, lock_sha256: str, python: str, installer: str) -> str:
