@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.provision.containers import cdi
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.systemd import UnitState
 
 LISTED = """\
 INFO[0000] Found 3 CDI devices
@@ -40,10 +41,11 @@ class Tool:
         self.service = self.makes = True
         self.devices = ""
 
+    def state(self, _unit: str) -> UnitState:
+        return UnitState(load="loaded" if self.service else "not-found")
+
     def call(self, *argv: str, **_more: Any) -> CompletedProcess[str]:
         self.called.append(" ".join(argv[:3]))
-        if argv[:2] == ("systemctl", "show"):
-            return CompletedProcess(argv, 0, f"LoadState={'loaded' if self.service else 'not-found'}\n", "")
         if argv[:2] == ("systemctl", "restart") and self.makes:
             self.devices = LISTED
         if argv[1:3] == ("cdi", "generate"):
@@ -55,6 +57,7 @@ class Tool:
 def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tool:
     fake = Tool(tmp_path)
     monkeypatch.setattr(cdi, "call", fake.call)
+    monkeypatch.setattr(cdi, "state", fake.state)
     monkeypatch.setattr(cdi.shutil, "which", lambda _name: "/usr/bin/nvidia-ctk")
     monkeypatch.setattr(cdi, "KEPT", tmp_path / "etc/cdi/nvidia.yaml")
     monkeypatch.setattr(cdi, "PASSING", tmp_path / "run/cdi/nvidia.yaml")

@@ -13,7 +13,7 @@ from typing import Any
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.settings import read_file
-from ..host.systemd import unit_values
+from ..host.systemd import state
 
 TOOL = "nvidia-ctk"
 KIND = "nvidia.com/gpu"
@@ -66,12 +66,7 @@ def fault_of(gpus: list[dict[str, Any]], driver: str | None) -> str:
 
 def units() -> list[str]:
     """Return the units with which the toolkit keeps the specification up to date, where it has them."""
-    found = []
-    for unit in (WATCHER, SERVICE):
-        shown = call("systemctl", "show", "--property=LoadState", unit).stdout
-        if unit_values(shown).get("LoadState") == "loaded":
-            found.append(unit)
-    return found
+    return [unit for unit in (WATCHER, SERVICE) if state(unit).loaded]
 
 
 def is_enabled(unit: str) -> bool:

@@ -41,8 +41,7 @@ class Layout:
     @property
     def link(self) -> Path:
         """Return the link to the default toolkit."""
-        path: Path = self.root / LINK_NAME
-        return path
+        return self.root / LINK_NAME
 
     @property
     def is_ours(self) -> bool:
@@ -57,10 +56,8 @@ class Layout:
             f"export CUDA_HOME={home}\n"
             f'case ":$PATH:" in *":{home}/bin:"*) ;; *) export PATH="{home}/bin:$PATH" ;; esac\n'
         )
-        found = {self.profile: login, self.libraries: ""}
-        if source == RUNFILE:
-            found[self.libraries] = f"{HEADER}\n{home}/lib64\n"
-        return found
+        libraries = f"{HEADER}\n{home}/lib64\n" if source == RUNFILE else ""
+        return {self.profile: login, self.libraries: libraries}
 
     def directory(self, release: str) -> Path:
         """Return where the toolkit of a release is installed."""
