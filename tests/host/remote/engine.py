@@ -23,7 +23,7 @@ class Engine(ThreadingHTTPServer):
         self.breaks_off = False
         self.keeps_open = True
         self.asked: list[dict[str, Any]] = []
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:

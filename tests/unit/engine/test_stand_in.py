@@ -21,7 +21,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     given = ["--port", "0", "--model", str(tmp_path), "--served-model-name", "a/b", "--context-length", "512"]
     options = abacus_server.arguments().parse_args(given)
     with abacus_server.Server(options, request.param) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield Engine(f"http://127.0.0.1:{server.server_port}", request.param, 10)
         server.shutdown()

@@ -14,7 +14,6 @@ from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.cuda.conftest import Host
 from tests.unit.cuda.standin import installer
-from tests.unit.fetch.conftest import site as site  # noqa: PLC0414 - a fixture of another folder
 from tests.unit.fetch.served import Site
 
 FILE = "cuda_13.0.2_580.95.05_linux.run"
