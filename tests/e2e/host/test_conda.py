@@ -23,7 +23,7 @@ import pytest
 
 from tests.e2e.host.conftest import HOST
 from tests.e2e.machines import LONGEST_SECONDS, Machines
-from tests.unit.python.standin import installer
+from tests.host.python.standin import installer
 
 REAL = os.environ.get("PROVISION_CONDA") == "real"
 ROOT = "/opt/provision/conda"

@@ -15,8 +15,8 @@ from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.python import conda_install, conda_place
 
 from provisioner.ansible.modules import conda_python
+from tests.host.python.conftest import Orders
 from tests.unit.fakes import Systemd
-from tests.unit.python.conftest import Orders
 
 GONE = UnitState()
 BUSY = UnitState(active="active", invocation="1")

@@ -9,7 +9,7 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.python import conda_install, conda_place
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted
 
-from tests.unit.python.conftest import Orders
+from tests.host.python.conftest import Orders
 
 
 def made(orders: Orders, **changes: Any) -> Wanted:

@@ -12,10 +12,10 @@ from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.python import conda_install
 from ansible.module_utils.provision.python.conda_place import MARKER, UNFINISHED, Wanted, doubt
 
+from tests.host.python.conftest import Orders
+from tests.host.python.standin import installer
 from tests.unit.fetch.conftest import site as site  # noqa: PLC0414 - a fixture of another folder
 from tests.unit.fetch.served import Site
-from tests.unit.python.conftest import Orders
-from tests.unit.python.standin import installer
 
 
 def install(spec: dict[str, Any]) -> tuple[Wanted, dict[str, Any]]:
