@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 
 from provisioner.lab import releases
-from tests.unit.python.standin import installer
+from tests.host.python.standin import installer
 
 
 def serve(hosts: Iterable[str]) -> None:
