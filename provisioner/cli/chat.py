@@ -90,10 +90,21 @@ def _question() -> str | None:
 
 
 def _answer(conversation: Conversation, question: str) -> None:
+    before = False
     for piece in conversation.ask(question):
-        click.echo(clean(piece), nl=False)
+        thinking = bool(conversation.speed and conversation.speed.thinking)
+        if thinking != before:
+            click.secho("(thinking)" if thinking else "\n(answer)", dim=True, err=True)
+        before = thinking
+        if not thinking:
+            click.echo(clean(piece), nl=False)
+        elif sys.stderr.isatty():
+            click.secho(clean(piece), dim=True, err=True, nl=False)
     click.echo()
     speed = conversation.speed
+    if speed and speed.thinking:
+        step = "; a larger --max-tokens lets it finish" if speed.cut else ""
+        click.secho(f"(the model stopped while it was thinking, before an answer{step})", dim=True, err=True)
     if speed and sys.stderr.isatty():
         text = (
             f"first token after {speed.ttft_s:.2f} s, {speed.tokens} tokens, {speed.tokens_per_s:.0f} tok/s"

@@ -42,7 +42,10 @@ class Conversation:
     _key: str | None = field(default=None, repr=False)
 
     def ask(self, question: str) -> Iterator[str]:
-        """Yield the answer piece by piece; question and answer are remembered once it is complete."""
+        """Yield the answer piece by piece, `speed.thinking` while they are thoughts.
+
+        Question and answer are remembered once it is complete, thoughts are not.
+        """
         asked = [*self.messages, {"role": "user", "content": question}]
         body: dict[str, Any] = {"model": self.service.served_name, "messages": asked}
         body |= {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
@@ -54,7 +57,7 @@ class Conversation:
             self.speed = Speed()
             try:
                 for piece in engine.stream(CHAT, body, self.speed):
-                    pieces.append(piece)
+                    pieces += [] if self.speed.thinking else [piece]
                     yield piece
             except NoAnswerError as error:
                 raise self._trouble(error) from error

@@ -22,6 +22,9 @@ class Engine(ThreadingHTTPServer):
         self.models = [MODEL]
         self.breaks_off = False
         self.keeps_open = True
+        self.thoughts: tuple[str, ...] = ()
+        self.thinks_in = "reasoning"
+        self.only_thinks = False
         self.asked: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -54,10 +57,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for word in ("message ", str(len(asked["messages"])), "\x1b[31m"):
+        for thought in self.server.thoughts:
+            self._event({"choices": [{"delta": {self.server.thinks_in: thought}}]})
+        for word in () if self.server.only_thinks else ("message ", str(len(asked["messages"])), "\x1b[31m"):
             self._event({"choices": [{"delta": {"content": word}}]})
         if self.server.breaks_off:
             self._event({"error": {"message": "the worker died"}})
+        cut = "length" if self.server.only_thinks else "stop"
+        self._event({"choices": [{"delta": {}, "finish_reason": cut}]})
         self._event({"choices": [], "usage": {"completion_tokens": 7}})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")

@@ -166,6 +166,33 @@ def test_a_conversation_remembers(
     assert [message["role"] for message in engine.asked[1]["messages"]] == ["user", "assistant", "user"]
 
 
+@pytest.mark.parametrize("thinks_in", ["reasoning_content", "reasoning"])
+def test_chat_shows_that_the_model_thinks_and_forgets_its_thoughts(
+    fleet: Path,
+    engine: Engine,
+    thinks_in: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine.thoughts, engine.thinks_in = ("Let me", " count."), thinks_in
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+    assert call("chat", fleet, "good") == 0
+    said = capsys.readouterr()
+    assert said.out == "message 1\nmessage 3\n"
+    assert said.err == 2 * "(thinking)\n\n(answer)\n"
+    assert engine.asked[1]["messages"][1] == {"role": "assistant", "content": "message 1\x1b[31m"}
+
+
+def test_chat_says_that_a_model_had_no_tokens_left_for_its_answer(
+    fleet: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.thoughts, engine.only_thinks = ("Let me", " count."), True
+    assert call("chat", fleet, "good", "hello") == 0
+    said = capsys.readouterr()
+    assert said.out == "\n"
+    assert "before an answer; a larger --max-tokens lets it finish" in said.err
+
+
 @pytest.mark.parametrize("goodbye", ["/exit", "/bye", " /quit "])
 def test_a_conversation_ends_with_a_goodbye_that_no_model_is_asked(
     fleet: Path, engine: Engine, goodbye: str, monkeypatch: pytest.MonkeyPatch

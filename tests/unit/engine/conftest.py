@@ -62,6 +62,10 @@ class FakeEngine:
     max_model_len: int = 2048
     key: str = ""
     words: tuple[str, ...] = ("The capital", " of France", " is Paris.")
+    thoughts: tuple[str, ...] = ()
+    thinks_in: str = "reasoning_content"
+    tokens_each: int = 1
+    context: int = 4096
     generation_status: int = 200
     chat_status: int = 200
     ends_early: bool = False
@@ -101,20 +105,26 @@ class _Handler(BaseHTTPRequestHandler):
             status = 401
         if status != 200:
             self._send(status, b'{"error": "EngineCore is dead"}')
+        elif body.get("max_tokens", 0) > self.engine.context:
+            self._send(400, b'{"error": "max_tokens is too large"}')
         elif body.get("stream"):
-            self._stream()
+            self._stream(body["max_tokens"])
         else:
             choice = {"text": self.engine.words[0] if self.engine.words else ""}
             usage = {"completion_tokens": min(len(self.engine.words), 1)}
             self._send(200, json.dumps({"choices": [choice], "usage": usage}).encode())
 
-    def _stream(self) -> None:
-        chat = "chat" in self.path
+    def _stream(self, max_tokens: int) -> None:
+        chat, engine = "chat" in self.path, self.engine
+        pieces = [{"content": "", engine.thinks_in: thought} for thought in engine.thoughts]
+        pieces += [{"content": word} for word in engine.words]
+        fitting = pieces[: max_tokens // engine.tokens_each]
         lines: list[dict[str, Any]] = [
-            {"choices": [{"delta": {"content": word}} if chat else {"text": word}]}
-            for word in self.engine.words
+            {"choices": [{"delta": piece} if chat else {"text": piece["content"]}]} for piece in fitting
         ]
-        lines.append({"choices": [], "usage": {"completion_tokens": len(self.engine.words)}})
+        cut = len(fitting) < len(pieces)
+        lines.append({"choices": [{"delta": {}, "finish_reason": "length" if cut else "stop"}]})
+        lines.append({"choices": [], "usage": {"completion_tokens": len(fitting) * engine.tokens_each}})
         lines += [{"error": {"message": self.engine.error}}] if self.engine.error else []
         text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
         content = text.encode()

@@ -100,6 +100,63 @@ def test_says_what_is_wrong(
     assert said in evidence
 
 
+THOUGHTS = ("They ask for", " a capital.", " That is", " Paris", ".") * 12
+
+
+@pytest.mark.parametrize("thinks_in", ["reasoning_content", "reasoning"])
+def test_the_thoughts_of_a_model_count_as_tokens_and_may_contain_what_is_expected(
+    given: dict[str, Any], engine: Any, thinks_in: str
+) -> None:
+    vars(engine).update(thoughts=THOUGHTS, thinks_in=thinks_in, words=())
+    ladder = engine_rungs.Ladder(Service.of(given))
+    token = next(rung for rung in ladder.climb() if rung.rung == "token")
+    assert token.status == "passed"
+    assert token.evidence.startswith("60 tokens, all of them thoughts, the first after")
+    assert ladder.answer
+    assert ladder.answer.text.startswith("(thinking) They ask for a capital. That is Paris")
+
+
+def test_an_answer_after_thoughts_is_shown_without_them(given: dict[str, Any], engine: Any) -> None:
+    engine.thoughts = ("Hm",)
+    ladder = engine_rungs.Ladder(Service.of(given))
+    ladder.climb()
+    assert ladder.answer
+    assert (ladder.answer.text, ladder.answer.tokens) == ("The capital of France is Paris.", 4)
+
+
+@pytest.mark.parametrize(
+    ("answered", "budgets", "status"),
+    [
+        ({"thoughts": ("Hm",) * 5}, [64, 512], "passed"),
+        ({"thoughts": ("Hm",) * 60}, [64, 512, 2048], "passed"),
+        ({"thoughts": ("Hm",) * 5000}, [64, 512, 2048], "failed"),
+        ({"words": ("<think>", *("Hm",) * 5, "Paris")}, [64, 512], "passed"),
+        ({"thoughts": ("Hm",) * 2, "words": ("Lyon.",)}, [64], "failed"),
+        ({"thoughts": ("Paris?",) * 5000}, [64], "passed"),
+    ],
+)
+def test_an_answer_that_is_cut_before_what_is_expected_gets_more_tokens_within_bounds(
+    given: dict[str, Any], engine: Any, answered: dict[str, Any], budgets: list[int], status: str
+) -> None:
+    vars(engine).update(answered, tokens_each=16)
+    assert climb(given)["token"][0] == status
+    assert [body["max_tokens"] for _, body in engine.requests] == budgets
+
+
+def test_without_an_expectation_the_first_tokens_are_enough(given: dict[str, Any], engine: Any) -> None:
+    vars(engine).update(thoughts=("Hm",) * 60, tokens_each=16)
+    assert climb({**given, "expect": ""})["token"][0] == "passed"
+    assert len(engine.requests) == 1
+
+
+def test_a_longer_answer_that_does_not_fit_leaves_the_shorter_one_to_be_judged(
+    given: dict[str, Any], engine: Any
+) -> None:
+    vars(engine).update(thoughts=("Hm",) * 60, tokens_each=16, context=256)
+    status, evidence = climb(given)["token"]
+    assert (status, evidence) == ("failed", "the answer does not contain 'paris': '(thinking) HmHmHmHm'")
+
+
 def test_nobody_listens(given: dict[str, Any]) -> None:
     found = climb({**given, "url": "http://127.0.0.1:9"})
     assert found["api"][0] == "failed"

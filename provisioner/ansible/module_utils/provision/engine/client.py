@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from ..host.fault import Fault
 
 ANSWER_TOKENS = 64
+# A model that thinks may need more before it says what is expected.
+LONGER_ANSWERS = (512, 2048)
 PAGE_SECONDS = 10
 PAGE_BYTES = 8 << 20
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -33,24 +35,33 @@ class NoAnswerError(Fault):
 
 @dataclass
 class Speed:
-    """Measure an answer while it streams."""
+    """Measure an answer while it streams, and hold what was said: thoughts first, then the answer."""
 
     began: float = field(default_factory=time.monotonic)
     first: float = 0.0
     last: float = 0.0
     pieces: int = 0
     reported: int = 0
+    said: str = ""
+    thinking: bool = False
+    cut: bool = False
 
     def add(self, event: dict[str, Any]) -> Iterator[str]:
-        """Yield the pieces of text in one event of a stream."""
+        """Yield the pieces of text in one event of a stream; `thinking` says what the latest one is."""
         self.reported = (event.get("usage") or {}).get("completion_tokens", self.reported)
         for choice in event.get("choices") or ():
-            text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-            if text:
-                self.last = time.monotonic()
-                self.first = self.first or self.last
-                self.pieces += 1
-                yield text
+            delta = choice.get("delta") or {}
+            # Engines give thoughts either name.
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            answer = choice.get("text") or delta.get("content")
+            self.cut = choice.get("finish_reason") == "length"
+            for text, thinking in ((thought, True), (answer, False)):
+                if text:
+                    self.last = time.monotonic()
+                    self.first = self.first or self.last
+                    self.pieces += 1
+                    self.said, self.thinking = self.said + text, thinking
+                    yield text
 
     @property
     def tokens(self) -> int:
@@ -112,19 +123,32 @@ class Engine:
             raise NoAnswerError(f"{COMPLETIONS} answered without a token")
         return tokens
 
-    def answer(self, model: str, question: str) -> tuple[str, Speed]:
-        """Return the model's answer as a chat, or as a plain completion if it was not made to chat."""
-        common = {"model": model, "max_tokens": ANSWER_TOKENS, "temperature": 0}
+    def answer(self, model: str, question: str, expected: str = "") -> tuple[str, Speed]:
+        """Return the model's answer; one that is cut off before the expected text is requested longer."""
+        deadline = time.monotonic() + self.seconds
+        text, speed = self._ask(model, question, ANSWER_TOKENS, deadline)
+        for tokens in LONGER_ANSWERS:
+            if not speed.cut or expected.lower() in speed.said.lower() or time.monotonic() > deadline:
+                break
+            # One that does not fit into the context or the time leaves the shorter one to be judged.
+            with contextlib.suppress(NoAnswerError):
+                text, speed = self._ask(model, question, tokens, deadline)
+        return text, speed
+
+    def _ask(self, model: str, question: str, tokens: int, deadline: float) -> tuple[str, Speed]:
+        """Return the answer as a chat, or as a plain completion if the model was not made to chat."""
+        common = {"model": model, "max_tokens": tokens, "temperature": 0}
+        chat = {**common, "messages": [{"role": "user", "content": question}]}
         try:
-            return self._answer(CHAT, {**common, "messages": [{"role": "user", "content": question}]})
+            return self._answer(CHAT, chat, deadline)
         except NoAnswerError as error:
             if error.status not in (400, 404):
                 raise
-            return self._answer(COMPLETIONS, {**common, "prompt": question})
+            return self._answer(COMPLETIONS, {**common, "prompt": question}, deadline)
 
-    def _answer(self, path: str, body: dict[str, Any]) -> tuple[str, Speed]:
+    def _answer(self, path: str, body: dict[str, Any], deadline: float) -> tuple[str, Speed]:
         speed = Speed()
-        text = "".join(self.stream(path, body, speed, speed.began + self.seconds))
+        text = "".join(text for text in self.stream(path, body, speed, deadline) if not speed.thinking)
         if not speed.pieces:
             raise NoAnswerError("the engine ended its answer without a single token")
         return text.strip(), speed

@@ -107,11 +107,13 @@ class Ladder:
         problem = evidence = ""
         expected = self.wanted.expect
         try:
-            text, speed = self.engine.answer(self.wanted.model, self.wanted.prompt)
+            text, speed = self.engine.answer(self.wanted.model, self.wanted.prompt, expected)
+            thoughts = ", all of them thoughts" if speed.thinking else ""
+            text = f"(thinking) {speed.said.strip()}" if speed.thinking else text
             ttft, rate = round(speed.ttft_s, 3), round(speed.tokens_per_s, 1)
             self.answer = Answer(self.wanted.service, self.wanted.prompt, text, ttft, speed.tokens, rate)
-            evidence = f"{plural(speed.tokens, 'token')}, the first after {ttft:.2f} s"
-            if expected and expected.lower() not in text.lower():
+            evidence = f"{plural(speed.tokens, 'token')}{thoughts}, the first after {ttft:.2f} s"
+            if expected.lower() not in speed.said.lower():
                 problem = f"the answer does not contain {expected!r}: {text[:200]!r}"
         except NoAnswerError as error:
             problem = str(error)
