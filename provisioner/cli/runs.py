@@ -15,6 +15,8 @@ from provisioner.runs import rundir
 from provisioner.runs.report import Report
 from provisioner.runs.rundir import RunDir
 
+LATEST = "latest"
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -30,12 +32,17 @@ def list_runs() -> int:
 
 
 @runs.command()
-@click.argument("run", default="latest")
+@click.argument("run", default=LATEST)
 @options.as_json
 def show(run: str, as_json: bool) -> int:
-    """Show the report of RUN: its id, a part of it that is unique, or `latest`."""
+    """Show the report of RUN: its id, a part of it that is unique, or `latest`.
+
+    The latest is the last one with a report: a run that is under way is passed over.
+    """
     found = rundir.find(run)
     report = _report(found)
+    if report is None and run == LATEST:
+        found, report = _last_reported(found)
     if report is None:
         raise UsageError(
             f"run {found.id} has no readable report: it is still running, was killed or is too old",
@@ -46,6 +53,18 @@ def show(run: str, as_json: bool) -> int:
     else:
         show_report(report, Console(), ladder=bool(report.rungs))
     return 0
+
+
+def _last_reported(newest: RunDir) -> tuple[RunDir, Report | None]:
+    """Return the last run with a report, and say which newer one has none; without any, the newest run."""
+    for found in rundir.runs():
+        if (report := _report(found)) is not None:
+            click.echo(
+                f"run {newest.id} has no report, it is still running or was killed; this is {found.id}",
+                err=True,
+            )
+            return found, report
+    return newest, None
 
 
 def _report(found: RunDir) -> Report | None:

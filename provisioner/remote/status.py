@@ -117,8 +117,12 @@ def _service(found: Mapping[str, Any], service: Service) -> ServiceStatus:
 def _state(found: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
     """Return the state and, unless it serves, the reason."""
     active = found["active"]
-    if found["load"] == "not-found":
-        return "missing", "not installed on this host yet: run provision apply"
+    absent = {
+        "not-found": ("missing", "not installed on this host yet: run provision apply"),
+        "masked": ("masked", f"run `systemctl unmask {found['unit']}` on the host, then provision apply"),
+    }
+    if found["load"] in absent:
+        return absent[found["load"]]
     if active in ("activating", "reloading"):
         return STARTING, _starting(found)
     if active != "active":

@@ -127,8 +127,10 @@ def refuse_foreign(unit: str, user: str) -> None:
     """Refuse to take over a unit file or a user that provision did not create."""
     if files.is_foreign_unit(unit):
         path = managed.UNITS / unit
-        step = f"move {path} away on the host, or set serve_name to another name"
-        raise Fault(f"{path} exists and was not created by provision", step)
+        masked = path.resolve() == Path("/dev/null")
+        reason = f"{unit} is masked" if masked else f"{path} exists and was not created by provision"
+        step = f"run `systemctl unmask {unit}`" if masked else f"move {path} away"
+        raise Fault(reason, f"{step} on the host, or set serve_name to another name")
     if files.is_foreign_user(user):
         adopt = f"usermod --comment {files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as this user, run `{adopt}`"

@@ -466,8 +466,15 @@ def test_a_unit_of_somebody_else_is_neither_overwritten_nor_removed(host: Host) 
 
 def test_a_masked_unit_is_somebody_elses(host: Host) -> None:
     (managed.UNITS / UNIT).symlink_to("/dev/null")
-    assert host.call().failed
+    end = host.call()
+    assert (end.failed, end.result["msg"]) == (True, f"{UNIT} is masked")
+    assert end.result["provision"]["next"].startswith(f"run `systemctl unmask {UNIT}` on the host")
     assert (managed.UNITS / UNIT).is_symlink()
+
+
+def test_an_alias_of_another_unit_is_not_called_masked(host: Host) -> None:
+    (managed.UNITS / UNIT).symlink_to("other.service")
+    assert "was not created by provision" in host.call().result["msg"]
 
 
 def test_a_user_of_somebody_else_is_not_taken_over(host: Host) -> None:

@@ -184,6 +184,7 @@ def test_the_key_is_read_on_the_host_and_must_be_asked_for(given: dict[str, Any]
     [
         (SERVING, ""),
         (replace(SERVING, load="not-found"), "there is no vllm.service"),
+        (replace(SERVING, load="masked", active="inactive"), "vllm.service is masked"),
         (
             replace(SERVING, active="failed", sub="failed", result="oom-kill"),
             "is failed (failed, result oom-kill)",

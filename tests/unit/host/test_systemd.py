@@ -59,6 +59,23 @@ def test_a_refusal_of_systemd_says_what_was_requested(programs: Programs) -> Non
         systemd.systemctl("enable", "vllm.service")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("enable", "docker.service"), "Unit /etc/systemd/system/docker.service is masked"),
+        (("--no-block", "start", "docker.service"), "Failed to start docker.service: Unit is masked."),
+        (("enable", "docker.service"), "Unit docker.service has been masked."),
+    ],
+)
+def test_the_remedy_for_a_masked_unit_is_to_unmask_it(
+    programs: Programs, words: tuple[str, ...], said: str
+) -> None:
+    programs.add("systemctl", Said(code=1, err=said))
+    with pytest.raises(Fault) as caught:
+        systemd.systemctl(*words)
+    assert caught.value.next_step == "run `systemctl unmask docker.service` on the host"
+
+
 def test_the_journal_is_read_without_a_pager(programs: Programs) -> None:
     programs.add("journalctl", "one\ntwo\n\n")
     assert systemd.journal(5, "--unit", "vllm.service") == "one\ntwo"

@@ -44,6 +44,7 @@ GOOD: dict[str, Any] = {
         ),
         ({"active": "failed", "result": "exit-code"}, "failed", "exit-code: provision logs"),
         ({"active": "inactive"}, "inactive", "provision apply starts it"),
+        ({"load": "masked", "active": "inactive"}, "masked", "run `systemctl unmask vllm.service` on"),
         ({"health": 503}, "unhealthy", "returns 503"),
         ({"error": "refused\nby it"}, "unhealthy", "refused by it"),
         ({"models": ["other\x1b[2J"]}, "unhealthy", "instead of a/b"),

@@ -138,9 +138,10 @@ class Engine:
     def _ask(self, model: str, question: str, tokens: int, deadline: float) -> tuple[str, Speed]:
         """Return the answer as a chat, or as a plain completion if the model was not made to chat."""
         common = {"model": model, "max_tokens": tokens, "temperature": 0}
-        chat = {**common, "messages": [{"role": "user", "content": question}]}
         try:
-            return self._answer(CHAT, chat, deadline)
+            return self._answer(
+                CHAT, {**common, "messages": [{"role": "user", "content": question}]}, deadline
+            )
         except NoAnswerError as error:
             if error.status not in (400, 404):
                 raise

@@ -104,8 +104,7 @@ class Ladder:
     def _token(self) -> Rung:
         if self._failed("api"):
             return self._rung("token", "not requested, because the API does not answer")
-        problem = evidence = ""
-        expected = self.wanted.expect
+        problem, evidence, expected = "", "", self.wanted.expect
         try:
             text, speed = self.engine.answer(self.wanted.model, self.wanted.prompt, expected)
             thoughts = ", all of them thoughts" if speed.thinking else ""
@@ -165,7 +164,7 @@ class Ladder:
 def unit_problem(unit: str, status: UnitState) -> str:
     """Return what is wrong with the unit, empty if nothing is."""
     if not status.loaded:
-        return f"there is no {unit} on the host"
+        return f"{unit} is masked" if status.load == "masked" else f"there is no {unit} on the host"
     if not status.serving:
         return f"{unit} is {status.active} ({status.sub}, result {status.result})"
     if not status.enabled:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from .commands import COMMAND_SECONDS, call, need
+from .fault import Fault
 
 # Longer than the TimeoutStopSec of our units, after which systemd kills what is left.
 STOP_SECONDS = 120
@@ -69,7 +70,12 @@ class UnitState:
 def systemctl(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     """Run systemctl and return what it printed."""
     step = "check 'systemctl status' and 'journalctl -b' on the host"
-    return need("systemctl", *words, seconds=seconds, next_step=step)
+    try:
+        return need("systemctl", *words, seconds=seconds, next_step=step)
+    except Fault as fault:
+        if " masked" in str(fault):
+            fault.next_step = f"run `systemctl unmask {words[-1]}` on the host"
+        raise
 
 
 def show(unit: str, properties: str) -> dict[str, str]:
