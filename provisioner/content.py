@@ -32,6 +32,11 @@ def plugins(kind: str) -> Path:
     return PACKAGE / "ansible" / kind
 
 
+def ssh() -> Path:
+    """Return the program that runs ssh with our defaults behind the user's configuration."""
+    return PACKAGE / "ansible" / "ssh_with_defaults"
+
+
 def lab_inventory() -> Path:
     """Return the shipped inventory of throwaway hosts."""
     return root() / "inventories" / "lab.ini"

@@ -6,7 +6,10 @@ from __future__ import annotations
 import configparser
 import locale
 import os
+import shlex
+import stat
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +25,11 @@ _OWN_PATHS = {
 # Without keep-alives a dead network leaves Ansible waiting for ever.
 _SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 _FORKS = "20"
+# The longest path of a socket (macOS; 107 on Linux), and what follows the folder in it: a slash, the ten
+# characters of Ansible, and the seventeen that ssh adds until the socket is ready.
+_SOCKET_PATH = 103
+_SOCKET_NAME = 1 + 10 + 17
+_SHORTEST = "/tmp"  # noqa: S108 - owner and mode of the folder in it are checked
 
 
 def state_home() -> Path:
@@ -34,12 +42,6 @@ def state_home() -> Path:
 def known_hosts() -> Path:
     """Return the file that keeps the SSH host keys seen on first contact."""
     return state_home() / "known_hosts"
-
-
-def host_key_options() -> str:
-    """Return the ssh options that accept a host key at first contact and refuse another one after it."""
-    files = f'"{known_hosts()}" "{Path.home()}/.ssh/known_hosts"'
-    return f"-o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={files}'"
 
 
 def locale_for_ansible() -> dict[str, str]:
@@ -68,20 +70,18 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
     ours["PROVISION_EVENTS"] = str(events)
     ours["ANSIBLE_HOST_KEY_CHECKING"] = "True"
     ours["ANSIBLE_NOCOLOR"] = "1"
-    ours |= _host_key_arguments(config)
+    ours |= _ssh_programs(config)
     defaults = {
         "ANSIBLE_PIPELINING": ("True", "connection", "pipelining"),
         "ANSIBLE_SSH_ARGS": (_SSH_ARGS, "ssh_connection", "ssh_args"),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": (
-            str(_control_path_folder(given)),
-            "ssh_connection",
-            "control_path_dir",
-        ),
         "ANSIBLE_FORKS": (_FORKS, "defaults", "forks"),
     }
     for name, (value, section, key) in defaults.items():
         if config.value(name, section, key) is None:
             ours[name] = value
+    folder = "ANSIBLE_SSH_CONTROL_PATH_DIR"
+    if config.value(folder, "ssh_connection", "control_path_dir") is None:
+        ours[folder] = str(control_path_folder(given))
     return {**given, **locale_for_ansible(), **ours}
 
 
@@ -89,24 +89,50 @@ def _joined(kind: str, users: str | None) -> str:
     return os.pathsep.join(filter(None, [str(content.plugins(kind)), users]))
 
 
-def _host_key_arguments(config: _UserConfig) -> dict[str, str]:
-    """Return the options that accept a host key once; ssh takes the first value, so the user's own win."""
-    options = host_key_options()
-    found = {}
+def _ssh_programs(config: _UserConfig) -> dict[str, str]:
+    """Return what makes ssh, sftp and scp read our defaults behind the user's configuration."""
+    ours = str(content.ssh())
+    found = {"ANSIBLE_SSH_EXECUTABLE": ours, "PROVISION_SSH_FOLDER": str(state_home())}
+    found["PROVISION_SSH"] = (
+        config.value("ANSIBLE_SSH_EXECUTABLE", "ssh_connection", "ssh_executable") or "ssh"
+    )
     for name, key in (
-        ("ANSIBLE_SSH_EXTRA_ARGS", "ssh_extra_args"),
         ("ANSIBLE_SFTP_EXTRA_ARGS", "sftp_extra_args"),
         ("ANSIBLE_SCP_EXTRA_ARGS", "scp_extra_args"),
     ):
         users = config.value(name, "ssh_connection", key) or ""
-        found[name] = f"{users} {options}".strip()
+        found[name] = f"-S {shlex.quote(ours)} {users}".strip()
     return found
 
 
-def _control_path_folder(given: Mapping[str, str]) -> Path:
-    """Return our own folder: a connection that other settings left open would lack the keep-alives."""
+def control_path_folder(given: Mapping[str, str]) -> Path:
+    """Return a private folder for control sockets in which their paths are short enough.
+
+    It is our own: a connection that other settings left open would lack the keep-alives.
+    """
     runtime = given.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "provision-ssh" if runtime else Path.home() / ".ansible/provision-ssh"
+    places = [Path(runtime) / "provision-ssh"] if runtime else []
+    places.append(Path.home() / ".ansible/provision-ssh")
+    bases = (tempfile.gettempdir(), _SHORTEST)
+    places += [Path(base) / f"provision-ssh-{os.getuid()}" for base in bases]
+    chosen = next((place for place in places if _fits_a_socket(place) and _is_private(place)), None)
+    return chosen or Path(tempfile.mkdtemp(prefix="provision-ssh-", dir=_SHORTEST))
+
+
+def _fits_a_socket(folder: Path) -> bool:
+    # Ansible resolves links and adds its name; ssh replaces what follows a percent sign.
+    path = os.path.realpath(folder)
+    return len(os.fsencode(path)) + _SOCKET_NAME <= _SOCKET_PATH and not set(path) & set('%"$')
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return ours and not found.st_mode & 0o077 and os.access(folder, os.W_OK | os.X_OK)
 
 
 class _UserConfig:

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import shlex
+import socket
+import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,12 +48,87 @@ def test_what_the_user_set_wins(elsewhere: Path) -> None:
     ]
 
 
-def test_host_keys_are_always_checked_and_options_of_the_user_come_first() -> None:
+def test_host_keys_are_always_checked_and_no_argument_goes_before_the_ssh_configuration() -> None:
     given = {"ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_SSH_EXTRA_ARGS": "-o StrictHostKeyChecking=yes"}
     made = settings.environment(Path("events"), given)
     assert made["ANSIBLE_HOST_KEY_CHECKING"] == "True"
-    assert made["ANSIBLE_SSH_EXTRA_ARGS"].startswith("-o StrictHostKeyChecking=yes ")
-    assert str(settings.known_hosts()) in made["ANSIBLE_SFTP_EXTRA_ARGS"]
+    assert made["ANSIBLE_SSH_EXTRA_ARGS"] == given["ANSIBLE_SSH_EXTRA_ARGS"]
+    said = [value for name, value in made.items() if name.startswith("ANSIBLE_S") and name not in given]
+    assert not [value for value in said if "HostKey" in value or "KnownHosts" in value]
+
+
+def test_sftp_and_scp_start_the_same_ssh(elsewhere: Path) -> None:
+    (elsewhere / "ansible.cfg").write_text("[ssh_connection]\nssh_executable = /their/ssh\n")
+    made = settings.environment(Path("events"), {"ANSIBLE_SFTP_EXTRA_ARGS": "-R 5"})
+    assert os.access(made["ANSIBLE_SSH_EXECUTABLE"], os.X_OK)
+    assert made["PROVISION_SSH"] == "/their/ssh"
+    assert shlex.split(made["ANSIBLE_SFTP_EXTRA_ARGS"]) == ["-S", str(content.ssh()), "-R", "5"]
+    assert shlex.split(made["ANSIBLE_SCP_EXTRA_ARGS"]) == ["-S", str(content.ssh())]
+
+
+def long_home(base: Path) -> Path:
+    return base / ("h" * 80)
+
+
+def linked(base: Path) -> Path:
+    long_home(base).mkdir()
+    (base / "short").symlink_to(long_home(base))
+    return base / "short"
+
+
+def with_percent(base: Path) -> Path:
+    return base / "%h"
+
+
+def open_to_all(base: Path) -> Path:
+    (base / "home/.ansible/provision-ssh").mkdir(parents=True)
+    (base / "home/.ansible/provision-ssh").chmod(0o777)
+    return base / "home"
+
+
+def points_elsewhere(base: Path) -> Path:
+    (base / "theirs").mkdir(mode=0o700)
+    (base / "home/.ansible").mkdir(parents=True)
+    (base / "home/.ansible/provision-ssh").symlink_to(base / "theirs")
+    return base / "home"
+
+
+@pytest.mark.parametrize("home", [long_home, linked, with_percent, open_to_all, points_elsewhere])
+def test_sockets_are_in_a_short_private_folder(
+    home: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        chosen = home(Path(base))
+        monkeypatch.setenv("HOME", str(chosen))
+        folder = Path(settings.environment(Path("events"), {})["ANSIBLE_SSH_CONTROL_PATH_DIR"])
+        assert chosen not in folder.parents
+        found = folder.lstat()
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, os.getuid())
+        with socket.socket(socket.AF_UNIX) as unix:
+            # As long as ssh's own name, until the socket is ready.
+            path = folder / f"{'x' * 10}.{os.getpid():016}"
+            unix.bind(str(path))
+            path.unlink()
+
+
+def test_a_folder_that_fits_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        monkeypatch.setenv("HOME", base)
+        assert settings.control_path_folder({}) == Path(base) / ".ansible/provision-ssh"
+        # After `su` the variable is often another user's.
+        gone = {"XDG_RUNTIME_DIR": "/proc/self/none"}
+        assert settings.control_path_folder(gone) == Path(base) / ".ansible/provision-ssh"
+        given = {"XDG_RUNTIME_DIR": f"{base}/run"}
+        assert settings.control_path_folder(given) == Path(base) / "run/provision-ssh"
+
+
+def test_a_folder_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    monkeypatch.setenv("HOME", str(long_home(elsewhere)))
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    folder = settings.control_path_folder({})
+    assert folder.name.startswith("provision-ssh-")
+    assert folder.name != "provision-ssh-4000000"
+    folder.rmdir()
 
 
 def test_a_broken_configuration_file_is_named(elsewhere: Path) -> None:

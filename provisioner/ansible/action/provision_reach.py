@@ -22,7 +22,6 @@ from ansible.plugins.action import ActionBase
 # In a checkout, `ansible` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner import settings
 from provisioner.fleet import variables
 
 FOLDER = "PROVISION_REACH"
@@ -75,6 +74,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
     def _hops(self) -> list[dict[str, list[str]]]:
         option = self._connection.get_option
         arguments = shlex.split(option("ssh_args") or "")
+        if option("host_key_checking") is False:
+            arguments += ["-o", "StrictHostKeyChecking=no"]
         for name, key in (("port", "Port"), ("private_key_file", "IdentityFile"), ("remote_user", "User")):
             if option(name):
                 arguments += ["-o", f"{key}={_quoted(option(name))}"]
@@ -107,13 +108,14 @@ def _chain(ssh: str, host: str, arguments: list[str], depth: int = 0) -> list[di
     # As ssh does it: options of the host do not apply to the jump hosts, except the configuration file.
     before = [argument for pair in _files(arguments) for argument in pair]
     before += ["-J", ",".join(jumps[:-1])] if jumps[1:] else []
-    before += shlex.split(settings.host_key_options())
     last = jumps[-1] if jumps[-1].startswith("ssh://") else f"ssh://{jumps[-1]}"
     return [*_chain(ssh, last, before, depth + 1), found]
 
 
 def _files(arguments: list[str]) -> list[tuple[str, str]]:
-    return [(option, file) for option, file in itertools.pairwise(arguments) if option == "-F"]
+    apart = [(option, file) for option, file in itertools.pairwise(arguments) if option == "-F"]
+    joined = [("-F", one[2:]) for one in arguments if one.startswith("-F") and one != "-F"]
+    return apart or joined
 
 
 def _resolve(ssh: str, host: str, arguments: list[str]) -> dict[str, list[str]]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +21,8 @@ plain ansible_host=192.0.2.1
 templated ansible_port="{{ base + 1 }}" ansible_ssh_common_args="{{ own_file }}"
 jumped ansible_host=inner ansible_ssh_common_args="-F '{{ keys }}/config'"
 direct ansible_host=inner ansible_ssh_common_args="-o ProxyCommand='nc %h %p' -F '{{ keys }}/config'"
+strict ansible_ssh_extra_args="'-F{{ keys }}/config'"
+lax ansible_ssh_extra_args="'-F{{ keys }}/config'" ansible_host=outer ansible_host_key_checking=false
 here ansible_connection=local
 broken ansible_user="{{ lookup('file', '/nowhere') }}"
 
@@ -46,6 +50,10 @@ Host gate
   ProxyJump outer
 Host outer
   HostName 192.0.2.7
+  HostKeyAlias outer-alias
+  UserKnownHostsFile "/of outer"
+Host outer strict
+  StrictHostKeyChecking yes
 """
 
 
@@ -57,20 +65,24 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Way
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        names = ["plain", "templated", "jumped", "direct", "here", "broken"]
+        names = ["plain", "templated", "jumped", "direct", "strict", "lax", "here", "broken"]
         ways = reach.load(Request(playbook="", inventory=str(folder / "hosts.ini")), names)
         assert [way.host for way in ways] == names
         assert "canary" not in "".join(map(repr, ways))
-        assert not list(folder.glob("provision-*")), "what the files said must not stay"
+        left = [path.name for path in folder.glob("provision-*") if path.name != "provision-ssh"]
+        assert not left, "what the files said must not stay"
         yield {way.host: way for way in ways} | {"known_hosts": Way(str(settings.known_hosts()))}
 
 
 def test_new_keys_are_learned_in_our_file_and_the_users_is_consulted(found: Mapping[str, Way]) -> None:
     (hop,) = found["plain"].hops
     assert (hop.host, hop.port, hop.user, hop.learn_keys) == ("192.0.2.1", 22, "ops", True)
+    # ssh reads the home folder from the password database, whatever HOME says.
+    users = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ssh"
     assert list(map(str, hop.known_hosts)) == [
         found["known_hosts"].host,
-        str(Path.home() / ".ssh/known_hosts"),
+        str(users / "known_hosts"),
+        str(users / "known_hosts2"),
     ]
     assert hop.keys[0].name == "id"
     assert hop.keys[0].is_absolute()
@@ -90,6 +102,15 @@ def test_jump_hosts_of_the_ssh_configuration_are_followed(found: Mapping[str, Wa
     assert (outer.host, gate.host, host.host) == ("192.0.2.7", "192.0.2.8", "192.0.2.9")
     assert (gate.user, gate.port, gate.learn_keys) == ("keeper", 2222, True)
     assert (host.name, host.user, host.use_agent) == ("inner-alias", "ops", False)
+
+
+def test_what_the_ssh_configuration_says_about_host_keys_stays_in_force(found: Mapping[str, Way]) -> None:
+    outer, gate, host = found["jumped"].hops
+    assert (outer.learn_keys, gate.learn_keys, host.learn_keys) == (False, True, False)
+    assert (outer.name, [path.name for path in outer.known_hosts]) == ("outer-alias", ["of outer"])
+    assert str(gate.known_hosts[0]) == str(host.known_hosts[0]) == found["known_hosts"].host
+    assert found["lax"].hops[0].learn_keys
+    assert not found["strict"].hops[0].learn_keys
 
 
 def test_a_proxy_command_is_expanded(found: Mapping[str, Way]) -> None:

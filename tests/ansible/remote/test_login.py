@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible and the day-two commands log in alike, as the ssh configuration says; both really do it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner import settings
+from provisioner.errors import HostError
+from provisioner.remote import reach
+from provisioner.remote.reach import Way
+from provisioner.remote.ssh import Remote
+from provisioner.runs.run import Request
+from tests.host.remote.conftest import client_key, servers, sshd
+from tests.host.remote.sshd import Sshd
+
+__all__ = ["client_key", "servers", "sshd"]
+
+
+@pytest.fixture(autouse=True)
+def long_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Have a home of 63 characters and no folder for the session, as on a build machine."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        home = Path(base) / ("c" * (62 - len(base)))
+        home.mkdir()
+        for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(home))
+        # The connection that is kept open must not outlive the test by a minute.
+        monkeypatch.setenv("ANSIBLE_SSH_ARGS", "-o ControlMaster=auto -o ControlPersist=1s")
+        yield home
+
+
+def inventory(folder: Path, sshd: Sshd, more: str) -> Path:
+    (folder / "config").write_text(
+        f"Host node-a\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User ops\n"
+        f"  IdentityFile {sshd.client_key}\n  IdentitiesOnly yes\n{more}"
+    )
+    path = folder / "hosts.ini"
+    path.write_text(f"node-a ansible_ssh_common_args=\"-F '{folder}/config'\"\n")
+    return path
+
+
+def by_ansible(hosts: Path) -> str:
+    argv = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "adhoc",
+        "all",
+        "-i",
+        str(hosts),
+        "-m",
+        "raw",
+        "-a",
+        "echo by-ansible",
+    ]
+    done = subprocess.run(
+        argv,
+        env=settings.environment(Path("/dev/null")),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+def way_to(hosts: Path) -> Way:
+    (way,) = reach.load(Request(playbook="", inventory=str(hosts)), ["node-a"])
+    return way
+
+
+def by_day_two(way: Way) -> str:
+    with Remote(way) as remote:
+        return remote.run("echo by-day-two").out
+
+
+def test_a_persons_own_session_and_a_long_home_harm_neither(
+    tmp_path: Path, sshd: Sshd, long_home: Path
+) -> None:
+    hosts = inventory(tmp_path, sshd, "  RequestTTY yes\n  RemoteCommand tmux new -A -s ops\n")
+    assert "by-ansible" in by_ansible(hosts)
+    assert by_day_two(way_to(hosts)) == "by-day-two\n"
+    # The second one found the key that the first one had learned.
+    assert len((long_home / ".local/state/provision/known_hosts").read_text().splitlines()) == 1
+
+
+def test_strict_host_keys_bind_both(tmp_path: Path, sshd: Sshd, long_home: Path) -> None:
+    own = tmp_path / "known"
+    hosts = inventory(tmp_path, sshd, f"  StrictHostKeyChecking yes\n  UserKnownHostsFile {own}\n")
+    assert "Host key verification failed" in by_ansible(hosts)
+    way = way_to(hosts)
+    with pytest.raises(HostError, match="not known and unknown keys are refused"):
+        by_day_two(way)
+    assert not sshd.commands
+    assert not (long_home / ".local/state/provision/known_hosts").exists()
+    own.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key.get_name()} {sshd.host_key.get_base64()}\n")
+    assert by_day_two(way) == "by-day-two\n"
