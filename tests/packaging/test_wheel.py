@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,11 @@ def test_the_wheel_ships_the_whole_package_and_nothing_else(wheel: Path, checkou
 
 def test_a_wheel_made_from_the_sdist_is_the_same(wheel: Path, wheel_of_sdist: Path) -> None:
     assert contents(wheel_of_sdist) == contents(wheel)
+
+
+def test_the_program_that_ansible_starts_can_be_started(installed: Path) -> None:
+    (program,) = installed.glob("lib/python3*/site-packages/provisioner/ansible/ssh_with_defaults")
+    assert os.access(program, os.X_OK)
 
 
 def test_says_its_version_anywhere(provision: Callable[..., str]) -> None:
