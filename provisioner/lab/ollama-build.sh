@@ -44,7 +44,8 @@ case $PWD in */ggml-cpu*) exec g++ "$@" -O1 ;; *) exec g++ "$@" -O0 ;; esac
 end
 chmod +x /tmp/c++
 export CXX=/tmp/c++ CGO_CFLAGS="-O2 -g0" CGO_CXXFLAGS="-g0"
-GOBIN=$stage/bin CGO_CPPFLAGS="-I$stage/include" nice go install -trimpath -buildvcs=false \
+# Nor is Go's code: the program hands the work on to the server that runs the model.
+GOBIN=$stage/bin CGO_CPPFLAGS="-I$stage/include" nice go install -trimpath -buildvcs=false -gcflags="all=-N -l" \
     -ldflags "-s -w -X $module/version.Version=$version" "$module@v$version"
 
 # Sorted and without times, so that the same files give the same archive.

@@ -21,6 +21,7 @@ import pytest
 
 from provisioner import lab
 from provisioner.fleet import inventory
+from provisioner.lab.hosts import UNTIL
 
 LAB = "e2e"
 HUB_PORT = 2289
@@ -117,16 +118,22 @@ class Machines:
 
     def wait(self, host: str, script: str, what: str, seconds: float = 300) -> str:
         """Run a script until it succeeds, and return what it printed."""
-        return wait_for(lambda: self._try(host, script), f"{host}: {what}", seconds)
-
-    def _try(self, host: str, script: str) -> str | None:
-        result = lab.exec_in(host, ["sh", "-c", script], lab=self.lab, check=False)
-        return (result.text or "done") if result.code == 0 else None
+        return wait_on(host, self.lab, script, what, seconds)
 
 
 def phases(*names: str) -> list[str]:
     """Return the options that limit an apply to some phases, where the others would only look again."""
     return [word for name in names for word in ("--phase", name)]
+
+
+def wait_on(host: str, at: str, script: str, what: str, seconds: float) -> str:
+    """Run a script on a host of a lab until it succeeds, and return what it printed."""
+
+    def attempt() -> str | None:
+        result = lab.exec_in(host, ["sh", "-c", UNTIL, "sh", script], lab=at, check=False)
+        return (result.text or "done") if result.code == 0 else None
+
+    return wait_for(attempt, f"{host}: {what}", seconds)
 
 
 def wait_for(probe: Callable[[], str | None], what: str, seconds: float) -> str:

@@ -20,7 +20,7 @@ import pytest
 from provisioner import lab
 from provisioner.fleet import inventory
 from provisioner.lab.podman import connect
-from tests.e2e.machines import Done, Machines, wait_for
+from tests.e2e.machines import Done, Machines, wait_on
 
 UBUNTU, ROCKY = "ubuntu", "rocky"
 OLD, NEW, NEWEST, NEXT = "580.105.08", "580.159.04", "580.178.04", "595.84"
@@ -174,9 +174,4 @@ class Boxes:
 
     def wait(self, host: str, script: str, what: str, seconds: float = 60) -> str:
         """Run a script until it succeeds, and return what it printed."""
-
-        def attempt() -> str | None:
-            result = lab.exec_in(host, ["sh", "-c", script], lab=lab_of(host), check=False)
-            return (result.text or "done") if result.code == 0 else None
-
-        return wait_for(attempt, f"{host}: {what}", seconds)
+        return wait_on(host, lab_of(host), script, what, seconds)
