@@ -54,6 +54,18 @@ class Inventory:
         path = Path(self.source)
         return path if path.is_dir() else path.parent
 
+    def magic(self, host: str) -> dict[str, Any]:
+        """Return what Ansible itself adds to the variables of a host, as far as templates often use it."""
+        groups = sorted(set(self.groups[host]) - {"all"})
+        added = {
+            "inventory_hostname": host,
+            "inventory_hostname_short": host.split(".", maxsplit=1)[0],
+            "group_names": groups,
+        }
+        if not Path(self.source).exists():
+            return added
+        return {**added, "inventory_dir": os.path.abspath(self.folder.expanduser())}  # noqa: PTH100 - as Ansible does
+
 
 def load(
     source: str,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ _PAIR = re.compile(r"""(?P<name>[A-Za-z_]\w*)=(?:'[^']*'|"[^"]*"|\S*)""")
 
 @dataclass(frozen=True)
 class Origin:
-    """One place that sets a variable, for a host or for a group."""
+    """One place that sets a variable, for a host or for a group, and its `text`."""
 
     variable: str
     owner: str
     is_host: bool
     file: Path
     line: int
+    text: str = ""
+    in_host_line: bool = False
 
     def __str__(self) -> str:
         """Return `file:line (group name)`, or the host's name."""
@@ -33,23 +36,50 @@ class Origin:
 
 
 class Origins:
-    """The places where the files of one inventory set variables; they are read once."""
+    """The places where the files of one inventory set variables; they are read once, if at all."""
 
     def __init__(self, source: str, extra_vars: Sequence[str] = ()) -> None:
         self._source = source
-        self._extra = " ".join(extra_vars)
-        self._found = [origin for file in _files(Path(source)) for origin in _read(file)]
+        self._extra_vars = extra_vars
+
+    @functools.cached_property
+    def _extra(self) -> str:
+        return " ".join(map(_extra_text, self._extra_vars))
+
+    @functools.cached_property
+    def _found(self) -> dict[tuple[str, str, bool], Origin]:
+        """Return the places by variable, owner and its kind; of several, the last one wins."""
+        return {
+            (origin.variable, origin.owner, origin.is_host): origin
+            for file in _files(Path(self._source))
+            for origin in _read(file)
+        }
 
     def of(self, variable: str, host: str, groups: Sequence[str]) -> str:
         """Return the place that set `variable` for `host`; a host beats its groups, the nearest first."""
-        if re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", self._extra):
+        if self._is_extra(variable):
             return "the command line (-e)"
-        owners = [(host, True), *((group, False) for group in groups)]
-        for owner, is_host in owners:
-            for origin in reversed(self._found):
-                if (origin.variable, origin.owner, origin.is_host) == (variable, owner, is_host):
-                    return str(origin)
-        return f"{self._source} (host {host})"
+        found = self._settings(variable, host, groups)
+        return str(found[0]) if found else f"{self._source} (host {host})"
+
+    def texts(self, variable: str, host: str, groups: Sequence[str]) -> list[str]:
+        """Return how the variable is written, in each place that sets it for `host`."""
+        if self._is_extra(variable):
+            return [self._extra]
+        return [origin.text for origin in self._settings(variable, host, groups)]
+
+    def in_host_line(self, variable: str, host: str, groups: Sequence[str]) -> bool:
+        """Return whether a host's line of an INI file sets the variable, where quotes are read twice."""
+        found = self._settings(variable, host, groups)
+        return not self._is_extra(variable) and bool(found) and found[0].in_host_line
+
+    def _is_extra(self, variable: str) -> bool:
+        return bool(re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", self._extra))
+
+    def _settings(self, variable: str, host: str, groups: Sequence[str]) -> list[Origin]:
+        """Return the places that set a variable for a host, the one that wins first."""
+        keys = [(variable, host, True), *((variable, group, False) for group in groups)]
+        return [self._found[key] for key in keys if key in self._found]
 
 
 def broken_yaml(source: str) -> str | None:
@@ -62,6 +92,16 @@ def broken_yaml(source: str) -> str | None:
                 mark = getattr(error, "problem_mark", None)
                 return f"{file}:{mark.line + 1}" if mark else str(file)
     return None
+
+
+def _extra_text(given: str) -> str:
+    """Return what an -e sets; for a file, what is in it."""
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).expanduser().read_text()
+    except (OSError, UnicodeDecodeError):
+        return given
 
 
 def _files(source: Path) -> list[Path]:
@@ -106,12 +146,14 @@ def _ini(text: str, file: Path) -> Iterator[Origin]:
             continue
         elif kind == "vars":
             if found := _ASSIGNMENT.match(line):
-                yield Origin(found["name"], group, False, file, number)
+                text = line.partition("=")[2]
+                yield Origin(found["name"], group, False, file, number, text)
         elif kind is None:
             host, _, rest = line.partition(" ")
             for found in _PAIR.finditer(rest):
+                text = found[0].partition("=")[2]
                 for name in _expand(host):
-                    yield Origin(found["name"], name, True, file, number)
+                    yield Origin(found["name"], name, True, file, number, text, in_host_line=True)
 
 
 def _expand(pattern: str) -> list[str]:
@@ -136,9 +178,15 @@ def _pairs(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
             yield str(key.value), key.start_mark.line + 1, value
 
 
+def _written(node: yaml.Node) -> str:
+    """Return the text of a value in its file, with its tag."""
+    first, last = node.start_mark, node.end_mark
+    return str(first.buffer[first.pointer : last.pointer]) if first.buffer else ""
+
+
 def _top_level(text: str, owner: str, is_host: bool, file: Path) -> Iterator[Origin]:
-    for name, line, _ in _pairs(_compose(text)):
-        yield Origin(name, owner, is_host, file, line)
+    for name, line, node in _pairs(_compose(text)):
+        yield Origin(name, owner, is_host, file, line, _written(node))
 
 
 def _yaml_inventory(text: str, file: Path) -> Iterator[Origin]:
@@ -149,11 +197,13 @@ def _yaml_inventory(text: str, file: Path) -> Iterator[Origin]:
 def _yaml_group(group: str, body: yaml.Node, file: Path) -> Iterator[Origin]:
     for part, _, content in _pairs(body):
         if part == "vars":
-            yield from (Origin(name, group, False, file, line) for name, line, _ in _pairs(content))
+            for name, line, node in _pairs(content):
+                yield Origin(name, group, False, file, line, _written(node))
         elif part == "hosts":
             for host, _, own in _pairs(content):
                 for each in _expand(host):
-                    yield from (Origin(name, each, True, file, line) for name, line, _ in _pairs(own))
+                    for name, line, node in _pairs(own):
+                        yield Origin(name, each, True, file, line, _written(node))
         elif part == "children":
             for child, _, child_body in _pairs(content):
                 yield from _yaml_group(child, child_body, file)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import versions
-from provisioner.fleet import environment, knobs, models, services, variables
+from provisioner.fleet import addresses, environment, knobs, models, services, variables
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
-from provisioner.fleet.services import EVERY_IPV4, Resolved, Service
+from provisioner.fleet.services import Resolved, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _FILE_HINT = "write the secret into it, mode 0600"
@@ -25,7 +25,11 @@ _GPU = re.compile(
     r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
     re.IGNORECASE,
 )
-_EVERY_ADDRESS = (EVERY_IPV4, "::", "*", "")
+# What an engine takes as a key, and a client can send.
+_KEY = re.compile(rb"[\x21-\x7e]+")
+# Paths on hosts, besides the bundles of certificates.
+_ON_HOSTS = ("model_store_root", "cuda_toolkit_tmpdir")
+_ENCRYPTED = b"$ANSIBLE_VAULT"
 
 
 def resolve(own: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]], folder: Path) -> Resolved:
@@ -53,6 +57,13 @@ def _port(service: Service) -> Iterator[Finding]:
     if service.port is not None and not 1024 <= service.port <= 65535:
         reason = "must be between 1024 and 65535: the engine does not run as root"
         yield _finding(service, "serve_port", reason, service.port)
+
+
+def _address(service: Service) -> Iterator[Finding]:
+    is_known = not variables.is_deferred(service.settings["serve_address"])
+    if is_known and (wrong := addresses.mistake(service.address)):
+        reason, hint = wrong
+        yield _finding(service, "serve_address", reason, service.address, hint)
 
 
 def _source(service: Service) -> Iterator[Finding]:
@@ -164,18 +175,44 @@ def _no_key(service: Service) -> Iterator[Finding]:
 
 def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
     given = service.settings.get("serve_api_key_file")
-    if given and not variables.is_deferred(given) and (reason := _unreadable(folder, str(given))):
+    if not given or variables.is_deferred(given):
+        return
+    if reason := _unreadable(folder, str(given)):
         yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
+    elif reason := _not_a_key((folder / Path(str(given)).expanduser()).read_bytes()):
+        hint = "write one line of printable ASCII characters into it"
+        yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
 
 
-def controller_files(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find the host's variables that refer to a file on this machine that does not exist."""
+def _not_a_key(content: bytes) -> str | None:
+    """Return why a file contains no API key, or None; the key itself is not shown."""
+    key = content.rstrip()
+    if key.startswith(_ENCRYPTED) or _KEY.fullmatch(key):
+        return None
+    return "contains a space, a line break or a non-ASCII character" if key else "is empty, so it has no key"
+
+
+def paths(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find the host's variables that refer to files which cannot be there."""
     for name, value in given.items():
-        if name.endswith(("_token_file", "_netrc_file")) and value and not variables.is_deferred(value):
-            if not str(value).startswith(("/", "~")):
-                yield Finding(name, "must be an absolute path on this machine", value, True)
-            elif reason := _unreadable(Path("/"), str(value)):
-                yield Finding(name, reason, value, True, _FILE_HINT)
+        if not value or variables.is_deferred(value):
+            continue
+        if name in _ON_HOSTS or name.endswith("_ca_bundle"):
+            if not str(value).startswith("/"):
+                yield Finding(name, "must be an absolute path on the host", value, True)
+        elif name.endswith(("_token_file", "_netrc_file")):
+            yield from _controller_file(name, str(value), _FILE_HINT)
+        elif name == "host_base_ca_certificates":
+            for each in models.texts(value):
+                yield from _controller_file(name, each)
+
+
+def _controller_file(name: str, value: str, hint: str = "") -> Iterator[Finding]:
+    """Check one file on this machine."""
+    if not value.startswith(("/", "~")):
+        yield Finding(name, "must be an absolute path on this machine", value, True)
+    elif reason := _unreadable(Path("/"), value):
+        yield Finding(name, reason, value, True, hint)
 
 
 def _unreadable(folder: Path, name: str) -> str | None:
@@ -197,8 +234,8 @@ def _pair(first: Service, second: Service) -> Iterator[Finding]:
     if first.unit == second.unit:
         reason = f"is used by two services of one host, and both would be {first.unit}"
         yield _finding(second, "serve_name", reason, second.name, hint="give each service its own serve_name")
-    same_address = first.address == second.address or {first.address, second.address} & set(_EVERY_ADDRESS)
-    if first.port is not None and first.port == second.port and same_address:
+    same_port = first.port is not None and first.port == second.port
+    if same_port and addresses.overlap(first.address, second.address):
         yield _finding(second, "serve_port", f"is used by {both} of one host", second.port)
     shared = sorted(set(first.gpus) & set(second.gpus))
     if shared:
@@ -213,6 +250,7 @@ def _finding(service: Service, variable: str, reason: str, value: object = None,
 
 _SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _name,
+    _address,
     _port,
     _source,
     _format,

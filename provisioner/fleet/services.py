@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from provisioner.fleet import engines, environment, models, variables
+from provisioner.fleet import addresses, engines, environment, models, variables
 from provisioner.fleet.engines import Engine
 from provisioner.fleet.environment import Moved
 from provisioner.fleet.findings import Finding
@@ -22,7 +22,6 @@ LIST_VARIABLE = "serve_services"
 PROFILE_VARIABLE = "serve_profile"
 # These have no meaning unless a model is served, so any of them shows that a service is requested.
 STARTING_VARIABLES = ("serve_engine", "serve_model", "serve_model_source", "serve_name")
-EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Service:
     @property
     def url(self) -> str:
         """Return the base address that a client on the host itself uses."""
-        address = {EVERY_IPV4: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        address = {addresses.EVERY_IPV4: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
         address = f"[{address}]" if ":" in address else address
         return f"http://{address}:{self.port}"
 
@@ -98,7 +97,7 @@ def resolve(host_values: Mapping[str, Any], engine_defaults: Mapping[str, Mappin
     common, found = _checked(common, None)
     findings += found
     items = host_values.get(LIST_VARIABLE)
-    if variables.is_deferred(items):
+    if _is_whole_deferred(items):
         return Resolved((), tuple(findings))
     services: list[Service] = []
     for number, item in _items(items, common, findings):
@@ -120,6 +119,8 @@ def _items(
         return []  # its type has been reported with the host's own variables
     entries: list[tuple[int | None, Mapping[str, Any]]] = []
     for number, item in enumerate(items, start=1):
+        if _is_whole_deferred(item):
+            continue
         if isinstance(item, Mapping):
             entries.append((number, item))
         else:
@@ -128,6 +129,12 @@ def _items(
             )
             findings.append(Finding(LIST_VARIABLE, reason, item, True, item=number))
     return entries
+
+
+def _is_whole_deferred(value: object) -> bool:
+    """Return whether nothing of a value is known yet, not even what it contains."""
+    is_encrypted = isinstance(value, Mapping) and "__ansible_vault" in value
+    return is_encrypted or (isinstance(value, str) and variables.is_deferred(value))
 
 
 def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any], list[Finding]]:
@@ -212,6 +219,7 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
     model = models.identify(engine, settings, given)
     settings |= {
         "serve_name": name,
+        "serve_address": addresses.plain(settings["serve_address"]),
         "serve_port": settings.get("serve_port") or engine.port,
         "serve_model_revision": model.revision,
         "serve_gpus": settings.get("serve_gpus") or [],

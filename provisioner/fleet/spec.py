@@ -13,46 +13,28 @@ from typing import Any
 from provisioner.errors import InventoryError, Problem
 from provisioner.fleet import (
     compatibility,
+    connections,
     container_runtime,
     engines,
     python_env,
     rules,
     services,
+    unknown,
     variables,
+    written,
 )
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.inventory import Inventory
 from provisioner.fleet.origins import Origins
+from provisioner.fleet.rendering import Scope
 from provisioner.fleet.services import Service
 from provisioner.fleet.stack import Chain
 
-# Ansible's connection variables that people type by hand, to recognise a misspelt one.
-_CONNECTION_VARIABLES = tuple(
-    f"ansible_{name}"
-    for name in (
-        "host",
-        "port",
-        "user",
-        "password",
-        "connection",
-        "ssh_private_key_file",
-        "ssh_common_args",
-        "ssh_extra_args",
-        "become",
-        "become_user",
-        "become_method",
-        "become_password",
-        "become_exe",
-        "python_interpreter",
-    )
-)
 # What may hold a secret by its name: the variable itself, or the one that a misspelt name was meant to be.
 _SECRET_NAME = re.compile(r"(key|token|secret|password|passwd|passphrase|_env|environment)s?$", re.IGNORECASE)
 _SECRET_FILE = re.compile(r"(key|token|netrc|password)_file$")
 _PATH = re.compile(r"(~|\.{0,2}/)\S*")
 _PASSWORD_OF_ADDRESS = re.compile(r"://[^/\s@]+@")
-# A name this similar to a variable of the tool, that nothing refers to, is taken for a misspelling.
-_MISSPELT = 0.88
 
 
 @dataclass(frozen=True)
@@ -89,14 +71,13 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
         raise InventoryError(
             f"{inventory.source} contains no host", next_step="add a host, or correct --limit"
         )
-    checked = _Checker(inventory)
+    checked = _Checker(inventory, Origins(inventory.source, extra_vars))
     hosts = tuple(checked.host(name) for name in inventory.hosts)
     found = {**checked.found}
     for name, finding in _shared_addresses(hosts):
         found.setdefault(finding, []).append(name)
     if found:
-        origins = Origins(inventory.source, extra_vars)
-        problems = [_problem(finding, names, inventory, origins) for finding, names in found.items()]
+        problems = [_problem(finding, names, inventory, checked.origins) for finding, names in found.items()]
         problems.sort(key=_place)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise InventoryError(f"{inventory.source} has {count}; no host was contacted", problems)
@@ -106,105 +87,80 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
 class _Checker:
     """Resolve hosts one by one; hosts with equal variables are resolved once."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, origins: Origins) -> None:
         self._inventory = inventory
+        self.origins = origins
         self._defaults = {name: variables.defaults(engine.role) for name, engine in engines.load().items()}
-        self._reserved = _reserved_names()
+        self._reserved = unknown.reserved_names()
         self._seen: dict[str, _Checked] = {}
         self.found: dict[Finding, list[str]] = {}
 
     def host(self, name: str) -> Host:
         given = self._inventory.hosts[name]
-        own = {key: value for key, value in given.items() if not key.startswith("ansible_")}
-        key = json.dumps(own, sort_keys=True, default=str)
+        raw = {key: value for key, value in given.items() if not key.startswith("ansible_")}
+        own, way, found = self._rendered(name, raw)
+        key = json.dumps([raw, own], sort_keys=True, default=str)
         if key not in self._seen:
-            self._seen[key] = self._resolve(own)
-        found, chain, findings = self._seen[key]
-        for finding in (*findings, *_connection(given)):
+            self._seen[key] = self._resolve(raw, own)
+        resolved, chain, findings = self._seen[key]
+        for finding in (*found, *findings, *self._lost(name, raw), *connections.check(way)):
             self.found.setdefault(_hashable(finding), []).append(name)
-        port = given.get("ansible_port", 22)
         return Host(
             name=name,
-            address=str(given.get("ansible_host", name)),
-            port=22 if (number := _number(port)) is None else number,
+            address=connections.address(way, name),
+            port=connections.port(way),
             groups=self._inventory.groups[name],
-            services=found,
+            services=resolved,
             templated=tuple(sorted(key for key, value in own.items() if variables.is_deferred(value))),
             compatibility=chain,
         )
 
-    def _resolve(self, own: Mapping[str, Any]) -> _Checked:
+    def _rendered(
+        self, name: str, raw: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], list[Finding]]:
+        """Return a host's own and its connection variables, rendered, and what never can be."""
+        given, catalog = self._inventory.hosts[name], variables.load().variables
+        rendered, findings = dict(given), []
+        scope: Scope | None = None
+        for variable, value in given.items():
+            ours = variable in catalog or variable in connections.RENDERED
+            if not ours or not variables.is_deferred(value):
+                continue
+            scope = scope or Scope(given, self._inventory.magic(name))
+            rendered[variable], reason, hint = scope.render(value)
+            if reason and not self._is_unsafe(variable, name):
+                findings.append(Finding(variable, reason, value, True, hint))
+        own = {variable: rendered[variable] for variable in raw}
+        way = {variable: value for variable, value in rendered.items() if variable not in raw}
+        return own, way, findings
+
+    def _is_unsafe(self, variable: str, host: str) -> bool:
+        """Return whether Ansible never renders a value, although it looks like a template."""
+        texts = self.origins.texts(variable, host, self._inventory.groups[host])
+        return any("!unsafe" in text for text in texts)
+
+    def _lost(self, name: str, raw: Mapping[str, Any]) -> Iterator[Finding]:
+        """Find texts of a host that Ansible read as numbers with fewer digits."""
+        catalog, groups = variables.load().variables, self._inventory.groups[name]
+        for variable in raw.keys() & catalog.keys():
+            for number in written.numbers(catalog[variable], raw[variable]):
+                spelt = written.lost(number, self.origins.texts(variable, name, groups))
+                if spelt is not None:
+                    in_line = self.origins.in_host_line(variable, name, groups)
+                    yield written.finding(variable, number, spelt, in_host_line=in_line)
+
+    def _resolve(self, raw: Mapping[str, Any], own: Mapping[str, Any]) -> _Checked:
         resolved = rules.resolve(own, self._defaults, self._inventory.folder)
-        findings = [*_unknown_variables(own, self._reserved), *resolved.findings]
-        findings += [*rules.controller_files(own), *python_env.check(own), *container_runtime.check(own)]
+        findings = [*unknown.find(raw, self._reserved), *resolved.findings]
+        findings += [*rules.paths(own), *python_env.check(own), *container_runtime.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)
-
-
-def _reserved_names() -> set[str]:
-    """Return the names that Ansible reserves, without `name`, which people use all the same."""
-    # The import reads ansible.cfg and creates folders, and ends with a traceback where it cannot.
-    from ansible.vars.reserved import get_reserved_names  # noqa: PLC0415
-
-    return set(get_reserved_names()) - {"name"}
-
-
-def _unknown_variables(own: Mapping[str, Any], reserved: set[str]) -> Iterator[Finding]:
-    catalog = variables.load()
-    text = json.dumps(own, default=str)
-    for name, value in own.items():
-        if name in catalog.variables:
-            continue
-        if name in variables.COMMAND_LINE_VARIABLES:
-            yield Finding(name, "is set by the command line and cannot be set in an inventory", value, True)
-        elif catalog.owns(name):
-            near = catalog.nearest(name)
-            hint = f"did you mean {near}?" if near else "`provision engines` lists the variables"
-            yield Finding(name, "is not a variable of this tool", value, True, hint)
-        elif name in reserved:
-            hint = (
-                f"did you mean serve_{name}?"
-                if f"serve_{name}" in catalog.variables
-                else "give it another name"
-            )
-            yield Finding(name, "is a name that Ansible reserves for itself", value, True, hint)
-        elif (near := catalog.nearest(name, cutoff=_MISSPELT)) and not _is_used(name, text):
-            yield Finding(
-                name,
-                "is not a variable of this tool, and nothing refers to it",
-                value,
-                True,
-                f"did you mean {near}?",
-            )
-
-
-def _is_used(name: str, text: str) -> bool:
-    return bool(re.search(rf"\{{[\{{%][^}}]*\b{re.escape(name)}\b", text))
-
-
-def _connection(given: Mapping[str, Any]) -> Iterator[Finding]:
-    port = given.get("ansible_port")
-    is_port = 1 <= (_number(port) or 0) <= 65535
-    if port is not None and not variables.is_deferred(port) and not is_port:
-        yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
-    for name in given:
-        if name.startswith("ansible_") and name not in _CONNECTION_VARIABLES:
-            near = variables.load().nearest(name, _CONNECTION_VARIABLES, 0.9)
-            if near and len(near) == len(name):
-                yield Finding(
-                    name, "is not a variable of Ansible", given[name], True, f"did you mean {near}?"
-                )
-
-
-def _number(port: object) -> int | None:
-    """Return a port as a number, where it is written as one."""
-    return int(str(port)) if re.fullmatch(r"[0-9]{1,5}", str(port)) else None
 
 
 def _shared_addresses(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:
     first: dict[tuple[str, int], Host] = {}
     for host in hosts:
-        known = first.setdefault((host.address, host.port), host)
+        known = first.setdefault((host.address.lower(), host.port), host)
         if known is not host and not variables.is_deferred(host.address):
             where = f"{host.address} port {host.port}"
             reason = f"{where} is also {known.name}: one machine would be provisioned twice"

@@ -20,7 +20,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from provisioner import content, documents
 from provisioner.errors import ProvisionError
-from provisioner.fleet import engines
+from provisioner.fleet import bounds, engines
 
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _KINDS = {
@@ -157,11 +157,21 @@ def check(variable: Variable, value: object) -> tuple[object, str | None]:
         spec["choices"] = list(variable.choices)
     try:
         result = ArgumentSpecValidator({variable.name: spec}).validate({variable.name: value})
-    except OverflowError:  # infinity is not a whole number, which Ansible does not expect
+    except (OverflowError, ValueError):  # Ansible does not expect infinity, nor what is not a number
         return value, _reason(variable, "")
     if not result.errors.errors:
-        return result.validated_parameters[variable.name], None
+        found = result.validated_parameters[variable.name]
+        reason = _beyond(variable, found)
+        return (value, reason) if reason else (found, None)
     return value, _reason(variable, result.error_messages[0])
+
+
+def _beyond(variable: Variable, value: object) -> str | None:
+    """Return why a number is too small or too large for any variable of its kind, or None."""
+    if variable.type not in ("int", "float") or not isinstance(value, (int, float)):
+        return None
+    # The limits of engines are in their engine.yml, and those of the port are checked with the service.
+    return bounds.beyond(variable.name, value, has_own=variable.owner.startswith("engine_"))
 
 
 def _reason(variable: Variable, message: str) -> str:

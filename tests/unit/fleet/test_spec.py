@@ -93,6 +93,32 @@ def test_no_value_is_too_odd_for_a_message(tmp_path: Path, words: str, says: str
     assert said.startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"two words\n", "contains a space"),
+        (b"two\nlines\n", "contains a space, a line break"),
+        (b"with-return\r\nmore", "contains a space, a line break"),
+        ("schlüssel".encode(), "contains a space, a line break or a non-ASCII character"),
+    ],
+)
+def test_a_file_that_has_no_key_is_refused_and_not_shown(tmp_path: Path, content: bytes, says: str) -> None:
+    key = tmp_path / "vllm.key"
+    key.write_bytes(content)
+    (said,) = problems_of(tmp_path / "hosts.ini", f"{HOST} serve_api_key_file={key}\n")
+    assert said.startswith(f"serve_api_key_file: {says}")
+    assert not content.strip() or content.decode() not in said
+
+
+@pytest.mark.parametrize("content", ["sk-1\n", "$ANSIBLE_VAULT;1.1;AES256\n3061\n"])
+def test_a_key_may_be_encrypted(tmp_path: Path, content: str) -> None:
+    key = tmp_path / "vllm.key"
+    key.write_text(content)
+    assert fleet_of(tmp_path / "hosts.ini", f"{HOST} serve_api_key_file={key}\n").hosts[0].services
+
+
 @pytest.mark.parametrize("name", ["all", "0-3", "gpu0", "-1", "1.0", "", "x y", "0000:1b"])
 def test_a_gpu_is_named_as_the_driver_does(tmp_path: Path, name: str) -> None:
     (said,) = problems_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")
@@ -195,10 +221,8 @@ def test_a_host_without_a_service_is_no_mistake(tmp_path: Path) -> None:
     assert fleet_of(tmp_path / "bare.ini", "gpu1 serve_port=8001\n").hosts[0].services == ()
 
 
-def test_templates_wait_for_run_time(tmp_path: Path) -> None:
-    text = (
-        "gpu1 serve_engine=vllm serve_model='{{ chosen }}' serve_port='{{ 8000 + 1 }}' chosen=owner/model\n"
-    )
+def test_templates_that_need_the_host_wait_for_run_time(tmp_path: Path) -> None:
+    text = "gpu1 serve_engine=vllm serve_model='{{ ansible_facts.model }}' serve_port='{{ 8000 | random }}'\n"
     (host,) = fleet_of(tmp_path / "late.ini", text).hosts
     assert host.templated == ("serve_model", "serve_port")
     assert host.services[0].port is None
@@ -206,7 +230,8 @@ def test_templates_wait_for_run_time(tmp_path: Path) -> None:
 
 def test_a_name_that_a_template_refers_to_is_not_a_misspelling(tmp_path: Path) -> None:
     text = "gpu1 server_port=8001 serve_port='{{ server_port }}' serve_engine=vllm serve_model=owner/model\n"
-    assert fleet_of(tmp_path / "own.ini", text).hosts[0].templated == ("serve_port",)
+    (service,) = fleet_of(tmp_path / "own.ini", text).hosts[0].services
+    assert service.port == 8001
     lonely = problems_of(
         tmp_path / "lonely.ini", "gpu1 server_port=8001 serve_engine=vllm serve_model=owner/model\n"
     )
