@@ -15,7 +15,7 @@ from rich.console import Console
 from provisioner.cli import options, screen
 from provisioner.cli.options import Selection
 from provisioner.errors import ConsentRequired, ProvisionError, UsageError
-from provisioner.runs import fold, plan, run, rundir
+from provisioner.runs import fold, plan, retention, run, rundir
 from provisioner.runs.plan import Plan
 from provisioner.runs.report import Report
 from provisioner.runs.run import Outcome, Request
@@ -72,8 +72,7 @@ class Work:
             variables=tuple(variables.items()),
             secrets=chosen.secrets,
         )
-        run_dir = rundir.create()
-        rundir.write(run_dir.plan, json.dumps(self._kept(), indent=2))
+        run_dir = self._begin()
         report, outcome = self._execute(request, run_dir, only)
         if outcome.interrupted and self._as_json:
             click.echo(report.to_json(), nl=False)
@@ -84,6 +83,13 @@ class Work:
                 raise ProvisionError(f"Ansible stopped during the run: {why}", f"{step}, then run it again")
             raise UsageError(f"Ansible stopped before any host was reached: {why}", step)
         return report
+
+    def _begin(self) -> RunDir:
+        """Return the folder of a new run with its plan, and remove runs that need not be kept."""
+        run_dir = rundir.create()
+        rundir.write(run_dir.plan, json.dumps(self._kept(), indent=2))
+        retention.prune()
+        return run_dir
 
     def _kept(self) -> dict[str, Any]:
         """Return the plan as the run folder keeps it, with a path that is valid in every folder."""

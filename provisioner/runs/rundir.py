@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep one folder for each run: the plan, the events, Ansible's log and the report.
 
-They are in `$XDG_STATE_HOME/provision/runs/` (else `~/.local/state/…`), readable by their owner only. A new
-one removes the oldest beyond the newest 50; one without a report may still be running and stays a week.
+They are in `$XDG_STATE_HOME/provision/runs/` (else `~/.local/state/…`), readable by their owner only. Which
+of them are kept is decided by `retention`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from pathlib import Path
 from provisioner import settings
 from provisioner.errors import ProvisionError, UsageError
 
-KEEP = 50
-UNFINISHED_S = 7 * 24 * 3600
 NAME = re.compile(r"\d{8}-\d{9}-[0-9a-f]{4}")
 
 
@@ -81,8 +78,8 @@ def root() -> Path:
     return settings.state_home() / "runs"
 
 
-def create(keep: int = KEEP) -> RunDir:
-    """Create the folder of a new run and remove those that are too old to keep."""
+def create() -> RunDir:
+    """Create the folder of a new run."""
     folder = root()
     made = RunDir(folder / f"{_stamp(folder)}-{secrets.token_hex(2)}")
     try:
@@ -93,7 +90,6 @@ def create(keep: int = KEEP) -> RunDir:
             f"cannot create a run folder in {folder}: {error.strerror}",
             "set XDG_STATE_HOME to a folder that you can write to, with free space",
         ) from error
-    prune(keep)
     return made
 
 
@@ -128,15 +124,3 @@ def find(name: str = "latest") -> RunDir:
         count = "no run" if not fitting else f"{len(fitting)} runs"
         raise UsageError(f"{count} with a name that contains {name!r}", "see provision runs list")
     return fitting[0]
-
-
-def prune(keep: int = KEEP) -> tuple[str, ...]:
-    """Remove the oldest runs beyond the newest `keep`; return their names."""
-    old = [run for run in runs()[max(keep, 1) :] if run.report.exists() or _abandoned(run)]
-    for run in old:
-        shutil.rmtree(run.path, ignore_errors=True)
-    return tuple(run.id for run in old)
-
-
-def _abandoned(run: RunDir) -> bool:
-    return time.time() - run.started.timestamp() > UNFINISHED_S

@@ -105,8 +105,11 @@ def test_ansible_that_dies_is_told_by_how_far_it_came(  # noqa: PLR0917 - fixtur
         rundir.write(kept.log, "[ERROR]: A worker was found in a dead state\n")
         return report, run.Outcome(returncode=1, interrupted=False)
 
+    abandoned = rundir.root() / "20200101-000000000-aaaa"
+    abandoned.mkdir(parents=True)
     monkeypatch.setattr(work.Work, "_execute", died)
     assert call("apply", good, "--yes") == code
+    assert not abandoned.exists()
     assert f"Ansible stopped {says}" in capsys.readouterr().err
 
 

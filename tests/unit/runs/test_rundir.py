@@ -67,21 +67,6 @@ def test_no_run_at_all_says_what_to_do() -> None:
     assert caught.value.next_step == "run provision apply first"
 
 
-def test_the_oldest_go_and_one_that_may_still_run_stays() -> None:
-    made("20200101-000000000-aaaa", report=False)
-    made("20200102-000000000-bbbb")
-    running = rundir.create(keep=9)
-    newer = [made(f"2999010{day}-000000000-cccc") for day in (1, 2)]
-    assert rundir.prune(keep=2) == ("20200102-000000000-bbbb", "20200101-000000000-aaaa")
-    assert {run.path for run in rundir.runs()} == {running.path, *newer}
-
-
-def test_the_newest_run_is_never_removed() -> None:
-    only = made("20200101-000000000-aaaa")
-    assert rundir.prune(keep=0) == ()
-    assert only.is_dir()
-
-
 def test_writing_replaces_the_file_whole_and_privately(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
