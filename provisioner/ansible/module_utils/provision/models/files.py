@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
@@ -29,7 +29,7 @@ class Wanted:
 
     source: str
     model: str
-    revision: str
+    revision: str = ""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_unsafe: bool = False
@@ -37,16 +37,10 @@ class Wanted:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Wanted:
-        """Build one from a mapping that may hold more."""
-        return cls(
-            values["source"],
-            values["model"],
-            values["revision"],
-            tuple(values.get("include") or ()),
-            tuple(values.get("exclude") or ()),
-            bool(values.get("allow_unsafe")),
-            values.get("format") or SAFETENSORS,
-        )
+        """Build one from a mapping that may hold more; what is empty there has its default."""
+        given: dict[str, Any] = {one.name: values[one.name] for one in fields(cls) if values.get(one.name)}
+        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**{**given, **lists})
 
     def __str__(self) -> str:
         return f"{self.model}@{self.revision}"
