@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 from provisioner import settings
 from provisioner.errors import InventoryError, ProvisionError, UsageError
-from provisioner.fleet import origins
+from provisioner.fleet import origins, structure
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
@@ -25,6 +26,8 @@ _LISTING = {
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
     "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
     "ANSIBLE_INVENTORY_EXPORT": "false",
+    # Of `--limit gpu1,typo`, Ansible would otherwise ignore the part that matches nothing.
+    "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
     # Anything beside the document would spoil it.
     "ANSIBLE_NOCOLOR": "1",
     "ANSIBLE_VERBOSITY": "0",
@@ -37,6 +40,11 @@ _PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
 _NO_START = "ERROR: "
 _FORMS = "as name=value, as JSON, or as @FILE"
 _UNLOCK = "give the password of the vault with --ask-vault-pass or --vault-password-file"
+_NO_MATCH = re.compile(
+    r"(?:Could not match supplied host pattern, ignoring: |subscripted pattern )'?([^'\n]+)"
+)
+_LOCKED = "no vault secrets found"
+_NOT_UNLOCKED = "Decryption failed"
 _UNREAD = re.compile(r"Completely failed to parse inventory source (.+)")
 
 
@@ -85,6 +93,7 @@ def load(
             "give the path of an Ansible inventory, or write one with `provision init`",
         )
     _check_variables(extra_vars)
+    structure.check(source)
     document = _list(source, limit, extra_vars, vault_arguments)
     hosts = document.get("_meta", {}).get("hostvars", {})
     groups = _groups_of_hosts(document)
@@ -120,9 +129,24 @@ def _list(
         if variables and _call([*argv, *variables]).returncode:
             step = _UNLOCK if "vault" in reason else f"give them {_FORMS}"
             raise UsageError(f"Ansible cannot read the variables of -e: {reason}", step)
-        step = "give names of hosts or groups, or an Ansible pattern"
-        raise UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
+        raise _wrong_limit(source, str(limit), reason, argv)
     raise _refusal(source, done.stderr)
+
+
+def _wrong_limit(source: str, limit: str, reason: str, argv: Sequence[str]) -> UsageError:
+    """Return what is wrong with a limit, with the name that its part was meant to be."""
+    if not (part := _NO_MATCH.search(reason)):
+        step = "give names of hosts or groups, or an Ansible pattern"
+        return UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
+    document = json.loads(_call(argv).stdout)
+    known = {*document, *_groups_of_hosts(document)} - {"_meta"}
+    near = difflib.get_close_matches(part[1], sorted(known), n=1)
+    step = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"`ansible-inventory -i {source} --graph` shows hosts and groups"
+    )
+    return UsageError(f"--limit {limit}: no host or group matches {part[1]}", step)
 
 
 def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -135,10 +159,13 @@ def _refusal(source: str, stderr: str) -> ProvisionError:
         reason = stderr.partition("\n")[0].removeprefix(_NO_START)
         step = "fix that in the environment or in the ansible.cfg that `ansible --version` shows"
         return UsageError(f"Ansible does not start: {reason}", step)
-    return InventoryError(
-        f"Ansible cannot read the inventory {source}: {_reason(source, stderr)}",
-        next_step=f"`ansible-inventory -i {source} --list -vvv` shows how each part was read",
-    )
+    step = f"`ansible-inventory -i {source} --list -vvv` shows how each part was read"
+    reason = _reason(source, stderr)
+    if _LOCKED in reason:
+        reason, step = "its variables are encrypted", _UNLOCK
+    elif _NOT_UNLOCKED in reason:
+        reason, step = "the password of the vault does not fit", _UNLOCK
+    return InventoryError(f"Ansible cannot read the inventory {source}: {reason}", next_step=step)
 
 
 def _reason(source: str, stderr: str) -> str:

@@ -51,7 +51,7 @@ class Origins:
         """Return the places by variable, owner and its kind; of several, the last one wins."""
         return {
             (origin.variable, origin.owner, origin.is_host): origin
-            for file in _files(Path(self._source))
+            for file in files(Path(self._source))
             for origin in _read(file)
         }
 
@@ -84,8 +84,8 @@ class Origins:
 
 def broken_yaml(source: str) -> str | None:
     """Return `file:line` of the first file of an inventory that should be YAML and is not."""
-    for file in _files(Path(source)):
-        if file.suffix in YAML_SUFFIXES or (not file.suffix and _variable_folder(file)):
+    for file in files(Path(source)):
+        if file.suffix in YAML_SUFFIXES or (not file.suffix and variable_folder(file)):
             try:
                 yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
             except (OSError, yaml.YAMLError) as error:
@@ -104,7 +104,8 @@ def _extra_text(given: str) -> str:
         return given
 
 
-def _files(source: Path) -> list[Path]:
+def files(source: Path) -> list[Path]:
+    """Return the files of an inventory, those with variables included."""
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
     beside = [source.parent / folder for folder in _VARIABLE_FOLDERS]
@@ -119,7 +120,7 @@ def _read(file: Path) -> Iterator[Origin]:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
         return  # a program or a binary file has no line that sets a variable
-    if kind := _variable_folder(file):
+    if kind := variable_folder(file):
         below = file.parts[file.parts.index(kind) + 1 :]
         owner = below[0] if len(below) > 1 else file.stem
         yield from _top_level(text, owner, kind == "host_vars", file)
@@ -129,7 +130,7 @@ def _read(file: Path) -> Iterator[Origin]:
         yield from _ini(text, file)
 
 
-def _variable_folder(file: Path) -> str | None:
+def variable_folder(file: Path) -> str | None:
     """Return which folder of variables (host_vars, group_vars) contains a file, at any depth."""
     parents = [parent.name for parent in file.parents]
     return next((name for name in _VARIABLE_FOLDERS if name in parents), None)
@@ -178,7 +179,7 @@ def _pairs(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
             yield str(key.value), key.start_mark.line + 1, value
 
 
-def _written(node: yaml.Node) -> str:
+def written(node: yaml.Node) -> str:
     """Return the text of a value in its file, with its tag."""
     first, last = node.start_mark, node.end_mark
     return str(first.buffer[first.pointer : last.pointer]) if first.buffer else ""
@@ -186,7 +187,7 @@ def _written(node: yaml.Node) -> str:
 
 def _top_level(text: str, owner: str, is_host: bool, file: Path) -> Iterator[Origin]:
     for name, line, node in _pairs(_compose(text)):
-        yield Origin(name, owner, is_host, file, line, _written(node))
+        yield Origin(name, owner, is_host, file, line, written(node))
 
 
 def _yaml_inventory(text: str, file: Path) -> Iterator[Origin]:
@@ -198,12 +199,12 @@ def _yaml_group(group: str, body: yaml.Node, file: Path) -> Iterator[Origin]:
     for part, _, content in _pairs(body):
         if part == "vars":
             for name, line, node in _pairs(content):
-                yield Origin(name, group, False, file, line, _written(node))
+                yield Origin(name, group, False, file, line, written(node))
         elif part == "hosts":
             for host, _, own in _pairs(content):
                 for each in _expand(host):
                     for name, line, node in _pairs(own):
-                        yield Origin(name, each, True, file, line, _written(node))
+                        yield Origin(name, each, True, file, line, written(node))
         elif part == "children":
             for child, _, child_body in _pairs(content):
                 yield from _yaml_group(child, child_body, file)

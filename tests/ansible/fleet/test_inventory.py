@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from provisioner.errors import InventoryError, UsageError
 from provisioner.fleet import inventory
@@ -72,6 +73,47 @@ def test_what_is_wrong_with_the_command_is_not_blamed_on_the_inventory(
     with pytest.raises(UsageError, match=said) as caught:
         inventory.load(str(path), **given)
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("limit", "part", "step"),
+    [
+        ("gpu1,typo", "typo", "--graph"),
+        ("gpu1,gpu3", "gpu3", "did you mean gpu"),
+        ("all,!gpuu2", "gpuu2", "did you mean gpu2?"),
+        ("gpu*:x*", "x*", "--graph"),
+        ("typo", "typo", "--graph"),
+        ("servers[5]", "servers[5]", "did you mean servers?"),
+    ],
+)
+def test_the_part_of_a_limit_that_matches_nothing_is_named(
+    tmp_path: Path, limit: str, part: str, step: str
+) -> None:
+    path = tmp_path / "hosts.ini"
+    path.write_text("gpu1\ngpu2\n[servers]\ngpu1\n")
+    with pytest.raises(UsageError) as caught:
+        inventory.load(str(path), limit=limit)
+    assert caught.value.message == f"--limit {limit}: no host or group matches {part}"
+    assert step in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [([], "its variables are encrypted"), (["wrong"], "the password of the vault does not fit")],
+)
+def test_encrypted_variables_want_our_own_option(tmp_path: Path, arguments: list[str], says: str) -> None:
+    folder = tmp_path / "folder"
+    (folder / "group_vars").mkdir(parents=True)
+    (folder / "hosts").write_text("h1\n")
+    secret = VaultLib([("default", VaultSecret(b"right"))]).encrypt(
+        "serve_engine: vllm\n", VaultSecret(b"right")
+    )
+    (folder / "group_vars/all.yml").write_bytes(secret)
+    (tmp_path / "wrong").write_text("wrong\n")
+    given = [f"--vault-password-file={tmp_path / name}" for name in arguments]
+    with pytest.raises(InventoryError, match=says) as caught:
+        inventory.load(str(folder), vault_arguments=given)
+    assert "--vault-password-file" in str(caught.value.next_step)
 
 
 def test_ansible_that_does_not_start_is_not_blamed_on_the_inventory(
