@@ -47,7 +47,7 @@ def check(given: Mapping[str, Any]) -> Iterator[Finding]:
     if port is not None and not variables.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
     if kind is not None and not variables.is_deferred(kind) and not is_supported(given):
-        hint = "leave such hosts out with --limit, or set this tool's variables for the GPU hosts only"
+        hint = "leave the host out with --limit"
         yield Finding(_KIND, "is not supported: hosts must be reached by ssh, or be local", kind, True, hint)
     for name in given:
         if name.startswith("ansible_") and name not in _VARIABLES:

@@ -39,7 +39,7 @@ _PASSWORD_OF_ADDRESS = re.compile(r"://[^/\s@]+@")
 
 @dataclass(frozen=True)
 class Host:
-    """Describe one host: how to reach it and what it serves."""
+    """Describe one host: how to reach it and what it serves; `is_bare` if nothing of it is for this tool."""
 
     name: str
     address: str
@@ -48,6 +48,7 @@ class Host:
     services: tuple[Service, ...]
     templated: tuple[str, ...]
     compatibility: Chain
+    is_bare: bool = False
 
 
 # The result of a host's own variables: its services, driver and CUDA, and what is wrong.
@@ -113,6 +114,7 @@ class _Checker:
             services=resolved,
             templated=tuple(sorted(key for key, value in own.items() if variables.is_deferred(value))),
             compatibility=chain,
+            is_bare=not resolved and not raw.keys() & variables.load().variables.keys(),
         )
 
     def _rendered(

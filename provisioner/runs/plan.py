@@ -16,6 +16,10 @@ from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
 
 SCHEMA = 1
+_BARE = (
+    "no service and no variable of this tool is set, but apply would prepare the host (packages, settings, a "
+    "driver for its GPUs); leave it out with --limit if it is not a GPU host"
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ def _warnings(fleet: Fleet) -> Iterator[str]:
     for host in fleet.hosts:
         for note in host.compatibility.notes:
             seen.setdefault(note, []).append(host.name)
+        if host.is_bare:
+            seen.setdefault(_BARE, []).append(host.name)
     for warning, hosts in seen.items():
         yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
 

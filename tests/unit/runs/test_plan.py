@@ -72,6 +72,14 @@ def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> No
     assert warning == f"{expected}, on gpu1"
 
 
+def test_hosts_of_others_are_listed_before_anything_is_done_to_them(tmp_path: Path) -> None:
+    words = "serve_engine=vllm serve_model=a/b serve_model_revision=0123456789abcdef"
+    text = f"[storage]\nnfs1\n[bastions]\njump site=x\n[gpu]\ngpu1 {words}\nspare serve_port=8001\n"
+    (warning,) = plan.make(fleet(tmp_path / "cluster.ini", text)).warnings
+    assert warning.startswith("no service and no variable of this tool")
+    assert warning.endswith(", on jump, nfs1")
+
+
 def test_a_phase_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no phase server"):
         plan.make(fleet(tmp_path / "one.ini", "gpu1\n"), ["server"])
