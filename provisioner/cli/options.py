@@ -58,6 +58,9 @@ _VARIABLES = (
 )
 
 
+_PASSWORD = click.option("-k", "--ask-pass", is_flag=True, help="Ask for the SSH password.")
+
+
 def selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the inventory argument and the options that choose hosts and unlock secrets."""
     return _with(command, _INVENTORY, _LIMIT, *_VARIABLES)
@@ -65,7 +68,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def inventory_only(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the inventory argument and the options that unlock secrets; the command adds its own host."""
-    return _with(command, _INVENTORY, *_VARIABLES)
+    return _with(command, _INVENTORY, *_VARIABLES, _PASSWORD)
 
 
 def _with(command: Callable[..., Any], *decorators: Decorator) -> Callable[..., Any]:
@@ -78,6 +81,7 @@ def ansible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that are passed on to `ansible-playbook`."""
     return _with(
         command,
+        _PASSWORD,
         click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
         click.option("-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."),
         click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
@@ -98,7 +102,7 @@ def at_once(seconds: float) -> Decorator:
         metavar="SECONDS",
         help=text,
     )
-    return lambda command: _with(command, forks, limit)
+    return lambda command: _with(command, _PASSWORD, forks, limit)
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,6 +113,7 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def choose(values: dict[str, Any]) -> Selection:
     """Take the shared options out of a command's parameters, and ask for the passwords that they require."""
+    ask_login = values.pop("ask_pass", False)
     ask_become = values.pop("ask_become_pass", False)
     ask_vault = values.pop("ask_vault_pass")
     return Selection(
@@ -117,6 +122,7 @@ def choose(values: dict[str, Any]) -> Selection:
         extra_vars=values.pop("extra_vars"),
         vault_password_files=values.pop("vault_password_file"),
         secrets=Secrets(
+            connection_password=_ask("SSH password") if ask_login else None,
             become_password=_ask("BECOME password") if ask_become else None,
             vault_password=_ask("Vault password") if ask_vault else None,
         ),

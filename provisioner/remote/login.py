@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,28 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, Password
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException
+
+from provisioner.remote.reach import Hop
+from provisioner.runs import failures
+
+
+def advice(hop: Hop, before: Sequence[Hop]) -> str:
+    """Return the next step after a refused login, with the command that puts a key on that machine."""
+    words = ["ssh-copy-id"]
+    public = next((path for key in hop.keys if (path := Path(f"{key}.pub")).is_file()), None)
+    words += ["-i", str(public)] if public else []
+    words += ["-p", str(hop.port)] if hop.port != paramiko.config.SSH_PORT else []
+    if before:
+        words += ["-o", "ProxyJump=" + ",".join(map(_address, before))]
+    elif hop.proxy_command:
+        words += ["-o", f"ProxyCommand={hop.proxy_command}"]
+    command = shlex.join([*words, f"{hop.user}@{hop.host}"])
+    return f"{failures.CHECK_LOGIN}, or put a key there once: {command}"
+
+
+def _address(hop: Hop) -> str:
+    host = f"[{hop.host}]" if ":" in hop.host else hop.host
+    return f"{hop.user}@{host}:{hop.port}"
 
 
 class Login(AuthStrategy):

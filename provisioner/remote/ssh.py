@@ -20,7 +20,7 @@ from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.remote import hostkeys
 from provisioner.remote.hostkeys import HostKeyPolicy, KeyRefused
-from provisioner.remote.login import Login
+from provisioner.remote.login import Login, advice
 from provisioner.remote.reach import Hop, Way
 from provisioner.runs import failures
 
@@ -75,6 +75,8 @@ class Remote:
                 jump = f"jump host {hop.host}: " if hop is not self.way.hops[-1] else ""
                 in_time = time.monotonic() - began < self._seconds * 0.9
                 reason, step = _explain(error, hop, self.way.host, in_time=in_time)
+                if isinstance(error, paramiko.AuthenticationException) and "was refused" in reason:
+                    step = advice(hop, self.way.hops[: self.way.hops.index(hop)])
                 raise HostError(jump + reason, step) from error
         self._connection = connection
 

@@ -16,6 +16,9 @@ KEY_CHANGED = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key fo
 OFFENDING = re.compile(r"Offending (?:\S+ )?key in (?P<file>[^\n]+?):(?P<line>\d+)")
 CHANGED_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed")
 ENDPOINT = re.compile(r"connect to host (?P<name>\S+) port (?P<port>\d+)")
+CHECK_LOGIN = (
+    "check ansible_user and ansible_ssh_private_key_file; where only a password works, run it with --ask-pass"
+)
 
 # The first pattern that matches gives the reason and the next step.
 KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -42,7 +45,7 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"Permission denied|Authentication failed|Invalid/incorrect password",
         "the SSH login was refused",
-        "check ansible_user and ansible_ssh_private_key_file, and that ssh to the host works by hand",
+        CHECK_LOGIN + " (`provision status` shows the command that puts a key there)",
     ),
     (
         r"Connection refused",

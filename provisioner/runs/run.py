@@ -33,6 +33,7 @@ _LOCAL_SECONDS = 300
 class Secrets:
     """Passwords that the user typed; Ansible gets them in private files, which are removed after the run."""
 
+    connection_password: str | None = None
     become_password: str | None = None
     vault_password: str | None = None
 
@@ -136,6 +137,7 @@ def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
 def password_files(secrets: Secrets) -> Iterator[list[str]]:
     """Write the passwords to files that only this user can read, and remove them afterwards."""
     given = {
+        "--connection-password-file": secrets.connection_password,
         "--become-password-file": secrets.become_password,
         "--vault-password-file": secrets.vault_password,
     }

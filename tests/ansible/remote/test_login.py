@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from provisioner.errors import HostError
 from provisioner.remote import reach
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
-from provisioner.runs.run import Request
+from provisioner.runs import run
+from provisioner.runs.run import Request, Secrets
 from tests.host.remote.conftest import client_key, servers, sshd
 from tests.host.remote.sshd import Sshd
 
 __all__ = ["client_key", "servers", "sshd"]
+
+NONE = Secrets()
 
 
 @pytest.fixture(autouse=True)
@@ -43,24 +47,14 @@ def inventory(folder: Path, sshd: Sshd, more: str) -> Path:
         f"  IdentityFile {sshd.client_key}\n  IdentitiesOnly yes\n{more}"
     )
     path = folder / "hosts.ini"
-    path.write_text(f"node-a ansible_ssh_common_args=\"-F '{folder}/config'\"\n")
+    python = f"ansible_python_interpreter={sys.executable}"
+    path.write_text(f"node-a ansible_ssh_common_args=\"-F '{folder}/config'\" {python}\n")
     return path
 
 
-def by_ansible(hosts: Path) -> str:
-    argv = [
-        sys.executable,
-        "-m",
-        "ansible",
-        "adhoc",
-        "all",
-        "-i",
-        str(hosts),
-        "-m",
-        "raw",
-        "-a",
-        "echo by-ansible",
-    ]
+def by_ansible(hosts: Path, *more: str) -> str:
+    # A module that is sent by way of standard input, which ends; the server waits for that.
+    argv = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", str(hosts), "-m", "ping", *more]
     done = subprocess.run(
         argv,
         env=settings.environment(Path("/dev/null")),
@@ -74,8 +68,8 @@ def by_ansible(hosts: Path) -> str:
     return done.stdout
 
 
-def way_to(hosts: Path) -> Way:
-    (way,) = reach.load(Request(playbook="", inventory=str(hosts)), ["node-a"])
+def way_to(hosts: Path, secrets: Secrets = NONE) -> Way:
+    (way,) = reach.load(Request(playbook="", inventory=str(hosts), secrets=secrets), ["node-a"])
     return way
 
 
@@ -88,7 +82,8 @@ def test_a_persons_own_session_and_a_long_home_harm_neither(
     tmp_path: Path, sshd: Sshd, long_home: Path
 ) -> None:
     hosts = inventory(tmp_path, sshd, "  RequestTTY yes\n  RemoteCommand tmux new -A -s ops\n")
-    assert "by-ansible" in by_ansible(hosts)
+    assert "pong" in by_ansible(hosts)
+    assert sshd.commands
     assert by_day_two(way_to(hosts)) == "by-day-two\n"
     # The second one found the key that the first one had learned.
     assert len((long_home / ".local/state/provision/known_hosts").read_text().splitlines()) == 1
@@ -105,3 +100,16 @@ def test_strict_host_keys_bind_both(tmp_path: Path, sshd: Sshd, long_home: Path)
     assert not (long_home / ".local/state/provision/known_hosts").exists()
     own.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key.get_name()} {sshd.host_key.get_base64()}\n")
     assert by_day_two(way) == "by-day-two\n"
+
+
+def test_a_typed_password_is_enough_for_both(tmp_path: Path, sshd: Sshd) -> None:
+    sshd.password = "canary"
+    hosts = inventory(tmp_path, sshd, "")
+    secrets = Secrets(connection_password="canary")
+    with run.password_files(secrets) as passwords:
+        assert "pong" in by_ansible(hosts, *passwords)
+    assert sshd.commands
+    way = way_to(hosts, secrets)
+    assert by_day_two(way) == "by-day-two\n"
+    with pytest.raises(HostError, match="the SSH login was refused"):
+        by_day_two(replace(way, password="wrong"))

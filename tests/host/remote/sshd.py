@@ -33,6 +33,7 @@ class Sshd:
     client_key: Path
     host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     forbids_tunnels: bool = False
+    password: str | None = None
     commands: list[str] = field(default_factory=list)
     tunnels: list[tuple[str, int]] = field(default_factory=list)
 
@@ -97,10 +98,14 @@ class _Session(paramiko.ServerInterface):
         self._allowed = paramiko.ECDSAKey.from_private_key_file(str(server.client_key))
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002 - paramiko hands it over
-        return "publickey"
+        return "publickey" if self._server.password is None else "password"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        good = username == "ops" and key == self._allowed
+        good = username == "ops" and key == self._allowed and self._server.password is None
+        return AUTH_SUCCESSFUL if good else AUTH_FAILED
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        good = username == "ops" and password == self._server.password
         return AUTH_SUCCESSFUL if good else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002 - likewise

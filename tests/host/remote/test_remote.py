@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shlex
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -100,6 +102,21 @@ def test_a_refused_login_says_so(sshd: Sshd) -> None:
     error = refusal(sshd.way(user="somebody"))
     assert error.message == "the SSH login was refused"
     assert "ansible_user" in str(error.next_step)
+
+
+def test_a_refused_login_says_how_to_put_a_key_there(servers: Callable[[], Sshd], tmp_path: Path) -> None:
+    gate, host = servers(), servers()
+    key = tmp_path / "new key"
+    Path(f"{key}.pub").touch()
+    way = host.way(user="root", keys=(key,))
+    step = str(refusal(replace(way, hops=(gate.hop(), *way.hops))).next_step)
+    command = shlex.split(step.rpartition(": ")[2])
+    expected = f"-p {host.port} -o ProxyJump=ops@127.0.0.1:{gate.port} root@127.0.0.1".split()
+    assert command == ["ssh-copy-id", "-i", f"{key}.pub", *expected]
+    assert "--ask-pass" in step
+    # Where the jump host refuses, the key has to go there.
+    step = str(refusal(replace(way, hops=(replace(gate.hop(), user="root"), *way.hops))).next_step)
+    assert step.endswith(f": ssh-copy-id -p {gate.port} root@127.0.0.1")
 
 
 def test_no_key_at_all_is_a_refused_login(sshd: Sshd, tmp_path: Path) -> None:

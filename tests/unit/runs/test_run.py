@@ -30,11 +30,11 @@ def test_the_command_is_what_an_ansible_user_would_type() -> None:
 
 
 def test_passwords_travel_in_private_files_that_go_away() -> None:
-    secrets = Secrets(become_password="canary-become", vault_password="canary-vault")
+    secrets = Secrets("canary-login", "canary-become", "canary-vault")
     with run.password_files(secrets) as argv:
         assert "canary" not in " ".join(argv)
         files = [Path(word) for word in argv if not word.startswith("--")]
-        assert [file.read_text() for file in files] == ["canary-become", "canary-vault"]
+        assert [file.read_text() for file in files] == ["canary-login", "canary-become", "canary-vault"]
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert not any(file.exists() for file in files)
     assert "canary" not in repr(Request("site", "lab.ini").argv())
