@@ -22,11 +22,19 @@ _UTF8, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 def check(source: str) -> None:
     """Raise InventoryError where Ansible would not read the whole inventory as it is meant."""
     for file in origins.files(Path(source)):
+        if _is_passed_over(file, Path(source)):
+            continue
         is_yaml = file.suffix in origins.YAML_SUFFIXES
         of_variables = origins.variable_folder(file) is not None
         _check_mark(file, skipped=is_yaml or of_variables)
         if is_yaml and not of_variables:
             _check_yaml(file)
+
+
+def _is_passed_over(file: Path, source: Path) -> bool:
+    """Return whether Ansible does not look at a file in the folder of an inventory."""
+    parts = file.relative_to(source).parts if source.is_dir() else ()
+    return any(part.startswith(".") or part == "vars_plugins" for part in parts)
 
 
 def _check_mark(file: Path, *, skipped: bool) -> None:

@@ -94,6 +94,16 @@ def test_a_byte_order_mark_is_named(tmp_path: Path, name: str, content: bytes) -
     assert "UTF-8 without" in str(caught.value.next_step)
 
 
+@pytest.mark.parametrize("name", [".ansible-lint.yml", ".github/workflows/x.yml", "vars_plugins/x.yml"])
+def test_files_that_ansible_passes_over_are_not_checked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("skip_list: [a]\n")
+    structure.check(str(tmp_path))
+    (tmp_path / "seen.yml").write_text("skip_list: [a]\n")
+    with pytest.raises(InventoryError, match="skip_list is not a group"):
+        structure.check(str(tmp_path))
+
+
 def test_yaml_may_begin_with_a_mark_because_ansible_skips_it(tmp_path: Path) -> None:
     (tmp_path / "group_vars").mkdir()
     (tmp_path / "group_vars/all").write_bytes(b"\xef\xbb\xbfa: 1\n")
