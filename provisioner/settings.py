@@ -71,6 +71,8 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
     ours["ANSIBLE_HOST_KEY_CHECKING"] = "True"
     ours["ANSIBLE_NOCOLOR"] = "1"
     ours |= _ssh_programs(config)
+    private = str(control_path_folder(given))
+    ours["PROVISION_SSH_FILES"] = private
     defaults = {
         "ANSIBLE_PIPELINING": ("True", "connection", "pipelining"),
         "ANSIBLE_SSH_ARGS": (_SSH_ARGS, "ssh_connection", "ssh_args"),
@@ -81,7 +83,7 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
             ours[name] = value
     folder = "ANSIBLE_SSH_CONTROL_PATH_DIR"
     if config.value(folder, "ssh_connection", "control_path_dir") is None:
-        ours[folder] = str(control_path_folder(given))
+        ours[folder] = private
     return {**given, **locale_for_ansible(), **ours}
 
 
@@ -122,7 +124,7 @@ def control_path_folder(given: Mapping[str, str]) -> Path:
 def _fits_a_socket(folder: Path) -> bool:
     # Ansible resolves links and adds its name; ssh replaces what follows a percent sign.
     path = os.path.realpath(folder)
-    return len(os.fsencode(path)) + _SOCKET_NAME <= _SOCKET_PATH and not set(path) & set('%"$')
+    return len(os.fsencode(path)) + _SOCKET_NAME <= _SOCKET_PATH and not set(path) & set("%\"'$\\ \t")
 
 
 def _is_private(folder: Path) -> bool:

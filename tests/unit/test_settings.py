@@ -80,6 +80,10 @@ def with_percent(base: Path) -> Path:
     return base / "%h"
 
 
+def with_blank(base: Path) -> Path:
+    return base / "my home"
+
+
 def open_to_all(base: Path) -> Path:
     (base / "home/.ansible/provision-ssh").mkdir(parents=True)
     (base / "home/.ansible/provision-ssh").chmod(0o777)
@@ -93,7 +97,7 @@ def points_elsewhere(base: Path) -> Path:
     return base / "home"
 
 
-@pytest.mark.parametrize("home", [long_home, linked, with_percent, open_to_all, points_elsewhere])
+@pytest.mark.parametrize("home", [long_home, linked, with_percent, with_blank, open_to_all, points_elsewhere])
 def test_sockets_are_in_a_short_private_folder(
     home: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

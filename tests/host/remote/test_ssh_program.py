@@ -24,6 +24,7 @@ def ssh(tmp_path: Path) -> Ssh:
 
     def call(*arguments: str, program: str = "ssh") -> subprocess.CompletedProcess[str]:
         own = {"PROVISION_SSH": program, "PROVISION_SSH_FOLDER": str(folder)}
+        own["PROVISION_SSH_FILES"] = str(tmp_path / "files")
         return subprocess.run(
             [content.ssh(), *arguments],
             env={**os.environ, **own},
@@ -159,3 +160,22 @@ def test_words_of_the_command_are_no_options(ssh: Ssh, tmp_path: Path) -> None:
     assert said.startswith("<-oForwardX11 no><-s><-F></")
     assert said.endswith("><--><host><sftp>")
     assert ssh("-V", program=str(shows)).stdout == "<-V>"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_jump_hosts_have_the_defaults_and_what_the_configuration_says(
+    ssh: Ssh, config: Callable[[str], str], servers: Callable[[], Sshd], tmp_path: Path, strict: bool
+) -> None:
+    gate = servers()
+    said = "  StrictHostKeyChecking yes\n" if strict else ""
+    jump = f"  ProxyJump gate\nHost gate\n  HostName 127.0.0.1\n  Port {gate.port}\n  User ops\n"
+    file = config(f"{jump}  IdentityFile {gate.client_key}\n  RemoteCommand tmux\n{said}")
+    done = ssh("-F", file, "gpu-node-a", "echo through")
+    known = tmp_path / "state 5%/known_hosts"
+    if strict:
+        assert "Host key verification failed" in done.stderr
+        assert not known.exists()
+    else:
+        assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
+        assert gate.tunnels
+        assert len(known.read_text().splitlines()) == 2
