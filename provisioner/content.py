@@ -37,6 +37,11 @@ def ssh() -> Path:
     return PACKAGE / "ansible" / "ssh_with_defaults"
 
 
+def askpass() -> Path:
+    """Return the folder of the program that hands a typed password to ssh."""
+    return PACKAGE / "ansible" / "askpass"
+
+
 def lab_inventory() -> Path:
     """Return the shipped inventory of throwaway hosts."""
     return root() / "inventories" / "lab.ini"

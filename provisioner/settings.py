@@ -71,6 +71,8 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
     ours["ANSIBLE_HOST_KEY_CHECKING"] = "True"
     ours["ANSIBLE_NOCOLOR"] = "1"
     ours |= _ssh_programs(config)
+    ours["PATH"] = os.pathsep.join(filter(None, [str(content.askpass()), given.get("PATH")]))
+    ours["PROVISION_PYTHON"] = sys.executable
     private = str(control_path_folder(given))
     ours["PROVISION_SSH_FILES"] = private
     defaults = {
@@ -103,7 +105,8 @@ def _ssh_programs(config: _UserConfig) -> dict[str, str]:
         ("ANSIBLE_SCP_EXTRA_ARGS", "scp_extra_args"),
     ):
         users = config.value(name, "ssh_connection", key) or ""
-        found[name] = f"-S {shlex.quote(ours)} {users}".strip()
+        # One word, for Ansible expects sudo of every command that has its ssh program as a word.
+        found[name] = f"{shlex.quote(f'-S{ours}')} {users}".strip()
     return found
 
 

@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import provisioner
 from provisioner.fleet import engines
 
@@ -45,8 +47,9 @@ def test_a_wheel_made_from_the_sdist_is_the_same(wheel: Path, wheel_of_sdist: Pa
     assert contents(wheel_of_sdist) == contents(wheel)
 
 
-def test_the_program_that_ansible_starts_can_be_started(installed: Path) -> None:
-    (program,) = installed.glob("lib/python3*/site-packages/provisioner/ansible/ssh_with_defaults")
+@pytest.mark.parametrize("name", ["ssh_with_defaults", "askpass/ansible"])
+def test_a_program_that_ansible_or_ssh_starts_can_be_started(installed: Path, name: str) -> None:
+    (program,) = installed.glob(f"lib/python3*/site-packages/provisioner/ansible/{name}")
     assert os.access(program, os.X_OK)
 
 

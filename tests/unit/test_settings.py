@@ -28,7 +28,7 @@ def test_our_content_is_found_and_the_connection_is_watched(tmp_path: Path) -> N
     assert made["ANSIBLE_ROLES_PATH"] == str(content.roles())
     assert made["PROVISION_EVENTS"] == str(tmp_path / "events")
     assert "ServerAliveInterval" in made["ANSIBLE_SSH_ARGS"]
-    assert made["PATH"] == "/bin"
+    assert made["PATH"] == f"{content.askpass()}:/bin"
 
 
 def test_the_configuration_of_the_user_is_never_replaced(tmp_path: Path) -> None:
@@ -62,8 +62,9 @@ def test_sftp_and_scp_start_the_same_ssh(elsewhere: Path) -> None:
     made = settings.environment(Path("events"), {"ANSIBLE_SFTP_EXTRA_ARGS": "-R 5"})
     assert os.access(made["ANSIBLE_SSH_EXECUTABLE"], os.X_OK)
     assert made["PROVISION_SSH"] == "/their/ssh"
-    assert shlex.split(made["ANSIBLE_SFTP_EXTRA_ARGS"]) == ["-S", str(content.ssh()), "-R", "5"]
-    assert shlex.split(made["ANSIBLE_SCP_EXTRA_ARGS"]) == ["-S", str(content.ssh())]
+    # The program itself is no word of theirs: Ansible would wait for sudo where it is.
+    assert shlex.split(made["ANSIBLE_SFTP_EXTRA_ARGS"]) == [f"-S{content.ssh()}", "-R", "5"]
+    assert shlex.split(made["ANSIBLE_SCP_EXTRA_ARGS"]) == [f"-S{content.ssh()}"]
 
 
 def long_home(base: Path) -> Path:
