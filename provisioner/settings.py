@@ -78,14 +78,12 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
     defaults = {
         "ANSIBLE_PIPELINING": ("True", "connection", "pipelining"),
         "ANSIBLE_SSH_ARGS": (_SSH_ARGS, "ssh_connection", "ssh_args"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": (private, "ssh_connection", "control_path_dir"),
         "ANSIBLE_FORKS": (_FORKS, "defaults", "forks"),
     }
     for name, (value, section, key) in defaults.items():
         if config.value(name, section, key) is None:
             ours[name] = value
-    folder = "ANSIBLE_SSH_CONTROL_PATH_DIR"
-    if config.value(folder, "ssh_connection", "control_path_dir") is None:
-        ours[folder] = private
     return {**given, **locale_for_ansible(), **ours}
 
 

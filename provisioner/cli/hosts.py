@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from provisioner.cli import options
 from provisioner.errors import HostError, UsageError
+from provisioner.fleet import findings
 from provisioner.fleet.services import Service
 from provisioner.plain import clean, one_line
 from provisioner.remote import reach
@@ -67,6 +67,6 @@ def trouble(host: str, error: HostError) -> str:
 def _nearest(name: str, known: Sequence[str], what: str) -> str:
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known[:10])}"
+    near = findings.nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there is {', '.join(known[:10])}"
     raise UsageError(f"there is no {what} called {name}", hint)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,3 +24,9 @@ class Finding:
 def of_variable(given: Mapping[str, Any], name: str, reason: str, hint: str) -> Finding:
     """Return what is wrong with one of the given variables, with its value."""
     return Finding(name, reason, given[name], True, hint)
+
+
+def nearest(name: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the one of some names that `name` was probably meant to be, or None."""
+    found = difflib.get_close_matches(name, list(among), n=1, cutoff=cutoff)
+    return found[0] if found else None

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from typing import Any
 
 from provisioner import settings
 from provisioner.errors import InventoryError, ProvisionError, UsageError
-from provisioner.fleet import origins, structure
+from provisioner.fleet import findings, origins, structure
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
@@ -140,11 +139,9 @@ def _wrong_limit(source: str, limit: str, reason: str, argv: Sequence[str]) -> U
         return UsageError(f"Ansible cannot read --limit {limit}: {reason}", step)
     document = json.loads(_call(argv).stdout)
     known = {*document, *_groups_of_hosts(document)} - {"_meta"}
-    near = difflib.get_close_matches(part[1], sorted(known), n=1)
+    near = findings.nearest(part[1], sorted(known))
     step = (
-        f"did you mean {near[0]}?"
-        if near
-        else f"`ansible-inventory -i {source} --graph` shows hosts and groups"
+        f"did you mean {near}?" if near else f"`ansible-inventory -i {source} --graph` shows hosts and groups"
     )
     return UsageError(f"--limit {limit}: no host or group matches {part[1]}", step)
 

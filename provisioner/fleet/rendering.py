@@ -6,7 +6,6 @@ Neither a host nor a lookup is asked: what needs facts, lookups or filters of An
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +17,7 @@ from jinja2 import meta
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from provisioner.fleet import variables
+from provisioner.fleet import findings, variables
 
 # Names that only a run knows, besides facts and the variables of roles.
 _OF_A_RUN = {
@@ -72,8 +71,8 @@ class Scope:
         if not wrong:
             return rendered, None, ""
         missing = _UNDEFINED.search(wrong[0])
-        near = difflib.get_close_matches(missing[1], self._given, n=1, cutoff=0.75) if missing else []
-        hint = f"did you mean {near[0]}?" if near else "set it in the inventory" if missing else ""
+        near = findings.nearest(missing[1], self._given, 0.75) if missing else None
+        hint = f"did you mean {near}?" if near else "set it in the inventory" if missing else ""
         return value, wrong[0], hint
 
     def _rendered(self, value: Any, wrong: list[str]) -> Any:
@@ -134,9 +133,9 @@ class Scope:
 
     def _whole(self, value: Any) -> Any:
         """Return a variable's value without any template; raises _LaterError where only a run knows it."""
+        if variables.is_encrypted(value):
+            raise _LaterError
         if isinstance(value, Mapping):
-            if "__ansible_vault" in value:
-                raise _LaterError
             return {key: self._whole(each) for key, each in value.items()}
         if isinstance(value, list):
             return [self._whole(each) for each in value]

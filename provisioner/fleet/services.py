@@ -133,8 +133,7 @@ def _items(
 
 def _is_whole_deferred(value: object) -> bool:
     """Return whether nothing of a value is known yet, not even what it contains."""
-    is_encrypted = isinstance(value, Mapping) and "__ansible_vault" in value
-    return is_encrypted or (isinstance(value, str) and variables.is_deferred(value))
+    return variables.is_encrypted(value) or (isinstance(value, str) and variables.is_deferred(value))
 
 
 def _checked(given: Mapping[str, Any], item: int | None) -> tuple[dict[str, Any], list[Finding]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +10,7 @@ from typing import NoReturn
 import yaml
 
 from provisioner.errors import InventoryError
-from provisioner.fleet import origins
+from provisioner.fleet import findings, origins
 
 _PARTS = ("hosts", "children", "vars")
 # People keep anchors below such names.
@@ -95,8 +94,8 @@ def _unexpected(file: Path, group: str, key: yaml.Node) -> NoReturn:
     name = str(key.value)
     if group in _PARTS:
         _refuse(file, key, f"{group} is at the top, where Ansible reads groups", f"put {group} below `all:`")
-    near = difflib.get_close_matches(name, _PARTS, n=1, cutoff=0.75)
-    hint = f"did you mean {near[0]}?" if near else f"put it below {' or '.join(_PARTS)} of {group}"
+    near = findings.nearest(name, _PARTS, 0.75)
+    hint = f"did you mean {near}?" if near else f"put it below {' or '.join(_PARTS)} of {group}"
     _refuse(file, key, f"Ansible skips {name} in the group {group}", hint)
 
 

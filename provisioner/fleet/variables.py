@@ -7,7 +7,6 @@ from Ansible.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from provisioner import content, documents
 from provisioner.errors import ProvisionError
-from provisioner.fleet import bounds, engines
+from provisioner.fleet import bounds, engines, findings
 
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _KINDS = {
@@ -67,8 +66,7 @@ class Catalog:
 
     def nearest(self, name: str, among: Iterable[str] | None = None, cutoff: float = 0.6) -> str | None:
         """Return the variable most like `name`, or None."""
-        found = difflib.get_close_matches(name, list(among or self.variables), n=1, cutoff=cutoff)
-        return found[0] if found else None
+        return findings.nearest(name, among or self.variables, cutoff)
 
     def knobs(self, engine: str) -> dict[str, Variable]:
         """Return the variables of one engine's role."""
@@ -133,12 +131,17 @@ def _variable(name: str, option: Mapping[str, Any], owner: str) -> Variable:
     )
 
 
+def is_encrypted(value: object) -> bool:
+    """Return whether the value is encrypted by Ansible's vault, as Ansible lists it."""
+    return isinstance(value, Mapping) and "__ansible_vault" in value
+
+
 def is_deferred(value: object) -> bool:
     """Return whether only Ansible can resolve the value: it contains a template or is encrypted."""
     if isinstance(value, str):
         return bool(_TEMPLATE.search(value))
     if isinstance(value, Mapping):
-        return "__ansible_vault" in value or any(map(is_deferred, value.values()))
+        return is_encrypted(value) or any(map(is_deferred, value.values()))
     return isinstance(value, list) and any(map(is_deferred, value))
 
 

@@ -21,14 +21,14 @@ _TEXTS = ("str", "path")
 def numbers(variable: Variable, value: object) -> Iterator[object]:
     """Yield the numbers in a value that should be texts; those in services as well."""
     catalog = variables.load()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and variable.type in _TEXTS:
+    if _is_number(value) and variable.type in _TEXTS:
         yield value
     for item in value if isinstance(value, list) else ():
         if isinstance(item, Mapping):
             for name, own in item.items():
                 if name in catalog.variables:
                     yield from numbers(catalog.variables[name], own)
-        elif isinstance(item, (int, float)) and not isinstance(item, bool) and variable.elements in _TEXTS:
+        elif _is_number(item) and variable.elements in _TEXTS:
             yield item
 
 
@@ -48,6 +48,10 @@ def finding(variable: str, number: object, spelt: str, *, in_host_line: bool) ->
     quotes = f"""in quotes twice, as in {variable}="'…'\"""" if in_host_line else "in quotes"
     reason = "must be text, but Ansible reads it as a number and drops digits"
     return Finding(variable, reason, spelt or number, True, f"put it {quotes}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _means(token: str, number: object) -> bool:
