@@ -33,11 +33,12 @@ def find(podman: Podman, lab: str, host: str) -> Snapshot:
 
 def remove(podman: Podman, lab: str) -> None:
     """Remove the images of a lab's hosts."""
-    pattern = f"localhost/provision-lab/snapshot-{lab}-*"
-    found = podman.run("images", "--quiet", "--filter", f"reference={pattern}").text.split()
+    found = podman.run("images", "--quiet", "--filter", f"reference={_tag(lab, '*')}").text.split()
     if found:
-        podman.run("rmi", "--force", *sorted(set(found)), check=False)
+        # Without --force, which would remove the hosts that were made of them too.
+        podman.run("rmi", *sorted(set(found)), check=False)
 
 
 def _tag(lab: str, host: str) -> str:
-    return f"localhost/provision-lab/snapshot-{lab}-{host}:latest"
+    # A dot is in no name, so a pattern for one lab matches none of another's.
+    return f"localhost/provision-lab/snapshot-{lab}.{host}:latest"

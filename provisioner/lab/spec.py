@@ -53,7 +53,7 @@ class LabSpec:
 
 def container(lab: str, host: str) -> str:
     """Return the name of a host's container."""
-    return f"provision-lab-{lab}-{host}"
+    return f"provision-lab-{lab}.{host}"
 
 
 def from_inventory(hosts: Mapping[str, Mapping[str, Any]]) -> LabSpec:

@@ -33,7 +33,7 @@ def test_a_container_that_behaves_like_a_machine() -> None:
     assert argv[0] == "create"
     assert argv[-1] == PLAN.image
     assert {
-        "--name=provision-lab-mine-one",
+        "--name=provision-lab-mine.one",
         "--hostname=one",
         "--label=provision.lab.origin=a stand-in",
         "--ip=10.1.2.3",
@@ -74,7 +74,7 @@ def test_files_reach_a_host_as_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "connect", Noting)
     hosts.copy_in("one", [SeedFile("/etc/simulated/state", b"gpus=1\n", 0o600)], lab="mine")
     [(words, packed)] = calls
-    assert words == ("cp", "-", "provision-lab-mine-one:/")
+    assert words == ("cp", "-", "provision-lab-mine.one:/")
     with tarfile.open(fileobj=io.BytesIO(packed or b"")) as archive:
         [member] = archive.getmembers()
     assert (member.name, member.uid, member.gid, member.mode) == ("etc/simulated/state", 0, 0, 0o600)
@@ -119,4 +119,4 @@ def test_a_host_with_a_slow_service_is_up_before_systemd_has_settled(monkeypatch
             return Result(words, 0, b"starting" if "is-system-running" in words else b"", b"")
 
     monkeypatch.setattr(hosts, "greets", lambda port: port == 2301)
-    assert hosts.wait_until_up(Slow(), "provision-lab-mine-one", 2301) == "starting"
+    assert hosts.wait_until_up(Slow(), "provision-lab-mine.one", 2301) == "starting"

@@ -85,7 +85,7 @@ def test_keys_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_container_is_read_from_its_labels() -> None:
     record = {
-        "Names": ["provision-lab-mine-one"],
+        "Names": ["provision-lab-mine.one"],
         "Image": "localhost/provision-lab/debian13:0123456789ab",
         "State": "running",
         "Labels": {

@@ -6,7 +6,7 @@ import pytest
 from provisioner.lab import lifecycle, report
 from provisioner.lab.podman import Machine, Podman
 
-MACHINE = Machine("provision-lab-mine-one", "mine", "one", 2301, "10.89.0.3", "rocky9:1", "1", "exited")
+MACHINE = Machine("provision-lab-mine.one", "mine", "one", 2301, "10.89.0.3", "rocky9:1", "1", "exited")
 
 
 def test_an_image_says_what_is_behind_its_name() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,10 +15,10 @@ from provisioner.lab.podman import Machine, Podman
 from provisioner.lab.process import Result
 from provisioner.lab.report import Stopwatch
 from provisioner.lab.snapshots import Snapshot
-from provisioner.lab.spec import HostSpec, LabSpec
+from provisioner.lab.spec import HostSpec, LabSpec, container
 
 IMAGE = "sha256:0123456789abcdef"
-ONE = Machine("provision-lab-mine-one", "mine", "one", 2301, "10.89.0.3", "debian13", "r", "running")
+ONE = Machine("provision-lab-mine.one", "mine", "one", 2301, "10.89.0.3", "debian13", "r", "running")
 SPEC = LabSpec("mine", (HostSpec("one", 2301), HostSpec("two", 2302)))
 SUBNET = ipaddress.IPv4Network("10.89.0.0/24")
 
@@ -36,7 +37,7 @@ class Recorder(Podman):
 def test_a_host_as_it_is_becomes_an_image() -> None:
     podman = Recorder()
     taken = snapshots.take(podman, ONE)
-    assert taken == Snapshot("localhost/provision-lab/snapshot-mine-one:latest", IMAGE[7:19], "a copy of one")
+    assert taken == Snapshot("localhost/provision-lab/snapshot-mine.one:latest", IMAGE[7:19], "a copy of one")
     call, _ = podman.calls
     assert call[0] == "commit"
     assert call[-2:] == (ONE.container, taken.tag)
@@ -67,5 +68,13 @@ def test_the_images_of_a_lab_go_with_it() -> None:
     podman = Recorder()
     snapshots.remove(podman, "mine")
     listed, removed = podman.calls
-    assert "reference=localhost/provision-lab/snapshot-mine-*" in listed
-    assert removed == ("rmi", "--force", IMAGE)
+    assert "reference=localhost/provision-lab/snapshot-mine.*:latest" in listed
+    assert removed == ("rmi", IMAGE)
+
+
+def test_labs_and_hosts_whose_names_run_together_are_told_apart() -> None:
+    """Hyphens are in both: the images of lab `e2e` were taken for those of lab `e2e-gpu`, with the hosts made of them."""
+    names = {container(lab, host) for lab, host in (("a", "b-c"), ("a-b", "c"))}
+    tags = {snapshots._tag(lab, host) for lab, host in (("a", "b-c"), ("a-b", "c"))}
+    assert len(names) == len(tags) == 2
+    assert not fnmatch.fnmatch(snapshots._tag("a-b", "c"), snapshots._tag("a", "*"))
