@@ -39,6 +39,12 @@ def state_home() -> Path:
     return (given if given.is_absolute() else Path.home() / ".local/state") / "provision"
 
 
+def cache_home() -> Path:
+    """Return the folder of what the tool can make again."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".cache") / "provision"
+
+
 def known_hosts() -> Path:
     """Return the file that keeps the SSH host keys seen on first contact."""
     return state_home() / "known_hosts"
@@ -118,7 +124,7 @@ def control_path_folder(given: Mapping[str, str]) -> Path:
     places.append(Path.home() / ".ansible/provision-ssh")
     bases = (tempfile.gettempdir(), _SHORTEST)
     places += [Path(base) / f"provision-ssh-{os.getuid()}" for base in bases]
-    chosen = next((place for place in places if _fits_a_socket(place) and _is_private(place)), None)
+    chosen = next((place for place in places if _fits_a_socket(place) and is_private(place)), None)
     return chosen or Path(tempfile.mkdtemp(prefix="provision-ssh-", dir=_SHORTEST))
 
 
@@ -128,7 +134,8 @@ def _fits_a_socket(folder: Path) -> bool:
     return len(os.fsencode(path)) + _SOCKET_NAME <= _SOCKET_PATH and not set(path) & set("%\"'$\\ \t")
 
 
-def _is_private(folder: Path) -> bool:
+def is_private(folder: Path) -> bool:
+    """Return whether a folder, made where there is none, belongs to this user alone and can be written to."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()

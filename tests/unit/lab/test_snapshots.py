@@ -73,7 +73,7 @@ def test_the_images_of_a_lab_go_with_it() -> None:
 
 
 def test_labs_and_hosts_whose_names_run_together_are_told_apart() -> None:
-    """Hyphens are in both: the images of lab `e2e` were taken for those of lab `e2e-gpu`, with the hosts made of them."""
+    """Hyphens are in both: the images of lab `e2e-gpu` went with lab `e2e`, and their hosts too."""
     names = {container(lab, host) for lab, host in (("a", "b-c"), ("a-b", "c"))}
     tags = {snapshots._tag(lab, host) for lab, host in (("a", "b-c"), ("a-b", "c"))}
     assert len(names) == len(tags) == 2
