@@ -25,6 +25,26 @@ _OWN_PATHS = {
 # Without keep-alives a dead network leaves Ansible waiting for ever.
 _SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 _FORKS = "20"
+# Otherwise these change the order of our playbooks, end their long tasks, or hide their events.
+_FIXED = {
+    "ANSIBLE_ANY_ERRORS_FATAL": "False",
+    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    "ANSIBLE_ENABLE_TASK_DEBUGGER": "False",
+    "ANSIBLE_FORCE_COLOR": "False",
+    "ANSIBLE_HOST_KEY_CHECKING": "True",
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_NO_LOG": "False",
+    "ANSIBLE_PRIVATE_ROLE_VARS": "False",
+    "ANSIBLE_RUN_TAGS": "all",
+    # No task has this tag, and an empty list cannot be given.
+    "ANSIBLE_SKIP_TAGS": "never",
+    "ANSIBLE_STDOUT_CALLBACK": "default",
+    "ANSIBLE_STRATEGY": "linear",
+    "ANSIBLE_TASK_TIMEOUT": "0",
+    "ANSIBLE_TRANSPORT": "ssh",
+    # The command line asks before Ansible starts, which has no terminal.
+    **dict.fromkeys(("ANSIBLE_ASK_PASS", "ANSIBLE_ASK_VAULT_PASS", "ANSIBLE_BECOME_ASK_PASS"), "False"),
+}
 # The longest path of a socket (macOS; 107 on Linux), and what follows the folder in it: a slash, the ten
 # characters of Ansible, and the seventeen that ssh adds until the socket is ready.
 _SOCKET_PATH = 103
@@ -64,18 +84,19 @@ def locale_for_ansible() -> dict[str, str]:
 
 
 def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for `ansible-playbook`; what the user set in it or in ansible.cfg stays."""
+    """Return the environment for `ansible-playbook`; what the user set in it or in ansible.cfg stays.
+
+    Only what our playbooks and their events cannot be without is set for every run.
+    """
     given = dict(os.environ if base is None else base)
     config = _UserConfig(given)
-    ours = {
+    ours = _FIXED | {
         name: _joined(kind, config.value(name, "defaults", key)) for name, (key, kind) in _OWN_PATHS.items()
     }
     ours["ANSIBLE_ROLES_PATH"] = os.pathsep.join(
         filter(None, [str(content.roles()), given.get("ANSIBLE_ROLES_PATH")])
     )
     ours["PROVISION_EVENTS"] = str(events)
-    ours["ANSIBLE_HOST_KEY_CHECKING"] = "True"
-    ours["ANSIBLE_NOCOLOR"] = "1"
     ours |= _ssh_programs(config)
     ours["PATH"] = os.pathsep.join(filter(None, [str(content.askpass()), given.get("PATH")]))
     ours["PROVISION_PYTHON"] = sys.executable
@@ -91,6 +112,13 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
         if config.value(name, section, key) is None:
             ours[name] = value
     return {**given, **locale_for_ansible(), **ours}
+
+
+def asks_for(password: str) -> bool:
+    """Return whether the user's settings say that Ansible asks for a password: ask_pass, and so on."""
+    section = "privilege_escalation" if password.startswith("become") else "defaults"
+    found = _UserConfig(os.environ).value(f"ANSIBLE_{password.upper()}", section, password)
+    return str(found).lower() in ("1", "true", "t", "yes", "y", "on")
 
 
 def _joined(kind: str, users: str | None) -> str:

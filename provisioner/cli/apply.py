@@ -61,11 +61,13 @@ def verify(as_json: bool, junit_file: str | None, **values: Any) -> int:
 @options.as_json
 def remove(as_json: bool, models: bool, check: bool, yes: bool, **values: Any) -> int:
     """Remove from the hosts of INVENTORY what apply has installed; models stay unless --models is given."""
+    limit = values["limit"]
     work = Work(values, as_json=as_json)
     tail = ", and its downloaded models" if models else ""
     needs = [
         f"{host.name}: remove {', '.join(s.unit for s in host.services) or 'the base setup'}{tail}"
         for host in work.plan.fleet.hosts
+        if limit or not host.is_bare
     ]
     if not yes and not check and not (work.may_ask() and agree(needs)):
         raise ConsentRequired(needs)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from provisioner import settings
 from provisioner.fleet import inventory, spec
 from provisioner.fleet.spec import Fleet
 from provisioner.runs import run
@@ -113,9 +115,9 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def choose(values: dict[str, Any]) -> Selection:
     """Take the shared options out of a command's parameters, and ask for the passwords that they require."""
-    ask_login = values.pop("ask_pass", False)
-    ask_become = values.pop("ask_become_pass", False)
-    ask_vault = values.pop("ask_vault_pass")
+    ask_login = _is_wanted(values, "ask_pass", "ask_pass")
+    ask_become = _is_wanted(values, "ask_become_pass", "become_ask_pass")
+    ask_vault = _is_wanted(values, "ask_vault_pass", "ask_vault_pass")
     return Selection(
         source=values.pop("source"),
         limit=values.pop("limit", None),
@@ -127,6 +129,13 @@ def choose(values: dict[str, Any]) -> Selection:
             vault_password=_ask("Vault password") if ask_vault else None,
         ),
     )
+
+
+def _is_wanted(values: dict[str, Any], option: str, setting: str) -> bool:
+    """Return whether to ask for a password: a command that has the option heeds Ansible's setting as well."""
+    if option not in values:
+        return False
+    return values.pop(option) or (sys.stdin.isatty() and settings.asks_for(setting))
 
 
 def _ask(what: str) -> str:

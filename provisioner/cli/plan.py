@@ -70,7 +70,7 @@ def _show(made: Plan, console: Console) -> None:
 def _chains(made: Plan) -> Iterator[str]:
     """Yield the driver, CUDA toolkits and engines of hosts, once for all hosts with the same ones."""
     seen: dict[str, list[str]] = {}
-    for host in made.fleet.hosts:
+    for host in (host for host in made.fleet.hosts if not host.is_bare):
         seen.setdefault(str(host.compatibility), []).append(host.name)
     yield from (f"{planning.some(hosts)}: {chain}" for chain, hosts in seen.items())
 
@@ -100,7 +100,7 @@ def _rows(host: Host) -> list[tuple[str, str, str, str, str]]:
     where = f"{host.name}"
     if not host.services:
         deferred = {"serve_engine", "serve_services"} & set(host.templated)
-        says = "decided at run time" if deferred else "no service"
+        says = "left alone" if host.is_bare else "decided at run time" if deferred else "no service"
         return [(where, says, "", "", "")]
     return [
         (where if number == 0 else "", *_service(service)) for number, service in enumerate(host.services)

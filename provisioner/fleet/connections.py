@@ -40,13 +40,13 @@ _PORTS = ("ansible_port", "ansible_ssh_port")
 RENDERED = (*_HOSTS, *_PORTS, _KIND)
 
 
-def check(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find what is wrong with a host's connection variables."""
+def check(given: Mapping[str, Any], *, is_used: bool = True) -> Iterator[Finding]:
+    """Find what is wrong with a host's connection variables; any kind may be set where none is used."""
     port, kind = given.get("ansible_port"), given.get(_KIND)
     is_port = 1 <= (_number(port) or 0) <= 65535
     if port is not None and not variables.is_deferred(port) and not is_port:
         yield Finding("ansible_port", "must be a port between 1 and 65535", port, True)
-    if kind is not None and not variables.is_deferred(kind) and not is_supported(given):
+    if is_used and kind is not None and not variables.is_deferred(kind) and not is_supported(given):
         hint = "leave the host out with --limit"
         yield Finding(_KIND, "is not supported: hosts must be reached by ssh, or be local", kind, True, hint)
     for name in given:

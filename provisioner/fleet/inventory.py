@@ -27,6 +27,8 @@ _LISTING = {
     "ANSIBLE_INVENTORY_EXPORT": "false",
     # Of `--limit gpu1,typo`, Ansible would otherwise ignore the part that matches nothing.
     "ANSIBLE_HOST_PATTERN_MISMATCH": "error",
+    # The command line asks, once.
+    "ANSIBLE_ASK_VAULT_PASS": "False",
     # Anything beside the document would spoil it.
     "ANSIBLE_NOCOLOR": "1",
     "ANSIBLE_VERBOSITY": "0",

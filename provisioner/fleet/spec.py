@@ -16,6 +16,8 @@ from provisioner.fleet import (
     connections,
     container_runtime,
     engines,
+    foreign,
+    models,
     python_env,
     rules,
     services,
@@ -97,14 +99,15 @@ class _Checker:
         self.found: dict[Finding, list[str]] = {}
 
     def host(self, name: str) -> Host:
-        given = self._inventory.hosts[name]
-        raw = {key: value for key, value in given.items() if not key.startswith("ansible_")}
+        raw = {key: value for key, value in self._inventory.hosts[name].items() if self._is_set(key, name)}
         own, way, found = self._rendered(name, raw)
+        is_bare = unknown.is_bare(raw)
         key = json.dumps([raw, own], sort_keys=True, default=str)
         if key not in self._seen:
             self._seen[key] = self._resolve(raw, own)
         resolved, chain, findings = self._seen[key]
-        for finding in (*found, *findings, *self._lost(name, raw), *connections.check(way)):
+        found += [*findings, *self._lost(name, raw), *connections.check(way, is_used=not is_bare)]
+        for finding in found:
             self.found.setdefault(_hashable(finding), []).append(name)
         return Host(
             name=name,
@@ -114,8 +117,14 @@ class _Checker:
             services=resolved,
             templated=tuple(sorted(key for key, value in own.items() if variables.is_deferred(value))),
             compatibility=chain,
-            is_bare=not resolved and not raw.keys() & variables.load().variables.keys(),
+            is_bare=is_bare,
         )
+
+    def _is_set(self, variable: str, host: str) -> bool:
+        """Return whether a variable may be for this tool, and no fact of an earlier run."""
+        if variable in unknown.FACTS:
+            return bool(self.origins.texts(variable, host, self._inventory.groups[host]))
+        return not variable.startswith("ansible_")
 
     def _rendered(
         self, name: str, raw: Mapping[str, Any]
@@ -153,7 +162,8 @@ class _Checker:
 
     def _resolve(self, raw: Mapping[str, Any], own: Mapping[str, Any]) -> _Checked:
         resolved = rules.resolve(own, self._defaults, self._inventory.folder)
-        findings = [*unknown.find(raw, self._reserved), *resolved.findings]
+        of_others = models.texts(own.get(foreign.LIST))
+        findings = [*unknown.find(raw, self._reserved, of_others), *resolved.findings]
         findings += [*rules.paths(own), *python_env.check(own), *container_runtime.check(own)]
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)
@@ -161,7 +171,7 @@ class _Checker:
 
 def _shared_addresses(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:
     first: dict[tuple[str, int], Host] = {}
-    for host in hosts:
+    for host in (host for host in hosts if not host.is_bare):
         known = first.setdefault((host.address.lower(), host.port), host)
         if known is not host and not variables.is_deferred(host.address):
             where = f"{host.address} port {host.port}"

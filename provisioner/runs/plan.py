@@ -10,15 +10,15 @@ from typing import Any
 
 from provisioner import content, documents, versions
 from provisioner.errors import UsageError
-from provisioner.fleet import variables
+from provisioner.fleet import unknown, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
 
 SCHEMA = 1
 _BARE = (
-    "no service and no variable of this tool is set, but apply would prepare the host (packages, settings, a "
-    "driver for its GPUs); leave it out with --limit if it is not a GPU host"
+    f"{unknown.LEFT_ALONE}, so the host is left alone (set nvidia_driver_state: auto to have it prepared; "
+    "remove --limit undoes an earlier apply)"
 )
 
 
@@ -133,6 +133,7 @@ def _host(host: Host) -> dict[str, Any]:
         "address": host.address,
         "port": host.port,
         "groups": list(host.groups),
+        "left_alone": host.is_bare,
         "services": [_service(service) for service in host.services],
         "compatibility": host.compatibility.to_json(),
         "decided_at_run_time": list(host.templated),

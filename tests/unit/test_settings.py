@@ -48,6 +48,49 @@ def test_what_the_user_set_wins(elsewhere: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "theirs", "ours"),
+    [
+        ("stdout_callback", "yaml", "default"),
+        ("callback_result_format", "neither", "json"),
+        ("strategy", "mitogen_linear", "linear"),
+        ("strategy", "free", "linear"),
+        ("any_errors_fatal", "True", "False"),
+        ("enable_task_debugger", "True", "False"),
+        ("no_log", "True", "False"),
+        ("private_role_vars", "True", "False"),
+        ("task_timeout", "5", "0"),
+        ("transport", "paramiko", "ssh"),
+        ("run_tags", "base", "all"),
+        ("skip_tags", "preflight", "never"),
+        ("force_color", "True", "False"),
+        ("ask_vault_pass", "True", "False"),
+    ],
+)
+def test_no_setting_changes_the_order_of_a_run_or_hides_its_events(
+    elsewhere: Path, setting: str, theirs: str, ours: str
+) -> None:
+    variable = f"ANSIBLE_{setting.upper()}"
+    (elsewhere / "ansible.cfg").write_text(f"[defaults]\n{setting} = {theirs}\n")
+    assert settings.environment(Path("events"), {variable: theirs})[variable] == ours
+    assert settings.environment(Path("events"), {})[variable] == ours
+
+
+def test_settings_of_the_inventory_and_its_secrets_stay_the_users() -> None:
+    given = {
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": "/facts",
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_VAULT_PASSWORD_FILE": "/vault",
+        "ANSIBLE_VAULT_IDENTITY_LIST": "dev@/vault",
+        "ANSIBLE_CALLBACKS_ENABLED": "profile_tasks",
+        "ANSIBLE_REMOTE_USER": "ops",
+        "ANSIBLE_BECOME_METHOD": "doas",
+        "ANSIBLE_TIMEOUT": "30",
+    }
+    assert settings.environment(Path("events"), given).items() >= given.items()
+
+
 def test_host_keys_are_always_checked_and_no_argument_goes_before_the_ssh_configuration() -> None:
     given = {"ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_SSH_EXTRA_ARGS": "-o StrictHostKeyChecking=yes"}
     made = settings.environment(Path("events"), given)

@@ -50,6 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         if resolved.findings:
             return {**result, **_failure(resolved.findings)}
         facts = {
+            # With a cache of facts, those of an earlier run would be added to.
+            "release_archives": {},
+            "python_envs": {},
             "provision_services": [_service(service, folder) for service in resolved.services],
             "provision_models": _models(resolved.services),
         }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -36,3 +37,28 @@ def test_every_command_that_logs_in_asks_for_the_ssh_password(decorator: Decorat
 
 def test_status_has_it() -> None:
     assert "--ask-pass" in CliRunner().invoke(status.status, ["--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("setting", "prompt"),
+    [
+        ("ANSIBLE_ASK_PASS", "SSH password: "),
+        ("ANSIBLE_BECOME_ASK_PASS", "BECOME password: "),
+        ("ANSIBLE_ASK_VAULT_PASS", "Vault password: "),
+    ],
+)
+def test_a_password_that_ansible_would_ask_for_is_asked_for_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, setting: str, prompt: str
+) -> None:
+    @click.command()
+    @click.option("--at-terminal", is_flag=True)
+    @both
+    def command(at_terminal: bool, **values: Any) -> None:
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal, raising=False)
+        options.choose(values)
+
+    monkeypatch.setenv(setting, "yes")
+    assert prompt in CliRunner().invoke(command, ["gpu.ini", "--at-terminal"], input="canary\n").output
+    assert prompt not in CliRunner().invoke(command, ["gpu.ini"]).output
+    monkeypatch.setenv(setting, "no")
+    assert prompt not in CliRunner().invoke(command, ["gpu.ini", "--at-terminal"]).output

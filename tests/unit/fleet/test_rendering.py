@@ -144,6 +144,7 @@ d1 ansible_host=192.0.2.50 ansible_port=22
 d2 ansible_host=192.0.2.50
 [gpu:vars]
 gateway=192.0.2.1
+serve_port=8000
 """
     said = problems_of(tmp_path / "hosts.ini", text)
     first = [one.partition(" is also ")[2].partition(":")[0] for one in said]

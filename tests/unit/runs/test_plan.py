@@ -76,8 +76,22 @@ def test_hosts_of_others_are_listed_before_anything_is_done_to_them(tmp_path: Pa
     words = "serve_engine=vllm serve_model=a/b serve_model_revision=0123456789abcdef"
     text = f"[storage]\nnfs1\n[bastions]\njump site=x\n[gpu]\ngpu1 {words}\nspare serve_port=8001\n"
     (warning,) = plan.make(fleet(tmp_path / "cluster.ini", text)).warnings
-    assert warning.startswith("no service and no variable of this tool")
+    assert warning.startswith("no service and no variable of this tool is set, so the host is left alone")
     assert warning.endswith(", on jump, nfs1")
+
+
+def test_a_host_that_is_left_alone_may_be_reached_in_any_way_and_have_any_address(tmp_path: Path) -> None:
+    text = """\
+[others]
+sw1 ansible_host=192.0.2.1 ansible_connection=ansible.netcommon.network_cli
+alias ansible_host=192.0.2.3
+win1 ansible_connection=winrm
+[gpu]
+gpu1 ansible_host=192.0.2.3 serve_port=8001
+"""
+    made = plan.make(fleet(tmp_path / "cluster.ini", text)).to_json()
+    alone = [host["name"] for host in made["hosts"] if host["left_alone"]]
+    assert alone == ["sw1", "alias", "win1"]
 
 
 def test_a_phase_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
