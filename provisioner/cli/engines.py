@@ -52,10 +52,10 @@ def _document(engine: Engine) -> dict[str, Any]:
 
 def _list(chosen: list[Engine], console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("engine", "title", "port", "formats", "models from", "devices", "oldest safe"):
+    for title in ("engine", "title", "port", "formats", "models from", "devices", "tasks", "oldest safe"):
         table.add_column(title)
     for engine in chosen:
-        lists = (", ".join(engine.formats), ", ".join(engine.sources), ", ".join(engine.devices))
+        lists = map(", ".join, (engine.formats, engine.sources, engine.devices, engine.tasks))
         cells = (engine.name, engine.title, str(engine.port), *lists, engine.minimum_safe or "")
         table.add_row(*map(Text, cells))
     console.print(table)

@@ -13,6 +13,8 @@ from provisioner import content, documents
 
 # In a requirement, instead of a list of values: any value, as long as the variable is set.
 ANY = "any"
+# What every engine does: answer prompts.
+GENERATE = "generate"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Engine:
     minimum_safe_reason: str = ""
     reserved_args: tuple[str, ...] = ()
     reserved_env: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = (GENERATE,)
+    argument_hints: Mapping[str, str] = field(default_factory=dict)
     api_key: bool = True
     suggested: bool = False
     default_tag: str = ""
@@ -121,6 +125,8 @@ def read(path: Path) -> Engine:
         minimum_safe_reason=versions.get("reason", ""),
         reserved_args=tuple(document.get("reserved_args", ())),
         reserved_env=tuple(document.get("reserved_env", ())),
+        tasks=tuple(document.get("tasks", (GENERATE,))),
+        argument_hints=document.get("argument_hints", {}),
         api_key=document.get("api_key", True),
         suggested=document.get("suggested", False),
         default_tag=document.get("default_tag", ""),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import versions
-from provisioner.fleet import addresses, environment, knobs, models, services, variables
+from provisioner.fleet import addresses, environment, knobs, models, services, tasks, variables
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.services import Resolved, Service
@@ -148,7 +148,8 @@ def _arguments(service: Service) -> Iterator[Finding]:
         flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
         if flag in service.engine.reserved_args:
             reason = f"{flag} is set from inventory variables and cannot be given again"
-            yield _finding(service, "serve_args", reason)
+            hint = service.engine.argument_hints.get(flag, "")
+            yield _finding(service, "serve_args", reason, hint=hint)
 
 
 def _version(service: Service) -> Iterator[Finding]:
@@ -260,6 +261,7 @@ _SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _arguments,
     _version,
     _no_key,
+    tasks.check,
     knobs.limits,
     knobs.requirements,
     knobs.profile,

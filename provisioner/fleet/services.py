@@ -75,6 +75,7 @@ class Service:
             "engine": self.engine.name,
             "title": self.engine.title,
             "health_path": self.engine.health_path,
+            "tasks": list(self.engine.tasks),
             "model_dir": self.model.directory,
             "served_name": self.served_name,
             "url": self.url,

@@ -147,6 +147,7 @@ def _service(service: Service) -> dict[str, Any]:
         "engine": service.engine.name,
         "unit": service.unit,
         "model": service.model.name,
+        "task": service.settings["serve_task"],
         "source": service.model.source,
         "revision": service.model.revision,
         "directory": service.model.directory,

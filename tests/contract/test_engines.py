@@ -26,6 +26,8 @@ OPTIONAL_KEYS = {
     "minimum_compute_capability",
     "cuda",
     "reserved_args",
+    "argument_hints",
+    "tasks",
     "reserved_env",
     "api_key",
     "suggested",

@@ -12,12 +12,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.engine import causes, files, gate, inputs, processes
 from ansible.module_utils.provision.engine.files import ManagedFile
+from ansible.module_utils.provision.engine.tasks import AUTO
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
 from ansible.module_utils.provision.host import managed, systemd
 from ansible.module_utils.provision.host.entry import Result, require_consent, run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.jobs import program
+from ansible.module_utils.provision.models.task import of_directory
 
 JOURNAL_LINES = 600
 
@@ -96,6 +98,8 @@ def start(module: AnsibleModule) -> Result:
     """Write files, create the user and queue the start or restart of the unit, as far as needed."""
     service = Service(**{field.name: module.params[field.name] for field in fields(Service)})
     refuse_foreign(service.unit, service.user)
+    if module.params["task"] == AUTO:
+        refuse_task(gate.given_by(service.unit_text).model_dir, module.params["tasks"])
     found = Inspection(service)
     status = found.status
     # A real run removes services that are no longer in the inventory beforehand.
@@ -135,6 +139,18 @@ def refuse_foreign(unit: str, user: str) -> None:
         adopt = f"usermod --comment {files.COMMENT} {user}"
         step = f"rename or remove that user, or, if the engine may run as this user, run `{adopt}`"
         raise Fault(f"user {user} exists and was not created by provision", step)
+
+
+def refuse_task(model_dir: str, offered: list[str]) -> None:
+    """Refuse a model that was made for something that the engine does not do."""
+    task, why = of_directory(Path(model_dir)) if model_dir else ("", "")
+    if task and offered and task not in offered:
+        raise Fault(
+            f"the model was made for another task ({task}) than the engine supports "
+            f"({', '.join(offered)}): {model_dir} contains {why}",
+            "choose an engine that supports the task, which `provision engines` shows; "
+            "if the model does answer prompts, set serve_task: generate",
+        )
 
 
 def converge(unit: str, found: Inspection) -> None:
@@ -225,6 +241,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "api_key_file": {"type": "path", "no_log": False},
     "api_key_pending": {"type": "bool", "default": False, "no_log": False},
     "key_variable": {"type": "str", "no_log": False},
+    "task": {"type": "str", "default": AUTO},
+    "tasks": {"type": "list", "elements": "str", "default": []},
     "units": {"type": "list", "elements": "str", "default": []},
     "replaced": {"type": "bool", "default": False},
     "consent": {"type": "bool", "default": False},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the one GGUF file that an engine loads."""
+"""Find the one GGUF file that an engine loads, and what its model was made for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.models.files import Wanted
 from ansible.module_utils.provision.models.path import loaded
+from ansible.module_utils.provision.models.task import of_gguf
 
 # In check mode nothing has been downloaded yet, and only the hub knows the name.
 LIKELY = "model.gguf"
 
 
 def find(module: AnsibleModule) -> dict[str, Any]:
-    """Return the file to load."""
+    """Return the file to load, and its task."""
     model = module.params["model"]
     directory = Path(model["directory"])
     if directory.is_dir():
@@ -30,7 +31,7 @@ def find(module: AnsibleModule) -> dict[str, Any]:
             f"{who} must be loaded from {directory}, which does not exist",
             "run `provision apply` without --phase, or with --phase models, to download it",
         )
-    return {"changed": False, "file": str(file)}
+    return {"changed": False, "file": str(file), "task": of_gguf(file)}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.provision.engine.processes import exposed
 from ansible.module_utils.provision.engine.rungs import Ladder, Service
+from ansible.module_utils.provision.engine.tasks import AUTO, TASKS
 from ansible.module_utils.provision.gpu.health import host_rungs
 from ansible.module_utils.provision.host.entry import Result, run
 from ansible.module_utils.provision.host.payload import FAILED, Rung
@@ -24,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "prompt": {"type": "str"},
     "answer_seconds": {"type": "int", "default": 120},
     "expect": {"type": "str", "default": ""},
+    "task": {"type": "str", "choices": [AUTO, *TASKS], "default": AUTO},
     "device": {"type": "str", "choices": ["cpu", "cuda"], "default": "cpu"},
     "settings": {"type": "list", "elements": "dict", "default": []},
     "setting_causes": {"type": "list", "elements": "dict", "default": []},

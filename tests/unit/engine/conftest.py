@@ -72,6 +72,7 @@ class FakeEngine:
     error: str = ""
     busy: int = 0
     pages: dict[str, Any] = field(default_factory=dict)
+    shown: dict[str, Any] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -96,6 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in self.engine.shown:
+            self._send(200, json.dumps(self.engine.shown[self.path]).encode())
+            return
+        if self.path == "/api/show":
+            self._send(404, b"")
+            return
         self.engine.requests.append((self.path, body))
         status = self.engine.chat_status if "chat" in self.path else self.engine.generation_status
         if self.engine.busy:

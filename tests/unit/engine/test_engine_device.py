@@ -55,6 +55,8 @@ class Host:
             "serve_port": 8000,
             "serve_gpus": [],
             "serve_env": {},
+            "serve_task": "auto",
+            "tasks": ["generate"],
             "serve_args": [],
             "serve_api_key_file": None,
             "served_name": "org/model",
@@ -71,7 +73,7 @@ class Host:
         known = {
             **engine_roles.load(role / "vars/main.yml"),
             f"__engine_{engine}_metadata": engine_roles.load(role / "engine.yml"),
-            "engine_common_gguf_result": {"file": "/models/org/model.gguf"},
+            "engine_common_gguf_result": {"file": "/models/org/model.gguf", "task": "generate"},
             "ansible_facts": {
                 "host_probe": probe,
                 "python_envs": dict.fromkeys(("vllm-cpu", "vllm-cuda"), "/opt/env"),

@@ -76,6 +76,8 @@ class Host(Systemd):
             "api_key_file": None,
             "api_key_pending": False,
             "key_variable": "VLLM_API_KEY",
+            "task": "auto",
+            "tasks": ["generate"],
             "units": [UNIT],
             "replaced": False,
             "consent": False,

@@ -33,6 +33,8 @@ def service(**changes: Any) -> dict[str, Any]:
         "serve_port": 8000,
         "serve_gpus": [],
         "serve_env": {},
+        "serve_task": "auto",
+        "tasks": ["generate"],
         "serve_args": [],
         "unit": "vllm.service",
         "engine": "vllm",

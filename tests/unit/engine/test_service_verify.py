@@ -39,6 +39,7 @@ def given(engine: Any, root: Path, systemd: Systemd) -> dict[str, Any]:
         "prompt": "What is the capital of France?",
         "answer_seconds": 60,
         "expect": "paris",
+        "task": "auto",
         "device": "cpu",
         "settings": [
             {

@@ -42,6 +42,8 @@ def value(name: str, gpus: list[dict[str, Any]] | None = None, **changes: Any) -
         "serve_port": 11435,
         "serve_gpus": [],
         "serve_env": {},
+        "serve_task": "auto",
+        "tasks": ["generate"],
         **changes,
     }
     probe = {

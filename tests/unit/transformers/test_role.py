@@ -45,6 +45,8 @@ class Role:
             "serve_port": 8001,
             "serve_gpus": [],
             "serve_env": {},
+            "serve_task": "auto",
+            "tasks": ["generate"],
             "serve_args": [],
             "served_name": "org/model",
             "model_dir": "/models/org",

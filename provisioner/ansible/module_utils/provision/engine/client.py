@@ -103,7 +103,7 @@ class Engine:
         try:
             return json.loads(content)
         except ValueError as error:
-            raise NoAnswerError(f"{path} answered with something that is not JSON") from error
+            raise NoAnswerError(f"{path} answered with something that is not JSON", answer.status) from error
 
     def models(self) -> list[str]:
         """Return the names of the models that the engine serves."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Sequence
 
 from ..host.fault import Fault, fault_of
-from . import inputs, processes
+from . import inputs, processes, tasks
 from .client import Engine, NoAnswerError
 
 PROC = Path("/proc")
@@ -55,7 +55,8 @@ def _await_token(options: argparse.Namespace, engine: Engine, model: str, began:
         if process != "0" and not (PROC / process).exists():
             raise Fault(f"the engine ended {passed:.0f} s after its start, before it answered", READ_ABOVE)
         try:
-            check(engine, options.health, model, options.timeout - passed)
+            wanted = options.task if model == options.model else tasks.AUTO
+            check(engine, options.health, model, options.timeout - passed, wanted)
         except NoAnswerError as error:
             reason = str(error)
             # The engine is up, so a request that it rejects stays wrong; only overload passes.
@@ -71,13 +72,17 @@ def _await_token(options: argparse.Namespace, engine: Engine, model: str, began:
     raise Fault(f"{model}: no answer within {options.timeout} s; last: {reason}", READ_ABOVE)
 
 
-def check(engine: Engine, health: str, model: str, seconds: float) -> None:
-    """Raise an error unless the engine is healthy and its model generates a token."""
+def check(engine: Engine, health: str, model: str, seconds: float, wanted: str = tasks.AUTO) -> None:
+    """Raise an error unless the engine is healthy and its model does its task, such as generating a token."""
     status = engine.status(health, seconds=HEALTH_SECONDS)
     if status != 200:
         raise NoAnswerError(f"{health} answered {status}")
+    does = tasks.declared(engine, model) if wanted == tasks.AUTO else wanted
     # Some engines load a model at the first request for it, and stop loading when the request is abandoned.
-    engine.generate(model, seconds)
+    if does == tasks.GENERATE:
+        engine.generate(model, seconds)
+    else:
+        tasks.prove(engine, does, model, "Hello", seconds)
 
 
 def given_by(unit_text: str) -> argparse.Namespace:
@@ -103,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(name, required=True)
     command.add_argument("--health", default="/health")
     command.add_argument("--key-variable", default="")
+    command.add_argument("--task", choices=(tasks.AUTO, *tasks.TASKS), default=tasks.AUTO)
     command.add_argument("--timeout", type=float, default=1800)
     command.add_argument("--preload", action="append", default=[], metavar="MODEL")
     command.set_defaults(function=ready)

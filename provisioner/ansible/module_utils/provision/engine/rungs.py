@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Mapping
@@ -12,7 +14,7 @@ from ..host import systemd
 from ..host.paths import text_of
 from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Answer, Rung, plural
 from ..host.systemd import UnitState
-from . import files, inputs, settings
+from . import files, inputs, settings, tasks
 from . import memory as engine_memory
 from .causes import Cause
 from .client import Engine, NoAnswerError
@@ -37,6 +39,7 @@ class Service:
     prompt: str
     answer_seconds: int
     expect: str
+    task: str
     device: str
     settings: list[Expected]
     setting_causes: list[Cause]
@@ -78,6 +81,9 @@ class Ladder:
     def _failed(self, rung: str) -> bool:
         return any(found.rung == rung and found.status == FAILED for found in self.rungs)
 
+    def _passed(self, rung: str) -> bool:
+        return any(found.rung == rung and found.status == PASSED for found in self.rungs)
+
     def _unit(self) -> Rung:
         status = self.status
         active = f"active for {_duration(status.active_seconds)}"
@@ -106,6 +112,8 @@ class Ladder:
             return self._rung("token", "not requested, because the API does not answer")
         problem, evidence, expected = "", "", self.wanted.expect
         try:
+            if self.task != tasks.GENERATE:
+                return self._proof()
             text, speed = self.engine.answer(self.wanted.model, self.wanted.prompt, expected)
             thoughts = ", all of them thoughts" if speed.thinking else ""
             text = f"(thinking) {speed.said.strip()}" if speed.thinking else text
@@ -117,6 +125,21 @@ class Ladder:
         except NoAnswerError as error:
             problem = str(error)
         return self._rung("token", problem, evidence, f"see {self._log}; restarting the unit may help")
+
+    @functools.cached_property
+    def task(self) -> str:
+        """Return what the model is served for: what the inventory says, or what the server declares."""
+        wanted = self.wanted
+        return tasks.declared(self.engine, wanted.model) if wanted.task == tasks.AUTO else wanted.task
+
+    def _proof(self) -> Rung:
+        """Return the rung of a model that generates no text."""
+        wanted, began = self.wanted, time.monotonic()
+        evidence = tasks.prove(self.engine, self.task, wanted.model, wanted.prompt, wanted.answer_seconds)
+        if wanted.expect:
+            problem = f"serve_verify_expect is set, but {wanted.model} answers with {evidence}, not a text"
+            return self._rung("token", problem, "", "remove serve_verify_expect from this service")
+        return self._rung("token", "", f"{evidence}, after {time.monotonic() - began:.2f} s")
 
     def _device(self) -> Rung:
         service, known = self.wanted.service, self.wanted.memory
@@ -155,6 +178,9 @@ class Ladder:
         return self._rung("settings", "; ".join(problems), evidence, steps[0])
 
     def _throughput(self) -> Rung:
+        if self.answer is None and self._passed("token"):
+            said = f"the task of the model is {self.task}, which generates no tokens"
+            return Rung("throughput", NOT_APPLICABLE, said, self.wanted.service)
         if self.answer is None:
             return self._rung("throughput", "not measured, because no token was generated")
         evidence = f"{self.answer.tokens_per_s:.1f} tokens/s, one request of {self.answer.tokens} tokens"
