@@ -33,6 +33,7 @@ serve_model_source={source}
 # The engine listens on the loopback address only. Put a gateway in front of it before you open it wider.
 serve_port={port}
 # serve_address=0.0.0.0
+# serve_expose=everything
 # serve_api_key_file=/path/on/this/machine/to/a/file/with/the/key
 
 # What to optimise for where you set nothing yourself: latency, throughput or memory.

@@ -32,6 +32,14 @@ def mistake(address: str) -> tuple[str, str] | None:
     )
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether only programs of the host itself can reach a service at this address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == LOCALHOST
+
+
 def overlap(first: str, second: str) -> bool:
     """Return whether two services with these addresses cannot have the same port."""
     both = {_canonical(first), _canonical(second)}

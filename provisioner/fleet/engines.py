@@ -13,6 +13,7 @@ from provisioner import content, documents
 
 # In a requirement, instead of a list of values: any value, as long as the variable is set.
 ANY = "any"
+_IN_CLEAR = "requests, answers and the key itself are not encrypted"
 # What every engine does: answer prompts.
 GENERATE = "generate"
 
@@ -80,6 +81,7 @@ class Engine:
     tasks: tuple[str, ...] = (GENERATE,)
     argument_hints: Mapping[str, str] = field(default_factory=dict)
     api_key: bool = True
+    unguarded: str = ""
     suggested: bool = False
     default_tag: str = ""
     library: Library | None = None
@@ -96,6 +98,13 @@ class Engine:
     def role(self) -> str:
         """Return the name of the engine's role."""
         return f"engine_{self.name}"
+
+    @property
+    def reachable(self) -> str:
+        """Return what clients can do at an address that others than the host can reach."""
+        if not self.api_key:
+            return f"{self.title} checks no API key, so everyone there can use everything"
+        return f"an API key does not protect everything: {self.unguarded or _IN_CLEAR}"
 
     def keeps_itself(self, source: str) -> bool:
         """Return whether models of this source are fetched and kept by the engine itself."""
@@ -128,6 +137,7 @@ def read(path: Path) -> Engine:
         tasks=tuple(document.get("tasks", (GENERATE,))),
         argument_hints=document.get("argument_hints", {}),
         api_key=document.get("api_key", True),
+        unguarded=document.get("unguarded", ""),
         suggested=document.get("suggested", False),
         default_tag=document.get("default_tag", ""),
         library=_library(document.get("library")),

@@ -66,6 +66,18 @@ def _address(service: Service) -> Iterator[Finding]:
         yield _finding(service, "serve_address", reason, service.address, hint)
 
 
+def _reach(service: Service) -> Iterator[Finding]:
+    """Find a service that others than its host can reach, unless serve_expose allows it."""
+    address, wanted = service.address, service.settings["serve_expose"]
+    if variables.is_deferred([address, wanted]) or addresses.mistake(address):
+        return
+    if addresses.is_loopback(address) or wanted:
+        return
+    reason = f"opens {service.unit} to the network: {service.engine.reachable}"
+    hint = "write serve_expose: everything beside it to allow that, or remove serve_address to listen on the "
+    yield _finding(service, "serve_address", reason, address, f"{hint}host itself only, behind a gateway")
+
+
 def _source(service: Service) -> Iterator[Finding]:
     source, engine = service.model.source, service.engine
     # A source that is not a choice of the variable has already been reported as a wrong value.
@@ -252,6 +264,7 @@ def _finding(service: Service, variable: str, reason: str, value: object = None,
 _SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _name,
     _address,
+    _reach,
     _port,
     _source,
     _format,

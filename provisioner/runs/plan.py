@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner import content, documents, versions
 from provisioner.errors import UsageError
-from provisioner.fleet import unknown, variables
+from provisioner.fleet import addresses, unknown, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
@@ -120,9 +120,11 @@ def _moving(service: Service) -> str | None:
 
 def _exposed(service: Service) -> str | None:
     address, key = service.address, service.settings.get("serve_api_key_file")
-    if key or variables.is_deferred(address) or address.startswith(("127.", "::1", "localhost")):
+    if variables.is_deferred(address) or addresses.is_loopback(address):
         return None
     title = service.engine.title
+    if key:
+        return f"{service.unit} listens on {address}, and {service.engine.reachable}"
     note = "serve_api_key_file" if service.engine.api_key else f"{title} does not support one"
     return f"{service.unit} listens on {address} without an API key ({note})"
 

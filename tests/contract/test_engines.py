@@ -30,6 +30,7 @@ OPTIONAL_KEYS = {
     "tasks",
     "reserved_env",
     "api_key",
+    "unguarded",
     "suggested",
     "default_tag",
     "library",

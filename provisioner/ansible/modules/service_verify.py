@@ -44,8 +44,13 @@ def verify_service(given: dict[str, Any]) -> tuple[list[Rung], dict[str, Any]]:
     rungs = ladder.climb()
     more: dict[str, Any] = {"answer": asdict(ladder.answer)} if ladder.answer else {}
     places = exposed(ladder.status.control_group, given["address"])
-    if places:
-        more["warning"] = [f"{given['unit']} also listens on {', '.join(places)}, which is not configured"]
+    said = {
+        "also listens on {}, which is not configured": places,
+        "answers without its API key at {}": ladder.open,
+    }
+    warnings = [f"{given['unit']} {text.format(', '.join(at))}" for text, at in said.items() if at]
+    if warnings:
+        more["warning"] = warnings
     return rungs, more
 
 

@@ -73,6 +73,9 @@ class FakeEngine:
     busy: int = 0
     pages: dict[str, Any] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
+    unguarded: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    probed: list[str] = field(default_factory=list)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -96,7 +99,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps({"data": [model]}).encode())
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if content == b"{":
+            self.engine.probed.append(self.path)
+            is_open = self._allowed() or self.path in self.engine.unguarded
+            self._send(404 if self.path in self.engine.absent else 400 if is_open else 401, b"")
+            return
+        body = json.loads(content)
         if self.path in self.engine.shown:
             self._send(200, json.dumps(self.engine.shown[self.path]).encode())
             return

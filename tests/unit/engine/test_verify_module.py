@@ -96,6 +96,18 @@ def test_a_service_that_listens_elsewhere_too_is_a_warning(
     assert not result.get("failed")
 
 
+def test_routes_that_answer_without_the_key_are_a_warning(
+    service: Result, engine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files.SETTINGS / "vllm.key").write_text(files.key_line("VLLM_API_KEY", "sk-test"))
+    inputs.record("vllm.service", service["model_dir"])
+    engine.key, engine.unguarded = "sk-test", ("/invocations",)
+    result = verify(capsys, **service)
+    warning = "vllm.service answers without its API key at /invocations"
+    assert result["provision"]["warning"] == [warning]
+    assert not result.get("failed")
+
+
 def test_a_fault_of_the_host_is_a_failure_with_a_next_step(
     service: Result, programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from provisioner.fleet import addresses
@@ -13,14 +15,14 @@ pytestmark = pytest.mark.usefixtures("made_up_engine")
     "given", ["127.0.0.1", "0.0.0.0", "::", "::1", "localhost", "192.0.2.1", "2001:db8::1"]
 )
 def test_a_service_listens_on_an_address_or_localhost(given: str) -> None:
-    assert service(serve_address=given).address == given
+    assert service(serve_address=given, serve_expose="everything").address == given
 
 
 @pytest.mark.parametrize(
     ("given", "plain"), [("[::]", "::"), ("[::1]", "::1"), ("[2001:db8::1]", "2001:db8::1")]
 )
 def test_brackets_are_taken_off_an_address(given: str, plain: str) -> None:
-    found = service(serve_address=given)
+    found = service(serve_address=given, serve_expose="everything")
     assert (found.address, found.for_ansible()["serve_address"]) == (plain, plain)
 
 
@@ -48,6 +50,33 @@ def test_nothing_else_is_an_address(given: str, hint: str) -> None:
     (reason,) = reasons(serve_address=given)
     assert reason.startswith("serve_address: must be an IP address")
     assert hint in reason
+
+
+BEYOND = pytest.mark.parametrize("given", ["0.0.0.0", "::", "[::]", "192.0.2.1", "2001:db8::1"])
+
+
+@BEYOND
+def test_an_address_that_others_can_reach_needs_consent(given: str) -> None:
+    (reason,) = reasons(serve_address=given)
+    assert reason.startswith("serve_address: opens abacus.service to the network: ")
+    assert "write serve_expose: everything beside it" in reason
+    assert reasons(serve_address=given, serve_expose="everything") == []
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1", "127.0.0.53", "::1", "[::1]", "localhost"])
+def test_the_host_itself_needs_none(given: str) -> None:
+    assert reasons(serve_address=given) == []
+
+
+def test_a_key_is_no_such_consent_and_neither_is_another_value(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-test")
+    assert any(
+        "serve_expose" in reason for reason in reasons(serve_address="::", serve_api_key_file=str(key))
+    )
+    assert any(
+        "must be everything" in r or "must be one of everything" in r for r in reasons(serve_expose="all")
+    )
 
 
 def test_an_address_of_one_of_several_services_is_checked_too() -> None:

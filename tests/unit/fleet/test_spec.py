@@ -261,7 +261,7 @@ def test_two_services_share_a_model_unless_they_choose_other_files(tmp_path: Pat
 
 def test_addresses_decide_whether_equal_ports_clash(tmp_path: Path) -> None:
     item = '{{"serve_name": "{}", "serve_address": "{}"}}'
-    text = "gpu1 serve_engine=vllm serve_model=a/b serve_services='[{}, {}]'\n"
+    text = "gpu1 serve_engine=vllm serve_model=a/b serve_expose=everything serve_services='[{}, {}]'\n"
     apart = text.format(item.format("x", "192.0.2.1"), item.format("y", "192.0.2.2"))
     assert len(fleet_of(tmp_path / "apart.ini", apart).hosts[0].services) == 2
     everywhere = text.format(item.format("x", "0.0.0.0"), item.format("y", "192.0.2.2"))

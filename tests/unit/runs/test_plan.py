@@ -30,12 +30,27 @@ def test_the_document_says_what_is_served_where(tmp_path: Path) -> None:
 
 
 def test_a_moving_revision_and_an_open_port_deserve_a_note(tmp_path: Path) -> None:
-    words = "serve_engine=vllm serve_model=a/b serve_address=0.0.0.0"
+    words = "serve_engine=vllm serve_model=a/b serve_address=0.0.0.0 serve_expose=everything"
     text = f"gpu[1:5] ansible_host='{{{{ inventory_hostname }}}}' {words}\n"
     moving, exposed = plan.make(fleet(tmp_path / "five.ini", text)).warnings
     assert moving.endswith("on gpu1, gpu2, gpu3 and 2 more")
     assert "not pinned" in moving
     assert "without an API key" in exposed
+
+
+@pytest.mark.parametrize(
+    ("engine", "open_still"),
+    [("vllm", "paths that begin with /v1, /v2"), ("llamacpp", "the key itself are not encrypted")],
+)
+def test_a_key_does_not_end_the_note_about_an_open_address(
+    tmp_path: Path, engine: str, open_still: str
+) -> None:
+    (tmp_path / "key").write_text("sk-test")
+    words = f"serve_engine={engine} serve_model=a/b serve_model_revision=0123456789abcdef"
+    words += " serve_address=0.0.0.0 serve_expose=everything serve_api_key_file=key"
+    (note,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings
+    assert note.startswith(f"{engine}.service listens on 0.0.0.0, and an API key does not protect everything")
+    assert open_still in note
 
 
 def test_a_pinned_model_on_loopback_needs_no_note(tmp_path: Path) -> None:
@@ -67,6 +82,7 @@ def test_a_tag_of_ollama_is_not_pinned_but_a_digest_is(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("made_up_engine")
 def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> None:
     words = "serve_engine=abacus serve_model=/a serve_model_source=path serve_address=0.0.0.0"
+    words += " serve_expose=everything"
     (warning,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings
     expected = "abacus.service listens on 0.0.0.0 without an API key (Abacus does not support one)"
     assert warning == f"{expected}, on gpu1"

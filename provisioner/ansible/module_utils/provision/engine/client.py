@@ -96,6 +96,12 @@ class Engine:
             answer.read(1 << 20)
             return answer.status
 
+    def post(self, path: str, content: str, seconds: float = PAGE_SECONDS) -> int:
+        """Return the status of a POST with this content."""
+        with self._request(path, content, seconds) as answer:
+            answer.read(1 << 20)
+            return answer.status
+
     def document(self, path: str, body: dict[str, Any] | None = None, seconds: float = PAGE_SECONDS) -> Any:
         """Return the JSON document at a path, or what it answers to a body."""
         with self._request(path, body, seconds) as answer:
@@ -168,16 +174,19 @@ class Engine:
                 yield from speed.add(event)
 
     @contextlib.contextmanager
-    def _request(self, path: str, body: dict[str, Any] | None, seconds: float) -> Iterator[HTTPResponse]:
+    def _request(
+        self, path: str, body: dict[str, Any] | str | None, seconds: float
+    ) -> Iterator[HTTPResponse]:
         parts = urlsplit(self.url)
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         direct = HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
         connection = self.connect() if self.connect else direct
-        place, content = f"{self.url}{path}", json.dumps(body) if body else None
+        place = f"{self.url}{path}"
+        content = json.dumps(body) if isinstance(body, dict) else body
         try:
-            connection.request("POST" if body else "GET", path, content, headers)
+            connection.request("POST" if content else "GET", path, content, headers)
             with connection.getresponse() as answer:
                 place = f"{path} broke off"
                 yield answer

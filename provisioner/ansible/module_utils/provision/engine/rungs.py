@@ -14,7 +14,7 @@ from ..host import systemd
 from ..host.paths import text_of
 from ..host.payload import FAILED, NOT_APPLICABLE, PASSED, Answer, Rung, plural
 from ..host.systemd import UnitState
-from . import files, inputs, settings, tasks
+from . import files, guard, inputs, settings, tasks
 from . import memory as engine_memory
 from .causes import Cause
 from .client import Engine, NoAnswerError
@@ -61,6 +61,7 @@ class Ladder:
         self.wanted = wanted
         self.rungs: list[Rung] = []
         self.answer: Answer | None = None
+        self.open: list[str] = []
         self.status = systemd.state(wanted.unit)
         key = files.read_key(wanted.unit)
         self.engine = Engine(wanted.url, key, wanted.answer_seconds)
@@ -92,8 +93,7 @@ class Ladder:
 
     def _api(self) -> Rung:
         name = self.wanted.model
-        key = ", and refuses requests without its key" if self.engine.key else ""
-        problem, evidence = "", f"{self.wanted.url}/v1/models offers {name}{key}"
+        problem, evidence = "", f"{self.wanted.url}/v1/models offers {name}"
         try:
             health = self.engine.status(self.wanted.health_path)
             served = self.engine.models()
@@ -103,9 +103,17 @@ class Ladder:
                 problem = f"serves {', '.join(served) or 'no model'} instead of {name}"
             elif self.engine.key and Engine(self.engine.url).status("/v1/models") not in (401, 403):
                 problem = "answers without the API key"
+            elif self.engine.key:
+                self.open = guard.unguarded(self.engine)
+                evidence += self._guarded()
         except NoAnswerError as error:
             problem = str(error)
         return self._rung("api", problem, evidence, f"see {self._log}, then {APPLY}")
+
+    def _guarded(self) -> str:
+        """Return what a request without the API key gets."""
+        places = f", but answers without it at {', '.join(self.open)}" if self.open else ""
+        return f", and wants its key{places}" if places else ", and refuses requests without its key"
 
     def _token(self) -> Rung:
         if self._failed("api"):
