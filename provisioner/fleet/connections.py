@@ -31,7 +31,8 @@ _VARIABLES = tuple(
     )
 )
 _KIND = "ansible_connection"
-_SUPPORTED = ("ssh", "smart", "local")
+_LOCAL = "local"
+_SUPPORTED = ("ssh", "smart", _LOCAL)
 _SSH_PORT = 22
 # The second names are those of old inventories, which Ansible still reads.
 _HOSTS = ("ansible_host", "ansible_ssh_host")
@@ -60,7 +61,16 @@ def check(given: Mapping[str, Any], *, is_used: bool = True) -> Iterator[Finding
 
 def is_supported(given: Mapping[str, Any]) -> bool:
     """Return whether this tool can reach a host by its kind of connection."""
-    return str(given.get(_KIND, "ssh")).removeprefix("ansible.builtin.") in _SUPPORTED
+    return _kind(given) in _SUPPORTED
+
+
+def is_local(given: Mapping[str, Any]) -> bool:
+    """Return whether a host is the machine on which this tool runs."""
+    return _kind(given) == _LOCAL
+
+
+def _kind(given: Mapping[str, Any]) -> str:
+    return str(given.get(_KIND, "ssh")).removeprefix("ansible.builtin.")
 
 
 def port(given: Mapping[str, Any]) -> int:

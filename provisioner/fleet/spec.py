@@ -41,7 +41,10 @@ _PASSWORD_OF_ADDRESS = re.compile(r"://[^/\s@]+@")
 
 @dataclass(frozen=True)
 class Host:
-    """Describe one host: how to reach it and what it serves; `is_bare` if nothing of it is for this tool."""
+    """Describe one host: how to reach it and what it serves.
+
+    It `is_bare` if nothing of it is for this tool, and `is_local` if this tool runs on it.
+    """
 
     name: str
     address: str
@@ -51,6 +54,7 @@ class Host:
     templated: tuple[str, ...]
     compatibility: Chain
     is_bare: bool = False
+    is_local: bool = False
 
 
 # The result of a host's own variables: its services, driver and CUDA, and what is wrong.
@@ -118,6 +122,7 @@ class _Checker:
             templated=tuple(sorted(key for key, value in own.items() if variables.is_deferred(value))),
             compatibility=chain,
             is_bare=is_bare,
+            is_local=connections.is_local(way),
         )
 
     def _is_set(self, variable: str, host: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner import content, documents, versions
 from provisioner.errors import UsageError
-from provisioner.fleet import addresses, unknown, variables
+from provisioner.fleet import addresses, stack, unknown, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
@@ -19,6 +19,10 @@ SCHEMA = 1
 _BARE = (
     f"{unknown.LEFT_ALONE}, so the host is left alone (set nvidia_driver_state: auto to have it prepared; "
     "remove --limit undoes an earlier apply)"
+)
+_LOCAL = (
+    "this tool runs on the host itself and cannot reboot it, so a change of the driver that needs a reboot "
+    "is refused before anything is changed"
 )
 
 
@@ -103,6 +107,8 @@ def _warnings(fleet: Fleet) -> Iterator[str]:
             seen.setdefault(note, []).append(host.name)
         if host.is_bare:
             seen.setdefault(_BARE, []).append(host.name)
+        elif host.is_local and host.compatibility.driver.state not in (stack.ABSENT, stack.IGNORED):
+            seen.setdefault(_LOCAL, []).append(host.name)
     for warning, hosts in seen.items():
         yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
 

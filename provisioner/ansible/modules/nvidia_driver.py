@@ -8,7 +8,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.driver import hold
-from ansible.module_utils.provision.driver.decision import KEEP, NEVER, Decision, Seen, Wanted, decide
+from ansible.module_utils.provision.driver.decision import (
+    CONSENT,
+    KEEP,
+    NO_REBOOT,
+    Decision,
+    Seen,
+    Wanted,
+    decide,
+)
 from ansible.module_utils.provision.driver.look import fabric, look
 from ansible.module_utils.provision.driver.orders import INSTALL, REMOVE, Orders
 from ansible.module_utils.provision.driver.outcome import job_of, report, unreported
@@ -112,7 +120,8 @@ def present(module: AnsibleModule) -> dict[str, Any]:
         installed_source=seen.installed.origin,
         fabric=joined,
         more_packages=more,
-        may_reboot=params["reboot"] != NEVER,
+        may_reboot=params["reboot"] not in NO_REBOOT,
+        reboot_step=NO_REBOOT.get(params["reboot"], ("", ""))[1],
         **asdict(target),
     )
     return follow(module, job, orders, result)
@@ -174,7 +183,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "version": {"type": "str", "default": ""},
     "default_branch": {"type": "str", "default": "580"},
     "modules": {"choices": ["auto", "open", "proprietary"], "default": "auto"},
-    "reboot": {"choices": ["consent", NEVER], "default": "consent"},
+    "reboot": {"choices": [CONSENT, *NO_REBOOT], "default": CONSENT},
     "consent": {"type": "bool", "default": False},
     "hold": {"type": "bool", "default": True},
     "vault": {"type": "str", "default": ""},

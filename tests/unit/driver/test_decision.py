@@ -184,6 +184,18 @@ def test_without_a_reboot_a_held_device_is_refused_before_anything_changes() -> 
     assert "end these processes" in fault.next_step
 
 
+def test_a_run_on_the_host_itself_is_refused_what_needs_a_reboot_before_anything_changes() -> None:
+    held = replace(WORKING, holders=["python3 (process 77 of ada) uses /dev/nvidia0"])
+    waiting = replace(BARE, booting="6.8.0-101-generic", running_headers=False)
+    for seen in (held, waiting, replace(BARE, nouveau=True)):
+        fault = refused(Wanted(version="595", reboot="local"), seen)
+        assert str(fault).endswith("and an apply on the host itself cannot reboot it")
+        assert fault.next_step.startswith("apply from another machine by ssh, or ")
+    # What needs none is done, and nobody is asked to agree to a reboot.
+    (need,) = decide(Wanted(version="595", reboot="local"), WORKING).consent
+    assert "reboot" not in need
+
+
 def test_nouveau_means_a_reboot_or_a_refusal() -> None:
     seen = replace(BARE, nouveau=True)
     assert decide(Wanted(), seen).consent == ("reboot: nouveau uses the GPUs",)

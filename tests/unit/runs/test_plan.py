@@ -96,6 +96,15 @@ def test_hosts_of_others_are_listed_before_anything_is_done_to_them(tmp_path: Pa
     assert warning.endswith(", on jump, nfs1")
 
 
+@pytest.mark.parametrize("words", ["ansible_connection=local", "ansible_connection=ansible.builtin.local"])
+def test_a_host_on_which_the_tool_runs_is_known_not_to_be_rebooted(tmp_path: Path, words: str) -> None:
+    base = f"localhost {words} serve_engine=vllm serve_model=a/b serve_model_revision=0123456789abcdef"
+    (warning,) = plan.make(fleet(tmp_path / "one.ini", base)).warnings
+    assert warning.startswith("this tool runs on the host itself and cannot reboot it")
+    for more in ("nvidia_driver_state=ignored", "nvidia_driver_state=ignored ansible_connection=ssh"):
+        assert plan.make(fleet(tmp_path / "other.ini", f"{base} {more}")).warnings == ()
+
+
 def test_a_host_that_is_left_alone_may_be_reached_in_any_way_and_have_any_address(tmp_path: Path) -> None:
     text = """\
 [others]

@@ -14,7 +14,7 @@ from ..host.fault import Fault
 from .installed import FOREIGN, MIXED, NONE, Installed
 from .packages import DISTRIBUTION, NVIDIA, System, matches
 
-AUTO, NEVER = "auto", "never"
+AUTO, CONSENT = "auto", "consent"
 KEEP, INSTALL, CHANGE, MOVE, REPAIR, ACTIVATE = "keep", "install", "change", "move", "repair", "activate"
 # The second makes what DKMS would make: its own command for that is in its newer versions alone.
 MAKE_KEY = {
@@ -29,6 +29,12 @@ SIGN = (
 )
 PREBUILT = "; or set nvidia_driver_source: distribution, whose modules are signed already"
 
+# Why no reboot can follow, and what would make one possible.
+NO_REBOOT = {
+    "never": ("nvidia_driver_reboot is never", "set nvidia_driver_reboot: consent"),
+    "local": ("an apply on the host itself cannot reboot it", "apply from another machine by ssh"),
+}
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -37,7 +43,7 @@ class Wanted:
     source: str = AUTO
     version: str = ""
     modules: str = AUTO
-    reboot: str = "consent"
+    reboot: str = CONSENT
     default_branch: str = "580"
 
 
@@ -99,9 +105,10 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     target = _target(wanted, seen)
     _refuse_unsigned(target, seen)
     action, why = _action(target, seen)
-    if wanted.reboot == NEVER:
-        _refuse_reboot(action, target, seen)
-    return Decision(action, target, tuple(why), tuple(_consent(action, target, seen)))
+    if wanted.reboot in NO_REBOOT:
+        _refuse_reboot(action, target, seen, *NO_REBOOT[wanted.reboot])
+    may_reboot = wanted.reboot not in NO_REBOOT
+    return Decision(action, target, tuple(why), tuple(_consent(action, target, seen, may_reboot=may_reboot)))
 
 
 def _refuse_unclear(installed: Installed) -> None:
@@ -160,20 +167,20 @@ def _refuse_unsigned(target: Target, seen: Seen) -> None:
     )
 
 
-def _refuse_reboot(action: str, target: Target, seen: Seen) -> None:
-    """Refuse what needs a reboot, where none is allowed."""
-    by_hand = "set nvidia_driver_reboot: consent, or reboot the host by hand"
+def _refuse_reboot(action: str, target: Target, seen: Seen, why: str, step: str) -> None:
+    """Refuse what needs a reboot, where none can follow."""
+    by_hand = f"{step}, or reboot the host by hand"
     if seen.nouveau:
-        raise Fault("nouveau uses the GPUs, and nvidia_driver_reboot is never", by_hand)
+        raise Fault(f"nouveau uses the GPUs, and {why}", by_hand)
     if action == KEEP:
         return
     if _waits_for_boot(target, seen):
         kernels = f"kernel {seen.booting} boots next while {seen.running} is running"
-        raise Fault(f"{kernels}, and nvidia_driver_reboot is never", by_hand)
+        raise Fault(f"{kernels}, and {why}", by_hand)
     if seen.holders:
         raise Fault(
-            f"{'; '.join(seen.holders)}, so the driver cannot be changed, and nvidia_driver_reboot is never",
-            "set nvidia_driver_reboot: consent, or end these processes",
+            f"{'; '.join(seen.holders)}, so the driver cannot be changed, and {why}",
+            f"{step}, or end these processes",
         )
 
 
@@ -227,7 +234,7 @@ def _waits_for_boot(target: Target, seen: Seen) -> bool:
     return seen.running != seen.booting and not has
 
 
-def _consent(action: str, target: Target, seen: Seen) -> list[str]:
+def _consent(action: str, target: Target, seen: Seen, *, may_reboot: bool) -> list[str]:
     """Return what needs consent, each with its reason."""
     needs = []
     if action == MOVE:
@@ -243,4 +250,4 @@ def _consent(action: str, target: Target, seen: Seen) -> list[str]:
     change = f"replace the driver {seen.loaded} that is loaded by {target.version} ({target.modules} modules)"
     if seen.holders:
         return [*needs, f"{stop}{change}, with a reboot: {'; '.join(seen.holders)}"]
-    return [*needs, f"{stop}{change}; reboot if it cannot be unloaded"]
+    return [*needs, f"{stop}{change}" + "; reboot if it cannot be unloaded" * may_reboot]

@@ -233,7 +233,7 @@ class Install:
         if reason and not orders.may_reboot:
             raise Fault(
                 f"driver {version} is installed; it becomes active after a reboot: {reason}",
-                "reboot the host by hand, or set nvidia_driver_reboot: consent and apply again",
+                f"reboot the host by hand, or {orders.reboot_step} and apply again",
             )
         if not reason:
             self.services.start()

@@ -38,6 +38,8 @@ class Orders(Written):
     more_packages: list[str] = field(default_factory=list)
     # What the inventory allows.
     may_reboot: bool = True
+    # How a reboot would become possible, where it is not.
+    reboot_step: str = "set nvidia_driver_reboot: consent"
     hold: bool = True
     vault: str = ""
     runfile_sha256: str = ""

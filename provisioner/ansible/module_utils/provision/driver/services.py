@@ -53,7 +53,7 @@ class Services:
         if others and not self.orders.may_reboot:
             raise Fault(
                 f"{'; '.join(others)}: the driver cannot be changed while it runs, and nothing was",
-                "end these processes, or set nvidia_driver_reboot: consent; then apply again",
+                f"end these processes, or {self.orders.reboot_step}; then apply again",
             )
 
     def enable(self) -> None:
