@@ -22,6 +22,7 @@ from provisioner.remote import program
 from provisioner.remote.python import NoPython
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
+from provisioner.runs.report import Replaced
 
 WRONG = "wrong"
 NOTE = "note"
@@ -149,7 +150,7 @@ def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:
     """Return the findings about a host, first a summary of what is all right."""
     found = [
         Finding(way.host, *finding)
-        for check in (_system, _disks, _clock, _ways_out, _graphics, _listening, _unnamed)
+        for check in (_system, _disks, _clock, _ways_out, _graphics, _listening, _unnamed, _replaced)
         for finding in check(way, facts)
     ]
     listening = Finding(way.host, OK, "listening", _heard(facts))
@@ -187,12 +188,8 @@ def _summary(facts: Mapping[str, Any]) -> str:
 def _system(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     version = facts["python"]
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST_PYTHON:
-        yield (
-            WRONG,
-            "python",
-            f"Python {version} is older than 3.8",
-            "install a newer python3 and set ansible_python_interpreter to it",
-        )
+        step = "install a newer python3 and set ansible_python_interpreter to it"
+        yield WRONG, "python", f"Python {version} is older than 3.8", step
     if not facts["systemd"]:
         yield WRONG, "systemd", "PID 1 is not systemd", "use a machine or a container that boots systemd"
     if facts["load"] > BUSY:
@@ -292,3 +289,10 @@ def _unnamed(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for unit in facts["unnamed"]:
         says = f"{unit} was set up by provision and is no longer in the inventory"
         yield NOTE, "services", says, "provision apply removes it after you agree"
+
+
+def _replaced(way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for one in facts["replaced"]:
+        if one["libraries"]:
+            found = Replaced(way.host, one["unit"], tuple(one["libraries"]))
+            yield NOTE, "updates", found.says, found.restart

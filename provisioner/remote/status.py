@@ -15,6 +15,7 @@ from provisioner.remote import program
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
 from provisioner.runs import evidence
+from provisioner.runs.report import Replaced
 
 SERVING = "serving"
 STARTING = "starting"
@@ -23,7 +24,7 @@ _RESULTS = {0: "done", 1: "failed", 2: "needed consent"}
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """The state of one service; `note` explains every state but serving."""
+    """The state of one service; `note` explains it, or says what a serving one still needs."""
 
     name: str
     unit: str
@@ -32,6 +33,8 @@ class ServiceStatus:
     uptime_s: float | None = None
     restarts: int = 0
     note: str = ""
+    # What its processes execute and an update has replaced on disk.
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def judge(way: Way, answer: Mapping[str, Any], last_run: LastRun | None) -> Host
     found = {one["unit"]: one for one in answer["services"]}
     return HostStatus(
         way.host,
-        services=tuple(_service(found[one.unit], one) for one in way.services),
+        services=tuple(_service(found[one.unit], one, way.host) for one in way.services),
         last_run=last_run,
         unnamed=tuple(answer["unnamed"]),
         facts={key: value for key, value in answer.items() if key not in ("services", "unnamed")},
@@ -98,10 +101,11 @@ def failed(way: Way, error: HostError, last_run: LastRun | None) -> HostStatus:
     return HostStatus(way.host, trouble=error.message, next=error.next_step, last_run=last_run)
 
 
-def _service(found: Mapping[str, Any], service: Service) -> ServiceStatus:
+def _service(found: Mapping[str, Any], service: Service, host: str) -> ServiceStatus:
     model = service.served_name
     # A model without a tag may be listed under the default one.
     tag = service.engine.default_tag
+    outdated = Replaced(host, found["unit"], tuple(found["replaced"]))
     state, note = _state(found, (model, f"{model}:{tag}") if tag else (model,))
     return ServiceStatus(
         name=found["name"],
@@ -110,7 +114,8 @@ def _service(found: Mapping[str, Any], service: Service) -> ServiceStatus:
         model=model,
         uptime_s=found["uptime_s"],
         restarts=found["restarts"],
-        note=note,
+        note=note or (outdated.advice if outdated.libraries else ""),
+        replaced=outdated.libraries,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from provisioner.runs import rundir
-from provisioner.runs.report import Report
+from provisioner.runs.report import Replaced, Report
 from provisioner.runs.rundir import RunDir
 
 
@@ -33,3 +33,15 @@ def drivers(inventory: str, hosts: Sequence[str]) -> dict[str, str]:
         if set(hosts) <= set(found):
             break
     return {host: version for host in hosts if (version := found.get(host))}
+
+
+def replaced(inventory: str, hosts: Sequence[str]) -> list[Replaced]:
+    """Return the units that ran with replaced files when a run last looked at each host."""
+    found: list[Replaced] = []
+    unseen = set(hosts)
+    for _, report in runs_of(inventory):
+        found += [one for one in report.replaced if one.libraries and one.host in unseen]
+        unseen -= {driver.host for driver in report.drivers} | {one.host for one in report.replaced}
+        if not unseen:
+            break
+    return found

@@ -143,6 +143,7 @@ class Fold:
         self._answers: dict[tuple[str, str], r.Answer] = {}
         self._warnings: dict[r.Warned, None] = {}
         self._drivers: dict[str, r.Driver] = {}
+        self._replaced: dict[tuple[str, str], r.Replaced] = {}
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -206,6 +207,7 @@ class Fold:
         """Return the report of all events so far."""
         tallies = self._hosts.values()
         times = self._clocked()
+        replaced = (one for one in self._replaced.values() if one.libraries)
         return r.Report(
             started=self._begun,
             finished=self._last,
@@ -216,8 +218,9 @@ class Fold:
             changes=tuple(self._changes),
             rungs=tuple(sorted(self._rungs.values(), key=self._rung_order)),
             answers=tuple(self._answers.values()),
-            warnings=tuple(self._warnings),
+            warnings=(*self._warnings, *map(r.Replaced.warned, replaced)),
             drivers=tuple(self._drivers.values()),
+            replaced=tuple(self._replaced.values()),
             phase_times=tuple(r.PhaseTime(phase, round(spent, 3)) for phase, spent in times.items()),
             slowest=tuple(sorted(self._slowest.values(), key=lambda time: -time.seconds)[:SLOWEST]),
             check=self._check,
@@ -251,6 +254,8 @@ class Fold:
             self._answers[event.host, answer.service] = r.Answer(host=event.host, **vars(answer))
         if payload.driver:
             self._drivers[event.host] = r.Driver(event.host, payload.driver.installed)
+        for seen in payload.replaced:
+            self._replaced[event.host, seen.unit] = r.Replaced(host=event.host, **vars(seen))
         for text in payload.warning:
             self._warnings[r.Warned(event.host, text)] = None
         if event.item is not None:

@@ -97,20 +97,32 @@ def _driver_changes(fleet: Fleet) -> Iterator[str]:
 
 def _warnings(fleet: Fleet) -> Iterator[str]:
     seen: dict[str, list[str]] = {}
-    for doubt in (_moving, _exposed):
+    for warning, host in (*_of_services(fleet), *_seen(fleet), *_of_hosts(fleet)):
+        seen.setdefault(warning, []).append(host)
+    for warning, hosts in seen.items():
+        yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
+
+
+def _of_services(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    for doubt in (_moving, _exposed, _updated):
         for host in fleet.hosts:
             for service in host.services:
                 if warning := doubt(service):
-                    seen.setdefault(warning, []).append(host.name)
+                    yield warning, host.name
+
+
+def _seen(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    for one in evidence.replaced(fleet.source, [host.name for host in fleet.hosts]):
+        yield f"when the last run looked, {one.says}; apply does not restart it for that alone", one.host
+
+
+def _of_hosts(fleet: Fleet) -> Iterator[tuple[str, str]]:
     for host in fleet.hosts:
-        for note in host.compatibility.notes:
-            seen.setdefault(note, []).append(host.name)
+        yield from ((note, host.name) for note in host.compatibility.notes)
         if host.is_bare:
-            seen.setdefault(_BARE, []).append(host.name)
+            yield _BARE, host.name
         elif host.is_local and host.compatibility.driver.state not in (stack.ABSENT, stack.IGNORED):
-            seen.setdefault(_LOCAL, []).append(host.name)
-    for warning, hosts in seen.items():
-        yield f"{warning}, on {some(list(dict.fromkeys(hosts)))}"
+            yield _LOCAL, host.name
 
 
 def _moving(service: Service) -> str | None:
@@ -133,6 +145,17 @@ def _exposed(service: Service) -> str | None:
         return f"{service.unit} listens on {address}, and {service.engine.reachable}"
     note = "serve_api_key_file" if service.engine.api_key else f"{title} does not support one"
     return f"{service.unit} listens on {address} without an API key ({note})"
+
+
+def _updated(service: Service) -> str | None:
+    """Return what the distribution's own updates do to an engine that is its package, or None."""
+    engine = service.engine
+    if service.settings.get(f"{engine.role}_source") != "package":
+        return None
+    return (
+        f"{service.unit} runs the distribution's package of {engine.title}, which unattended upgrades may "
+        "change overnight; the next start runs the new version (`apt-mark hold` on the host prevents it)"
+    )
 
 
 def _host(host: Host) -> dict[str, Any]:

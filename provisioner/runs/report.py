@@ -105,6 +105,28 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class Replaced(payload.Replaced, OnHost):
+    """What an update has replaced on disk under a running unit of a host; often nothing."""
+
+    @property
+    def restart(self) -> str:
+        """Return what loads the new files; apply does not restart a unit for them alone."""
+        command = (
+            f"provision exec -b INVENTORY --limit {self.host} -- systemctl --no-block restart {self.unit}"
+        )
+        return f"restart it when it suits you: {command}"
+
+    @property
+    def advice(self) -> str:
+        """Return the finding with what to do about it."""
+        return f"{self.says}; {self.restart}"
+
+    def warned(self) -> Warned:
+        """Return the warning that a report shows."""
+        return Warned(self.host, self.advice)
+
+
+@dataclass(frozen=True)
 class PhaseTime:
     """How long a phase took, all its hosts together."""
 
@@ -137,6 +159,7 @@ class Report:
     answers: tuple[Answer, ...] = ()
     warnings: tuple[Warned, ...] = ()
     drivers: tuple[Driver, ...] = ()
+    replaced: tuple[Replaced, ...] = ()
     phase_times: tuple[PhaseTime, ...] = ()
     slowest: tuple[TaskTime, ...] = ()
     check: bool = False

@@ -67,7 +67,7 @@ class Inspection:
         digests = {file.path.suffix: hashlib.sha256(file.content).hexdigest() for file in wanted}
         # What the gate will record when the service starts from these files.
         coming = {
-            "unit file": digests[".service"],
+            "unit file": inputs.unit_digest(service.unit_text.encode()),
             "environment": digests[".env"],
             "API key": digests.get(".key", "absent"),
             "model files": found.now["model files"],
@@ -116,6 +116,8 @@ def start(module: AnsibleModule) -> Result:
         if not found.user_right:
             files.make_user(service.user, service.groups)
         converge(service.unit, found)
+        if found.action:
+            provision["replaced"] = [{"unit": service.unit}]
     return {
         "changed": found.changed,
         "diff": [file.diff() for file in found.wrong],
@@ -227,6 +229,7 @@ def remove(module: AnsibleModule) -> Result:
         systemd.forgive(unit)
         if with_user:
             files.remove_user(user)
+        provision["replaced"] = [{"unit": unit}]
     return {"changed": changed, "removed": [str(path) for path in paths], "provision": provision}
 
 

@@ -7,10 +7,12 @@ import platform
 import re
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.engine import replaced
 from ansible.module_utils.provision.gpu import state
 from ansible.module_utils.provision.host import entry, facts, managed
 from ansible.module_utils.provision.host.facts import parse_meminfo, parse_mounts, read, run
@@ -77,7 +79,9 @@ def main() -> None:
     started = time.time()
 
     def work(module: AnsibleModule) -> dict[str, Any]:
-        return {"changed": False, "ansible_facts": {"host_probe": probe(started, **module.params)}}
+        found = {"host_probe": probe(started, **module.params)}
+        seen = [asdict(one) for one in replaced.services()]
+        return {"changed": False, "ansible_facts": found, "provision": {"replaced": seen}}
 
     entry.run(work, ARGUMENTS)
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.engine_ollama import record
-from ansible.module_utils.provision.engine import files, processes
+from ansible.module_utils.provision.engine import files, inputs, processes
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.models.files import read_manifest
 
@@ -47,6 +48,17 @@ def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.Mon
     assert found.port == ENGINES[engine]
     # The weights themselves are not here, so theirs is the one digest that cannot fit.
     assert set(found.stale) <= {"model files"}
+
+
+@EVERY_ENGINE
+def test_what_a_unit_sets_for_crashes_alone_restarts_nothing(engine: str) -> None:
+    text = (LEFT / engine / "etc/systemd/system" / f"{engine}.service").read_bytes()
+    limits = b"LimitNOFILE=1048576\n"
+    assert limits in text
+    for more in (b"LimitCORE=1\n", b"# Why.\nLimitCORE=1\n", b"# Why.\nLimitCORE=infinity\n"):
+        assert inputs.unit_digest(text.replace(limits, limits + more)) == inputs.unit_digest(text)
+    assert inputs.unit_digest(text) == hashlib.sha256(text).hexdigest()
+    assert inputs.unit_digest(text.replace(limits, b"LimitNOFILE=1\n")) != inputs.unit_digest(text)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "llamacpp"])

@@ -41,6 +41,7 @@ GOOD: dict[str, Any] = {
         {"what": "hub", "url": "https://h.example", "name": "h.example", "resolves": True, "error": ""}
     ],
     "unnamed": [],
+    "replaced": [{"unit": "vllm.service", "libraries": []}],
     "load": 0.5,
     "skew_s": 0.0,
 }
@@ -102,6 +103,10 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         (
             {"unnamed": ["vllm-b.service"], "listening": [{**SOCKET, "unit": "vllm-b.service"}]},
             *(NOTE, "services", "no longer in the inventory", "removes it"),
+        ),
+        (
+            {"replaced": [{"unit": "vllm.service", "libraries": [f"/usr/lib/lib{n}.so" for n in "abcd"]}]},
+            *(NOTE, "updates", "liba.so, libb.so, libc.so and 1 more", "--no-block restart vllm.service"),
         ),
         ({"listening": [{**SOCKET, "unit": ""}]}, WRONG, "port", "in use by python (pid 7)", "serve_port"),
         ({"listening": [{**SOCKET, "address": "0.0.0.0"}]}, WRONG, "listening", "0.0.0.0:8000", "drop-in"),

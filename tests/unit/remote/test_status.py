@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "health": 200,
     "models": ["a/b"],
     "error": "",
+    "replaced": [],
 }
 
 
@@ -57,6 +58,17 @@ def test_each_state_is_a_word_and_a_reason(said: dict[str, Any], state: str, not
     assert note in judged.services[0].note
     assert "\x1b" not in judged.services[0].note
     assert judged.is_well is (state == "serving")
+
+
+def test_a_service_with_replaced_libraries_serves_and_says_so() -> None:
+    libraries = ["/usr/lib/x86_64-linux-gnu/libssl.so.3"]
+    answer = {"services": [{**GOOD, "replaced": libraries}], "unnamed": []}
+    judged = status.judge(Way("gpu1", services=(SERVICE,)), answer, None)
+    assert judged.is_well
+    assert judged.to_json()["services"][0]["replaced"] == tuple(libraries)
+    note = judged.services[0].note
+    assert note.startswith("vllm.service still runs with files that an update has replaced: libssl.so.3; ")
+    assert "provision exec -b INVENTORY --limit gpu1 -- systemctl --no-block restart vllm.service" in note
 
 
 @pytest.mark.parametrize(("tag", "state"), [("usual", "serving"), ("", "unhealthy")])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..engine import replaced
 from ..gpu.health import gpu_faults, xid_faults, xid_notes
 from ..gpu.kernel import secure_boot
 from ..gpu.nvml import NOT_LOADED
@@ -123,6 +124,7 @@ def main(text: str) -> str:
             "can_set_clock": can_set_clock(),
             "listening": sockets([*given["units"], *others]),
             "unnamed": others,
+            "replaced": [asdict(one) for one in replaced.services()],
             "reached": list(reached),
             "load": os.getloadavg()[0] / max(len(os.sched_getaffinity(0)), 1),
             # Last, since a driver can take its time.

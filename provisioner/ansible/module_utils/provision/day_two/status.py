@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..engine import replaced
 from ..engine.client import Engine, NoAnswerError
 from ..engine.files import read_key
 from ..gpu.health import gpu_faults
@@ -68,6 +69,7 @@ def unit(name: str) -> dict[str, Any]:
         "restarts": seen.restarts,
         "pid": seen.main_pid,
         "uptime_s": round(seen.active_seconds, 1) or None,
+        "replaced": replaced.libraries(seen.control_group),
     }
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Callable, Mapping
 
 from ..host import managed
 from ..host.fault import Fault
@@ -19,6 +20,8 @@ from ..host.files import read_json, replace_file
 from . import files
 
 READ_SECONDS = 60
+# What a unit sets for the case of a crash alone; a change of it needs no restart of what runs.
+_FOR_CRASHES = re.compile(rb"(?:^#[^\n]*\n)?^LimitCORE=[^\n]*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,23 @@ def started_file(unit: str) -> Path:
 def digests(unit: str, model_dir: str) -> dict[str, str]:
     """Return what a start of `unit` would read from disk now."""
     return {
-        "unit file": _digest(managed.UNITS / unit),
+        "unit file": _digest(managed.UNITS / unit, unit_digest),
         "environment": _digest(files.setting(unit, ".env")),
         "API key": _digest(files.setting(unit, ".key")),
         "model files": _digest(Path(model_dir)) if model_dir else "none",
     }
 
 
-def _digest(path: Path) -> str:
+def unit_digest(text: bytes) -> str:
+    """Return the digest of a unit's text, without what matters to the next crash alone."""
+    return hashlib.sha256(_FOR_CRASHES.sub(b"", text)).hexdigest()
+
+
+def _digest(path: Path, of: Callable[[bytes], str] = lambda text: hashlib.sha256(text).hexdigest()) -> str:
     if path.is_dir():
         return _tree_digest(path)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return of(path.read_bytes())
     except FileNotFoundError:
         return "absent"
 

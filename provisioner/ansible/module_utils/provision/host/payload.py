@@ -58,6 +58,21 @@ class DriverSeen:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """Hold the files that a unit's processes execute and that an update has replaced on disk."""
+
+    unit: str
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def says(self) -> str:
+        """Return the finding in one line, with at most three files."""
+        names = sorted({path.rpartition("/")[2] for path in self.libraries})
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        return f"{self.unit} still runs with files that an update has replaced: {shown}"
+
+
+@dataclass(frozen=True)
 class Payload:
     """Hold everything that a module may report to the run."""
 
@@ -69,6 +84,7 @@ class Payload:
     next: str | None = None
     skipped: str | None = None
     driver: DriverSeen | None = None
+    replaced: tuple[Replaced, ...] = ()
 
 
 def plural(count: int, one: str, many: str = "") -> str:
