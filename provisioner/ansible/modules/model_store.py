@@ -64,7 +64,11 @@ def fetch(module: AnsibleModule) -> dict[str, Any]:
     why = doubt(Path(directory), wanted)
     if why:
         raise Fault(f"{directory} was downloaded, but {why}", "another program writes there: apply again")
-    return dict(result, changed=bool(reported.get("changed")), fetched=reported.get("fetched", []))
+    left = f"{wanted}: {reported['left']}" if reported.get("left") else ""
+    provision = {"provision": {"warning": [left]}} if left else {}
+    return dict(
+        result, changed=bool(reported.get("changed")), fetched=reported.get("fetched", []), **provision
+    )
 
 
 def verify(module: AnsibleModule) -> dict[str, Any]:

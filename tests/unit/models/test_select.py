@@ -37,8 +37,11 @@ def test_takes_weights_and_what_engines_read_beside_them() -> None:
 
 
 def test_takes_code_and_pickles_of_a_model_that_was_named() -> None:
-    extra = {"modeling_name.py", "original/consolidated.00.pth", "pytorch_model.bin"}
-    assert set(chosen(REPOSITORY, allow_unsafe=True)) - set(chosen(REPOSITORY)) == extra
+    pickles = {"original/consolidated.00.pth", "pytorch_model.bin"}
+    assert set(chosen(REPOSITORY, allow_unsafe=True)) - set(chosen(REPOSITORY)) == {"modeling_name.py"}
+    alone = [name for name in REPOSITORY if name != "model.safetensors"]
+    # The weights that all engines read beside other layouts of the same ones.
+    assert pickles & set(chosen(alone, allow_unsafe=True)) == {"pytorch_model.bin"}
 
 
 def test_include_and_exclude_are_globs_over_the_whole_path() -> None:

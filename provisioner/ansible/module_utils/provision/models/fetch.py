@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..host.files import read_json
 from ..host.follow import note
 from ..host.paths import require_room, sync
 from ..jobs.orders import job_of
@@ -23,6 +24,7 @@ from .download import Download, list_files
 from .files import (
     CLIENT_NOTES,
     MANIFEST,
+    SAFETENSORS,
     STAMPS,
     Hashes,
     KnownFile,
@@ -36,9 +38,12 @@ from .files import (
     write_stamps,
 )
 from .orders import CheckOrders, Orders
-from .select import select
+from .select import PICKLES, copies, select, selected, weights_of
+from .twice import rest, unclear
 
 READERS = "provision"
+# What is said of the rest: weights in every format.
+WEIGHTS = (f".{SAFETENSORS}", *PICKLES)
 
 
 class Fetch:
@@ -58,6 +63,7 @@ class Fetch:
         self.staging = self.directory.with_name(self.directory.name + ".partial")
         self.published = self.directory.is_dir()
         self.old = read_manifest(self.directory)
+        self.left = ""
 
     def run(self) -> dict[str, Any]:
         """Fill the directory and return what was downloaded."""
@@ -73,7 +79,8 @@ class Fetch:
             self.replace([remote.name for remote in lacking], manifest)
         else:
             self.publish(manifest)
-        return {"changed": changed, "commit": commit, "fetched": [remote.name for remote in lacking]}
+        fetched = [remote.name for remote in lacking]
+        return {"changed": changed, "commit": commit, "fetched": fetched, "left": self.left}
 
     def make_place(self) -> None:
         """Create the staging directory and those above it, from the store's root down."""
@@ -94,7 +101,25 @@ class Fetch:
             revision = self.old.commit
         answer = list_files(self.orders, revision)
         listed = [RemoteFile(**item) for item in answer["files"]]
-        return answer["commit"], select(listed, self.wanted)
+        named = self.named(answer["commit"], listed)
+        chosen = select(listed, self.wanted, named)
+        asked = selected(listed, self.wanted.include, self.wanted.exclude)
+        self.left = rest(asked, chosen, copies(asked, self.wanted, named).kept, WEIGHTS)
+        return answer["commit"], chosen
+
+    def named(self, commit: str, listed: list[RemoteFile]) -> dict[str, set[str]]:
+        """Return the weights that each index lists, of those that have to be read."""
+        if self.wanted.format != SAFETENSORS or self.wanted.include:
+            return {}
+        indexes = unclear(listed, weights_of(self.wanted))
+        if indexes:
+            self.make_place()
+            download = Download(self.orders, self.staging, commit or self.wanted.revision, indexes)
+            download.accept([remote.name for remote in indexes if (self.staging / remote.name).is_file()])
+            download.run()
+        read = {one.name: read_json(self.staging / one.name, {}) for one in indexes}
+        found = {name: body.get("weight_map") for name, body in read.items() if isinstance(body, dict)}
+        return {name: set(map(str, weights.values())) for name, weights in found.items() if weights}
 
     def verified_here(self, files: list[RemoteFile]) -> dict[str, Hashes]:
         """Return the files of the published directory that need not be downloaded."""

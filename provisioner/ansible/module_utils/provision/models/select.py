@@ -9,6 +9,7 @@ from typing import Iterable
 from ..host.fault import Fault
 from .files import CLIENT_NOTES, SAFETENSORS, RemoteFile, Wanted
 from .gguf import the_one, whole
+from .twice import Copies, Named, find
 
 GGUF = "gguf"
 TITLES = {SAFETENSORS: "safetensors", GGUF: "GGUF"}
@@ -19,8 +20,11 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 CODE = (".py",)
 
 
-def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
-    """Choose the files to download, or refuse: names that escape, formats that can run code, no weights."""
+def select(files: list[RemoteFile], wanted: Wanted, named: Named | None = None) -> list[RemoteFile]:
+    """Choose the files to download, or refuse: names that escape, formats that can run code, no weights.
+
+    `named` has the weights that each index lists; weights that are there twice are taken once.
+    """
     for remote in files:
         reason = _unsafe_name(remote.name)
         if reason:
@@ -30,14 +34,29 @@ def select(files: list[RemoteFile], wanted: Wanted) -> list[RemoteFile]:
             )
     asked = selected(files, wanted.include, wanted.exclude)
     risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
-    weights = (f".{wanted.format}", *(PICKLES if risky else ()))
+    weights = weights_of(wanted)
     suffixes = (*weights, *BESIDE, *(CODE if risky else ()))
     chosen = [r for r in asked if r.name.lower().endswith(suffixes) or _matches(r.name, NOTICES)]
     if not any(remote.name.lower().endswith(weights) for remote in chosen):
         raise _without_weights(asked, len(files), wanted)
+    left = set(copies(chosen, wanted, named or {}).files)
+    chosen = [remote for remote in chosen if remote not in left or _matches(remote.name, NOTICES)]
     if wanted.format == GGUF:
         the_one(chosen, f"{wanted} offers")
     return chosen
+
+
+def weights_of(wanted: Wanted) -> tuple[str, ...]:
+    """Return the endings of the files with weights that may be downloaded."""
+    risky = wanted.allow_unsafe and wanted.format == SAFETENSORS
+    return (f".{wanted.format}", *(PICKLES if risky else ()))
+
+
+def copies(files: list[RemoteFile], wanted: Wanted, named: Named) -> Copies:
+    """Return the weights that are there twice, unless the inventory itself chooses the files."""
+    if wanted.format != SAFETENSORS or wanted.include:
+        return Copies(())
+    return find(files, weights_of(wanted), named)
 
 
 def selected(files: list[RemoteFile], include: Iterable[str], exclude: Iterable[str]) -> list[RemoteFile]:
