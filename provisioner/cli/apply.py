@@ -42,11 +42,12 @@ def apply(as_json: bool, phases: tuple[str, ...], check: bool, diff: bool, yes: 
 @click.option(
     "--junit", "junit_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML here."
 )
+@click.option("--deep", is_flag=True, help="Read every byte of the models, too.")
 @options.as_json
-def verify(as_json: bool, junit_file: str | None, **values: Any) -> int:
+def verify(as_json: bool, junit_file: str | None, deep: bool, **values: Any) -> int:
     """Ask every service of INVENTORY a question, and show the evidence that it is healthy."""
     work = Work(values, as_json=as_json, ladder=True)
-    report = work.run("verify", {CONSENT: False})
+    report = work.run("verify", {CONSENT: False, "provision_deep": deep})
     if junit_file:
         Path(junit_file).write_text(junit.to_junit(report))
     return work.finish(report)

@@ -36,7 +36,7 @@ SERVE_PREFIX = "serve_"
 _MARKUP = re.compile(r"\b[CVO]\(((?:[^()\\]|\\.)*)\)")
 SOURCE = "serve_model_source"
 # Set by the command line for the playbooks, so an inventory that sets one would be overruled or lie.
-COMMAND_LINE_VARIABLES = ("provision_consent", "provision_remove_models")
+COMMAND_LINE_VARIABLES = ("provision_consent", "provision_deep", "provision_remove_models")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
 from ansible.module_utils.engine_ollama.steps import diffs, doubted, keep, left, prepare, settled
+from ansible.module_utils.engine_ollama.store import Store
 from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root
 from ansible.module_utils.engine_ollama.wanted import (
     main_name,
@@ -22,7 +24,8 @@ from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import require_consent, run
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
-from ansible.module_utils.provision.jobs.job import DOWNLOADS
+from ansible.module_utils.provision.jobs.job import DOWNLOADS, IDLE
+from ansible.module_utils.provision.models.check import DEEP
 
 GROUPS = ["provision"]
 NO_CONSENT = "run again with --yes, or answer the question, to allow the removal"
@@ -54,28 +57,50 @@ def present(module: AnsibleModule) -> dict[str, Any]:
 
 
 def verified(module: AnsibleModule) -> dict[str, Any]:
-    """Hash every blob of one service's models as far as one call can."""
+    """Check every blob of one service's models; a deep look hashes them, as far as one call can."""
     params, service = module.params, module.params["service"]
     root, asked = service["engine_ollama_models_dir"], names(service)
     if module.check_mode:
         return finish(service, NOT_APPLICABLE, f"{root}: not read in check mode")
     if not Path(root).is_dir():
         return finish(service, FAILED, f"{root} does not exist")
+    if not params["deep"]:
+        return finish(service, *glance(root, asked))
     job = OllamaJob(managed.stem(service["unit"]), params)
     reported = job.report()
     if reported.get("state") != "done" or reported.get("run") != params["run"]:
         orders = NamedOrders(f"Hash the models of {service['unit']}", root, asked, params["run"])
-        reported = job.answer("run", "verify", orders, limits(root, [], linked=False)) or {}
+        reported = job.answer("run", "verify", orders, {**limits(root, [], linked=False), **IDLE}) or {}
     if not reported:
         return job.progress()
     forget(root, reported)
-    problems = [text for texts in reported["results"].values() for text in texts or ()]
-    problems += [f"{name} is not in {root}" for name, texts in reported["results"].items() if texts is None]
+    why = "sha256 of each matches its name"
+    return finish(service, *outcome(root, reported["results"], reported["sizes"], why))
+
+
+def glance(root: str, asked: list[str]) -> tuple[str, str]:
+    """Compare the blobs of models with what the file system reported when their hashes were right."""
+    store, stamps = Store(Path(root)), read_record(root)["stamps"]
+    found = {name: store.manifest(Name.parse(name)) for name in asked}
+    results: dict[str, list[str] | None] = dict.fromkeys(asked)
+    sizes: dict[str, int] = {}
+    for name, manifest in found.items():
+        if manifest:
+            unsure = store.unsure(manifest.blobs, stamps)
+            results[name] = [f"{store.blob(digest)} changed since its hash was checked" for digest in unsure]
+            sizes.update(manifest.blobs)
+    return outcome(root, results, sizes, f"unchanged since their hashes were checked; {DEEP}")
+
+
+def outcome(
+    root: str, results: dict[str, list[str] | None], sizes: dict[str, int], why: str
+) -> tuple[str, str]:
+    """Return the status and the evidence of what was found of each model; None is one that is not there."""
+    problems = [text for texts in results.values() for text in texts or ()]
+    problems += [f"{name} is not in {root}" for name, texts in results.items() if texts is None]
     if problems:
-        return finish(service, FAILED, "; ".join(dict.fromkeys(problems)))
-    sizes = reported["sizes"].values()
-    read = f"{len(sizes)} blobs, {sum(sizes) / 1e9:.2f} GB, sha256 of each matches its name"
-    return finish(service, PASSED, f"{', '.join(asked)}: {read}")
+        return FAILED, "; ".join(dict.fromkeys(problems))
+    return PASSED, f"{', '.join(results)}: {len(sizes)} blobs, {sum(sizes.values()) / 1e9:.2f} GB, {why}"
 
 
 def forget(root: str, reported: dict[str, Any]) -> None:
@@ -155,6 +180,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment": {"type": "dict", "default": {}},
     "serving": {"type": "list", "elements": "str", "default": []},
     "run": {"default": ""},
+    "deep": {"type": "bool", "default": False},
     "consent": {"type": "bool", "default": False},
 }
 

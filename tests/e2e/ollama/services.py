@@ -59,10 +59,10 @@ class Ollama:
         options = ("--limit", HOST, "--yes", "--json", *phases(*only))
         return self.machines.provision("apply", self.inventory(*services, **words), *options, code=code)
 
-    def verify(self, *services: dict[str, Any], code: int | None = 0, **words: Any) -> Done:
+    def verify(self, *options: str, code: int | None = 0, **words: Any) -> Done:
         """Verify the host against its words."""
-        inventory = self.inventory(*services, **words)
-        return self.machines.provision("verify", inventory, "--limit", HOST, "--json", code=code)
+        inventory = self.inventory(**words)
+        return self.machines.provision("verify", inventory, "--limit", HOST, "--json", *options, code=code)
 
     def sh(self, script: str) -> str:
         """Run a script on the host as root."""

@@ -158,7 +158,7 @@ def test_a_damaged_model_is_named_and_mended(ollama: Ollama) -> None:
     expected = blob.rpartition("-")[2]
     ollama.sh(f"printf X | dd of={blob} bs=1 seek=5000000 conv=notrunc")
     actual = ollama.sh(f"sha256sum {blob}").split()[0]
-    found = rung(ollama.verify(code=1, **made("Be terse.")), "files")
+    found = rung(ollama.verify("--deep", code=1, **made("Be terse.")), "files")
     assert found["status"] == "failed"
     assert f"{blob} has sha256 {actual}, expected {expected}" in found["evidence"]
     ollama.apply(only=WITH_FILES, **made("Be terse."))

@@ -38,7 +38,7 @@ def test_a_flipped_byte_is_named_and_only_that_file_fetched_again(serving: Machi
     serving.sh("ms", f"printf '\\377' | dd of={path} bs=1 seek=100000 count=1 conv=notrunc status=none")
     wrong = serving.sh("ms", f"sha256sum {path}").split()[0]
     assert right != wrong
-    broken = serving.verify("--limit", "ms", code=1).report
+    broken = serving.verify("--deep", "--limit", "ms", code=1).report
     (rung,) = [rung for rung in broken["rungs"] if rung["rung"] == "files"]
     assert rung["status"] == "failed"
     for part in ("model.safetensors", right, wrong):

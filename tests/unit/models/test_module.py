@@ -66,6 +66,7 @@ def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[st
         "models": [model],
         "run": "1.5",
         "poll": 0,
+        "deep": False,
         **changes,
     }
 
@@ -230,9 +231,43 @@ def test_verification_hashes_once_in_a_run(tmp_path: Path, model: dict[str, Any]
     path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {str(directory): found}}))
-    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    result = model_store.verify(Module(**parameters(tmp_path, model, deep=True)))
     assert result["provision"]["rungs"] == [{"service": "chat", "rung": "files", **found}]
     assert units.started == []
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_glance_reads_nothing_and_sees_what_has_changed(
+    tmp_path: Path, model: dict[str, Any], units: Systemd, check_mode: bool
+) -> None:
+    directory = publish(model)
+
+    def look() -> dict[str, Any]:
+        # Check mode reads nothing, even when asked to.
+        module = Module(check_mode=check_mode, **parameters(tmp_path, model, deep=check_mode))
+        return model_store.verify(module)
+
+    (found,) = look()["provision"]["rungs"]
+    assert found["status"] == "passed"
+    assert (
+        "unchanged since the sha256 of each was checked; `provision verify --deep` reads them"
+        in found["evidence"]
+    )
+    weights = next(path for path in directory.iterdir() if not path.name.startswith("."))
+    os.utime(weights)
+    (found,) = look()["provision"]["rungs"]
+    assert (found["status"], found["evidence"]) == (
+        "failed",
+        f"{weights} changed since the hashes were checked",
+    )
+    assert "provision apply" in found["next"]
+    assert units.started == []
+
+
+def test_a_glance_names_files_that_are_not_in_the_manifest(tmp_path: Path, model: dict[str, Any]) -> None:
+    (publish(model) / "extra.bin").touch()
+    (found,) = model_store.verify(Module(**parameters(tmp_path, model)))["provision"]["rungs"]
+    assert (found["status"], "extra.bin" in found["evidence"]) == ("failed", True)
 
 
 def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
@@ -247,11 +282,11 @@ def test_hashes_of_another_run_are_not_taken(tmp_path: Path, model: dict[str, An
     # A job of another run is at work: this call waits for its end, the next one starts anew.
     units.state = UnitState(active="active", invocation="1")
     hashed("2.5")
-    assert model_store.verify(Module(**parameters(tmp_path, model)))["finished"] is False
+    assert model_store.verify(Module(**parameters(tmp_path, model, deep=True)))["finished"] is False
     assert units.started == []
     units.state = GONE
     units.work = lambda: hashed("1.5")
-    result = model_store.verify(Module(**parameters(tmp_path, model)))
+    result = model_store.verify(Module(**parameters(tmp_path, model, deep=True)))
     assert (len(units.started), result["finished"]) == (1, True)
     assert result["provision"]["rungs"][0]["status"] == "passed"
 
@@ -263,10 +298,10 @@ def test_a_model_without_a_result_has_not_passed(
     path = tmp_path / "runtime" / f"{model_store.VERIFY_UNIT}.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"state": "done", "run": "1.5", "results": {}}))
-    failed = model_store.verify(Module(**parameters(tmp_path, model)))
+    failed = model_store.verify(Module(**parameters(tmp_path, model, deep=True)))
     assert failed["failed"]
     assert "its files were not hashed" in failed["msg"]
-    result = model_store.verify(Module(check_mode=True, **parameters(tmp_path, model)))
+    result = model_store.verify(Module(check_mode=True, **parameters(tmp_path, model, deep=True)))
     assert result["provision"]["rungs"][0]["status"] == "passed"
     assert units.started == []
 

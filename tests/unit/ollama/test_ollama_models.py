@@ -173,20 +173,21 @@ def test_two_services_that_contradict_each_other_are_refused(host: Host) -> None
 def test_whole_blobs_are_verified_once_in_a_run(host: Host) -> None:
     host.call("present")
     for _ in range(2):
-        end = host.call("verified")
+        end = host.call("verified", deep=True)
         (found,) = end.result["provision"]["rungs"]
         assert (end.failed, end.result["changed"], found["status"]) == (False, False, "passed")
         assert found["evidence"].startswith("small:1: 3 blobs, ")
     assert host.started[1:] == ["provision-job-ollama-ollama verify"]
-    host.call("verified", run="the next run")
+    host.call("verified", deep=True, run="the next run")
     assert len(host.started) == 3
 
 
-def test_a_damaged_blob_fails_and_is_replaced_by_the_next_apply(host: Host) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_damaged_blob_fails_and_is_replaced_by_the_next_apply(host: Host, deep: bool) -> None:
     host.call("present")
     largest = max(host.blobs, key=lambda path: path.stat().st_size)
     largest.write_bytes(b"damaged")
-    end = host.call("verified")
+    end = host.call("verified", deep=deep)
     (found,) = end.result["provision"]["rungs"]
     assert (end.failed, found["status"], found["rung"]) == (True, "failed", "files")
     assert found["next"] == end.result["provision"]["next"] == ollama_models.APPLY
@@ -194,11 +195,22 @@ def test_a_damaged_blob_fails_and_is_replaced_by_the_next_apply(host: Host) -> N
     assert (repaired["changed"], repaired["models"]) == (True, [])
     assert repaired["repaired"]
     assert repaired["provision"]["warning"][0].startswith("replaced: ")
-    assert not host.call("verified", run="the next run").failed
+    assert not host.call("verified", deep=deep, run="the next run").failed
 
 
-def test_a_model_that_is_not_there_fails_verification(host: Host) -> None:
-    end = host.call("verified")
+def test_a_glance_reads_no_blob(host: Host) -> None:
+    host.call("present")
+    (found,) = host.call("verified").result["provision"]["rungs"]
+    assert found["status"] == "passed"
+    assert (
+        "unchanged since their hashes were checked; `provision verify --deep` reads them" in found["evidence"]
+    )
+    assert len(host.started) == 1
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_model_that_is_not_there_fails_verification(host: Host, deep: bool) -> None:
+    end = host.call("verified", deep=deep)
     assert end.failed
     assert end.result["msg"] == f"small:1 is not in {host.models}"
 
@@ -214,7 +226,7 @@ def test_a_missing_folder_fails_and_check_mode_reads_none(host: Host) -> None:
 def test_verification_in_progress_is_followed(host: Host) -> None:
     host.call("present")
     host.slow = True
-    assert [host.call("verified").result["finished"] for _ in range(2)] == [False, False]
+    assert [host.call("verified", deep=True).result["finished"] for _ in range(2)] == [False, False]
     assert len(host.started) == 2
 
 

@@ -25,6 +25,8 @@ DOWNLOADS: dict[str, dict[str, Any]] = {
     "runtime": {"type": "path", "default": "/run/provision"},
     "programs": {"type": "path", "default": "/usr/local/lib/provision"},
 }
+# What only reads waits while anything else uses the disk.
+IDLE: dict[str, object] = {"IOSchedulingClass": "idle"}
 
 
 class Job:

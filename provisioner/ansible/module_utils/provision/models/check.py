@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read every byte of models in the store and compare it with their manifests."""
+"""Compare models in the store with their manifests: by what the file system reports, or by every byte."""
 
 from __future__ import annotations
 
@@ -7,11 +7,35 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..jobs.progress import Progress
-from .files import STAMPS, Manifest, RemoteFile, hash_files, mismatch, read_manifest, strangers, write_stamps
+from .files import (
+    STAMPS,
+    Manifest,
+    RemoteFile,
+    hash_files,
+    mismatch,
+    read_manifest,
+    strangers,
+    untouched,
+    write_stamps,
+)
 from .orders import CheckOrders
 
 AGAIN = "run `provision apply`: it downloads that file again and no other"
+READ = "run `provision apply`: it reads what changed, and downloads again what is wrong"
+DEEP = "`provision verify --deep` reads them"
 REMOVE = "remove them: they are of unknown origin, and an engine may load them"
+
+
+def glance(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """Compare one model with its manifest by sizes, times and inodes, as when its hashes were right."""
+    changed = sorted(set(manifest.files) - untouched(directory, manifest.files))
+    if changed:
+        more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
+        evidence = f"{directory / changed[0]}{more} changed since the hashes were checked"
+        return {"status": "failed", "evidence": evidence, "next": READ}
+    return _foreign(directory, manifest) or _passed(
+        manifest, f"unchanged since the sha256 of each was checked; {DEEP}"
+    )
 
 
 def check(
@@ -28,13 +52,21 @@ def check(
         write_stamps(directory, set(manifest.files) - set(wrong))
     if wrong:
         return {"status": "failed", "evidence": "; ".join(wrong.values()), "next": AGAIN}
+    return _foreign(directory, manifest) or _passed(manifest, "the sha256 of each matches the manifest")
+
+
+def _foreign(directory: Path, manifest: Manifest) -> dict[str, Any] | None:
     unknown = strangers(directory, manifest)
-    if unknown:
-        listed = ", ".join(str(directory / name) for name in unknown[:3])
-        evidence = f"{len(unknown)} files are not in the manifest: {listed}"
-        return {"status": "failed", "evidence": evidence, "next": REMOVE}
+    if not unknown:
+        return None
+    listed = ", ".join(str(directory / name) for name in unknown[:3])
+    evidence = f"{len(unknown)} files are not in the manifest: {listed}"
+    return {"status": "failed", "evidence": evidence, "next": REMOVE}
+
+
+def _passed(manifest: Manifest, why: str) -> dict[str, Any]:
     size = sum(record.size for record in manifest.files.values())
-    evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, the sha256 of each matches the manifest"
+    evidence = f"{len(manifest.files)} files, {size / 1e9:.2f} GB, {why}"
     return {"status": "passed", "evidence": evidence, "next": None}
 
 
