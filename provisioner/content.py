@@ -42,6 +42,11 @@ def askpass() -> Path:
     return PACKAGE / "ansible" / "askpass"
 
 
+def ssh_askpass() -> Path:
+    """Return the program that answers the questions of ssh for the day-two commands."""
+    return PACKAGE / "remote" / "askpass"
+
+
 def lab_inventory() -> Path:
     """Return the shipped inventory of throwaway hosts."""
     return root() / "inventories" / "lab.ini"

@@ -20,6 +20,7 @@ _OWN_PATHS = {
     "ANSIBLE_LIBRARY": ("library", "modules"),
     "ANSIBLE_MODULE_UTILS": ("module_utils", "module_utils"),
     "ANSIBLE_ACTION_PLUGINS": ("action_plugins", "action"),
+    "ANSIBLE_BECOME_PLUGINS": ("become_plugins", "become"),
     "ANSIBLE_CALLBACK_PLUGINS": ("callback_plugins", "callbacks"),
 }
 # Without keep-alives a dead network leaves Ansible waiting for ever.
@@ -97,11 +98,10 @@ def environment(events: Path, base: Mapping[str, str] | None = None) -> dict[str
         filter(None, [str(content.roles()), given.get("ANSIBLE_ROLES_PATH")])
     )
     ours["PROVISION_EVENTS"] = str(events)
-    ours |= _ssh_programs(config)
+    ours |= _ssh_programs(config) | _ssh_defaults(config, given)
     ours["PATH"] = os.pathsep.join(filter(None, [str(content.askpass()), given.get("PATH")]))
     ours["PROVISION_PYTHON"] = sys.executable
-    private = str(control_path_folder(given))
-    ours["PROVISION_SSH_FILES"] = private
+    private = ours["PROVISION_SSH_FILES"]
     defaults = {
         "ANSIBLE_PIPELINING": ("True", "connection", "pipelining"),
         "ANSIBLE_SSH_ARGS": (_SSH_ARGS, "ssh_connection", "ssh_args"),
@@ -125,13 +125,24 @@ def _joined(kind: str, users: str | None) -> str:
     return os.pathsep.join(filter(None, [str(content.plugins(kind)), users]))
 
 
+def ssh_environment() -> dict[str, str]:
+    """Return the variables that our ssh program needs."""
+    return _ssh_defaults(_UserConfig(os.environ), os.environ)
+
+
+def _ssh_defaults(config: _UserConfig, given: Mapping[str, str]) -> dict[str, str]:
+    users = config.value("ANSIBLE_SSH_EXECUTABLE", "ssh_connection", "ssh_executable")
+    return {
+        "PROVISION_SSH": users or "ssh",
+        "PROVISION_SSH_FOLDER": str(state_home()),
+        "PROVISION_SSH_FILES": str(control_path_folder(given)),
+    }
+
+
 def _ssh_programs(config: _UserConfig) -> dict[str, str]:
-    """Return what makes ssh, sftp and scp read our defaults behind the user's configuration."""
+    """Return what makes Ansible's ssh, sftp and scp read our defaults behind the user's configuration."""
     ours = str(content.ssh())
-    found = {"ANSIBLE_SSH_EXECUTABLE": ours, "PROVISION_SSH_FOLDER": str(state_home())}
-    found["PROVISION_SSH"] = (
-        config.value("ANSIBLE_SSH_EXECUTABLE", "ssh_connection", "ssh_executable") or "ssh"
-    )
+    found = {"ANSIBLE_SSH_EXECUTABLE": ours}
     for name, key in (
         ("ANSIBLE_SFTP_EXTRA_ARGS", "sftp_extra_args"),
         ("ANSIBLE_SCP_EXTRA_ARGS", "scp_extra_args"),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ import click
 from provisioner.cli import hosts, options
 from provisioner.errors import HostError, UsageError
 from provisioner.plain import clean
-from provisioner.remote import parallel, program
+from provisioner.remote import parallel, shell
 from provisioner.remote.reach import Way
-from provisioner.remote.ssh import Remote, Result
+from provisioner.remote.ssh import Command, Remote, Result
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
@@ -37,17 +36,11 @@ def execute(
             f"{command[0]} is a host, and `exec` takes a command, which it runs on every host",
             f"`--limit {command[0]} -- COMMAND` runs one on this host alone",
         )
-    line = command[0] if len(command) == 1 else shlex.join(command)
-    if become:
-        line = program.as_root(["sh", "-c", line])
+    line = command[0] if len(command) == 1 else shell.words(command)
 
     def work(way: Way) -> Result:
         with Remote(way) as remote:
-            result = remote.run(line, seconds=timeout)
-        refused = program.explain_root(result.err, way.hops[-1].user) if become and result.code else None
-        if refused:
-            raise refused
-        return result
+            return remote.run(Command(line, as_root=become), timeout)
 
     answers = {}
     for way, result in parallel.each(chosen, work, seconds=timeout + hosts.LOGIN_SECONDS, at_once=forks):

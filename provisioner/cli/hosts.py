@@ -13,12 +13,12 @@ from provisioner.errors import HostError, UsageError
 from provisioner.fleet import findings
 from provisioner.fleet.services import Service
 from provisioner.plain import clean, one_line
-from provisioner.remote import reach
+from provisioner.remote import reach, ssh
 from provisioner.remote.reach import Way
 from provisioner.runs.run import Request
 
-# For the login, on top of the time that the work itself may take.
-LOGIN_SECONDS = 30.0
+# On top of the time that the work itself may take.
+LOGIN_SECONDS = ssh.LOGIN_SECONDS
 
 
 def ways(values: dict[str, Any], only: str | None = None) -> tuple[Way, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 import click
@@ -11,8 +12,7 @@ import click
 from provisioner.cli import hosts, options
 from provisioner.errors import HostError
 from provisioner.plain import clean
-from provisioner.remote import program
-from provisioner.remote.ssh import Remote
+from provisioner.remote.ssh import Command, Remote
 
 _SPAN = re.compile(r"(\d+\s*[a-z]+\s*)+")
 
@@ -44,13 +44,11 @@ def logs(target: str, follow: bool, since: str | None, lines: int | None, **valu
     last = ""
     with Remote(way) as remote:
         try:
-            for line in remote.lines(program.as_root(arguments)):
+            for line in remote.lines(Command(shlex.join(arguments), as_root=True)):
                 last = line
-                if program.explain_root(line, "") is None:
-                    click.echo(clean(line))
+                click.echo(clean(line))
         except HostError as error:
-            known = program.explain_root(last, way.hops[-1].user) or error
-            raise HostError(f"{way.host}: {known.message}", known.next_step) from error
+            raise HostError(f"{way.host}: {error.message}", error.next_step) from error
     if not last:
         click.echo(f"{way.host}: the journal has no such lines", err=True)
     return 0

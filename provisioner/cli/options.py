@@ -60,7 +60,10 @@ _VARIABLES = (
 )
 
 
-_PASSWORD = click.option("-k", "--ask-pass", is_flag=True, help="Ask for the SSH password.")
+_PASSWORDS = (
+    click.option("-k", "--ask-pass", is_flag=True, help="Ask for the SSH password."),
+    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
+)
 
 
 def selection(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +73,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def inventory_only(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the inventory argument and the options that unlock secrets; the command adds its own host."""
-    return _with(command, _INVENTORY, *_VARIABLES, _PASSWORD)
+    return _with(command, _INVENTORY, *_VARIABLES, *_PASSWORDS)
 
 
 def _with(command: Callable[..., Any], *decorators: Decorator) -> Callable[..., Any]:
@@ -83,8 +86,7 @@ def ansible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that are passed on to `ansible-playbook`."""
     return _with(
         command,
-        _PASSWORD,
-        click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
+        *_PASSWORDS,
         click.option("-f", "--forks", type=click.IntRange(min=1), help="How many hosts to work on at once."),
         click.option("-v", "--verbose", count=True, help="Write more into ansible.log; up to -vvvv."),
     )
@@ -104,7 +106,7 @@ def at_once(seconds: float) -> Decorator:
         metavar="SECONDS",
         help=text,
     )
-    return lambda command: _with(command, _PASSWORD, forks, limit)
+    return lambda command: _with(command, *_PASSWORDS, forks, limit)
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import paramiko
 
 from provisioner.ansible.module_utils.provision.engine.client import (
     CHAT,
@@ -22,8 +20,7 @@ from provisioner.ansible.module_utils.provision.engine.client import (
 from provisioner.errors import HostError
 from provisioner.fleet.services import Service
 from provisioner.plain import one_line
-from provisioner.remote import program
-from provisioner.remote.ssh import Remote
+from provisioner.remote.ssh import Command, Remote
 
 ANSWER_SECONDS = 300.0
 _KEY_FOLDER = "/etc/provision"
@@ -52,31 +49,31 @@ class Conversation:
         body |= {} if self.temperature is None else {"temperature": self.temperature}
         key = self._api_key()
         pieces = []
-        with self._tunnel() as connection:
-            engine = Engine(self.service.url, key, ANSWER_SECONDS, lambda: connection)
-            self.speed = Speed()
-            try:
+        try:
+            with self._tunnel() as connection:
+                engine = Engine(self.service.url, key, ANSWER_SECONDS, lambda: connection)
+                self.speed = Speed()
                 for piece in engine.stream(CHAT, body, self.speed):
                     pieces += [] if self.speed.thinking else [piece]
                     yield piece
-            except NoAnswerError as error:
-                raise self._trouble(error) from error
+        except NoAnswerError as error:
+            raise self._trouble(error) from error
         self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
 
     @contextlib.contextmanager
     def _tunnel(self) -> Iterator[http.client.HTTPConnection]:
         address = self.service.url.removeprefix("http://").rpartition(":")[0].strip("[]")
+        port = self.service.port or self.service.engine.port
         try:
-            channel = self.remote.tunnel(address, self.service.port or self.service.engine.port)
+            with self.remote.tunnel(address, port) as stream:
+                stream.settimeout(ANSWER_SECONDS)
+                connection = http.client.HTTPConnection(address)
+                connection.sock = stream
+                yield connection
         except HostError as error:
             if error.next_step is not None:
                 raise
             raise HostError(f"{self.service.unit}: {error.message}", self._logs()) from error
-        channel.settimeout(ANSWER_SECONDS)
-        connection = http.client.HTTPConnection(address)
-        connection.sock = _Socket(channel)
-        with contextlib.closing(channel):
-            yield connection
 
     def _trouble(self, error: NoAnswerError) -> HostError:
         """Return the error that a missing answer means for the user."""
@@ -98,42 +95,8 @@ class Conversation:
             return ""
         if self._key is None:
             path = f"{_KEY_FOLDER}/{self.service.unit.removesuffix('.service')}.key"
-            result = self.remote.run(program.as_root(["cat", path]))
+            result = self.remote.run(Command(shlex.join(["cat", path]), as_root=True))
             if result.code:
-                user = self.remote.way.hops[-1].user
-                raise program.explain_root(result.err, user) or HostError(
-                    f"no API key at {path} on the host", "provision apply INVENTORY writes it"
-                )
+                raise HostError(f"no API key at {path} on the host", "provision apply INVENTORY writes it")
             self._key = key_of(result.out)
         return self._key
-
-
-class _Reader(io.RawIOBase):
-    """Read a channel as a file."""
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data: bytes = self._channel.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _Socket:
-    """Lend a channel to http.client, which closes a socket while it still reads from it."""
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-
-    def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._channel))
-
-    def sendall(self, data: bytes) -> None:
-        self._channel.sendall(data)
-
-    def close(self) -> None:
-        """Leave the channel open; the conversation closes it."""

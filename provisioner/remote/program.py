@@ -7,7 +7,6 @@ import base64
 import functools
 import json
 import modulefinder
-import shlex
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,10 @@ from provisioner import bindings, content
 from provisioner.errors import HostError
 from provisioner.plain import one_line
 from provisioner.remote import python
-from provisioner.remote.ssh import Remote, Result
+from provisioner.remote.ssh import Command, Remote, Result
 from provisioner.runs import failures
 
 PACKAGE = "ansible.module_utils"
-_SUDO = "sudo:"
 
 # The host imports the sent texts under the names that Ansible's packer gives them, and compiles only what it
 # imports: NVIDIA's bindings are ten times as large as a program, and most hosts never read them.
@@ -48,10 +46,10 @@ sys.meta_path.insert(0, Sent())
 def call(remote: Remote, name: str, data: Mapping[str, Any], seconds: float = 30.0) -> dict[str, Any]:
     """Return what the program `name` reports about the host; raises HostError."""
     variables = remote.way.variables
-    script = shlex.quote(python.command(variables))
-    result = remote.run(f"sh -c {script}", source(name, data), seconds)
+    command = Command(python.command(variables), as_root=True, data=source(name, data))
+    result = remote.run(command, seconds)
     if result.code:
-        raise _failure(result, remote)
+        raise _failure(result)
     try:
         document: dict[str, Any] = json.loads(result.out)
     except ValueError as error:
@@ -70,32 +68,10 @@ def source(name: str, data: Mapping[str, Any]) -> bytes:
     return f"packed = {_packed(name)!r}\n{_START}{start}".encode()
 
 
-def as_root(arguments: list[str]) -> str:
-    """Return a shell command that runs `arguments` as root, without ever asking for a password."""
-    command = shlex.join(arguments)
-    return f'sh -c {shlex.quote(f"""[ "$(id -u)" = 0 ] && exec {command}; exec sudo -n {command}""")}'
-
-
-def explain_root(output: str, user: str) -> HostError | None:
-    """Return the error for a refused sudo, or None when the output is about something else."""
-    refused = next(
-        (line for line in output.splitlines() if line.startswith(_SUDO) or "sudo: not found" in line), ""
-    )
-    if not refused:
-        return None
-    if "not found" in refused:
-        return HostError(
-            f"{user} is not root and sudo is not installed", "install sudo on the host, or log in as root"
-        )
-    step = f"allow {user} to use sudo without a password (NOPASSWD), or log in as root"
-    return HostError(f"{user} cannot become root: {one_line(refused)}", step)
-
-
-def _failure(result: Result, remote: Remote) -> HostError:
+def _failure(result: Result) -> HostError:
     output = result.err or result.out
-    user = remote.way.hops[-1].user
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given")
-    return explain_root(output, user) or HostError(
+    return HostError(
         f"the check failed with exit code {result.code}: {one_line(last)}", failures.hint(output)
     )
 

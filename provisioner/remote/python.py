@@ -20,21 +20,14 @@ NO_PYTHON = "no_python"
 PLACES = ("/usr/bin/python3", "/usr/libexec/platform-python")
 
 # Without Python the shell reports that itself, with what little it can find out about the host.
-_START = """\
-[ "$(id -u)" = 0 ] || sudo -n true || exit 1
-start() {
-  [ "$(id -u)" = 0 ] && exec "$@" -I -
-  exec sudo -n "$@" -I -
-}
-"""
 _GIVEN = """\
-%(given)s -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && start %(given)s
+%(given)s -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && exec %(given)s -I -
 older=$(%(given)s -c '%(ask)s' 2>/dev/null)
 """
 _FOUND = """\
 found=$(%(find)s
 )
-[ -n "$found" ] && start "${found#python=}"
+[ -n "$found" ] && exec "${found#python=}" -I -
 older=
 for python in %(places)s; do
   [ -n "$older" ] || older=$("$python" -c '%(ask)s' 2>/dev/null)
@@ -53,13 +46,13 @@ class NoPython(HostError):
 
 
 def command(variables: Mapping[str, Any]) -> str:
-    """Return the shell script that starts the host's Python as root, with its program on stdin."""
+    """Return the shell script that starts the host's Python, with its program on stdin."""
     given = _given(variables)
     if given:
         middle = _GIVEN % {"given": shlex.join(given), "ask": _ASK}
     else:
         middle = _FOUND % {"find": _finder(), "places": shlex.join(PLACES), "ask": _ASK}
-    return f"{_START}{middle}{_REPORT}"
+    return f"{middle}{_REPORT}"
 
 
 def explain(document: Mapping[str, Any], variables: Mapping[str, Any]) -> HostError:

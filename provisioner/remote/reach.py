@@ -21,8 +21,6 @@ from provisioner.runs import run
 from provisioner.runs.run import Request
 
 ACTION = "provision_reach"
-# `ssh -G` prints keys as a list of paths, in which those with a blank are not quoted.
-_PATHS = re.compile(r" (?=[/~])")
 
 
 @dataclass(frozen=True)
@@ -32,24 +30,28 @@ class Hop:
     host: str
     port: int
     user: str
-    name: str
     keys: tuple[Path, ...]
-    known_hosts: tuple[Path, ...]
-    further_known_hosts: tuple[Path, ...]
-    learn_keys: bool
-    use_agent: bool
-    proxy_command: str | None
+    proxy_command: str | None = None
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a host is reached and what it serves; `trouble` says why no connection can be tried."""
+    """How a host is reached and what it serves; `trouble` says why no connection can be tried.
+
+    `ssh` is the command with which Ansible connects to `address`; `hops` say what ssh makes of it.
+    `prompt` is part of the text with which the host asks for the password.
+    """
 
     host: str
+    ssh: tuple[str, ...] = ()
+    address: str = ""
     hops: tuple[Hop, ...] = ()
     services: tuple[Service, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     password: str | None = field(default=None, repr=False)
+    prompt: str = "assword"
+    become_exe: str = "sudo"
+    become_password: str | None = field(default=None, repr=False)
     trouble: str | None = None
 
     @property
@@ -80,10 +82,15 @@ def _way(host: str, folder: Path, output: str) -> Way:
     defaults = {name: variables.defaults(engine.role) for name, engine in load_engines().items()}
     return Way(
         host,
+        ssh=tuple(document["ssh"]),
+        address=document["address"],
         hops=tuple(_hop(entry) for entry in document["hops"]),
         services=services.resolve(given, defaults).services,
         variables=given,
         password=document["password"],
+        prompt=document["prompt"],
+        become_exe=document["become_exe"],
+        become_password=document["become_password"],
     )
 
 
@@ -104,23 +111,13 @@ def _hop(entry: Mapping[str, list[str]]) -> Hop:
     tokens = {"h": host, "p": str(port), "r": user, "n": last("original"), "d": str(Path.home()), "%": "%"}
     tokens["u"] = os.environ.get("USER", "")
     proxy = last("proxycommand", "none")
-    agent = last("identityagent", "SSH_AUTH_SOCK")
     return Hop(
         host=host,
         port=port,
         user=user,
-        name=last("hostkeyalias"),
         keys=tuple(_path(text, tokens) for text in entry.get("identityfile", [])),
-        known_hosts=_files(last("userknownhostsfile"), tokens),
-        further_known_hosts=_files(last("globalknownhostsfile"), tokens),
-        learn_keys=last("stricthostkeychecking") in ("accept-new", "false", "no", "off"),
-        use_agent=agent != "none" and last("identitiesonly") != "yes",
         proxy_command=None if proxy == "none" else _expand(proxy, tokens),
     )
-
-
-def _files(text: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
-    return tuple(_path(part, tokens) for part in _PATHS.split(text) if part and part != "none")
 
 
 def _path(text: str, tokens: Mapping[str, str]) -> Path:

@@ -1,37 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on one host over SSH: run a command, follow one, connect to a port; all of it limited in time."""
+"""Work on one host over OpenSSH: run a command, follow one, connect to a port; all of it limited in time."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import select
+import itertools
+import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Self
 
-import paramiko
-from fabric import Config, Connection
-from paramiko.ssh_exception import ChannelException, NoValidConnectionsError, PasswordRequiredException
-
+from provisioner import settings
 from provisioner.errors import HostError
 from provisioner.plain import one_line
-from provisioner.remote import hostkeys
-from provisioner.remote.hostkeys import HostKeyPolicy, KeyRefused
-from provisioner.remote.login import Login, advice
-from provisioner.remote.reach import Hop, Way
+from provisioner.remote import login, session, shell
+from provisioner.remote.reach import Way
+from provisioner.remote.session import Session
+from provisioner.remote.shell import Marks
 from provisioner.runs import failures
 
-CONNECT_SECONDS = 10.0
-_CHUNK = 1 << 15
-# After this time without an acknowledgement the connection counts as lost, however long the command may take.
-_SILENCE_MS = 15_000
-_REAP_SECONDS = 5.0
-
-# Errors are raised; the library would also write them to standard error, with a traceback.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
+LOGIN_SECONDS = 30.0
+# The connection is kept for the next command, and ends by itself where this process could not end it.
+_KEPT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -44,13 +37,22 @@ class Result:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Command:
+    """Describe a command: text for the login shell, or a script for sh as root; `data` is its input."""
+
+    text: str
+    as_root: bool = False
+    data: bytes = field(default=b"", repr=False)
+
+
 class Remote:
     """The connection to one host; every method raises HostError with the reason and the next step."""
 
-    def __init__(self, way: Way, seconds: float = CONNECT_SECONDS) -> None:
+    def __init__(self, way: Way, seconds: float = LOGIN_SECONDS) -> None:
         self.way = way
         self._seconds = seconds
-        self._connection: Connection | None = None
+        self._socket = settings.control_path_folder(os.environ) / secrets.token_hex(5)
 
     def __enter__(self) -> Self:
         return self
@@ -59,215 +61,188 @@ class Remote:
         self.close()
 
     def open(self) -> None:
-        """Log in on every jump host and on the host, unless that is done."""
-        if self._connection is not None and self._connection.is_connected:
-            return
-        if self.way.trouble:
-            raise HostError(self.way.trouble, "fix this host's connection variables in the inventory")
-        connection: Any = None
-        for hop in self.way.hops:
-            began = time.monotonic()
-            try:
-                connection = self._hop(hop, connection)
-            except (OSError, EOFError, paramiko.SSHException, ValueError) as error:
-                self._connection = connection
-                self.close()
-                jump = f"jump host {hop.host}: " if hop is not self.way.hops[-1] else ""
-                in_time = time.monotonic() - began < self._seconds * 0.9
-                reason, step = _explain(error, hop, self.way.host, in_time=in_time)
-                if isinstance(error, paramiko.AuthenticationException) and "was refused" in reason:
-                    step = advice(hop, self.way.hops[: self.way.hops.index(hop)])
-                raise HostError(jump + reason, step) from error
-        self._connection = connection
+        """Log in, unless that is done; further commands use the same connection."""
+        if not self._socket.exists():
+            result = self.run(Command("true"))
+            if result.code:
+                raise login.explain_shell(result.out + result.err, result.code)
 
     def close(self) -> None:
-        """Close the connection, on the jump hosts as well."""
-        connection: Any = self._connection
-        self._connection = None
-        while isinstance(connection, Connection):
-            _hang_up(connection)
-            connection = connection.gateway
+        """Close the connection."""
+        if self._socket.exists():
+            ssh = settings.ssh_environment()["PROVISION_SSH"]
+            argv = [ssh, "-F", "none", "-S", str(self._socket), "-O", "exit", "--", "host"]
+            session.errors(argv, os.environ, self._seconds)
 
-    def run(self, command: str, stdin: bytes = b"", seconds: float = 30.0) -> Result:
-        """Run a shell command to its end."""
+    def run(self, command: Command, seconds: float = 30.0) -> Result:
+        """Run a command to its end."""
         began = time.monotonic()
-        deadline = began + seconds
-        kept: dict[bool, list[bytes]] = {False: [], True: []}
-        with self._channel(command, stdin, seconds) as channel:
-            for is_error, chunk in _chunks(channel, deadline):
-                kept[is_error].append(chunk)
-            if not channel.status_event.wait(max(deadline - time.monotonic(), 0.1)):
-                raise TimeoutError
-            code = channel.recv_exit_status()
-        if code == -1:
-            raise HostError(*failures.explain("Connection closed", self.way.host))
-        out, err = (b"".join(kept[key]).decode(errors="replace") for key in (False, True))
-        return Result(code, out, err, time.monotonic() - began)
+        with self._started(command, seconds) as (talk, mark, deadline):
+            try:
+                talk.rest(deadline)
+            except TimeoutError as error:
+                step = "check its load and disks, or set a longer --timeout; the work may still be running"
+                raise HostError(f"no result within {seconds:g} s", step) from error
+            code = self._code(talk)
+            err = _behind(talk.err, mark)
+        return Result(code, _text(talk.out), _text(err), time.monotonic() - began)
 
-    def lines(self, command: str) -> Iterator[str]:
+    def lines(self, command: Command) -> Iterator[str]:
         """Run a command and yield the lines of both its outputs while it runs; raises when it fails."""
-        rest = {False: b"", True: b""}
         last = ""
-        with self._channel(command, b"", self._seconds) as channel:
-            for is_error, chunk in _chunks(channel, None):
-                *whole, rest[is_error] = (rest[is_error] + chunk).split(b"\n")
-                for line in whole:
-                    last = line.decode(errors="replace")
-                    yield last
-            yield from (left.decode(errors="replace") for left in rest.values() if left)
-            channel.status_event.wait(self._seconds)
-            code = channel.recv_exit_status() if channel.status_event.is_set() else -1
-        if code == -1:
-            raise HostError(*failures.explain("Connection closed", self.way.host))
+        with self._started(command, self._seconds) as (talk, mark, _):
+            for line in _lines(talk, mark):
+                last = line
+                yield line
+            code = self._code(talk)
         if code:
             raise HostError(
                 f"the command failed with exit code {code}: {one_line(last)}", failures.hint(last)
             )
 
-    def tunnel(self, address: str, port: int) -> paramiko.Channel:
-        """Return a stream to a port on the host's side; no port is opened on this machine."""
+    @contextlib.contextmanager
+    def tunnel(self, address: str, port: int) -> Iterator[socket.socket]:
+        """Give a stream to a port on the host's side; no port is opened on this machine.
+
+        Whether the port answers shows at the first use, and an error of that time is explained here.
+        """
         self.open()
-        transport = self._transport()
-        try:
-            return transport.open_channel(
-                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._seconds
-            )
-        except ChannelException as error:
-            if error.code == 1:
-                step = "allow it: `AllowTcpForwarding local` in the host's sshd_config"
-                raise HostError("its sshd does not allow tunnels to its ports", step) from error
-            raise HostError(f"nothing listens on {address}:{port} on the host", None) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostError(*failures.explain(f"Connection closed: {error}", self.way.host)) from error
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        with session.stream(self._argv("-W", target), self._environment()) as (stream, code):
+            try:
+                yield stream
+            except Exception as error:
+                if code() == login.SSH_FAILED:
+                    raise self._no_tunnel(target) from error
+                raise
+
+    def _no_tunnel(self, target: str) -> HostError:
+        """Return why there is no tunnel: ssh gives the reason only in a connection for it alone."""
+        said = self._reason("-W", target)
+        if "administratively prohibited" in said:
+            step = "allow it: `AllowTcpForwarding local` in the host's sshd_config"
+            return HostError("its sshd does not allow tunnels to its ports", step)
+        if "open failed" in said:
+            return HostError(f"nothing listens on {target} on the host", None)
+        return login.explain(said, self.way)
+
+    def _reason(self, *options: str, command: str = "") -> str:
+        """Return why ssh fails, from another connection: one that is kept hides what jump hosts say."""
+        with login.asked(self.way) as asked:
+            argv = self._argv(*options, command=command, alone=True)
+            return _text(session.errors(argv, {**self._environment(), **asked}, self._seconds))
 
     @contextlib.contextmanager
-    def _channel(self, command: str, stdin: bytes, seconds: float) -> Iterator[paramiko.Channel]:
-        self.open()
+    def _started(self, command: Command, seconds: float) -> Iterator[tuple[Session, bytes, float]]:
+        """Start a command, up to its own output; give the mark before that, and when it must end."""
+        if self.way.trouble:
+            raise HostError(self.way.trouble, "fix this host's connection variables in the inventory")
+        marks = Marks()
+        text = shell.scripted() if command.as_root else shell.marked(command.text, marks.login)
+        with contextlib.ExitStack() as stack:
+            with login.asked(self.way) as asked:
+                environment = {**self._environment(), **asked}
+                talk = stack.enter_context(Session(self._argv(command=text), environment))
+                if not command.as_root:
+                    talk.send(command.data, last=True)
+                self._log_in(talk, marks, as_root=command.as_root)
+            deadline = time.monotonic() + seconds
+            if command.as_root:
+                self._become_root(talk, marks, deadline, seconds)
+                talk.send(shell.line(command.text) + command.data, last=True)
+            yield talk, marks.last(as_root=command.as_root), deadline
+
+    def _log_in(self, talk: Session, marks: Marks, *, as_root: bool) -> None:
+        """Wait for the end of the login, whatever it prints; raises HostError."""
+        if as_root:
+            with_password = bool(self.way.become_password)
+            become = shell.become_root(self.way.become_exe, marks, with_password=with_password)
+            talk.send(shell.line(become))
         try:
-            channel = self._transport().open_session(timeout=self._seconds)
-            with contextlib.closing(channel):
-                channel.settimeout(seconds)
-                channel.exec_command(command)
-                if stdin:
-                    channel.sendall(stdin)
-                channel.shutdown_write()
-                yield channel
+            logged_in = talk.until(marks.login.encode(), time.monotonic() + self._seconds)
         except TimeoutError as error:
-            step = "check its load and disks, or set a longer --timeout; the work may still be running there"
-            raise HostError(f"no result within {seconds:g} s", step) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostError(*failures.explain(f"Connection closed: {error}", self.way.host)) from error
-
-    def _transport(self) -> paramiko.Transport:
-        transport: paramiko.Transport | None = (
-            self._connection.transport if self._connection is not None else None
-        )
-        if transport is None:
-            raise HostError(*failures.explain("Connection closed", self.way.host))
-        return transport
-
-    def _hop(self, hop: Hop, before: Connection | None) -> Connection:
-        policy = HostKeyPolicy(
-            hop.name or hostkeys.name_of(hop.host, hop.port),
-            hop.known_hosts,
-            hop.further_known_hosts,
-            learn=hop.learn_keys,
-        )
-
-        def transport(sock: Any, **options: Any) -> paramiko.Transport:
-            made = paramiko.Transport(sock, **options)
-            policy.prefer_known(made)
-            return made
-
-        password = self.way.password if hop is self.way.hops[-1] else None
-        login = Login(hop.user, hop.keys, use_agent=hop.use_agent, password=password)
-        connection = Connection(
-            hop.host,
-            user=hop.user,
-            port=hop.port,
-            gateway=before or hop.proxy_command,
-            connect_timeout=self._seconds,
-            config=Config(overrides={"load_ssh_configs": False}),
-            connect_kwargs={
-                "auth_strategy": login,
-                "banner_timeout": self._seconds,
-                "auth_timeout": self._seconds,
-                "channel_timeout": self._seconds,
-                "transport_factory": transport,
-            },
-        )
-        connection.client.set_missing_host_key_policy(policy)
-        try:
-            connection.open()
-        except BaseException:
-            _hang_up(connection)
-            raise
-        _notice_silence(connection.transport)
-        return connection
-
-
-def _hang_up(connection: Connection) -> None:
-    transport = connection.client.get_transport()
-    proxy = transport.sock if transport is not None else None
-    if isinstance(proxy, paramiko.ProxyCommand):
-        # The library signals a process id, which may be gone; the process object knows whether it has ended.
-        vars(proxy)["close"] = proxy.process.kill
-    connection.close()
-    connection.client.close()
-    if isinstance(proxy, paramiko.ProxyCommand):
-        # The library does not wait for it, so collect its pipes and its exit here.
-        proxy.process.kill()
-        transport.join(_REAP_SECONDS)
-        with proxy.process:
-            pass
-
-
-def _notice_silence(transport: paramiko.Transport) -> None:
-    transport.set_keepalive(5)
-    # Keep-alives request no answer, so the kernel has to notice when they are not acknowledged.
-    if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_MS)
-
-
-def _chunks(channel: paramiko.Channel, deadline: float | None) -> Iterator[tuple[bool, bytes]]:
-    """Yield what arrives until both outputs end; raises TimeoutError at the deadline."""
-    poll = select.poll()
-    poll.register(channel.fileno(), select.POLLIN)
-    while True:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise TimeoutError
-        if channel.recv_stderr_ready():
-            yield True, channel.recv_stderr(_CHUNK)
-        elif channel.recv_ready():
-            yield False, channel.recv(_CHUNK)
-        elif channel.eof_received or channel.closed:
+            hop = self.way.hops[-1]
+            late = f"{_text(talk.err)}\nconnect to host {hop.host} port {hop.port}: Connection timed out"
+            raise login.explain(late, self.way) from error
+        if logged_in:
             return
-        else:
-            poll.poll(500 if deadline is None else min(500, max((deadline - time.monotonic()) * 1000, 1)))
+        code = talk.code()
+        if code == login.SSH_FAILED:
+            last = self.way.hops[-1]
+            is_direct = len(self.way.hops) == 1 and not last.proxy_command
+            raise login.explain(_text(talk.err) if is_direct else self._reason(command="true"), self.way)
+        if as_root:
+            raise login.explain_shell(_text(talk.out + talk.err), code)
+        # The login shell refused the command itself, such as one with a quote that does not end.
+
+    def _become_root(self, talk: Session, marks: Marks, deadline: float, seconds: float) -> None:
+        """Wait until root is reached, and answer the question for a password; raises HostError."""
+        user = self.way.hops[-1].user
+        answered = False
+
+        def answer(said: bytes) -> None:
+            nonlocal answered
+            asked = said.count(marks.prompt.encode())
+            if asked > 1:
+                raise shell.wrong_password(user)
+            if asked and not answered:
+                answered = True
+                talk.send(f"{self.way.become_password}\n".encode())
+
+        try:
+            is_root = talk.until(marks.root.encode(), deadline, answer)
+        except TimeoutError as error:
+            reason = f"{failures.BECOME_SLOW} after {seconds:g} s"
+            raise HostError(reason, failures.SUDO_WAITS) from error
+        if not is_root:
+            self._code(talk)
+            said = _behind(talk.err, marks.last(as_root=False)) + talk.out
+            raise shell.explain_root(_text(said), user)
+
+    def _code(self, talk: Session) -> int:
+        """Return the exit code of a command; raises HostError where it is that of a lost connection."""
+        code = talk.code()
+        if code == login.SSH_FAILED and not self._socket.exists():
+            raise HostError(*failures.explain("Connection closed", self.way.host))
+        return code
+
+    def _argv(self, *options: str, command: str = "", alone: bool = False) -> list[str]:
+        """Return the arguments of ssh; those before the inventory's go before them, and -S and -T behind."""
+        shared = "no" if alone else "auto"
+        own = [
+            f"LogLevel={'INFO' if alone else 'ERROR'}",
+            f"ControlMaster={shared}",
+            f"ControlPersist={_KEPT_SECONDS}",
+        ]
+        program, *given = self.way.ssh
+        argv = [program, *(word for option in own for word in ("-o", option)), *given]
+        argv += ["-S", "none" if alone else str(self._socket), "-T", *options, "--", self.way.address]
+        return [*argv, command] if command else argv
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **settings.ssh_environment()}
 
 
-def _explain(error: Exception, hop: Hop, host: str, *, in_time: bool) -> tuple[str, str]:
-    """Return the reason in one line and the next step, for a login that failed."""
-    where = f"connect to host {hop.host} port {hop.port}"
-    if isinstance(error, PasswordRequiredException):
-        return (
-            f"the SSH key {error} has a passphrase",
-            "load it with ssh-add, then run this again",
-        )
-    if isinstance(error, KeyRefused):
-        message = str(error)
-    elif isinstance(error, paramiko.AuthenticationException):
-        message = f"Permission denied ({error})"
-    elif isinstance(error, NoValidConnectionsError):
-        reasons = "; ".join(str(getattr(one, "strerror", one)) for one in error.errors.values())
-        message = f"{where}: {reasons}"
-    elif isinstance(error, socket.gaierror):
-        message = f"Could not resolve hostname {hop.host}"
-    elif isinstance(error, TimeoutError) or not in_time:
-        # The library has several messages for a host that accepts a connection and stays silent.
-        message = f"{where}: Connection timed out"
-    elif isinstance(error, (EOFError, ConnectionError)) or "banner" in str(error):
-        message = "Connection closed by remote host"
-    else:
-        message = f"{where}: {error}"
-    return failures.explain(message, host)
+def _lines(talk: Session, mark: bytes) -> Iterator[str]:
+    """Yield the lines of both outputs as they arrive, errors from the mark on."""
+    rest = {False: talk.out, True: talk.err}
+    seen = False
+    for is_error, piece in itertools.chain([(False, b""), (True, b"")], talk.pieces(None)):
+        rest[is_error] += piece
+        if is_error and not seen:
+            seen = mark in rest[True]
+            if not seen:
+                continue
+            rest[True] = _behind(rest[True], mark)
+        *whole, rest[is_error] = rest[is_error].split(b"\n")
+        yield from map(_text, whole)
+    yield from (_text(left) for left in rest.values() if left)
+
+
+def _behind(output: bytes, mark: bytes) -> bytes:
+    """Return what is behind the mark, or all where the mark is missing."""
+    return output.rpartition(mark)[2]
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="replace")

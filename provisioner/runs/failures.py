@@ -21,9 +21,16 @@ CHECK_LOGIN = (
 )
 
 # The first pattern that matches gives the reason and the next step.
+BECOME_SLOW = "becoming root timed out"
+SUDO_WAITS = "see what sudo waits for, such as a name service or a PAM module: `time sudo true` on the host"
 KNOWN: tuple[tuple[str, str, str], ...] = (
     (
-        r"[Hh]ost key for \S+ is revoked",
+        r"waiting for privilege escalation prompt",
+        BECOME_SLOW,
+        f"{SUDO_WAITS}; where it is only slow, raise ansible_timeout",
+    ),
+    (
+        r"[Hh]ost key for \S+ is (?:marked as )?revoked",
         "the SSH host key is marked as revoked in a known_hosts file; refused",
         "give the host a new key, or find out who answers at its address",
     ),
@@ -68,6 +75,16 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "check that it is switched on and that no firewall drops the SSH port",
     ),
     (
+        r"open failed: administratively prohibited",
+        "the jump host does not allow connections through it",
+        "allow it in the jump host's sshd_config: `AllowTcpForwarding local`",
+    ),
+    (
+        r"stdio forwarding failed",
+        "the jump host cannot connect to the host",
+        "check ansible_host and ansible_port as the jump host sees them, and the firewall between both",
+    ),
+    (
         r"kex_exchange_identification|Connection closed|reset by peer|Broken pipe|closed by remote host",
         "the SSH connection was closed by the other side",
         "look at sshd's journal on the host; a reboot, MaxStartups or a ban of this address does this",
@@ -78,9 +95,10 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "free disk space in the login user's home and /tmp, and check their permissions",
     ),
 )
+WRONG_SUDO = "run it with --ask-become-pass and the right password, or correct ansible_become_password"
 HINTS: tuple[tuple[str, str], ...] = (
     (r"Missing sudo password|password is required", "run it with --ask-become-pass"),
-    (r"Incorrect sudo password|sudo: .*incorrect", "run it with --ask-become-pass and the right password"),
+    (r"Incorrect sudo password|sudo: .*incorrect", WRONG_SUDO),
     (r"sudo: .*not found|sudo: not found", "install sudo on the host, or log in as root"),
     (r"not in the sudoers|may not run sudo", "give the login user sudo rights, or log in as root"),
     (r"python\S*: (?:command )?not found|[Nn]o python interpreters", "install python3 on the host"),

@@ -118,7 +118,18 @@ def local(action: str, request: Request, extra: Mapping[str, str]) -> str:
     It contacts no host, so it takes no lock and keeps no run folder. `extra` is added to the environment.
     """
     settings.known_hosts().parent.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", request.inventory, "-m", action]
+    argv = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "adhoc",
+        "all",
+        "--become",
+        "-i",
+        request.inventory,
+        "-m",
+        action,
+    ]
     with password_files(request.secrets) as passwords:
         done = subprocess.run(
             [*argv, *request.selection(), *inventory_arguments(request.vault_password_files), *passwords],

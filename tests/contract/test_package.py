@@ -61,7 +61,12 @@ ENTRY = SENT / "host/entry.py"
 
 STARTERS = {"asyncio.subprocess", "multiprocessing", "pty", "subprocess"}
 STARTING_CALLS = ("fork", "system", "popen", "posix_spawn", "exec", "spawn")
-MAY_START = {"provisioner/runs/run.py", "provisioner/fleet/inventory.py", "provisioner/lab/process.py"}
+MAY_START = {
+    "provisioner/fleet/inventory.py",
+    "provisioner/lab/process.py",
+    "provisioner/remote/session.py",
+    "provisioner/runs/run.py",
+}
 # Programs of their own, which the lab starts with another Python: the hub, and the maker of its model.
 PROGRAMS = {"provisioner/lab/hub.py", "provisioner/lab/model.py", "provisioner/lab/model_convert.py"}
 

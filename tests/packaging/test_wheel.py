@@ -47,9 +47,9 @@ def test_a_wheel_made_from_the_sdist_is_the_same(wheel: Path, wheel_of_sdist: Pa
     assert contents(wheel_of_sdist) == contents(wheel)
 
 
-@pytest.mark.parametrize("name", ["ssh_with_defaults", "askpass/ansible"])
+@pytest.mark.parametrize("name", ["ansible/ssh_with_defaults", "ansible/askpass/ansible", "remote/askpass"])
 def test_a_program_that_ansible_or_ssh_starts_can_be_started(installed: Path, name: str) -> None:
-    (program,) = installed.glob(f"lib/python3*/site-packages/provisioner/ansible/{name}")
+    (program,) = installed.glob(f"lib/python3*/site-packages/provisioner/{name}")
     assert os.access(program, os.X_OK)
 
 

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,14 +55,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         host = str(given["inventory_hostname"])
         kind = self._connection.transport
         try:
-            hops = self._hops() if kind == "ssh" else []
+            ssh = self._ssh() if kind == "ssh" else {}
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
         document = {
             "host": host,
             "connection": kind,
-            "hops": hops,
-            "password": self._connection.get_option("password") if kind == "ssh" else None,
+            **ssh,
             "variables": self._variables(given),
         }
         path = Path(os.environ[FOLDER]) / hashlib.sha256(host.encode()).hexdigest()
@@ -71,17 +69,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             json.dump(document, file, default=str)
         return {**result, "changed": False}
 
-    def _hops(self) -> list[dict[str, list[str]]]:
-        option = self._connection.get_option
-        arguments = shlex.split(option("ssh_args") or "")
-        if option("host_key_checking") is False:
-            arguments += ["-o", "StrictHostKeyChecking=no"]
-        for name, key in (("port", "Port"), ("private_key_file", "IdentityFile"), ("remote_user", "User")):
-            if option(name):
-                arguments += ["-o", f"{key}={_quoted(option(name))}"]
-        for name in ("ssh_common_args", "ssh_extra_args"):
-            arguments += shlex.split(option(name) or "")
-        return _chain(option("ssh_executable"), str(option("host")), arguments)
+    def _ssh(self) -> dict[str, Any]:
+        """Return the command with which Ansible itself would connect, and what ssh makes of it."""
+        connection, become = self._connection, self._connection.become
+        # The password is given by a program of ours, and a key that is in the inventory itself by none.
+        for name, value in (("password_mechanism", "ssh_askpass"), ("private_key", None), ("verbosity", 0)):
+            connection.set_option(name, value)
+        address = str(connection.get_option("host"))
+        program = connection.get_option("ssh_executable")
+        words = connection._build_command(program, "ssh")  # noqa: SLF001 - nothing else says what Ansible runs
+        command = [os.fsdecode(word) for word in words]
+        return {
+            "ssh": command,
+            "address": address,
+            "hops": _chain(command[0], address, command[1:]),
+            "password": connection.get_option("password"),
+            "prompt": connection.get_option("sshpass_prompt") or "assword",
+            "become_exe": (become and become.get_option("become_exe")) or "sudo",
+            "become_password": become and become.get_option("become_pass"),
+        }
 
     def _variables(self, given: dict[str, Any]) -> dict[str, Any]:
         catalog = variables.load()
@@ -90,11 +96,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         )
         wanted = (*catalog.serve_variables, *PLACES, *engines)
         return {name: self._templar.template(given[name]) for name in wanted if name in given}
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return f'"{Path(text).expanduser() if text.startswith("~") else text}"' if " " in text else text
 
 
 def _chain(ssh: str, host: str, arguments: list[str], depth: int = 0) -> list[dict[str, list[str]]]:

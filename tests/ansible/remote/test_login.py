@@ -16,20 +16,21 @@ from provisioner import settings
 from provisioner.errors import HostError
 from provisioner.remote import reach
 from provisioner.remote.reach import Way
-from provisioner.remote.ssh import Remote
+from provisioner.remote.ssh import Command, Remote
 from provisioner.runs import run
 from provisioner.runs.run import Request, Secrets
-from tests.host.remote.conftest import client_key, servers, sshd
+from tests.host.remote.conftest import client_key, servers, sockets, sshd
 from tests.host.remote.sshd import Sshd
 
-__all__ = ["client_key", "servers", "sshd"]
+__all__ = ["client_key", "servers", "sockets", "sshd"]
 
 NONE = Secrets()
 
 
 @pytest.fixture(autouse=True)
-def long_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def long_home(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have a home of 63 characters and no folder for the session, as on a build machine."""
+    assert sockets.is_dir()
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         home = Path(base) / ("c" * (62 - len(base)))
         home.mkdir()
@@ -75,7 +76,7 @@ def way_to(hosts: Path, secrets: Secrets = NONE) -> Way:
 
 def by_day_two(way: Way) -> str:
     with Remote(way) as remote:
-        return remote.run("echo by-day-two").out
+        return remote.run(Command("echo by-day-two")).out
 
 
 def test_a_persons_own_session_and_a_long_home_harm_neither(
@@ -113,3 +114,24 @@ def test_a_typed_password_is_enough_for_both(tmp_path: Path, sshd: Sshd) -> None
     assert by_day_two(way) == "by-day-two\n"
     with pytest.raises(HostError, match="the SSH login was refused"):
         by_day_two(replace(way, password="wrong"))
+
+
+def test_a_password_for_sudo_rs_is_enough_for_both(tmp_path: Path, sshd: Sshd) -> None:
+    prompt = "[sudo: %s] Password: "
+    asks = f"""
+while [ "$1" != -p ]; do shift; done
+printf '{prompt}' "$2" >&2; read -r given
+[ "$given" = canary ] || {{ printf '\\nTry again\\n{prompt}' "$2" >&2; read -r given; exit 1; }}
+while [ "$1" != sh ] && [ "$1" != /bin/sh ]; do shift; done
+ROOT=yes exec "$@"
+"""
+    sshd.tool("sudo", asks)
+    hosts = inventory(tmp_path, sshd, "")
+    secrets = Secrets(become_password="canary")
+    with run.password_files(secrets) as passwords:
+        assert "pong" in by_ansible(hosts, "--become", *passwords)
+    with run.password_files(Secrets(become_password="wrong")) as passwords:
+        assert "Incorrect sudo password" in by_ansible(hosts, "--become", *passwords)
+    way = way_to(hosts, secrets)
+    with Remote(way) as remote:
+        assert remote.run(Command('echo "$ROOT"', as_root=True)).out == "yes\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ jumped ansible_host=inner ansible_ssh_common_args="-F '{{ keys }}/config'"
 direct ansible_host=inner ansible_ssh_common_args="-o ProxyCommand='nc %h %p' -F '{{ keys }}/config'"
 strict ansible_ssh_extra_args="'-F{{ keys }}/config'"
 lax ansible_ssh_extra_args="'-F{{ keys }}/config'" ansible_host=outer ansible_host_key_checking=false
+rooted ansible_become_exe=sudo.ws ansible_become_password="canary-{{ 1 + 2 }}" ansible_sshpass_prompt=Pass
 here ansible_connection=local
 broken ansible_user="{{ lookup('file', '/nowhere') }}"
 
@@ -65,7 +67,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Way
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        names = ["plain", "templated", "jumped", "direct", "strict", "lax", "here", "broken"]
+        names = ["plain", "templated", "jumped", "direct", "strict", "lax", "rooted", "here", "broken"]
         ways = reach.load(Request(playbook="", inventory=str(folder / "hosts.ini")), names)
         assert [way.host for way in ways] == names
         assert "canary" not in "".join(map(repr, ways))
@@ -74,16 +76,23 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Way
         yield {way.host: way for way in ways} | {"known_hosts": Way(str(settings.known_hosts()))}
 
 
+def ssh_of(way: Way, folder: Path = Path("/tmp")) -> Mapping[str, str]:
+    """Return what ssh makes of the command with which the day-two commands connect."""
+    argv = [*way.ssh, "-G", "--", way.address]
+    environment = {**os.environ, **settings.ssh_environment(), "PROVISION_SSH_FOLDER": str(folder)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
 def test_new_keys_are_learned_in_our_file_and_the_users_is_consulted(found: Mapping[str, Way]) -> None:
     (hop,) = found["plain"].hops
-    assert (hop.host, hop.port, hop.user, hop.learn_keys) == ("192.0.2.1", 22, "ops", True)
+    assert (hop.host, hop.port, hop.user) == ("192.0.2.1", 22, "ops")
+    ours = found["known_hosts"].host
+    said = ssh_of(found["plain"], Path(ours).parent)
+    assert said["stricthostkeychecking"] == "accept-new"
     # ssh reads the home folder from the password database, whatever HOME says.
     users = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ssh"
-    assert list(map(str, hop.known_hosts)) == [
-        found["known_hosts"].host,
-        str(users / "known_hosts"),
-        str(users / "known_hosts2"),
-    ]
+    assert said["userknownhostsfile"] == f"{ours} {users}/known_hosts {users}/known_hosts2"
     assert hop.keys[0].name == "id"
     assert hop.keys[0].is_absolute()
 
@@ -91,7 +100,7 @@ def test_new_keys_are_learned_in_our_file_and_the_users_is_consulted(found: Mapp
 def test_templates_are_resolved_and_the_inventorys_own_options_win(found: Mapping[str, Way]) -> None:
     (hop,) = found["templated"].hops
     assert hop.port == 2201
-    assert [path.name for path in hop.known_hosts] == ["known hosts"]
+    assert ssh_of(found["templated"])["userknownhostsfile"].endswith("/known hosts")
     assert found["templated"].password == "canary-2"
     (service,) = found["templated"].services
     assert (service.model.name, service.port) == ("owner/model", 8200)
@@ -100,22 +109,26 @@ def test_templates_are_resolved_and_the_inventorys_own_options_win(found: Mappin
 def test_jump_hosts_of_the_ssh_configuration_are_followed(found: Mapping[str, Way]) -> None:
     outer, gate, host = found["jumped"].hops
     assert (outer.host, gate.host, host.host) == ("192.0.2.7", "192.0.2.8", "192.0.2.9")
-    assert (gate.user, gate.port, gate.learn_keys) == ("keeper", 2222, True)
-    assert (host.name, host.user, host.use_agent) == ("inner-alias", "ops", False)
+    assert (gate.user, gate.port) == ("keeper", 2222)
+    said = ssh_of(found["jumped"])
+    assert (said["hostkeyalias"], said["user"], said["proxyjump"]) == ("inner-alias", "ops", "gate:2222")
 
 
 def test_what_the_ssh_configuration_says_about_host_keys_stays_in_force(found: Mapping[str, Way]) -> None:
-    outer, gate, host = found["jumped"].hops
-    assert (outer.learn_keys, gate.learn_keys, host.learn_keys) == (False, True, False)
-    assert (outer.name, [path.name for path in outer.known_hosts]) == ("outer-alias", ["of outer"])
-    assert str(gate.known_hosts[0]) == str(host.known_hosts[0]) == found["known_hosts"].host
-    assert found["lax"].hops[0].learn_keys
-    assert not found["strict"].hops[0].learn_keys
+    assert ssh_of(found["jumped"])["stricthostkeychecking"] == "true"
+    assert ssh_of(found["strict"])["stricthostkeychecking"] == "true"
+    assert ssh_of(found["lax"])["stricthostkeychecking"] == "false"
 
 
 def test_a_proxy_command_is_expanded(found: Mapping[str, Way]) -> None:
     (hop,) = found["direct"].hops
     assert hop.proxy_command == "nc 192.0.2.9 22"
+
+
+def test_how_root_is_reached_is_what_ansible_says(found: Mapping[str, Way]) -> None:
+    assert (found["plain"].become_exe, found["plain"].become_password) == ("sudo", None)
+    assert (found["rooted"].become_exe, found["rooted"].become_password) == ("sudo.ws", "canary-3")
+    assert found["rooted"].prompt == "Pass"
 
 
 def test_a_host_that_cannot_be_resolved_says_why_and_harms_no_other(found: Mapping[str, Way]) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,14 @@ __all__ = ["nvml", "simulated_library"]
 
 
 @pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep control sockets out of the user's own folders; their paths have to be short."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
 def client_key(tmp_path: Path) -> Path:
     path = tmp_path / "id_ecdsa"
     paramiko.ECDSAKey.generate().write_private_key_file(str(path))
@@ -24,8 +34,8 @@ def client_key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def servers(tmp_path: Path, client_key: Path) -> Iterator[Callable[[], Sshd]]:
-    """Give a maker of SSH servers whose user is not root and may use sudo."""
+def servers(tmp_path: Path, client_key: Path, sockets: Path) -> Iterator[Callable[[], Sshd]]:
+    """Give a maker of SSH servers whose user is not root and may use sudo; no connection may stay."""
     made: list[Sshd] = []
 
     def make() -> Sshd:
@@ -40,6 +50,10 @@ def servers(tmp_path: Path, client_key: Path) -> Iterator[Callable[[], Sshd]]:
     yield make
     for server in made:
         server.close()
+    deadline = time.monotonic() + 5
+    while left := [path for path in sockets.glob("provision-ssh/*") if path.is_socket()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
 import threading
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 import paramiko
 from paramiko.common import (
@@ -20,8 +23,11 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 
+from provisioner import content
 from provisioner.fleet.services import Service
 from provisioner.remote.reach import Hop, Way
+
+_NUMBERS = itertools.count()
 
 
 @dataclass
@@ -34,6 +40,8 @@ class Sshd:
     host_key: paramiko.PKey = field(default_factory=paramiko.ECDSAKey.generate)
     forbids_tunnels: bool = False
     password: str | None = None
+    greeting: bytes = b""
+    shell: str = "/bin/sh"
     commands: list[str] = field(default_factory=list)
     tunnels: list[tuple[str, int]] = field(default_factory=list)
 
@@ -44,24 +52,41 @@ class Sshd:
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
-    def hop(self) -> Hop:
-        """Return the way to this server."""
-        return Hop(
-            host="127.0.0.1",
-            port=self.port,
-            user="ops",
-            name="",
-            keys=(self.client_key,),
-            known_hosts=(self.known_hosts,),
-            further_known_hosts=(),
-            learn_keys=True,
-            use_agent=False,
-            proxy_command=None,
-        )
+    def hop(self, **changed: object) -> Hop:
+        """Return what ssh makes of the way to this server."""
+        known = {"host": "127.0.0.1", "port": self.port, "user": "ops", "keys": (self.client_key,)}
+        return Hop(**{**known, **changed})  # type: ignore[arg-type]  # any field
 
-    def way(self, name: str = "gpu1", services: tuple[Service, ...] = (), **hop: object) -> Way:
-        """Return the way to this server as to a host of the inventory."""
-        return Way(name, hops=(replace(self.hop(), **hop),), services=services)  # type: ignore[arg-type]  # any field
+    def way(
+        self,
+        name: str = "gpu1",
+        services: tuple[Service, ...] = (),
+        *,
+        jumps: Sequence[Hop] = (),
+        options: str = "",
+        **hop: object,
+    ) -> Way:
+        """Return the way to this server as to a host of an inventory; `options` are lines of ssh."""
+        hops = (*jumps, self.hop(**hop))
+        names = [f"jump{number}" for number in range(len(jumps))]
+        config = self.tools / f"config{next(_NUMBERS)}"
+        lines = [f"Host {name}\n{options}"] + [f"  ProxyJump {','.join(names)}\n"] * bool(jumps)
+        lines += map(_lines, (name, *names), (hops[-1], *jumps))
+        # As Ansible asks for it where it has no password.
+        lines += ["Host *\n  PreferredAuthentications publickey\n"] * (self.password is None)
+        config.write_text(
+            "".join(lines) + f"Host *\n  UserKnownHostsFile {self.known_hosts}\n  IdentityAgent none\n"
+        )
+        ssh = (
+            str(content.ssh()),
+            "-F",
+            str(config),
+            "-o",
+            "NumberOfPasswordPrompts=1",
+            "-o",
+            "ConnectTimeout=10",
+        )
+        return Way(name, ssh=ssh, address=name, hops=hops, services=services, password=self.password)
 
     def tool(self, name: str, script: str) -> None:
         """Put a program on the host."""
@@ -117,15 +142,25 @@ class _Session(paramiko.ServerInterface):
         return True
 
     def _run(self, channel: paramiko.Channel, command: str) -> None:
-        with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
-            given = b"".join(iter(lambda: channel.recv(1 << 15), b""))
-            environment = {"PATH": f"{self._server.tools}:{os.environ['PATH']}", "LC_ALL": "C"}
-            done = subprocess.run(
-                ["/bin/sh", "-c", command], input=given, env=environment, capture_output=True, check=False
-            )
-            channel.sendall(done.stdout)
-            channel.sendall_stderr(done.stderr)
-            channel.send_exit_status(done.returncode)
+        environment = {"PATH": f"{self._server.tools}:{os.environ['PATH']}", "LC_ALL": "C"}
+        process = subprocess.Popen(
+            [self._server.shell, "-c", command],
+            env=environment,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        reader = threading.Thread(target=_feed, args=(channel, process), daemon=True)
+        errors = _pass_on(cast("IO[bytes]", process.stderr), channel.sendall_stderr)
+        with process, contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
+            channel.sendall(self._server.greeting)
+            reader.start()
+            _pass_on(cast("IO[bytes]", process.stdout), channel.sendall).join()
+            errors.join()
+            channel.send_exit_status(process.wait() & 0xFF)
+            channel.shutdown_write()
+            reader.join(1)
 
     def check_channel_direct_tcpip_request(
         self,
@@ -161,3 +196,35 @@ class _Session(paramiko.ServerInterface):
             target.settimeout(30)
             for data in iter(lambda: target.recv(1 << 15), b""):
                 channel.sendall(data)
+
+
+def _feed(channel: paramiko.Channel, process: subprocess.Popen[bytes]) -> None:
+    """Give a command its input; a client that goes away ends it."""
+    stdin = cast("IO[bytes]", process.stdin)
+    with contextlib.suppress(OSError, EOFError, ValueError):
+        for data in iter(lambda: channel.recv(1 << 15), b""):
+            stdin.write(data)
+    with contextlib.suppress(OSError):
+        stdin.close()
+    if channel.closed:
+        process.kill()
+
+
+def _pass_on(stream: IO[bytes], send: Callable[[bytes], object]) -> threading.Thread:
+    def work() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            for data in iter(lambda: stream.read(1 << 15), b""):
+                send(data)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _lines(name: str, hop: Hop) -> str:
+    proxy = f"  ProxyCommand {hop.proxy_command}\n" if hop.proxy_command else ""
+    keys = "".join(f'  IdentityFile "{key}"\n' for key in hop.keys)
+    return (
+        f"Host {name}\n  HostName {hop.host}\n  Port {hop.port}\n  User {hop.user}\n{proxy}{keys}"
+        "  IdentitiesOnly yes\n"
+    )

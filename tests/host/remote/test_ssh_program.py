@@ -138,7 +138,7 @@ def test_a_changed_file_is_read_again(ssh: Ssh, config: Callable[[str], str]) ->
 @pytest.mark.parametrize("arguments", [[], ["-F", "none"]])
 def test_the_defaults_hold_without_a_file(ssh: Ssh, tmp_path: Path, arguments: list[str]) -> None:
     found = resolved(ssh, *arguments, "some.invalid")
-    assert found["stricthostkeychecking"] == "accept-new"
+    assert (found["stricthostkeychecking"], found["serveraliveinterval"]) == ("accept-new", "5")
     assert found["userknownhostsfile"].startswith(f"{tmp_path}/state 5%/known_hosts ")
 
 

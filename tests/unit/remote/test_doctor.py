@@ -151,7 +151,7 @@ def test_this_machine_is_examined_too(tmp_path: Path) -> None:
     key = tmp_path / "id"
     key.write_text("")
     key.chmod(0o644)
-    hop = Hop("h", 22, "u", "", (key,), (), (), learn_keys=True, use_agent=False, proxy_command=None)
+    hop = Hop("h", 22, "u", (key,))
     found = {one.check: one for one in doctor.controller([Way("gpu1", hops=(hop,))])}
     assert found["software"].level == OK
     assert found["key"].fix == f"chmod 600 {key}"

@@ -43,6 +43,10 @@ def test_a_changed_host_key_without_details_still_has_a_command() -> None:
             "others may read it",
         ),
         ("kex_exchange_identification: read: Connection reset by peer", "closed by the other side"),
+        ("The ECDSA host key for x is marked as revoked.\nHost key verification failed.", "as revoked"),
+        ("Timeout (12s) waiting for privilege escalation prompt: ", "becoming root timed out"),
+        ("channel 0: open failed: connect failed: \nstdio forwarding failed", "jump host cannot connect"),
+        ("channel 0: open failed: administratively prohibited: x\nstdio forwarding failed", "not allow"),
         ("Failed to create temporary directory. Exit status 1", "temporary directory"),
         ("something new\nover two lines", "something new over two lines"),
         ("", "no reason given"),
@@ -59,6 +63,7 @@ def test_each_reason_is_one_line_with_a_way_out(said: str, reason: str) -> None:
     ("said", "step"),
     [
         ("Missing sudo password", "--ask-become-pass"),
+        ("Incorrect sudo password", "the right password"),
         ("/bin/sh: 1: python3: not found", "install python3"),
         ("Attempting to decrypt but no vault secrets found", "--ask-vault-pass"),
     ],
