@@ -79,6 +79,7 @@ class Engine:
     reserved_args: tuple[str, ...] = ()
     reserved_env: tuple[str, ...] = ()
     tasks: tuple[str, ...] = (GENERATE,)
+    parser: str = "exact"
     argument_hints: Mapping[str, str] = field(default_factory=dict)
     api_key: bool = True
     unguarded: str = ""
@@ -89,6 +90,7 @@ class Engine:
     minimum_compute_capability: str = ""
     cuda: tuple[str, ...] = ()
     cuda_unless: Mapping[str, tuple[Any, ...] | None] = field(default_factory=dict)
+    gpu_variables: Mapping[str, str] = field(default_factory=dict)
     environment: Environment | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
@@ -135,6 +137,7 @@ def read(path: Path) -> Engine:
         reserved_args=tuple(document.get("reserved_args", ())),
         reserved_env=tuple(document.get("reserved_env", ())),
         tasks=tuple(document.get("tasks", (GENERATE,))),
+        parser=document.get("parser", "exact"),
         argument_hints=document.get("argument_hints", {}),
         api_key=document.get("api_key", True),
         unguarded=document.get("unguarded", ""),
@@ -145,6 +148,7 @@ def read(path: Path) -> Engine:
         minimum_compute_capability=document.get("minimum_compute_capability", ""),
         cuda=tuple(document.get("cuda", {}).get("versions", ())),
         cuda_unless=_among(document.get("cuda", {}).get("unless", {})),
+        gpu_variables=document.get("gpu_variables", {}),
         environment=_environment(document.get("environment")),
         limits={name: Limit(**limit) for name, limit in document.get("limits", {}).items()},
         requires=tuple(map(_requirement, document.get("requires", ()))),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from provisioner.fleet import variables
+from provisioner.fleet import options, variables
 from provisioner.fleet.engines import Engine, Environment
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.variables import Variable
@@ -80,7 +80,22 @@ def refusal(engine: Engine, name: str, value: object) -> tuple[str, str] | None:
         return refused
     if not isinstance(value, (str, int, float, bool)) and not variables.is_deferred(value):
         return f"{name} must be text or a number", ""
-    return (f"{name} must fit on one line", "") if "\n" in str(value) else None
+    if "\n" in str(value):
+        return f"{name} must fit on one line", ""
+    return _wrong_value(engine, name, value)
+
+
+def _wrong_value(engine: Engine, name: str, value: object) -> tuple[str, str] | None:
+    """Return why the engine would misread a value, or not start with it; the values of others are free."""
+    release = options.of(engine.role)
+    accepted = release.variables.get(name) if release else None
+    if accepted is None or variables.is_deferred(value) or (reason := accepted.mistake(str(value))) is None:
+        return None
+    near = variables.load().nearest(str(value), accepted.choices, 0.7) if accepted.choices else None
+    hint = f"did you mean {near}?" if near else ""
+    if isinstance(value, bool):
+        hint = f"write '{str(value).lower()}' or {int(value)}: the engine is given {value} otherwise"
+    return f"{name} = {value} {reason}", hint
 
 
 def _refused_name(engine: Engine, name: str) -> tuple[str, str] | None:

@@ -12,19 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import versions
-from provisioner.fleet import addresses, environment, knobs, models, services, tasks, variables
+from provisioner.fleet import (
+    addresses,
+    arguments,
+    environment,
+    gpus,
+    knobs,
+    models,
+    services,
+    tasks,
+    variables,
+)
 from provisioner.fleet.engines import Library
 from provisioner.fleet.findings import Finding
+from provisioner.fleet.gpus import Present
 from provisioner.fleet.services import Resolved, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# An index, the beginning of the UUID of a GPU or of a MIG instance, or a PCI address.
-_GPU = re.compile(
-    r"[0-9]{1,3}|(MIG-|GPU-|MIG-GPU-)[0-9a-f/-]+|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?",
-    re.IGNORECASE,
-)
 # What an engine takes as a key, and a client can send.
 _KEY = re.compile(rb"[\x21-\x7e]+")
 # Paths on hosts, besides the bundles of certificates.
@@ -32,16 +38,26 @@ _ON_HOSTS = ("model_store_root", "cuda_toolkit_tmpdir")
 _ENCRYPTED = b"$ANSIBLE_VAULT"
 
 
-def resolve(own: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]], folder: Path) -> Resolved:
-    """Return the services that a host's variables describe, and everything that is wrong with them."""
+def resolve(
+    own: Mapping[str, Any],
+    defaults: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    present: Present | None = None,
+) -> Resolved:
+    """Return the services that a host's variables describe, and everything that is wrong with them.
+
+    Without the GPUs that are `present`, those that the inventory expects are assumed.
+    """
     found = services.resolve(own, defaults)
-    return Resolved(found.services, (*found.findings, *check(found.services, folder)))
+    there = present or gpus.expected(own)
+    return Resolved(found.services, (*found.findings, *check(found.services, folder, there)))
 
 
-def check(found: Sequence[Service], folder: Path) -> list[Finding]:
+def check(found: Sequence[Service], folder: Path, present: Present | None) -> list[Finding]:
     """Return what is wrong with each service and with all of them together on one host."""
     findings = [finding for service in found for rule in _SERVICE_RULES for finding in rule(service)]
     findings += [finding for service in found for finding in _key_file(service, folder)]
+    findings += [finding for service in found for finding in gpus.check(service, present)]
     for first, second in combinations(found, 2):
         findings += _pair(first, second)
     return findings
@@ -128,21 +144,6 @@ def _library_model(service: Service, library: Library) -> Iterator[Finding]:
             yield _finding(service, variable, reason)
 
 
-def _gpus(service: Service) -> Iterator[Finding]:
-    gpus = list(service.gpus)
-    if len(set(gpus)) < len(gpus):
-        yield _finding(service, "serve_gpus", "lists the same GPU twice", gpus)
-    for name in gpus:
-        if not variables.is_deferred(name) and not _GPU.fullmatch(name):
-            hint = "list each GPU by its index, its UUID or the beginning of it, or its PCI address"
-            yield _finding(
-                service, "serve_gpus", f"contains {name or 'an empty item'}, which is not a GPU", gpus, hint
-            )
-    if gpus and service.settings.get(f"{service.engine.role}_device") == "cpu":
-        reason = f"is set, but {service.engine.role}_device = cpu keeps the service off the GPUs"
-        yield _finding(service, "serve_gpus", reason, gpus, "remove one of the two")
-
-
 def _environment(service: Service) -> Iterator[Finding]:
     given = service.settings["serve_env"]
     if not isinstance(given, dict) or "__ansible_vault" in given:
@@ -151,17 +152,6 @@ def _environment(service: Service) -> Iterator[Finding]:
         if refused := environment.refusal(service.engine, str(name), value):
             reason, hint = refused
             yield _finding(service, environment.VARIABLE, reason, hint=hint)
-
-
-def _arguments(service: Service) -> Iterator[Finding]:
-    arguments = service.settings["serve_args"]
-    for argument in arguments if isinstance(arguments, list) else ():
-        # Some engines treat an underscore like a dash. The value is not shown: it may be a key.
-        flag = str(argument).split("=")[0].split(" ")[0].replace("_", "-")
-        if flag in service.engine.reserved_args:
-            reason = f"{flag} is set from inventory variables and cannot be given again"
-            hint = service.engine.argument_hints.get(flag, "")
-            yield _finding(service, "serve_args", reason, hint=hint)
 
 
 def _version(service: Service) -> Iterator[Finding]:
@@ -210,11 +200,13 @@ def paths(given: Mapping[str, Any]) -> Iterator[Finding]:
     for name, value in given.items():
         if not value or variables.is_deferred(value):
             continue
-        if name in _ON_HOSTS or name.endswith("_ca_bundle"):
+        if name in _ON_HOSTS or name.endswith(("_ca_bundle", "_conda_prefix")):
             if not str(value).startswith("/"):
                 yield Finding(name, "must be an absolute path on the host", value, True)
         elif name.endswith(("_token_file", "_netrc_file")):
             yield from _controller_file(name, str(value), _FILE_HINT)
+        elif name.endswith(("_repository_key_file", "_requirements")):
+            yield from _controller_file(name, str(value))
         elif name == "host_base_ca_certificates":
             for each in models.texts(value):
                 yield from _controller_file(name, each)
@@ -269,9 +261,8 @@ _SERVICE_RULES: tuple[Callable[[Service], Iterator[Finding]], ...] = (
     _source,
     _format,
     _model_name,
-    _gpus,
     _environment,
-    _arguments,
+    arguments.check,
     _version,
     _no_key,
     tasks.check,

@@ -220,7 +220,7 @@ def _build(engine: Engine, moved: Moved, defaults: Mapping[str, Any], item: int 
     settings |= {
         "serve_name": name,
         "serve_address": addresses.plain(settings["serve_address"]),
-        "serve_port": settings.get("serve_port") or engine.port,
+        "serve_port": engine.port if settings.get("serve_port") in (None, "") else settings["serve_port"],
         "serve_model_revision": model.revision,
         "serve_gpus": settings.get("serve_gpus") or [],
         "serve_env": settings.get("serve_env") or {},

@@ -27,6 +27,8 @@ OPTIONAL_KEYS = {
     "cuda",
     "reserved_args",
     "argument_hints",
+    "gpu_variables",
+    "parser",
     "tasks",
     "reserved_env",
     "api_key",

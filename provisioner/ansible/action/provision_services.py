@@ -18,7 +18,7 @@ from ansible.template import trust_as_template
 # In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from provisioner.fleet import engines, rules, services, variables
+from provisioner.fleet import engines, gpus, rules, services, variables
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.models import Model
 from provisioner.fleet.services import Service
@@ -46,7 +46,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         defaults = {
             name: self._defaults(engine.role) for name, engine in engines.load().items() if name in requested
         }
-        resolved = rules.resolve(own, defaults, folder)
+        probe = (given.get("ansible_facts") or {}).get("host_probe") or {}
+        resolved = rules.resolve(own, defaults, folder, gpus.found(probe))
         if resolved.findings:
             return {**result, **_failure(resolved.findings)}
         facts = {
