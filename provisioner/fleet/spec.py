@@ -18,6 +18,7 @@ from provisioner.fleet import (
     engines,
     foreign,
     models,
+    proxy,
     python_env,
     rules,
     services,
@@ -55,6 +56,7 @@ class Host:
     compatibility: Chain
     is_bare: bool = False
     is_local: bool = False
+    notes: tuple[str, ...] = ()
 
 
 # The result of a host's own variables: its services, driver and CUDA, and what is wrong.
@@ -123,6 +125,9 @@ class _Checker:
             compatibility=chain,
             is_bare=is_bare,
             is_local=connections.is_local(way),
+            notes=tuple(
+                proxy.notes(own, self.origins.texts(proxy.VARIABLE, name, self._inventory.groups[name]))
+            ),
         )
 
     def _is_set(self, variable: str, host: str) -> bool:
@@ -170,6 +175,7 @@ class _Checker:
         of_others = models.texts(own.get(foreign.LIST))
         findings = [*unknown.find(raw, self._reserved, of_others), *resolved.findings]
         findings += [*rules.paths(own), *python_env.check(own), *container_runtime.check(own)]
+        findings += proxy.check(own, resolved.services)
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)
 

@@ -11,14 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
-from urllib.parse import urlsplit
 
 from provisioner import settings
 from provisioner.errors import HostError
 from provisioner.fleet import variables
-from provisioner.fleet.services import Service
 from provisioner.plain import one_line
-from provisioner.remote import program
+from provisioner.remote import outward, program
 from provisioner.remote.python import NoPython
 from provisioner.remote.reach import Way
 from provisioner.remote.ssh import Remote
@@ -35,7 +33,6 @@ CONTROLLER_FREE = 1 << 30
 BUSY = 4.0
 EVERY = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 GIB = 1 << 30
-HUBS = {"huggingface": "model_store_huggingface_endpoint", "modelscope": "model_store_modelscope_endpoint"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,8 @@ def inspect(remote: Remote, seconds: float) -> dict[str, Any]:
     request = {
         "units": [one.unit for one in way.services],
         "paths": ["/", "/opt", "/var/cache", *way.model_folders],
-        "addresses": addresses(way),
+        "addresses": outward.addresses(way),
+        "proxy": outward.environment(way),
     }
     remote.open()
     before = time.time()
@@ -102,42 +100,6 @@ def inspect(remote: Remote, seconds: float) -> dict[str, Any]:
     least, most = facts["clock_end"] - time.time(), facts["clock"] - before
     facts["skew_s"] = 0.0 if least <= 0 <= most else round(least if abs(least) < abs(most) else most, 1)
     return facts
-
-
-def addresses(way: Way) -> list[dict[str, Any]]:
-    """Return where the host's downloads come from, with the proxies that the inventory sets for them."""
-    given = {**variables.defaults("model_store"), **variables.defaults("python_env"), **way.variables}
-    hubs = sorted({HUBS[one.model.source] for one in way.services if one.model.source in HUBS})
-    origins = [("hub", given[variable], "model_store") for variable in hubs]
-    if given["python_env_index_url"]:
-        origins.append(("Python packages", given["python_env_index_url"], "python_env"))
-    fetched = [
-        {
-            "what": what,
-            "url": url,
-            "environment": given.get(f"{role}_environment") or {},
-            "ca_bundle": given.get(f"{role}_ca_bundle") or "",
-        }
-        for what, url, role in origins
-    ]
-    fetched += [one for service in way.services for one in _of_engine(service)]
-    return [
-        one
-        for number, one in enumerate(fetched)
-        if str(one["url"]).startswith(("http://", "https://")) and one not in fetched[:number]
-    ]
-
-
-def _of_engine(service: Service) -> Iterator[dict[str, Any]]:
-    """Yield where an engine's releases and models come from, as far as it has variables for that."""
-    role = service.engine.role
-    proxy = service.settings.get(f"{role}_https_proxy")
-    common = {"environment": {"HTTPS_PROXY": proxy} if proxy else {}, "ca_bundle": ""}
-    archive = urlsplit(str(service.settings.get(f"{role}_url") or ""))
-    # Any answer counts, so the server is enough: the path may contain {version} and {arch}.
-    yield {"what": "releases", "url": f"{archive.scheme}://{archive.netloc}/", **common}
-    if service.model.source == service.engine.name:
-        yield {"what": "model registry", "url": service.settings.get(f"{role}_registry"), **common}
 
 
 def unreachable(way: Way, error: HostError) -> Finding:
@@ -150,7 +112,7 @@ def judge(way: Way, facts: Mapping[str, Any]) -> list[Finding]:
     """Return the findings about a host, first a summary of what is all right."""
     found = [
         Finding(way.host, *finding)
-        for check in (_system, _disks, _clock, _ways_out, _graphics, _listening, _unnamed, _replaced)
+        for check in (_system, _disks, _clock, outward.judge, _graphics, _listening, _unnamed, _replaced)
         for finding in check(way, facts)
     ]
     listening = Finding(way.host, OK, "listening", _heard(facts))
@@ -181,7 +143,9 @@ def _summary(facts: Mapping[str, Any]) -> str:
         free,
         f"clock {facts['skew_s']:+.1f} s",
     ]
-    parts += [f"reaches {', '.join(dict.fromkeys(reached))}"] if reached else []
+    through = sorted({one["proxy"] for one in facts["reached"] if one["proxy"]})
+    out = f" through {', '.join(through)}" if through else ""
+    parts += [f"reaches {', '.join(dict.fromkeys(reached))}{out}"] if reached else []
     return one_line("; ".join(parts), 400)
 
 
@@ -233,24 +197,6 @@ def _clock(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             "no time service is running",
             "provision apply starts one; or install chrony",
         )
-
-
-def _ways_out(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for one in facts["reached"]:
-        if not one["resolves"]:
-            says = f"the host cannot resolve {one['name']} ({one['what']})"
-            yield WRONG, "dns", says, "fix /etc/resolv.conf on the host, or set a mirror that it can resolve"
-        elif "CERTIFICATE" in one["error"].upper():
-            says = f"the host does not trust the certificate of {one['url']} ({one['what']})"
-            yield WRONG, "tls", says, "add your company's CA to host_base_ca_certificates and apply"
-        elif one["error"]:
-            says = f"the host cannot reach {one['url']} ({one['what']}): {one_line(one['error'], 120)}"
-            yield (
-                WRONG,
-                "network",
-                says,
-                "allow it in the firewall, or set a proxy or a mirror in the inventory",
-            )
 
 
 def _graphics(_way: Way, facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -118,7 +118,7 @@ def _seen(fleet: Fleet) -> Iterator[tuple[str, str]]:
 
 def _of_hosts(fleet: Fleet) -> Iterator[tuple[str, str]]:
     for host in fleet.hosts:
-        yield from ((note, host.name) for note in host.compatibility.notes)
+        yield from ((note, host.name) for note in (*host.compatibility.notes, *host.notes))
         if host.is_bare:
             yield _BARE, host.name
         elif host.is_local and host.compatibility.driver.state not in (stack.ABSENT, stack.IGNORED):

@@ -26,13 +26,13 @@ GROUND = (
 )
 # Modules for hosts that the controller imports as well: what both sides must agree on is written once, there,
 # and imports nothing but the standard library and other modules of this list.
-SHARED = {"engine.client", "host.fault", "host.payload"}
+SHARED = {"engine.client", "host.fault", "host.outward", "host.payload", "host.proxy"}
 # Which packages a package may import, itself aside. The ground is the modules beside the packages, and
 # `ansible` is the plugins that run on the controller: they write the events that `runs` declares and reads.
 CONTROLLER = {
     "": set(),
     "shared": set(),
-    "fleet": {""},
+    "fleet": {"", "shared"},
     "runs": {"", "shared", "fleet"},
     "remote": {"", "shared", "fleet", "runs"},
     "lab": {"", "fleet"},

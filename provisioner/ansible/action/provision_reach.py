@@ -28,6 +28,7 @@ SSH_SECONDS = 10
 MOST_JUMPS = 8
 # The variables with the locations of models and downloads; no other part of the inventory is passed on.
 PLACES = (
+    "host_base_proxy",
     "model_store_root",
     "model_store_huggingface_endpoint",
     "model_store_modelscope_endpoint",

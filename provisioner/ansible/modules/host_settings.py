@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host import proxied, proxy
 from ansible.module_utils.provision.host.entry import run
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.files import write_json
 from ansible.module_utils.provision.host.settings import KINDS, NotApplicable, read_file, run_checked
 from ansible.module_utils.provision.host.sources import rewrite_chrony, rewrite_sources, source_files
@@ -23,6 +25,7 @@ TRUST = {
     "/etc/pki/ca-trust/source/anchors/": ("update-ca-trust", "extract"),
 }
 RUNTIME = Path("/run/provision")
+UNITS = "/etc/systemd/system"
 SYSCTL_FILE = "/etc/sysctl.d/60-provision.conf"
 CHRONY = ("chrony.service", "chronyd.service")
 
@@ -31,6 +34,10 @@ def shown(key: str, value: str | None) -> str:
     """Return a value as a difference shows it; of a certificate only the digest."""
     if value is None:
         return ""
+    if key == "dnf proxy_password":
+        return "not shown\n"
+    if key.startswith("private ") and not value.startswith(proxied.OPEN):
+        return f"mode {value[:4]}, the text is not shown\n"
     if key.startswith(tuple("file " + directory for directory in TRUST)):
         return f"certificate, sha256 {hashlib.sha256(value.encode()).hexdigest()}\n"
     return value if value.endswith("\n") else value + "\n"
@@ -74,7 +81,7 @@ class Settings:
             lines = "".join(f"{name} = {value}\n" for name, value in sorted(kernel.items()))
             found[f"file {SYSCTL_FILE}"] = "# Written by the role host_base.\n" + lines
         found.update({f"sysctl {name}": value for name, value in kernel.items()})
-        return {**found, **self.mirrored()}
+        return {**found, **self.mirrored(), **self.proxied()}
 
     def kernel(self, name: str, value: str, *, minimum: bool) -> dict[str, str]:
         """Return a kernel setting if this host can change it."""
@@ -101,6 +108,17 @@ class Settings:
             if new != text or f"source {path}" in self.ledger:
                 found[f"source {path}"] = new
         return found
+
+    def proxied(self) -> dict[str, str]:
+        """Return the settings of the host's proxy; raises Fault where the variable cannot mean one."""
+        given, direct = self.module.params["proxy"], self.module.params["direct"]
+        wrong = next(proxy.mistakes(given), None) if given else None
+        if wrong:
+            raise Fault(f"host_base_proxy {wrong[0]}", wrong[1])
+        # Ansible keeps the whole URL out of what it prints; of it, this is what a program may repeat.
+        logins = filter(None, map(proxy.parts, proxy.proxies(given).values()))
+        self.module.no_log_values.update(one.password for one in logins if one.password)
+        return proxied.settings(given, direct, self.module.params["container_engine"])
 
     def set(self, key: str, value: str | None) -> None:
         """Change one setting if it differs, and remember what was there before."""
@@ -141,6 +159,8 @@ class Settings:
         """Run what has to follow a change."""
         if self.module.check_mode:
             return
+        if any(f" {UNITS}/" in key for key in self.changes):
+            run_checked("systemctl", "daemon-reload")
         for directory, argv in TRUST.items():
             # Without the package, its installation does the same later.
             if any(key.startswith("file " + directory) for key in self.changes) and shutil.which(argv[0]):
@@ -172,7 +192,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "settings": {"type": "list", "elements": "dict", "default": []},
     "scope": {"type": "list", "elements": "str", "default": []},
     "mirrors": {"type": "dict", "default": {}},
+    "proxy": {"type": "dict", "default": {}, "no_log": True},
+    "direct": {"type": "list", "elements": "str", "default": []},
     "container": {"type": "bool", "default": False},
+    "container_engine": {"default": "none"},
     "state": {"choices": ["present", "absent"], "default": "present"},
 }
 

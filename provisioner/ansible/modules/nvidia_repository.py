@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.provision.host import proxy
 from ansible.module_utils.provision.host.entry import run
 from ansible.module_utils.provision.host.fault import Fault, undo
 from ansible.module_utils.provision.host.paths import text_of
@@ -87,6 +89,8 @@ def outcome(module: AnsibleModule) -> dict[str, Any]:
     """Return the result of one call."""
     given = dict(module.params, fingerprints=tuple(module.params["fingerprints"]))
     replace, state = given.pop("replace"), given.pop("state")
+    environment = {name: str(value) for name, value in given.pop("environment").items()}
+    os.environ.update(proxy.spelt(environment))
     repository, change = Repository(**given), Change(dry=module.check_mode)
     present = state == "present"
     replaced = add(repository, change, replace=replace) if present else remove(repository, change)
@@ -103,6 +107,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "fingerprints": {"type": "list", "elements": "str", "default": []},
     "pins": {"type": "str", "default": ""},
     "signed": {"choices": ["packages", "metadata"], "default": "packages"},
+    # Not the keyword of a task, which shows its values in the list of processes.
+    "environment": {"type": "dict", "default": {}, "no_log": True},
     "replace": {"type": "bool", "default": False},
     "state": {"choices": ["present", "absent"], "default": "present"},
 }

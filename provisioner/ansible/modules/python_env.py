@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import removal, run
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.outward import trouble
 from ansible.module_utils.provision.host.paths import device, free_bytes, remove, require_room, text_of
 from ansible.module_utils.provision.jobs.unit import journal_tail, start_or_attach, state, wait
 from ansible.module_utils.provision.python.environment import (
@@ -133,10 +134,13 @@ def build(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
     start(module.params, wanted)
     now = wait(wanted.unit, module.params["poll"])
     if now.failed:
+        said = journal_tail(wanted.unit, 20, now.invocation)
+        known = trouble(said)
         raise Fault(
-            f"building {wanted.directory} failed ({now.result}, exit {now.exit_status}):\n"
-            + journal_tail(wanted.unit, 20, now.invocation),
-            f"read 'journalctl -u {wanted.unit}' on the host; apply again to resume",
+            f"building {wanted.directory} failed ({now.result}, exit {now.exit_status}):\n{said}",
+            f"{known.says}: {known.step}"
+            if known
+            else f"read 'journalctl -u {wanted.unit}' on the host; apply again to resume",
         )
     if not wanted.complete:
         provision = {"progress": progress(module.params, wanted)}

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.containers import cdi
+from ansible.module_utils.provision.containers import docker as container_docker
 from ansible.module_utils.provision.containers.devices import PERMISSION, WITHOUT_PERMISSION
 from ansible.module_utils.provision.containers.ledger import Ledger
 from ansible.module_utils.provision.containers.packages import TOOLKIT, Packages, Wanted, too_old
@@ -14,6 +16,7 @@ from ansible.module_utils.provision.containers.runtime import Runtime
 from ansible.module_utils.provision.host.fault import Fault
 
 from tests.unit.containers.conftest import DRIVER, GPU, VERSION, Host
+from tests.unit.fakes import Answers
 
 WANTED = Wanted("docker", ("docker.io",), VERSION, gpus=[GPU], driver=DRIVER)
 PODMAN = Wanted("podman", ("podman",), VERSION, gpus=[GPU], driver=DRIVER)
@@ -290,3 +293,25 @@ def test_refuses_an_engine_that_would_be_installed_without_cdi(host: Host) -> No
     ):
         Packages(PODMAN).refuse_old_engine()
     Packages(dataclasses.replace(WANTED, cdi=False)).refuse_old_engine()
+
+
+def test_restarts_a_docker_that_does_not_have_the_hosts_proxy_yet(
+    docker: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settle()
+    docker.did.clear()
+    answers = Answers(monkeypatch)
+    answers.answer("systemctl show --property=MainPID docker.service", "MainPID=7")
+    monkeypatch.setattr(container_docker.proxied, "DOCKER", str(tmp_path / "drop-in"))
+    monkeypatch.setattr(container_docker.proxy, "FILE", tmp_path / "proxy.env")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/environ").write_text("A=b\0https_proxy=http://proxy:1\0")
+    (tmp_path / "proxy.env").write_text("https_proxy='http://proxy:2'\n")
+    assert not container_docker.lacks_proxy(tmp_path)
+    (tmp_path / "drop-in").touch()
+    assert container_docker.lacks_proxy(tmp_path)
+    (tmp_path / "proxy.env").write_text("https_proxy='http://proxy:1'\n")
+    assert not container_docker.lacks_proxy(tmp_path)
+    monkeypatch.setattr(container_docker, "lacks_proxy", lambda: "restart docker" not in docker.did)
+    assert settle().changes == ["restart Docker"]
+    assert settle().changes == []

@@ -74,3 +74,14 @@ def test_returns_from_the_start_only_once_the_unit_runs(script: str, tmp_path: P
 def test_a_failed_installation_shows_its_reason(script: str, tmp_path: Path) -> None:
     lines = run(script, tmp_path, "active", "failed").splitlines()
     assert lines == ["Unit exists.", "Result=exit-code", "E: Unable to fetch python3"]
+
+
+def test_a_proxy_is_used_while_python_is_installed_and_then_removed(script: str, tmp_path: Path) -> None:
+    file = tmp_path / "proxy.env"
+    file.write_text("http_proxy='http://me:s3cret@proxy:1'\n")
+    assert "/run/provision/python-proxy.env" in script
+    run(script.replace("/run/provision/python-proxy.env", str(file)), tmp_path, "inactive")
+    started = (tmp_path / "started").read_text()
+    assert f"--property=EnvironmentFile=-{file}" in started
+    assert "s3cret" not in started
+    assert not file.exists()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.host import proxied, proxy
 from ansible.module_utils.provision.host import settings as host_kinds
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.settings import Kind, NotApplicable
@@ -53,8 +54,12 @@ def call(*settings: dict[str, str], check: bool = False, **params: Any) -> dict[
         "mirrors": {},
         "container": False,
         "state": "present",
+        "proxy": {},
+        "direct": [],
+        "container_engine": "none",
     }
-    module = SimpleNamespace(params={**defaults, "settings": list(settings), **params}, check_mode=check)
+    given = {**defaults, "settings": list(settings), **params}
+    module = SimpleNamespace(params=given, check_mode=check, no_log_values=set())
     result: dict[str, Any] = host_settings.Settings(module).run()
     return result
 
@@ -318,3 +323,63 @@ def test_a_service_that_its_conditions_refuse_counts_as_on(
 ) -> None:
     programs.add("systemctl", lambda argv: Said(code=enabled) if argv[0] == "is-enabled" else Said(shown))
     assert host_kinds.read_service("chrony.service") == expected
+
+
+@pytest.fixture
+def out(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Give a host with dnf and real files, whose proxy has files below a folder of the test."""
+    del host
+    monkeypatch.setattr(host_kinds, "DNF", str(tmp_path / "dnf.conf"))
+    monkeypatch.setattr(proxied, "DNF", str(tmp_path / "dnf.conf"))
+    monkeypatch.setattr(proxy, "FILE", tmp_path / "proxy.env")
+    Programs(monkeypatch).add("dnf")
+    (tmp_path / "dnf.conf").write_text("[main]\nbest=True\nproxy = http://old:1\n\n[x]\nproxy=http://x:1\n")
+    (tmp_path / "dnf.conf").chmod(0o644)
+    return tmp_path
+
+
+SCOPE = ["private", "mode", "dnf"]
+LOGIN = {"http": "http://me:s3%40cret@proxy:3128", "no_proxy": "a"}
+
+
+def test_a_password_is_for_root_alone_and_goes_with_the_variable(out: Path) -> None:
+    before = (out / "dnf.conf").read_text()
+    result = call(proxy=LOGIN, scope=SCOPE)
+    text = (out / "dnf.conf").read_text()
+    assert {"proxy=http://proxy:3128", "proxy_username=me", "proxy_password=s3@cret"} < set(text.splitlines())
+    # Another section keeps its own.
+    assert text.endswith("[x]\nproxy=http://x:1\n")
+    files = [out / name for name in ("proxy.env", "dnf.conf", "provision/host_base.json")]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 3
+    assert "s3" not in str({**result, "changes": []})
+    assert not call(proxy=LOGIN, scope=SCOPE)["changed"]
+    # Without the password, the file is open again; without the variable, everything is as before.
+    call(proxy={"http": "http://proxy:3128"}, scope=SCOPE)
+    assert (out / "dnf.conf").stat().st_mode & 0o777 == 0o644
+    assert "password" not in (out / "dnf.conf").read_text()
+    call(scope=SCOPE)
+    assert sorted((out / "dnf.conf").read_text().split()) == sorted(
+        before.replace("proxy = ", "proxy=").split()
+    )
+    assert not (out / "proxy.env").exists()
+    assert not host_settings.LEDGER.exists()
+
+
+def test_a_proxy_that_others_could_read_is_closed_again(out: Path) -> None:
+    call(proxy=LOGIN, scope=SCOPE)
+    (out / "proxy.env").chmod(0o644)
+    assert call(proxy=LOGIN, scope=SCOPE, check=True)["changes"] == [f"private {out}/proxy.env"]
+    call(proxy=LOGIN, scope=SCOPE)
+    assert (out / "proxy.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_check_writes_no_proxy(out: Path) -> None:
+    assert call(proxy=LOGIN, scope=SCOPE, check=True)["changed"]
+    assert not (out / "proxy.env").exists()
+
+
+def test_a_wrong_proxy_out_of_a_vault_is_reported_without_it(out: Path) -> None:
+    with pytest.raises(Fault, match="host_base_proxy has a character") as caught:
+        call(proxy={"http": "http://me:a b@proxy:1"}, scope=SCOPE)
+    assert "a b" not in f"{caught.value}{caught.value.next_step}"
+    assert list(out.glob("proxy*")) == []

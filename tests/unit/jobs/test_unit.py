@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,19 @@ def test_the_journal_of_one_run_only(systemd: Systemd) -> None:
 def test_stop_stops_and_forgets(systemd: Systemd) -> None:
     unit.stop("provision-job-x")
     assert systemd.calls == ["stop provision-job-x", "reset-failed provision-job-x"]
+
+
+def test_a_job_gets_the_hosts_proxy_before_the_settings_of_its_role(
+    systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit.proxy, "FILE", tmp_path / "proxy.env")
+    given: dict[str, Any] = {"properties": {}, "environment_file": "/etc/provision/role.env"}
+    assert unit.start_or_attach("provision-job-x", ["/bin/true"], **given)
+    (tmp_path / "proxy.env").touch()
+    systemd.state = UnitState()
+    assert unit.start_or_attach("provision-job-x", ["/bin/true"], **given)
+    starts = [call for call in systemd.programs.calls if call[0] == "systemd-run"]
+    found = [[word for word in call if "EnvironmentFile" in word] for call in starts]
+    # systemd reads them in this order, and the last one wins.
+    own = "--property=EnvironmentFile=/etc/provision/role.env"
+    assert found == [[own], [f"--property=EnvironmentFile=-{tmp_path}/proxy.env", own]]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from provisioner.errors import HostError
 from provisioner.fleet import services, variables
-from provisioner.remote import doctor
+from provisioner.remote import doctor, outward
 from provisioner.remote.doctor import NOTE, OK, WRONG
 from provisioner.remote.reach import Hop, Way
 
@@ -38,7 +39,14 @@ GOOD: dict[str, Any] = {
     "can_set_clock": True,
     "listening": [SOCKET],
     "reached": [
-        {"what": "hub", "url": "https://h.example", "name": "h.example", "resolves": True, "error": ""}
+        {
+            "what": "hub",
+            "url": "https://h.example",
+            "name": "h.example",
+            "resolves": True,
+            "error": "",
+            "proxy": "",
+        }
     ],
     "unnamed": [],
     "replaced": [{"unit": "vllm.service", "libraries": []}],
@@ -86,6 +94,18 @@ def test_a_good_host_has_no_finding_but_what_is_right() -> None:
         ),
         (reached(error="timed out"), WRONG, "network", "timed out", "proxy"),
         (
+            reached(resolves=False, proxy="proxy:1"),
+            *(WRONG, "proxy", "cannot resolve the name of the proxy, proxy:1 (hub)", "host_base_proxy"),
+        ),
+        (
+            reached(error="the proxy answered HTTP 407 Proxy Authentication Required", proxy="proxy:1"),
+            *(WRONG, "proxy", "through the proxy proxy:1: the proxy refused the host", "user and password"),
+        ),
+        (
+            reached(error="timed out", proxy="proxy:1"),
+            *(WRONG, "proxy", "through the proxy proxy:1: timed out", "accepts this host"),
+        ),
+        (
             {**graphics(**NONE), "secure_boot": True},
             WRONG,
             "secure boot",
@@ -122,8 +142,16 @@ def test_each_fault_is_one_finding_with_its_fix(
 
 
 def test_only_what_the_services_need_is_reached_for() -> None:
-    asked = {one["what"]: one["url"] for one in doctor.addresses(WAY)}
+    asked = {one["what"]: one["url"] for one in outward.addresses(WAY)}
     assert asked == {"hub": "https://modelscope.cn", "Python packages": "https://x.example/i"}
+
+
+def test_a_host_goes_out_through_its_proxy_and_reaches_itself_and_the_hub_directly() -> None:
+    way = dataclasses.replace(WAY, variables={"host_base_proxy": {"http": "http://proxy:1"}})
+    found = outward.environment(way)
+    assert found["https_proxy"] == "http://proxy:1"
+    assert {"gpu1", "hub.lab", "localhost"} < set(found["no_proxy"].split(","))
+    assert outward.environment(WAY) == {}
 
 
 def test_an_engines_own_registry_and_releases_are_reached_for_by_its_proxy() -> None:
@@ -134,7 +162,7 @@ def test_an_engines_own_registry_and_releases_are_reached_for_by_its_proxy() -> 
         "engine_ollama_https_proxy": "http://proxy.example:3128",
     }
     defaults = {"ollama": variables.defaults("engine_ollama")}
-    asked = doctor.addresses(Way("one", services=services.resolve(given, defaults).services))
+    asked = outward.addresses(Way("one", services=services.resolve(given, defaults).services))
     assert {one["what"]: one["url"] for one in asked} == {
         "releases": "https://github.com/",
         "model registry": "https://registry.ollama.ai",

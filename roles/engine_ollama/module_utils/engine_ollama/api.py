@@ -104,7 +104,7 @@ def private_server(binary: str, models: Path, home: Path) -> Iterator[Api]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not _has_login(name, value)},
         "HOME": str(home),
         "OLLAMA_HOST": f"127.0.0.1:{port}",
         "OLLAMA_MODELS": str(models),
@@ -126,6 +126,11 @@ def private_server(binary: str, models: Path, home: Path) -> Iterator[Api]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _has_login(name: str, value: str) -> bool:
+    """Return whether a variable is a proxy's and has a password, which Ollama would write to its journal."""
+    return name.lower().endswith("_proxy") and "@" in value
 
 
 def _await(process: subprocess.Popen[bytes], api: Api) -> None:

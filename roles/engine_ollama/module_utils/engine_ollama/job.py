@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Iterable
 
+from ansible.module_utils.provision.host import proxy
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs.orders import job_of
 from ansible.module_utils.provision.jobs.program import Program
@@ -179,7 +180,7 @@ class Work:
 
 def ensure(orders: Orders, progress: Progress) -> dict[str, Any]:
     """Pull or create every model in doubt."""
-    os.environ.update(orders.environment)
+    proxy.adopt(more=orders.environment)
     with private_server(orders.binary, Path(orders.root), progress.path.parent) as api:
         work = Work(orders, api, progress)
         done: dict[str, Any] = {}

@@ -83,6 +83,7 @@ class Daemon:
         """Restart the daemon where it does not work with what daemon.json contains now."""
         keys = self.keys
         works = info is not None and (not keys or docker.works_with(info, keys))
+        works = works and not docker.lacks_proxy()
         if info is None or (works and not self.ledger.entries.get("restart")):
             return
         containers = docker.running()

@@ -11,11 +11,12 @@ import socket
 from pathlib import Path
 from typing import Any, Tuple
 
+from ..host import paths, proxied, proxy
 from ..host.commands import call
 from ..host.fault import Fault
 from ..host.files import replace_file
 from ..host.settings import read_file
-from ..host.systemd import journal
+from ..host.systemd import journal, show
 
 DAEMON = Path("/etc/docker/daemon.json")
 SOCKET = "/run/docker.sock"
@@ -145,6 +146,15 @@ def works_with(info: dict[str, Any], keys: Keys) -> bool:
     if keys == CDI:
         return bool(info.get("CDISpecDirs"))
     return RUNTIME[-1] in (info.get("Runtimes") or {})
+
+
+def lacks_proxy(processes: Path = Path("/proc")) -> bool:
+    """Return whether the daemon was started before its unit got the host's proxy, or another one."""
+    if not Path(proxied.DOCKER).exists():
+        return False
+    main = show(UNIT, "MainPID").get("MainPID", "0")
+    has = paths.text_of(processes / main / "environ").split("\0")
+    return not {f"{name}={value}" for name, value in proxy.read().items()} <= set(has)
 
 
 def uses_iptables() -> bool:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,12 +23,15 @@ from ..gpu.health import gpu_faults, xid_faults, xid_notes
 from ..gpu.kernel import secure_boot
 from ..gpu.nvml import NOT_LOADED
 from ..gpu.state import NO_DRIVER, inspect
+from ..host import proxy
 from ..host.facts import can_set_clock, is_container, listening_sockets, os_release, read, run, time_service
 from ..host.managed import unnamed
 from ..host.sources import in_use, source_files
 from .status import disks
 
 REACH_SECONDS = 8
+# With these, a proxy refuses or cannot reach what it is asked for.
+REFUSALS = (403, 407, 500, 502, 503, 504)
 # Eight healthy cards without persistence take half a minute to wake.
 DRIVER_SECONDS = 35
 # Where apt and dnf fetch packages from; what contains variables ends before the first.
@@ -44,26 +48,37 @@ def package_sources(root: Path = Path("/")) -> list[str]:
     return sorted(machines.values())
 
 
-def reach(target: dict[str, Any]) -> dict[str, Any]:
-    """Try one address; any answer of its server counts, since only the way there is tested."""
+def way_out(address: str, environment: dict[str, str]) -> str:
+    """Return the URL of the proxy by which an address is asked, empty where it is asked directly."""
+    parts = urlsplit(address)
+    around = {"no": environment.get("no_proxy", "")}
+    if urllib.request.proxy_bypass_environment(parts.hostname or "", around):  # type: ignore[attr-defined]
+        return ""
+    return environment.get(f"{parts.scheme}_proxy", "")
+
+
+def reach(target: dict[str, Any], host: dict[str, str]) -> dict[str, Any]:
+    """Try one address; any answer of its server counts, since only the way there is tested.
+
+    `host` is the environment of the host's proxy, over which the target's own counts.
+    """
     address = target["url"]
+    environment = {**host, **proxy.spelt(target.get("environment", {}))}
+    through = way_out(address, environment)
+    parts = proxy.parts(through)
     name = urlsplit(address).hostname or ""
-    proxies = {
-        key[: -len("_proxy")].lower(): value
-        for key, value in target.get("environment", {}).items()
-        if key.lower().endswith("_proxy")
-    }
     found = {"what": target["what"], "url": address, "name": name, "resolves": True, "error": ""}
-    if not proxies:
-        found["resolves"] = bool(run(["getent", "ahosts", name], REACH_SECONDS))
-        if not found["resolves"]:
-            return found
+    found["proxy"] = f"{parts.host}:{parts.port}" if parts else ""
+    found["resolves"] = bool(run(["getent", "ahosts", parts.host if parts else name], REACH_SECONDS))
+    if not found["resolves"]:
+        return found
     context = ssl.create_default_context()
     if target.get("ca_bundle") and Path(target["ca_bundle"]).is_file():
         context.load_verify_locations(target["ca_bundle"])
     # Without any, those of this process are used.
-    proxy = urllib.request.ProxyHandler(proxies or None)
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), proxy)
+    proxies = {urlsplit(address).scheme: through} if through else {}
+    handler = urllib.request.ProxyHandler(proxies if environment else None)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), handler)
     headers = {"User-Agent": "provision-doctor"}
     # The controller sends addresses of http and https only.
     request = urllib.request.Request(address, method="HEAD", headers=headers)  # noqa: S310 - see above
@@ -71,6 +86,8 @@ def reach(target: dict[str, Any]) -> dict[str, Any]:
         opener.open(request, timeout=REACH_SECONDS).close()
     except urllib.error.HTTPError as error:
         error.close()
+        if through and error.code in REFUSALS:
+            found["error"] = f"the proxy answered HTTP {error.code} {error.reason}"
     except (OSError, ValueError) as error:
         found["error"] = str(getattr(error, "reason", "") or error)
     return found
@@ -110,7 +127,7 @@ def main(text: str) -> str:
     packages = [{"what": "packages", "url": url} for url in package_sources()]
     others = unnamed(given["units"])
     with ThreadPoolExecutor(max_workers=16) as pool:
-        reached = pool.map(reach, [*given["addresses"], *packages])
+        reached = pool.map(partial(reach, host=given.get("proxy", {})), [*given["addresses"], *packages])
         document = {
             "clock": began,
             "os": os_release(),

@@ -32,9 +32,10 @@ PASSING = (408, 425, 429)
 REMEDIES = {
     403: "check that this host and the user in the URL may fetch it",
     404: "check the version and the URL: there is no such file",
-    407: "put user and password into the proxy's URL",
+    407: "put the right user and password into the proxy's URL in host_base_proxy",
     410: "check the version and the URL: the file has been withdrawn",
 }
+REFUSED = "allow the address on the proxy, or list its host in no_proxy of host_base_proxy"
 TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
@@ -92,6 +93,13 @@ class Source:
     def __str__(self) -> str:
         return self._shown
 
+    @property
+    def through(self) -> str:
+        """Return whose name is resolved for a request, where that is the proxy's."""
+        parts = urlsplit(self._address)
+        through = parts.scheme in request.getproxies() and not request.proxy_bypass(parts.hostname or "")
+        return "proxy's " if through else ""
+
     def open(self, headers: dict[str, str], seconds: float) -> Any:
         """Return the answer to a request for the file; 416 counts as one."""
         asked = request.Request(  # noqa: S310 - the constructor has checked the scheme
@@ -143,13 +151,22 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
     if isinstance(cause, socket.timeout):
         return Passing(f"no data for {seconds:.0f} s")
     if isinstance(cause, socket.gaierror):
-        return Passing(f"the name cannot be resolved ({cause.strerror})")
+        return Passing(f"the {source.through}name cannot be resolved ({cause.strerror})")
     tunnel = TUNNEL.search(str(cause))
     if tunnel:
-        return status_fault(int(tunnel.group(1)), None, source)
+        return _refused_by_proxy(int(tunnel.group(1)), source)
     if isinstance(cause, OSError):
-        return Passing(cause.strerror or type(cause).__name__)
+        return Passing(f"{source.through and 'the proxy: '}{cause.strerror or type(cause).__name__}")
     return Passing(f"the answer was cut off ({type(cause).__name__})")
+
+
+def _refused_by_proxy(status: int, source: Source) -> Passing | Fault:
+    """Return the failure of a proxy that opens no connection to a server."""
+    named = f"HTTP {status} {responses.get(status, '')}".strip()
+    if status in PASSING or status >= 500:
+        return Passing(f"the proxy answered {named}")
+    text = f"{source} cannot be fetched: the proxy refused with {named}"
+    return Fault(text, REMEDIES[407] if status in (401, 407) else REFUSED)
 
 
 def seconds_of(value: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from . import proxy
 from .fault import NO_CONSENT, ConsentNeeded, Fault, fault_of
 
 Result = Dict[str, Any]
@@ -17,6 +18,8 @@ def run(work: Callable[[AnsibleModule], Result], arguments: dict[str, dict[str, 
     """Run the work of a module that takes these arguments, under AnsibleModule's `rules` about them."""
     # What a module creates is for everyone to read unless it says otherwise.
     os.umask(0o022)
+    # What it fetches, and what the programs that it starts fetch, goes out as the inventory says.
+    proxy.adopt()
     end(AnsibleModule(argument_spec=arguments, supports_check_mode=True, **rules), work)
 
 

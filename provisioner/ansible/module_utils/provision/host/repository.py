@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .fault import Fault
 from .openpgp import KeyFault, armoured, fingerprints, normal
+from .outward import trouble
 from .sources import defining
 
 KEY_SECONDS = 30
@@ -142,9 +143,10 @@ def _fetch(repository: Repository) -> bytes:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         code = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
+        known = trouble(code)
         raise Fault(
             f"the key of the repository cannot be fetched from {repository.key_url}: {code}",
-            f"allow access to it, set a proxy in {repository.role}_environment, or use a mirror",
+            f"{known.says}: {known.step}" if known else "allow access to it, or use a mirror",
         ) from error
 
 

@@ -22,6 +22,7 @@ COMMAND_SECONDS = 60
 run_checked = functools.partial(need, seconds=COMMAND_SECONDS)
 ZONES = Path("/usr/share/zoneinfo")
 LOCALTIME = Path("/etc/localtime")
+DNF = "/etc/dnf/dnf.conf"
 # These hold only what this project put there, so they go as a whole once no unit names them.
 OWN_TREES = (
     "/opt/provision",
@@ -66,6 +67,56 @@ def write_file(name: str, value: str | None) -> None:
     replace_file(path, value.encode(errors="surrogateescape"), mode)
     if shutil.which("restorecon"):
         command("restorecon", name)
+
+
+def read_private(name: str) -> str | None:
+    """Return a file's mode, and on the next line its text."""
+    mode, text = read_mode(name), read_file(name)
+    return None if mode is None or text is None else f"{mode}\n{text}"
+
+
+def write_private(name: str, value: str | None) -> None:
+    """Replace a file with its mode at once, so that no one reads it who must not, or remove it."""
+    if value is None:
+        Path(name).unlink(missing_ok=True)
+        return
+    mode, _, text = value.partition("\n")
+    replace_file(Path(name), text.encode(errors="surrogateescape"), int(mode, 8))
+    if shutil.which("restorecon"):
+        command("restorecon", name)
+
+
+def read_mode(name: str) -> str | None:
+    """Return the mode of a file."""
+    try:
+        return f"{Path(name).stat().st_mode & 0o7777:04o}"
+    except FileNotFoundError:
+        return None
+
+
+def write_mode(name: str, value: str | None) -> None:
+    """Set the mode of a file that exists."""
+    if value and Path(name).exists():
+        Path(name).chmod(int(value, 8))
+
+
+def _dnf_main(text: str) -> tuple[str, str, str]:
+    """Split dnf's configuration at its section [main]: what is before, its lines, and the other sections."""
+    found = re.search(r"(?m)^\[main\][ \t]*\n((?:(?!\[).*(?:\n|$))*)", text)
+    return (text[: found.start(1)], found[1], text[found.end() :]) if found else (text + "[main]\n", "", "")
+
+
+def read_dnf(name: str) -> str | None:
+    """Return the value of one option of dnf's section [main]."""
+    found = re.findall(rf"(?m)^{name}[ \t]*[=:][ \t]*(.*?)[ \t]*$", _dnf_main(read_file(DNF) or "")[1])
+    return str(found[-1]) if found else None
+
+
+def write_dnf(name: str, value: str | None) -> None:
+    """Set one option of dnf's section [main], or remove it; the other lines stay as they are."""
+    head, lines, tail = _dnf_main(read_file(DNF) or "")
+    kept = re.sub(rf"(?m)^{name}[ \t]*[=:].*\n?", "", lines)
+    write_file(DNF, head + (f"{name}={value}\n" if value is not None else "") + kept + tail)
 
 
 def read_directory(name: str) -> str | None:
@@ -219,6 +270,9 @@ KINDS = {
     "group": Kind(read_group, write_group),
     "directory": Kind(read_directory, write_directory),
     "file": FILE,
+    "private": Kind(read_private, write_private),
+    "mode": Kind(read_mode, write_mode),
+    "dnf": Kind(read_dnf, write_dnf),
     "source": FILE,
     "chrony": FILE,
     "sysctl": Kind(read_sysctl, write_sysctl),

@@ -7,6 +7,7 @@ import time
 
 from ..host.fault import Fault
 from ..host.follow import note
+from ..host.outward import trouble
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
@@ -26,11 +27,16 @@ class Patience:
         """Wait before the next attempt; raises Fault where there must not be one."""
         self.in_a_row = 1 if progressed else self.in_a_row + 1
         if self.in_a_row >= self.attempts or asked > LONGEST_WAIT:
+            known = trouble(str(reason))
+            step = (
+                f"{known.says}: {known.step}"
+                if known
+                else "check that this host reaches it (proxy, firewall)"
+            )
             wish = f"; the server asks for a wait of {asked:.0f} s" if asked > LONGEST_WAIT else ""
             raise Fault(
                 f"{self.what} failed {self.in_a_row} times in a row, the last time with: {reason}{wish}",
-                "check that this host reaches it (DNS, proxy, firewall), then apply again: "
-                "what has arrived is kept and only the rest is downloaded",
+                f"{step}, then apply again: what has arrived is kept and only the rest is downloaded",
             )
         pause = max(asked, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self.in_a_row - 1)))
         note(f"{self.what}: {reason}; again in {pause:.0f} s")

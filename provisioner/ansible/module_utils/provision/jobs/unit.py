@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
+from ..host import proxy
 from ..host.commands import CommandFault, call
 from ..host.fault import Fault
 from ..host.files import replace_file
@@ -26,7 +27,9 @@ def start_or_attach(
 
     systemd itself refuses a second unit of the same name, so of two callers exactly one starts it.
     """
-    given = {**properties, **({"EnvironmentFile": environment_file} if environment_file else {})}
+    # Of two files, what the later one sets counts: a role's own settings win over the host's proxy.
+    files = [f"-{proxy.FILE}"] * proxy.FILE.exists() + [environment_file] * bool(environment_file)
+    given = {**properties, **({"EnvironmentFile": files} if files else {})}
     run = ["systemd-run", "--quiet", "--no-block", f"--unit={name}.service", *_options(given), "--"]
     # systemd expands $NAME in the command line of a service; what the caller wrote is meant literally.
     run += [word.replace("$", "$$") for word in argv]

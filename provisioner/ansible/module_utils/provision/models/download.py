@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 from ..host.fault import Fault
 from ..host.follow import note
+from ..host.outward import trouble
 from ..jobs.patience import Patience
 from .files import CLIENT_NOTES, Hashes, RemoteFile, hash_files, mismatch
 from .orders import Orders
@@ -51,6 +52,9 @@ class Failures:
         """Wait before the next round, or give up."""
         reason = f"no data for {2 * self.orders.stall_seconds} s, or its client ended"
         for answer in said:
+            known = trouble(answer["error"])
+            if known and known.final and answer["kind"] in ("transient", "broken"):
+                raise Fault(f"{self.hub}: {known.says} ({answer['error']})", known.step)
             if answer["kind"] != "transient":
                 raise self.final(answer)
             reason = ": ".join(filter(None, [answer.get("name"), answer["error"]]))

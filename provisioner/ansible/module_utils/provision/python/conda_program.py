@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..host.fault import Fault
 from ..host.follow import Done
+from ..host.outward import trouble
 from .conda_place import CONDARC, Wanted
 
 CAUSES = {
@@ -32,7 +33,12 @@ CAUSES = {
 
 def conda_fault(wanted: Wanted, done: Done) -> Fault:
     """Return why conda did not install Python, with a remedy where its output shows a known cause."""
-    remedy = next((remedy for pattern, remedy in CAUSES.items() if re.search(pattern, done.tail)), "")
+    known = trouble(done.tail)
+    remedy = (
+        f"{known.says}: {known.step}"
+        if known
+        else next((remedy for pattern, remedy in CAUSES.items() if re.search(pattern, done.tail)), "")
+    )
     return Fault(
         f"conda of {wanted} could not install Python {wanted.python} (exit {done.code}):\n{done.tail}",
         remedy or f"read conda's output; its settings are in {wanted.prefix / CONDARC}",

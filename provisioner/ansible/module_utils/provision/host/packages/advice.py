@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import Mapping
 
+from ..outward import trouble
+
 CLOCK, EXPIRED, KEY, STREAM, SPACE = "clock", "expired", "key", "stream", "space"
 CERTIFICATE, NETWORK, UNKNOWN, VERSION = "certificate", "network", "unknown", "version"
 REMOVAL, CONFLICT, DEPENDENCY, OTHER = "removal", "conflict", "dependency", "other"
@@ -44,6 +46,9 @@ STEPS = {
 
 def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) -> str:
     """Return what to do about a failure, by what was said; `steps` replaces the usual advice by cause."""
+    found = trouble(said)
+    if found:
+        return f"{found.says}: {found.step}"
     where = f"read 'journalctl -u {unit}' on the host" if unit else "read the message above"
     known = {**STEPS, OTHER: f"{where}, then apply again", **(steps or {})}
     return known[next((cause for cause, pattern in SAID.items() if re.search(pattern, said)), OTHER)]

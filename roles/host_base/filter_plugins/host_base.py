@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explain the output of a package manager on a host that has no Python for this project's own modules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from provisioner.ansible.module_utils.provision.host import proxy
+from provisioner.ansible.module_utils.provision.host.outward import trouble
+
+
+def explained(said: str, given: Mapping[str, Any]) -> str:
+    """Return what keeps the host from its package sources and what to do, empty where that is unknown."""
+    found = trouble(said, proxy.environment(given))
+    return f"{found.says}. Next: {found.step}." if found else ""
+
+
+class FilterModule:
+    """Offer the filter to the role's tasks."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return every filter by its name."""
+        return {"host_base_explained": explained}
