@@ -14,7 +14,7 @@ from ansible.module_utils.provision.engine import causes, files, gate, inputs, p
 from ansible.module_utils.provision.engine.files import ManagedFile
 from ansible.module_utils.provision.engine.tasks import AUTO
 from ansible.module_utils.provision.gpu.containers import describe, gpu_containers
-from ansible.module_utils.provision.host import managed, systemd
+from ansible.module_utils.provision.host import managed, reach, systemd
 from ansible.module_utils.provision.host.entry import Result, require_consent, run
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
@@ -22,6 +22,7 @@ from ansible.module_utils.provision.jobs import program
 from ansible.module_utils.provision.models.task import of_directory
 
 JOURNAL_LINES = 600
+PLACE = "model_store_root (or serve_model, where that is a path)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Inspection:
 
     def __init__(self, service: Service) -> None:
         wanted, given = service.files(), gate.given_by(service.unit_text)
+        self.model_dir = given.model_dir
         self.status, self.port = systemd.state(service.unit), given.port
         holder = processes.holder(given.address, given.port)
         self.holder = None if holder and holder.is_of(self.status.control_group) else holder
@@ -115,6 +117,8 @@ def start(module: AnsibleModule) -> Result:
     if found.changed and not module.check_mode:
         if not found.user_right:
             files.make_user(service.user, service.groups)
+        if found.action and found.model_dir:
+            reach.require(Path(found.model_dir), service.user, writable=False, choice=PLACE)
         converge(service.unit, found)
         if found.action:
             provision["replaced"] = [{"unit": service.unit}]

@@ -9,9 +9,11 @@ from typing import Any, Callable, Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.provision.host.entry import removal, run
-from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.fault import Fault, described
+from ansible.module_utils.provision.host.owners import Owner
 from ansible.module_utils.provision.host.paths import drop_empty, remove
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, Rung
+from ansible.module_utils.provision.host.reach import READERS
 from ansible.module_utils.provision.host.systemd import state, stop
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, IDLE, Job
 from ansible.module_utils.provision.jobs.sandbox import sandbox
@@ -19,6 +21,7 @@ from ansible.module_utils.provision.models.check import glance
 from ansible.module_utils.provision.models.fetch import PROGRAM, make_root
 from ansible.module_utils.provision.models.files import MANIFEST, Wanted, doubt, read_manifest
 from ansible.module_utils.provision.models.orders import CheckOrders, Orders
+from ansible.module_utils.provision.models.owners import give_back, strayed
 from ansible.module_utils.provision.models.path import check_path
 
 HUBS = ("huggingface", "modelscope")
@@ -31,17 +34,41 @@ def unit_of(directory: str) -> str:
     return f"provision-job-model-{hashlib.sha256(directory.encode()).hexdigest()[:10]}"
 
 
-def inspect(models: list[dict[str, Any]]) -> dict[str, Any]:
-    """List the models that are missing or not as requested."""
-    missing = []
-    for model in models:
+def inspect(module: AnsibleModule) -> dict[str, Any]:
+    """List the models that are missing or not as requested, and give back those with other owners."""
+    missing, found = [], [model for model in module.params["models"] if model["source"] in HUBS]
+    for model in module.params["models"]:
         if model["source"] == "path":
             check_path(model)
-        elif model["source"] in HUBS:
-            reason = doubt(Path(model["directory"]), Wanted.of(model))
-            if reason:
-                missing.append(dict(model, reason=reason))
-    return {"changed": False, "finished": True, "missing": missing}
+    returned = [give_back_model(module, Path(model["directory"])) for model in found]
+    for model in found:
+        reason = doubt(Path(model["directory"]), Wanted.of(model))
+        if reason:
+            missing.append(dict(model, reason=reason))
+    warnings = [text for _, text in returned if text]
+    result = {"changed": False, "finished": True, "missing": missing, "diff": [d for d, _ in returned if d]}
+    result["changed"] = bool(result["diff"])
+    return {**result, "provision": {"warning": warnings}} if warnings else result
+
+
+def give_back_model(module: AnsibleModule, directory: Path) -> tuple[dict[str, str], str]:
+    """Give a model's files to the store's readers; return the difference, and a warning where that failed."""
+    paths = strayed(Path(module.params["root"]), directory)
+    if not paths:
+        return {}, ""
+    before = "".join(f"{path}: {Owner.of(path)}\n" for path in paths)
+    try:
+        if not module.check_mode:
+            give_back(directory, paths)
+    except OSError as error:
+        # A network file system may forbid it, and yet let engines read.
+        return (
+            {},
+            f"{directory} does not belong to root:{READERS}, and cannot be given back: {described(error)}",
+        )
+    after = "".join(f"{path}: root:{READERS}\n" for path in paths)
+    headers = dict.fromkeys(("before_header", "after_header"), f"owners in {directory}")
+    return {**headers, "before": before, "after": after}, ""
 
 
 def fetch(module: AnsibleModule) -> dict[str, Any]:
@@ -146,7 +173,7 @@ def purge(module: AnsibleModule) -> dict[str, Any]:
 
 
 STATES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "inspected": lambda module: inspect(module.params["models"]),
+    "inspected": inspect,
     "present": fetch,
     "verified": verify,
     "absent": purge,

@@ -10,9 +10,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.orders import NamedOrders, Orders
 from ansible.module_utils.engine_ollama.record import read_record, records, write_record
-from ansible.module_utils.engine_ollama.steps import diffs, doubted, keep, left, prepare, settled
+from ansible.module_utils.engine_ollama.steps import diffs, doubted, keep, left, owner_diffs, prepare, settled
 from ansible.module_utils.engine_ollama.store import Store
-from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root
+from ansible.module_utils.engine_ollama.unit import OllamaJob, limits, make_root, mark, require_root, strayed
 from ansible.module_utils.engine_ollama.wanted import (
     main_name,
     names,
@@ -23,6 +23,7 @@ from ansible.module_utils.engine_ollama.wanted import (
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import require_consent, run
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, IDLE
 from ansible.module_utils.provision.models.check import DEEP
@@ -36,23 +37,31 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     """Pull and create one service's models, as far as one call can."""
     params = module.params
     service, root = params["service"], params["service"]["engine_ollama_models_dir"]
+    user, folder = params["user"], Path(root)
     refuse_contradictions(service, params["services"])
+    before = strayed(folder, user)
+    require_root(folder, user, itself=before is None)
     record = read_record(root)
     models = wanted(service, params["gguf"], params["modelfiles"])
     doubts = doubted(models, record)
     job = OllamaJob(managed.stem(service["unit"]), params)
-    result = {"changed": bool(doubts), "finished": True, "models": sorted(doubts), "repaired": []}
+    result = {"changed": bool(doubts or before), "finished": True, "models": sorted(doubts), "repaired": []}
     result.update(name=main_name(service), preload=preloaded(service))
-    result["diff"] = diffs(models, doubts, record)
-    if module.check_mode or not (doubts or job.running):
+    result["diff"] = [*owner_diffs(root, before, user), *diffs(models, doubts, record)]
+    if not module.check_mode:
+        mark(folder)
+    if module.check_mode or not (doubts or before or job.running):
         return result
-    if not files.user_is_right(params["user"], GROUPS):
-        files.make_user(params["user"], GROUPS)
-    make_root(Path(root), params["user"])
+    if not files.user_is_right(user, GROUPS):
+        files.make_user(user, GROUPS)
+    make_root(folder, user)
+    require_root(folder, user)
+    if not (doubts or job.running):
+        return result
     orders = Orders.read(job.orders()) if job.running else prepare(params, models, set(doubts), record)
     reported = job.advance("ensure", orders, orders.limits)
     if reported is None:
-        return job.progress()
+        return job.progress(changed=before is not None)
     return {**result, **settled(params, models, record, keep(orders, reported, root), reported)}
 
 
@@ -62,6 +71,10 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
     root, asked = service["engine_ollama_models_dir"], names(service)
     if module.check_mode:
         return finish(service, NOT_APPLICABLE, f"{root}: not read in check mode")
+    try:
+        require_root(Path(root), params["user"])
+    except Fault as fault:
+        return finish(service, FAILED, str(fault), fault.next_step)
     if not Path(root).is_dir():
         return finish(service, FAILED, f"{root} does not exist")
     if not params["deep"]:
@@ -111,35 +124,72 @@ def forget(root: str, reported: dict[str, Any]) -> None:
         write_record(record)
 
 
-def finish(service: dict[str, Any], status: str, evidence: str) -> dict[str, Any]:
+def finish(service: dict[str, Any], status: str, evidence: str, step: str = APPLY) -> dict[str, Any]:
     """Return the result with the files rung of the service; one that failed fails the module."""
     failed = status == FAILED
-    found = Rung("files", status, evidence, service["serve_name"], APPLY if failed else None)
-    provision = {"rungs": [found.to_dict()], **({"next": APPLY} if failed else {})}
+    found = Rung("files", status, evidence, service["serve_name"], step if failed else None)
+    provision = {"rungs": [found.to_dict()], **({"next": step} if failed else {})}
     result = {"changed": False, "finished": True, "provision": provision, "name": main_name(service)}
     return {**result, "failed": True, "msg": evidence} if failed else result
 
 
 def absent(module: AnsibleModule) -> dict[str, Any]:
-    """Remove the models that provision created and no service lists any more, as far as one call can."""
+    """Remove the models that provision created and no service lists any more, as far as one call can.
+
+    Models that cannot be removed are a warning, and stay in the record for a later run.
+    """
     params = module.params
     named: dict[str, set[str]] = {}
     for service in params["services"]:
         named.setdefault(service["engine_ollama_models_dir"], set()).update(names(service))
     known = {record["root"]: record for record in records()}
     gone = {root: sorted(set(record["models"]) - named.get(root, set())) for root, record in known.items()}
-    ours = {root: [name for name in gone[root] if known[root]["models"][name].get("made")] for root in known}
+    stuck = {root: fault for root in known if gone[root] and (fault := obstacle(root, params["user"]))}
+    ours = {
+        root: [name for name in gone[root] if known[root]["models"][name].get("made")]
+        for root in known
+        if root not in stuck
+    }
     listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
-    result = {"changed": bool(listed), "finished": True, "removed": [n for root in ours for n in ours[root]]}
     consent = require_consent(module, listed, NO_CONSENT)
-    if consent:
-        return {**result, "provision": consent}
-    if not module.check_mode:
-        job = OllamaJob("prune", params)
-        for root, record in known.items():
-            if gone[root] and not remove_models(job, record, gone[root], ours[root]):
-                return job.progress(changed=bool(listed))
-    return result
+    job = OllamaJob("prune", params)
+    for root in () if module.check_mode else tuple(ours):
+        ended = attempt(job, known[root], gone[root], ours[root])
+        if not ended:
+            return job.progress(changed=bool(listed))
+        if isinstance(ended, Fault):
+            stuck[root] = ended
+            del ours[root]
+    removed = [name for names_of_root in ours.values() for name in names_of_root]
+    warnings = [kept(gone[root], root, fault) for root, fault in stuck.items()]
+    provision = {**consent, **({"warning": warnings} if warnings else {})}
+    result = {"changed": bool(removed), "finished": True, "removed": removed}
+    return {**result, "provision": provision} if provision else result
+
+
+def attempt(job: OllamaJob, record: dict[str, Any], gone: list[str], ours: list[str]) -> bool | Fault:
+    """Return whether the models of one directory are removed by now, or why they cannot be."""
+    try:
+        return not gone or remove_models(job, record, gone, ours)
+    except Fault as fault:
+        return fault
+
+
+def obstacle(root: str, user: str) -> Fault | None:
+    """Return what keeps a directory's models from being removed."""
+    try:
+        require_root(Path(root), user, itself=strayed(Path(root), user) is None)
+    except Fault as fault:
+        return fault
+    return None
+
+
+def kept(models: list[str], root: str, fault: Fault) -> str:
+    """Return the warning about models that could not be removed."""
+    return (
+        f"{', '.join(models)} stay in {root}: {fault}; {fault.next_step}, "
+        "or remove that directory yourself if nothing else is in it"
+    )
 
 
 def remove_models(job: OllamaJob, record: dict[str, Any], gone: list[str], ours: list[str]) -> bool:
@@ -153,6 +203,10 @@ def remove_models(job: OllamaJob, record: dict[str, Any], gone: list[str], ours:
     bases -= {entry.get("base") for entry in record["models"].values()}
     leaving = [*ours, *sorted(bases)]
     if leaving and Path(root).is_dir():
+        if not files.user_is_right(job.user, []):
+            # It was removed with the last service; now it has to remove what it kept.
+            files.make_user(job.user, [])
+        make_root(Path(root), job.user)
         orders = NamedOrders(f"Remove models from {root}", root, leaving, " ".join([root, *leaving]))
         reported = job.report()
         # Such a removal may have ended since the last call.

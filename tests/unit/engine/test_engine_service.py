@@ -65,6 +65,8 @@ class Host(Systemd):
         self.containers: list[dict[str, Any]] = []
         for name in ("useradd", "userdel", "groupadd", "groupdel", "usermod"):
             programs.add(name, functools.partial(self.account, name))
+        for name in ("stat", "setpriv"):
+            programs.add(name)
         (root / "model").mkdir()
         (root / "model" / "weights.safetensors").write_bytes(b"1")
         self.given: dict[str, Any] = {
@@ -112,7 +114,7 @@ class Host(Systemd):
         return Said()
 
     def named_user(self, name: str) -> Any:
-        return SimpleNamespace(pw_gecos=self.users[name])
+        return SimpleNamespace(pw_gecos=self.users[name], pw_uid=1, pw_gid=0)
 
     def named_group(self, name: str) -> Any:
         return SimpleNamespace(gr_gid=0, gr_mem=self.groups[name])
@@ -238,6 +240,25 @@ def test_replaced_weights_restart_the_engine(host: Host) -> None:
     (host.root / "model" / "weights.safetensors").write_bytes(b"22")
     end = host.call()
     assert end.result["provision"]["consent"] == [f"restart {UNIT}: model files changed"]
+
+
+def test_a_model_that_the_engine_cannot_read_is_refused_before_the_start(
+    host: Host, programs: Programs
+) -> None:
+    programs.add("setpriv", str(host.root / "model"))
+    end = host.call()
+    assert end.failed
+    assert end.result["msg"].startswith(f"vllm cannot read {host.root}/model (mode ")
+    assert "set model_store_root (or serve_model" in end.result["provision"]["next"]
+    assert (host.calls, managed.managed()) == ([], {})
+
+
+def test_a_group_that_is_the_main_one_of_someone_stays(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.call()
+    monkeypatch.setattr("pwd.getpwall", lambda: [SimpleNamespace(pw_gid=0)])
+    end = host.call("absent", consent=True)
+    assert not end.failed
+    assert ("vllm" in host.users, "vllm" in host.groups) == (False, True)
 
 
 def test_a_run_that_was_killed_before_the_restart_is_completed(host: Host) -> None:

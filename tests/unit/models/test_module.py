@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.jobs.sandbox import sandbox
+from ansible.module_utils.provision.models import owners
 from ansible.module_utils.provision.models.fetch import install, make_root
 from ansible.module_utils.provision.models.files import KnownFile, Manifest, Wanted, hash_file, write_stamps
 
@@ -71,10 +73,74 @@ def parameters(tmp_path: Path, model: dict[str, Any], **changes: Any) -> dict[st
     }
 
 
-def test_a_model_that_is_there_is_not_missing(model: dict[str, Any]) -> None:
-    assert [m["reason"] for m in model_store.inspect([model])["missing"]] == ["it does not exist"]
+def inspect(tmp_path: Path, models: list[dict[str, Any]], *, check_mode: bool = False) -> dict[str, Any]:
+    given: Any = Module(check_mode, **parameters(tmp_path, {}, models=models))
+    return model_store.inspect(given)
+
+
+def test_a_model_that_is_there_is_not_missing(tmp_path: Path, model: dict[str, Any]) -> None:
+    assert [m["reason"] for m in inspect(tmp_path, [model])["missing"]] == ["it does not exist"]
     publish(model)
-    assert model_store.inspect([model])["missing"] == []
+    assert inspect(tmp_path, [model])["missing"] == []
+
+
+def test_models_of_a_group_whose_number_changed_are_given_back(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `remove`, which keeps models and not their group, or with the data disk of an older system."""
+    directory, given = publish(model), list[str]()
+    numbers = SimpleNamespace(gr_gid=os.getgid() + 1, gr_name="provision")
+    monkeypatch.setattr("grp.getgrnam", lambda _: numbers)
+
+    def chown(path: str, user: int, group: int) -> None:
+        assert (user, group) == (0, numbers.gr_gid)
+        # As a change of owner does, which must not look like a change of content.
+        found = Path(path).stat()
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        given.append(str(Path(path).relative_to(tmp_path)))
+
+    monkeypatch.setattr("os.chown", chown)
+    looked = inspect(tmp_path, [model], check_mode=True)
+    assert (looked["changed"], looked["missing"], given) == (True, [], [])
+    found = inspect(tmp_path, [model])
+    assert (found["changed"], found["missing"]) == (True, [])
+    assert f"{directory}/a.gguf: root:provision" in found["diff"][0]["after"]
+    assert set(given[:4]) == {"models", "models/huggingface", "models/huggingface/org--name", given[3]}
+    assert {Path(path).name for path in given[3:]} == {
+        "main",
+        "a.gguf",
+        ".provision-manifest.json",
+        ".provision-stamps.json",
+    }
+
+
+def test_owners_that_the_file_system_does_not_let_go_are_a_warning(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(model)
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_gid=os.getgid() + 1))
+
+    def refuse(path: str, *_: int) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr("os.chown", refuse)
+    found = inspect(tmp_path, [model])
+    assert (found["changed"], found["missing"]) == (False, [])
+    assert "cannot be given back: " in found["provision"]["warning"][0]
+
+
+def test_directories_that_the_store_shares_or_has_not_filled_keep_their_owner(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_gid=os.getgid() + 1))
+    root, directory = tmp_path / "models", publish(model)
+    (root / "photographs").mkdir()
+    assert root not in owners.strayed(root, directory)
+    (root / "photographs/.provision").touch()
+    assert root in owners.strayed(root, directory)
+    assert root / "huggingface" in owners.strayed(root, directory)
+    (directory / ".provision-manifest.json").unlink()
+    assert owners.strayed(root, directory) == []
 
 
 @pytest.mark.parametrize(("names", "fault"), [((), "which does not contain a"), (("a.safetensors",), "")])
@@ -86,16 +152,16 @@ def test_a_directory_of_the_user_needs_weights(
         (tmp_path / name).touch()
     if fault:
         with pytest.raises(Fault, match=fault):
-            model_store.inspect([own])
+            inspect(tmp_path, [own])
     else:
-        assert model_store.inspect([own])["missing"] == []
+        assert inspect(tmp_path, [own])["missing"] == []
     with pytest.raises(Fault, match="not a directory"):
-        model_store.inspect([{**own, "directory": str(tmp_path / "nowhere")}])
+        inspect(tmp_path, [{**own, "directory": str(tmp_path / "nowhere")}])
 
 
 def test_models_of_ollama_are_left_to_it(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     own = {**model, "source": "ollama", "model": "smollm2:135m", "directory": ""}
-    assert model_store.inspect([own])["missing"] == []
+    assert inspect(tmp_path, [own])["missing"] == []
     result = model_store.verify(Module(**parameters(tmp_path, own)))
     assert result["provision"]["rungs"] == []
     assert units.started == []

@@ -16,10 +16,12 @@ from ansible.module_utils.engine_ollama import job as ollama_job
 from ansible.module_utils.engine_ollama import record, unit
 from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host.entry import end as end_module
+from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
 from roles.engine_ollama.library import ollama_models
+from tests.unit.fakes import Answers
 from tests.unit.ollama.conftest import FakeOllama
 from tests.unit.ollama.registry import Registry
 
@@ -48,6 +50,7 @@ class Host:
     def __init__(self, root: Path, models: Path, registry: Registry) -> None:
         self.root, self.models, self.registry = root, models, registry
         self.slow = self.busy = False
+        self.programs: Answers
         self.started: list[str] = []
         self.users: list[str] = []
         self.after = IDLE
@@ -112,6 +115,7 @@ class Host:
 def host(registry: Registry, ollama: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     registry.add("library/small:1", b"weights" * 1000, template=b"{{ .Prompt }}")
     made = Host(tmp_path, ollama.root, registry)
+    made.programs = Answers(monkeypatch)
     (tmp_path / "run/provision-job-ollama-ollama").mkdir(parents=True)
     (tmp_path / "run/provision-job-ollama-prune").mkdir()
     monkeypatch.setattr(record, "STATE", tmp_path / "state")
@@ -273,3 +277,63 @@ def test_a_removal_that_takes_longer_keeps_the_record_until_it_has_ended(host: H
         [],
         [],
     )
+
+
+def test_a_folder_that_the_user_cannot_reach_is_refused_before_anything_starts(host: Host) -> None:
+    host.programs.answer("setpriv", str(host.models.parent))
+    for check in (True, False):
+        ended = host.call("present", check=check)
+        assert ended.failed
+        assert "is out of reach: " in ended.result["msg"]
+        assert "engine_ollama_models_dir (OLLAMA_MODELS)" in ended.result["provision"]["next"]
+    assert host.call("verified").result["provision"]["next"].startswith("set engine_ollama_models_dir")
+    assert (host.started, host.users) == ([], [])
+
+
+def test_a_folder_of_an_earlier_user_is_given_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `remove`, or after the system was installed anew: the number is someone else's now."""
+    host.call("present")
+    assert not (host.models / unit.MARK).exists()
+    host.call("present")
+    # Root's mark, for a folder that an earlier version has created.
+    assert (host.models / unit.MARK).is_file()
+    given: list[str] = []
+    monkeypatch.setattr(unit, "give_back", lambda root, owner: given.append(f"{root} {owner.user}"))
+    monkeypatch.setattr(unit.Owner, "of", classmethod(lambda cls, _: cls(4242, 4242)))
+    looked = host.call("present", check=True).result
+    assert (looked["changed"], given) == (True, [])
+    assert looked["diff"][0]["before"] == "owner 4242:4242\n"
+    assert host.call("present").result["changed"]
+    assert given == [f"{host.models} {os.getuid()}"]
+    assert host.started == ["provision-job-ollama-ollama ensure"]
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_without_a_record_the_mark_proves_whose_a_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bool
+) -> None:
+    monkeypatch.setattr(record, "STATE", tmp_path / "state")
+    root = tmp_path / "models"
+    (root / "blobs").mkdir(parents=True)
+    if mark:
+        (root / unit.MARK).write_bytes(unit.MARK_TEXT)
+    daemon = unit.Owner.named("daemon")
+    assert daemon
+    real = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda path: _owned_by_root(real(path)))
+    monkeypatch.setattr(unit.Owner, "of", classmethod(lambda cls, _: cls(*daemon)))
+    if mark:
+        assert unit.strayed(root, USER) == daemon
+        return
+    with pytest.raises(Fault, match=r"belongs to daemon:.*, but Ollama runs as"):
+        unit.strayed(root, USER)
+    # What belongs to no one and contains nothing but models was Ollama's on an earlier system.
+    monkeypatch.setattr(unit.Owner, "of", classmethod(lambda cls, _: cls(4242, 4242)))
+    assert unit.strayed(root, USER) == (4242, 4242)
+    (root / "photographs").mkdir()
+    with pytest.raises(Fault, match="belongs to 4242:4242"):
+        unit.strayed(root, USER)
+
+
+def _owned_by_root(found: os.stat_result) -> Any:
+    return SimpleNamespace(st_mode=found.st_mode, st_uid=0)

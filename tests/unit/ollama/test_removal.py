@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +17,15 @@ from ansible.module_utils.engine_ollama import orders, record
 from ansible.module_utils.engine_ollama.names import Name
 from ansible.module_utils.engine_ollama.record import read_record, write_record
 from ansible.module_utils.engine_ollama.store import Store
-from ansible.module_utils.provision.host.fault import ConsentNeeded, Fault
+from ansible.module_utils.provision.host.fault import ConsentNeeded
 from ansible.module_utils.provision.jobs import job
 from ansible.module_utils.provision.jobs.unit import UnitState
 
 from roles.engine_ollama.library import ollama_models
+from tests.unit.fakes import Answers, Programs, Said
 from tests.unit.ollama.registry import digest_of
 
+USER = pwd.getpwuid(os.getuid()).pw_name
 GONE = UnitState(active="inactive", result="success", exit_status=0, invocation="")
 BUSY = UnitState(active="active", result="success", exit_status=0, invocation="1")
 FAILED = UnitState(active="failed", result="exit-code", exit_status=1, invocation="1")
@@ -31,9 +36,11 @@ class Host:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
+        self.monkeypatch = monkeypatch
         self.now = self.after = GONE
         self.specs: list[Path] = []
         self.waited = 0
+        self.programs = Answers(monkeypatch)
         monkeypatch.setattr(record, "STATE", folder / "records")
         monkeypatch.setattr(job, "state", lambda _: self.now)
         monkeypatch.setattr(job, "wait", self.wait)
@@ -85,7 +92,7 @@ class Host:
     def call(self, check: bool = False, **changes: Any) -> dict[str, Any]:
         given = {key: option.get("default") for key, option in ollama_models.ARGUMENTS.items()}
         folders = {"programs": str(self.folder / "programs"), "runtime": str(self.folder / "run/provision")}
-        own = {"state": "absent", "user": "ollama", "consent": True, **folders}
+        own = {"state": "absent", "user": USER, "consent": True, **folders}
         module: Any = SimpleNamespace(params={**given, **own, **changes}, check_mode=check)
         result: dict[str, Any] = ollama_models.absent(module)
         return result
@@ -130,12 +137,70 @@ def test_what_stays_keeps_its_record_and_what_is_gone_loses_its_stamp(host: Host
     assert (gone in stamps, kept in stamps) == (False, True)
 
 
-def test_a_removal_that_fails_is_not_forgotten(host: Host) -> None:
+def test_a_removal_that_fails_is_a_warning_and_not_forgotten(host: Host) -> None:
     host.add("old:1")
     host.after = FAILED
-    with pytest.raises(Fault, match="last words"):
-        host.call()
+    ended = host.call()
+    assert (ended["changed"], ended["finished"], ended["removed"]) == (False, True, [])
+    (warning,) = ended["provision"]["warning"]
+    assert warning.startswith(f"old:1 stay in {host.folder}/models: ")
+    assert "last words" in warning
     assert (host.recorded(), host.held("old:1")) == (["old:1"], True)
+
+
+def test_models_in_a_folder_that_is_closed_are_a_warning_and_others_are_removed(host: Host) -> None:
+    host.add("old:1", "a")
+    host.add("other:1", "b")
+    blocked = str(host.folder / "a")
+
+    def closed(argv: Sequence[str]) -> Said:
+        return Said(blocked if blocked in argv else "")
+
+    programs = Programs(host.monkeypatch)
+    for name in ("stat", "systemctl"):
+        programs.add(name)
+    programs.add("setpriv", closed)
+    first = host.call(check=True, consent=False)
+    assert (first["removed"], first["changed"]) == (["other:1"], True)
+    host.after = BUSY
+    assert host.call()["finished"] is False
+    host.finish()
+    last = host.call()
+    assert (last["finished"], last["removed"]) == (True, ["other:1"])
+    assert f"cannot read and write {blocked}" in last["provision"]["warning"][0]
+    assert (host.recorded("a"), host.recorded("b")) == (["old:1"], [])
+
+
+def test_a_folder_that_was_moved_away_is_forgotten(host: Host) -> None:
+    host.add("old:1")
+    (host.folder / "models").rename(host.folder / "elsewhere")
+    ended = host.call()
+    assert (ended["finished"], "provision" in ended, host.recorded()) == (True, False, [])
+
+
+def test_a_folder_on_a_disk_that_is_not_mounted_is_remembered(host: Host) -> None:
+    host.add("old:1")
+    (host.folder / "models").rename(host.folder / "elsewhere")
+    host.programs.answer("systemd-escape", "disk.mount")
+    host.programs.answer("systemctl show", f"Where={host.folder}\nLoadState=loaded\nActiveState=inactive\n")
+    (warning,) = host.call()["provision"]["warning"]
+    assert f"nothing is mounted on {host.folder}; mount it" in warning
+    assert host.recorded() == ["old:1"]
+
+
+def test_a_user_that_is_gone_is_created_again_for_the_removal(host: Host) -> None:
+    host.add("old:1")
+    host.after = BUSY
+    (host.folder / "models/.provision").write_text("")
+
+    def missing(name: str) -> Any:
+        if any(call[0] == "useradd" for call in host.programs.calls):
+            return SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid(), pw_name=name)
+        raise KeyError(name)
+
+    host.monkeypatch.setattr("pwd.getpwnam", missing)
+    assert host.call()["finished"] is False
+    assert [call[0] for call in host.programs.calls if call[0].endswith("add")] == ["useradd"]
 
 
 def test_one_directory_follows_the_other(host: Host) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.owners import Owner
 
 from .api import Api, OllamaError
 from .names import Name
@@ -42,6 +43,12 @@ def diffs(models: list[Wanted], doubts: dict[str, str], record: dict[str, Any]) 
         for model in models
         if model.name in doubts
     ]
+
+
+def owner_diffs(root: str, before: Owner | None, user: str) -> list[dict[str, str]]:
+    """Return the difference of a models directory that is given back to the engine's user."""
+    headers = {"before_header": root, "after_header": root}
+    return [{**headers, "before": f"owner {before}\n", "after": f"owner {user}:{user}\n"}] if before else []
 
 
 def prepare(params: dict[str, Any], models: list[Wanted], doubts: set[str], record: dict[str, Any]) -> Orders:

@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.provision.host.fault import Fault
-from ansible.module_utils.provision.host.settings import name_of
+from ansible.module_utils.provision.host.files import replace_file
+from ansible.module_utils.provision.host.owners import Owner, give_back
+from ansible.module_utils.provision.host.reach import READERS, require
 from ansible.module_utils.provision.host.systemd import quoted
 from ansible.module_utils.provision.jobs.job import Job
 from ansible.module_utils.provision.jobs.orders import Written
 from ansible.module_utils.provision.models.files import read_manifest, untouched, write_stamps
+from ansible.module_utils.provision.models.owners import MARK
 
 from .job import PROGRAM
+from .record import record_path
 
+# Root's proof, in a directory that outlives the record and the numbers of users, that provision created it.
+MARK_TEXT = b"provision created this directory for Ollama and may change its owner.\n"
 # The request that makes one file share the blocks of another; the standard library lacks it.
 CLONE = 0x40049409
 
@@ -48,11 +54,20 @@ class OllamaJob(Job):
         self.spec.chmod(0o640)
 
 
+def exists(group: str) -> bool:
+    """Return whether this host has a group of that name."""
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        return False
+    return True
+
+
 def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]:
     """Return the sandbox of a job: like the engine's, and closed except for the models directory."""
     homes = any(path.startswith(("/home/", "/root/", "/run/user/")) for path in [root, *readable])
     return {
-        "SupplementaryGroups": "provision",
+        **({"SupplementaryGroups": READERS} if exists(READERS) else {}),
         "KillMode": "mixed",
         "ProtectSystem": "strict",
         "ReadWritePaths": quoted(root),
@@ -72,21 +87,65 @@ def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]
     }
 
 
+def require_root(root: Path, user: str, *, itself: bool = True) -> None:
+    """Raise Fault where Ollama could not use a models directory, or could not once it is created."""
+    choice = "engine_ollama_models_dir (OLLAMA_MODELS)"
+    require(root, user, writable=True, itself=itself, choice=choice)
+
+
+def strayed(root: Path, user: str) -> Owner | None:
+    """Return whom a models directory of provision belongs to instead of the engine's user.
+
+    Raises Fault where it is not known as one of provision's and belongs to someone else.
+    """
+    if not root.is_dir():
+        return None
+    now, owner = Owner.of(root), Owner.named(user)
+    if now == owner:
+        return None
+    if is_ours(root, now):
+        return now
+    if owner and now.user == owner.user:
+        return None
+    raise Fault(
+        f"{root} belongs to {now}, but Ollama runs as {user}",
+        f"run `chown -R {user}: {root}` on the host, or set engine_ollama_models_dir to another one",
+    )
+
+
+def is_ours(root: Path, now: Owner) -> bool:
+    """Return whether provision has created a models directory, by its record or by root's mark in it.
+
+    One of no one that contains nothing but models was Ollama's before the system was installed again.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mark = (root / MARK).lstat()
+        if stat.S_ISREG(mark.st_mode) and mark.st_uid == 0:
+            return True
+    if record_path(str(root)).exists():
+        return True
+    return now.nameless and {path.name for path in root.iterdir()} <= {"blobs", "manifests", MARK}
+
+
 def make_root(root: Path, user: str) -> None:
-    """Create the models directory for the engine's user, and refuse one that belongs to someone else."""
-    if root.exists():
-        owner = name_of(pwd.getpwuid, root.stat().st_uid)
-        if owner != user:
-            raise Fault(
-                f"{root} belongs to {owner}, but Ollama runs as {user}",
-                f"run `chown -R {user}: {root}` on the host, or set engine_ollama_models_dir to another one",
-            )
-        return
-    root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    root.mkdir(mode=0o750)
-    entry = pwd.getpwnam(user)
-    os.chown(str(root), entry.pw_uid, entry.pw_gid)
-    root.chmod(0o750)
+    """Create the models directory for the engine's user, or give it back to that user."""
+    owner = Owner.named(user)
+    if owner is None:
+        raise Fault(f"there is no user {user}", "check /etc/passwd on the host, then apply again")
+    if strayed(root, user):
+        give_back(root, owner)
+    elif not root.is_dir():
+        root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        root.mkdir(mode=0o750)
+        replace_file(root / MARK, MARK_TEXT, 0o644)
+        os.chown(str(root), owner.user, owner.group)
+        root.chmod(0o750)
+
+
+def mark(root: Path) -> None:
+    """Mark a directory that a version of provision without marks has created."""
+    if record_path(str(root)).exists() and root.is_dir() and not (root / MARK).exists():
+        replace_file(root / MARK, MARK_TEXT, 0o644)
 
 
 class Stage:

@@ -132,9 +132,14 @@ def remove_user(user: str) -> None:
     """Remove the engine's user and its group."""
     if _known(pwd.getpwnam, user):
         _account("userdel", user)
-    # On most hosts, userdel has removed the group too.
-    if _known(grp.getgrnam, user):
+    # On most hosts, userdel has removed the group too; one that others were added to is theirs now.
+    if _known(grp.getgrnam, user) and not _in_use(grp.getgrnam(user)):
         _account("groupdel", user)
+
+
+def _in_use(group: grp.struct_group) -> bool:
+    """Return whether a group is the main group of a user, who keeps it from being removed."""
+    return any(entry.pw_gid == group.gr_gid for entry in pwd.getpwall())
 
 
 def is_foreign_unit(unit: str) -> bool:

@@ -145,9 +145,20 @@ def write_directory(name: str, value: str | None) -> None:
         return
     mode, owner = value.split()
     user, _, group = owner.partition(":")
+    owner_number, group_number = number_of(pwd.getpwnam, user), number_of(grp.getgrnam, group)
     path.mkdir(parents=True, exist_ok=True)
-    shutil.chown(name, user, group)
+    os.chown(name, owner_number, group_number)
     path.chmod(int(mode, 8))
+
+
+def number_of(look_up: Callable[[str], Any], name: str) -> int:
+    """Return the number of a user or group, which may be noted by its number."""
+    try:
+        return int(look_up(name)[2])
+    except KeyError as error:
+        if name.isdigit():
+            return int(name)
+        raise NotApplicable(f"this host has no {name} any more, whose directory it was") from error
 
 
 def _remove_directory(path: Path) -> None:
@@ -172,8 +183,13 @@ def read_group(name: str) -> str | None:
 
 
 def write_group(name: str, value: str | None) -> None:
-    """Make or remove a system group."""
-    run_checked(*(("groupadd", "--system", name) if value else ("groupdel", name)))
+    """Make or remove a system group; one that is a user's main group by now is kept."""
+    if value:
+        run_checked("groupadd", "--system", name)
+        return
+    code, said = command("groupdel", name)
+    if code:
+        raise NotApplicable(f"group {name} is kept: {said}")
 
 
 def _sysctl_path(name: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 from ..host.files import read_json
 from ..host.follow import note
 from ..host.paths import require_room, sync
+from ..host.reach import READERS
 from ..jobs.orders import job_of
 from ..jobs.program import Program
 from ..jobs.progress import Progress
@@ -41,7 +42,6 @@ from .orders import CheckOrders, Orders
 from .select import PICKLES, copies, select, selected, weights_of
 from .twice import rest, unclear
 
-READERS = "provision"
 # What is said of the rest: weights in every format.
 WEIGHTS = (f".{SAFETENSORS}", *PICKLES)
 
