@@ -16,6 +16,7 @@ from ansible.plugins.callback import CallbackBase
 # In a checkout, `ansible-playbook` may belong to a Python in which the package is not installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
+from provisioner.ansible import lifeline
 from provisioner.runs.events import TEXT_LIMIT, EventFile, origin, payload, place, shorten
 
 DOCUMENTATION = """
@@ -23,7 +24,8 @@ name: provision_events
 type: notification
 short_description: Write the events of a run as JSON lines
 description:
-  - Writes to the file in the environment variable E(PROVISION_EVENTS); does nothing if it is not set.
+  - Writes to the file in the environment variable E(PROVISION_EVENTS); writes nothing if it is not set.
+  - Opens the pipe by which the locks of hosts end with Ansible.
 """
 
 DIFF_LIMIT = 16000
@@ -41,6 +43,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        lifeline.open_for_this_process()
         self._events = EventFile()
         self.disabled = not self._events
         self._phase = ""

@@ -24,6 +24,7 @@ from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host import managed
 from ansible.module_utils.provision.host.entry import require_consent, run
 from ansible.module_utils.provision.host.fault import Fault
+from ansible.module_utils.provision.host.owners import Owner
 from ansible.module_utils.provision.host.payload import FAILED, NOT_APPLICABLE, PASSED, Rung
 from ansible.module_utils.provision.jobs.job import DOWNLOADS, IDLE
 from ansible.module_utils.provision.models.check import DEEP
@@ -144,7 +145,9 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
         named.setdefault(service["engine_ollama_models_dir"], set()).update(names(service))
     known = {record["root"]: record for record in records()}
     gone = {root: sorted(set(record["models"]) - named.get(root, set())) for root, record in known.items()}
-    stuck = {root: fault for root in known if gone[root] and (fault := obstacle(root, params["user"]))}
+    # The user went with the last service; what it kept is root's to remove.
+    user = params["user"] if Owner.named(params["user"]) else "root"
+    stuck = {root: fault for root in known if gone[root] and (fault := obstacle(root, user))}
     ours = {
         root: [name for name in gone[root] if known[root]["models"][name].get("made")]
         for root in known
@@ -152,7 +155,7 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     }
     listed = [f"remove {name} from {root}: no service lists it" for root, n in ours.items() for name in n]
     consent = require_consent(module, listed, NO_CONSENT)
-    job = OllamaJob("prune", params)
+    job = OllamaJob("prune", {**params, "user": user})
     for root in () if module.check_mode else tuple(ours):
         ended = attempt(job, known[root], gone[root], ours[root])
         if not ended:
@@ -203,9 +206,6 @@ def remove_models(job: OllamaJob, record: dict[str, Any], gone: list[str], ours:
     bases -= {entry.get("base") for entry in record["models"].values()}
     leaving = [*ours, *sorted(bases)]
     if leaving and Path(root).is_dir():
-        if not files.user_is_right(job.user, []):
-            # It was removed with the last service; now it has to remove what it kept.
-            files.make_user(job.user, [])
         make_root(Path(root), job.user)
         orders = NamedOrders(f"Remove models from {root}", root, leaving, " ".join([root, *leaving]))
         reported = job.report()

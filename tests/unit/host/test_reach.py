@@ -125,6 +125,20 @@ def test_a_disk_that_is_not_mounted_is_named(
         reach.require(path, USER, writable=True, choice="the_variable")
 
 
+def test_a_disk_of_fstab_that_systemd_leaves_alone_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Answers(monkeypatch)
+    (tmp_path / "my disk").mkdir()
+    (tmp_path / "fstab").write_text(
+        f"# /dev/a {tmp_path} ext4\n/dev/b {tmp_path}/my\\040disk ext4 noauto 0 0\n/dev/c / ext4\n"
+    )
+    monkeypatch.setattr(reach, "FSTAB", tmp_path / "fstab")
+    fault = refused(tmp_path / "my disk/ollama")
+    assert str(fault).endswith(f"because nothing is mounted on {tmp_path}/my disk")
+    reach.require(tmp_path / "elsewhere", USER, writable=True, choice="the_variable")
+
+
 def test_a_read_only_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Answers(monkeypatch)
     real = os.statvfs

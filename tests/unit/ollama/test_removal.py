@@ -188,19 +188,14 @@ def test_a_folder_on_a_disk_that_is_not_mounted_is_remembered(host: Host) -> Non
     assert host.recorded() == ["old:1"]
 
 
-def test_a_user_that_is_gone_is_created_again_for_the_removal(host: Host) -> None:
+def test_root_removes_the_models_of_a_user_that_is_gone(host: Host) -> None:
     host.add("old:1")
     host.after = BUSY
-    (host.folder / "models/.provision").write_text("")
-
-    def missing(name: str) -> Any:
-        if any(call[0] == "useradd" for call in host.programs.calls):
-            return SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid(), pw_name=name)
-        raise KeyError(name)
-
-    host.monkeypatch.setattr("pwd.getpwnam", missing)
-    assert host.call()["finished"] is False
-    assert [call[0] for call in host.programs.calls if call[0].endswith("add")] == ["useradd"]
+    assert host.call(user="gone-with-the-service")["finished"] is False
+    assert "--reuid=0" in next(call for call in host.programs.calls if call[0] == "setpriv")
+    host.finish()
+    assert host.call(user="gone-with-the-service")["removed"] == ["old:1"]
+    assert (host.recorded(), host.held("old:1")) == ([], False)
 
 
 def test_one_directory_follows_the_other(host: Host) -> None:

@@ -17,7 +17,7 @@ from .names import Name
 from .orders import NamedOrders, Orders
 from .record import read_record, write_record
 from .store import Store
-from .unit import Stage, limits, settle_stamps
+from .unit import Stage, limits, mark, settle_stamps
 from .wanted import Wanted, doubt
 
 
@@ -61,6 +61,7 @@ def prepare(params: dict[str, Any], models: list[Wanted], doubts: set[str], reco
         known = (store.manifests / Name.parse(model.name).path).exists()
         record["models"].setdefault(model.name, {"made": not known, "pending": True})
     write_record(record)
+    mark(Path(root))
     stage = Stage(Path(root), params["user"])
     files = [file for model in needed for file in (*model.files, *model.changes.get("adapter_files", ()))]
     for file in files:

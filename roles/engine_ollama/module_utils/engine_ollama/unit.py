@@ -17,6 +17,7 @@ from typing import Any
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.files import replace_file
 from ansible.module_utils.provision.host.owners import Owner, give_back
+from ansible.module_utils.provision.host.paths import text_of
 from ansible.module_utils.provision.host.reach import READERS, require
 from ansible.module_utils.provision.host.systemd import quoted
 from ansible.module_utils.provision.jobs.job import Job
@@ -27,8 +28,9 @@ from ansible.module_utils.provision.models.owners import MARK
 from .job import PROGRAM
 from .record import record_path
 
-# Root's proof, in a directory that outlives the record and the numbers of users, that provision created it.
-MARK_TEXT = b"provision created this directory for Ollama and may change its owner.\n"
+# The directory may outlive its record and the numbers of users. Its owner, too, may leave this mark in it:
+# only files of that owner are given away.
+MARK_TEXT = "provision created this directory for Ollama and may change its owner.\n"
 # The request that makes one file share the blocks of another; the standard library lacks it.
 CLONE = 0x40049409
 
@@ -114,15 +116,11 @@ def strayed(root: Path, user: str) -> Owner | None:
 
 
 def is_ours(root: Path, now: Owner) -> bool:
-    """Return whether provision has created a models directory, by its record or by root's mark in it.
+    """Return whether provision has created a models directory, by its record or by the mark in it.
 
     One of no one that contains nothing but models was Ollama's before the system was installed again.
     """
-    with contextlib.suppress(FileNotFoundError):
-        mark = (root / MARK).lstat()
-        if stat.S_ISREG(mark.st_mode) and mark.st_uid == 0:
-            return True
-    if record_path(str(root)).exists():
+    if record_path(str(root)).exists() or text_of(root / MARK) == MARK_TEXT:
         return True
     return now.nameless and {path.name for path in root.iterdir()} <= {"blobs", "manifests", MARK}
 
@@ -137,7 +135,7 @@ def make_root(root: Path, user: str) -> None:
     elif not root.is_dir():
         root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         root.mkdir(mode=0o750)
-        replace_file(root / MARK, MARK_TEXT, 0o644)
+        replace_file(root / MARK, MARK_TEXT.encode(), 0o644)
         os.chown(str(root), owner.user, owner.group)
         root.chmod(0o750)
 
@@ -145,7 +143,7 @@ def make_root(root: Path, user: str) -> None:
 def mark(root: Path) -> None:
     """Mark a directory that a version of provision without marks has created."""
     if record_path(str(root)).exists() and root.is_dir() and not (root / MARK).exists():
-        replace_file(root / MARK, MARK_TEXT, 0o644)
+        replace_file(root / MARK, MARK_TEXT.encode(), 0o644)
 
 
 class Stage:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from .commands import call, need
 from .fault import REMEDIES, Fault, fault_of
-from .paths import existing_parent
+from .paths import existing_parent, text_of
 from .settings import name_of
 
 # A file system that does not answer for so long is taken for dead.
 STAT_SECONDS = 10
 # Who owns nothing: what such a user may do, everyone may.
 NO_ONE = 65534
+FSTAB = Path("/etc/fstab")
 # The group of every user of an engine, which it joins when it is created.
 READERS = "provision"
 # Prints the first folder that cannot be entered, or else the last one if it cannot be used as wanted.
@@ -80,6 +81,11 @@ def _require_place(path: Path, choice: str) -> None:
 def unmounted(path: Path) -> str:
     """Return the directory above, or the path, on which this host mounts a disk that is not mounted now."""
     places = [str(one) for one in [path, *path.parents][:-1]]
+    rows = [line.split() for line in text_of(FSTAB).splitlines() if not line.lstrip().startswith("#")]
+    listed = {row[1].replace("\\040", " ") for row in rows if len(row) > 2}
+    for place in places:
+        if place in listed and not os.path.ismount(place):
+            return place
     try:
         units = need("systemd-escape", "--path", "--suffix=mount", *places).split()
         shown = need("systemctl", "show", "--property=Where,LoadState,ActiveState", *units)
