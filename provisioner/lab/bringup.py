@@ -28,7 +28,7 @@ from provisioner.lab import (
     turns,
 )
 from provisioner.lab.hosts import HostPlan, SeedFile
-from provisioner.lab.image import USER, Recipe
+from provisioner.lab.image import Recipe
 from provisioner.lab.layers import Layer
 from provisioner.lab.podman import LABEL, Machine, Podman
 from provisioner.lab.releases import Outcome
@@ -247,9 +247,7 @@ class Bringup:
         self.podman.run("cp", "-", f"{plan.container}:/", stdin=hosts.seed(files))
         self.podman.run("start", plan.container)
         if plan.name != HUB:
-            # podman gives all it copies to root.
-            owner = ("chown", "--recursive", f"{USER}:{USER}", f"/home/{USER}/.ssh")
-            self.podman.run("exec", plan.container, *owner)
+            hosts.own_home(self.podman, plan.container)
 
     def _serve(self, plan: HostPlan, files: Sequence[SeedFile], *, new: bool) -> None:
         """Start the hub's service; renew its program when the installed one differs."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.errors import LabError
+from provisioner.lab.image import USER
 from provisioner.lab.podman import LABEL, Podman, connect
 from provisioner.lab.process import Result
 from provisioner.lab.spec import DEFAULT_LAB, HUB, container
@@ -21,6 +22,8 @@ READY_SECONDS = 60
 # An engine may take its time to stop.
 REBOOT_SECONDS = 180
 SETTLED = ("running", "degraded")
+# What systemd says without inotify instances: each host takes half a dozen of the 128 that the kernel allows.
+TOO_MANY = "Too many open files"
 # Repeats a script for about five seconds, or until it succeeds; then this prints what it printed.
 UNTIL = """
 left=50
@@ -148,6 +151,29 @@ def reboot(host: str, *, lab: str = DEFAULT_LAB) -> None:
     wait_for(lambda: boot_time(host, lab=lab) not in (before, None), f"{host} did not reboot", REBOOT_SECONDS)
     podman = connect()
     wait_until_up(podman, container(lab, host), ssh_port(podman, host, lab))
+
+
+def own_home(podman: Podman, name: str) -> None:
+    """Give the login user what was copied into its home, on a host that has just been started."""
+    # podman gives all it copies to root.
+    owner = ("chown", "--recursive", f"{USER}:{USER}", f"/home/{USER}/.ssh")
+    try:
+        podman.run("exec", name, *owner)
+    except LabError as error:
+        raise _ended(podman, name) or error from error
+
+
+def _ended(podman: Podman, name: str) -> LabError | None:
+    """Return why a container ended as soon as it was started, or None if it runs."""
+    if podman.run("inspect", "--format={{.State.Running}}", name, check=False).text == "true":
+        return None
+    logged = podman.run("logs", "--tail=5", name, check=False)
+    said = (logged.stdout + logged.stderr).decode(errors="replace").split("\n")
+    if any(TOO_MANY in line for line in said):
+        step = "sudo sysctl fs.inotify.max_user_instances=1024, or take another lab down"
+        return LabError(f"{name} cannot start: this machine has no inotify instances left", step)
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it logged nothing")
+    return LabError(f"{name} ended as soon as it was started: {last}", f"see `podman logs {name}`")
 
 
 def ssh_port(podman: Podman, host: str, lab: str) -> int | None:

@@ -120,3 +120,28 @@ def test_a_host_with_a_slow_service_is_up_before_systemd_has_settled(monkeypatch
 
     monkeypatch.setattr(hosts, "greets", lambda port: port == 2301)
     assert hosts.wait_until_up(Slow(), "provision-lab-mine.one", 2301) == "starting"
+
+
+@pytest.mark.parametrize(
+    ("running", "logged", "said"),
+    [
+        ("true", "", "failed: no such user"),
+        ("false", "Failed to allocate manager object: Too many open files\nExiting PID 1...\n", "no inotify"),
+        (
+            "false",
+            "Failed to mount tmpfs\nExiting PID 1...\n\n",
+            "as soon as it was started: Exiting PID 1...",
+        ),
+        ("", "", "it logged nothing"),
+    ],
+)
+def test_a_host_that_ends_at_once_says_why(running: str, logged: str, said: str) -> None:
+    class Dead(Podman):
+        def run(self, *words: str, **_: Any) -> Result:
+            if words[0] == "exec":
+                raise LabError("`podman exec` failed: no such user")
+            out = running if words[0] == "inspect" else logged
+            return Result(words, 0, out.encode(), b"")
+
+    with pytest.raises(LabError, match=said):
+        hosts.own_home(Dead(), "provision-lab-mine.one")
