@@ -135,7 +135,7 @@ def test_a_driver_is_not_removed_under_what_needs_it(programs: Answers) -> None:
         transaction.remove(Apt(), ["nvidia-utils-580"])
     programs.answer("apt-get -s purge", "Purg nvidia-utils-580 [1]\n")
     transaction.remove(Apt(), ["nvidia-utils-580"])
-    assert programs.ran[-1].startswith("apt-get purge -y ")
+    assert any(line.startswith("apt-get purge -y ") for line in programs.ran)
 
 
 PACKAGES = {

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from ansible.module_utils.provision.host.packages import (
 from ansible.module_utils.provision.host.packages.advice import UNKNOWN, advice
 from ansible.module_utils.provision.host.packages.common import lock_holder, process_name
 
-from tests.unit.fakes import Answers
+from tests.unit.fakes import Answers, Programs, Said
 
 
 @pytest.fixture(autouse=True)
@@ -394,3 +395,106 @@ def test_lists_are_stale_when_missing_old_or_older_than_their_sources(
     assert not packages.stale(86400)
     (sources / "mirror.sources").touch()
     assert packages.stale(86400)
+
+
+def on_hold(monkeypatch: pytest.MonkeyPatch, words: set[str]) -> set[str]:
+    """Give a host whose apt drops the holds of what it changes; return them, as they are at any time."""
+    held = set(words)
+
+    def mark(argv: Sequence[str]) -> Said:
+        if argv[0] == "showhold":
+            return Said("".join(f"{name}\n" for name in sorted(held)))
+        (held.update if argv[0] == "hold" else held.difference_update)(argv[1:])
+        return Said()
+
+    def change(argv: Sequence[str]) -> Said:
+        held.difference_update(argv)
+        return Said(code=100 if "broken" in argv else 0)
+
+    given = Programs(monkeypatch)
+    given.add("apt-mark", mark)
+    for name in ("apt-get", "dpkg"):
+        given.add(name, change)
+    there = [name for name in words if name != "removed"]
+    given.add("dpkg-query", "".join(f"hi |{name.partition(':')[0]}|1\n" for name in there))
+    return held
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["apt-get", "install", "--allow-change-held-packages", "--", "nvidia-driver"],
+        ["apt-get", "install", "--reinstall", "--", "nvidia-driver"],
+        ["dpkg", "-i", "nvidia-driver", "tzdata"],
+        ["apt-get", "install", "--", "nvidia-driver", "broken"],
+        ["apt-get", "purge", "--", "removed", "libc6:i386"],
+    ],
+)
+def test_what_was_on_hold_is_on_hold_after_any_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str]
+) -> None:
+    monkeypatch.setattr(apt, "HOLDS", tmp_path / "holds.json")
+    held = on_hold(monkeypatch, {"nvidia-driver", "tzdata", "removed", "libc6:i386"})
+    Apt().attempt(argv)
+    assert held == {"nvidia-driver", "tzdata", "libc6:i386"} | ({"removed"} - set(argv))
+    assert not (tmp_path / "holds.json").exists()
+
+
+def test_holds_that_a_killed_change_has_dropped_are_put_back_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(apt, "HOLDS", tmp_path / "holds.json")
+    held = on_hold(monkeypatch, {"tzdata"})
+    held.clear()
+    (tmp_path / "holds.json").write_text('["tzdata"]')
+    Apt().attempt(["apt-get", "install", "--", "zstd"])
+    assert held == {"tzdata"}
+
+
+def test_only_our_holds_are_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = on_hold(monkeypatch, {"nvidia-driver", "tzdata"})
+    Apt().hold([], ["nvidia-driver"])
+    assert held == {"tzdata"}
+
+
+@pytest.mark.parametrize("status", [0, 100])
+def test_a_recorded_transaction_puts_holds_back_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Whoever started it may be gone by then."""
+    tools = {
+        "apt-get": f"echo zstd > $HOLDS; exit {status}",
+        "apt-mark": 'case $1 in hold) echo "$2" >> $HOLDS ;; *) cat $HOLDS ;; esac',
+        "dpkg-query": 'case $4 in removed) exit 1 ;; "") echo "ii |x|" ;; *) echo "hi " ;; esac',
+    }
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nHOLDS={tmp_path}/holds\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "holds").write_text("zstd\nremoved\ntzdata\n")
+    monkeypatch.setattr(record, "RECORD", tmp_path / "record")
+    argv = record.command(Apt(), Apt().script(refresh=False, remove=False), ["jq"], ["jq"])
+    monkeypatch.setattr(apt, "STAMP", tmp_path / "stamp")
+    done = subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)  # noqa: PLW1510
+    assert done.returncode == (1 if status else 0), done.stderr
+    assert set((tmp_path / "holds").read_text().split()) == {"zstd", "tzdata"}
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("E: Unable to correct problems, you have held broken packages.", True),
+        ("E: Held packages were changed and -y was used without --allow-change-held-packages.", True),
+        ("E: Unable to satisfy dependencies. Reached two conflicting decisions:", True),
+        ("E: Unable to locate package zstd", False),
+    ],
+)
+def test_a_hold_that_may_be_in_the_way_is_named(programs: Answers, said: str, named: bool) -> None:
+    programs.answer("apt-mark showhold", "libc6\ntzdata\n")
+    step = Apt().failure("it failed", said).next_step
+    assert ("on hold are libc6, tzdata (`apt-mark showhold`)" in step) is named
+
+
+def test_a_lock_of_dnf_is_named_where_it_hides_packages() -> None:
+    assert "dnf versionlock list" in advice(
+        "All matches were filtered out by exclude filtering for argument: x"
+    )

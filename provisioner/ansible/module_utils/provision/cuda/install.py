@@ -134,6 +134,8 @@ class Install:
             return []
         own = {name for name in found if name.endswith(suffix(toolkit.release)) and name in ours}
         words = sorted(self.packages.hold_words({name: found[name] for name in {*own, toolkit.package}}))
+        # Ours were released before, so what is on hold now is someone else's and stays so after a removal.
+        words = [word for word in words if word not in self.packages.held()]
         self.packages.hold(words)
         return words
 

@@ -10,7 +10,7 @@ from ..outward import trouble
 
 CLOCK, EXPIRED, KEY, STREAM, SPACE = "clock", "expired", "key", "stream", "space"
 CERTIFICATE, NETWORK, UNKNOWN, VERSION = "certificate", "network", "unknown", "version"
-REMOVAL, CONFLICT, DEPENDENCY, OTHER = "removal", "conflict", "dependency", "other"
+REMOVAL, CONFLICT, LOCKED, DEPENDENCY, OTHER = "removal", "conflict", "locked", "dependency", "other"
 # What a package manager says for each cause.
 SAID = {
     CLOCK: r"not valid yet|is not yet valid",
@@ -26,7 +26,9 @@ SAID = {
     UNKNOWN: r"Unable to locate|No match for|Unable to find a match|has no installation",
     REMOVAL: r"remove is disabled",
     CONFLICT: r" conflicts with | obsoletes ",
-    DEPENDENCY: r"unmet dependencies|held broken packages|nothing provides|conflicting requests|Problem: ",
+    LOCKED: r"filtered out by exclude filtering|excluded by (versionlock|exclude)",
+    DEPENDENCY: r"unmet dependencies|held broken packages|Held packages were changed|nothing provides"
+    r"|Unable to satisfy dependencies|conflicting requests|Problem: ",
 }
 STEPS = {
     CLOCK: "the host's clock is slow: set it, then apply again",
@@ -40,6 +42,8 @@ STEPS = {
     UNKNOWN: "check the package sources of the host and the mirror variables of host_base",
     REMOVAL: "the packages listed above would have to be removed: remove them by hand if no one needs them",
     CONFLICT: "the packages listed above exclude each other: remove by hand the one that no one needs",
+    LOCKED: "a lock or an exclusion hides the packages: check `dnf versionlock list`, and `exclude` in "
+    "/etc/dnf/dnf.conf and in the repositories",
     DEPENDENCY: "another package requires these at another version: read the package manager's message above",
 }
 

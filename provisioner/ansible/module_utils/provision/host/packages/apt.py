@@ -10,6 +10,7 @@ from typing import Iterable, Mapping
 
 from .. import commands
 from ..fault import Fault
+from ..files import keep_json, read_json
 from ..paths import text_of
 from .common import NOTHING, QUERY_SECONDS, Allow, Changes, PackageManager
 
@@ -18,9 +19,23 @@ STAMPS = (STAMP, Path("/var/lib/apt/periodic/update-success-stamp"))
 LISTS = Path("/var/lib/apt/lists")
 SOURCES = Path("/etc/apt/sources.list.d")
 UPDATES = Path("/var/lib/dpkg/updates")
+# The holds before a change that has not ended: a killed one is followed by another.
+HOLDS = Path("/var/lib/provision/packages.holds.json")
+# apt and dpkg forget the hold of a package that they change, also where it is only installed again.
+AGAIN = (
+    'apt-mark showhold > "$record/held"\n'
+    "again() { while read -r one; do case $(dpkg-query -W -f '${db:Status-Abbrev}' \"$one\") in "
+    '?i*) apt-mark hold "$one" ;; esac; done < "$record/held"; }\n'
+)
 RETRIES = ("-o", "Acquire::Retries=3")
 # Without it, a mirror that cannot be reached is only a warning.
 STRICT = ("-o", "APT::Update::Error-Mode=any")
+# What apt says where a hold may be what stops it; its solver of version 3 does not speak of holds.
+HELD_BACK = re.compile(
+    r"held broken packages|Held packages were changed|unmet dependencies|Unable to satisfy dependencies"
+    r"|selected for (hold|keep)|on hold"
+)
+MOST_HELD = 8
 # Recommended packages are not installed; a configuration file that the operator has changed stays.
 OPTIONS = (
     "-y",
@@ -39,6 +54,7 @@ class Apt(PackageManager):
     program = "apt-get"
     locks = tuple(map(Path, ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")))
     listing = "dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\\n'"
+    keep_holds = AGAIN
     environment = ("DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none")
     dry_options = cached_options = ("-s",)
     download_options = ("--download-only",)
@@ -121,6 +137,38 @@ class Apt(PackageManager):
         command = (self.remove_command if remove else self.install_command)(['"$@"'], allow, hook)
         # A package that cannot be installed may be in newer lists, so the next attempt fetches them.
         return "; ".join([*steps, f"{' '.join(command)} || {{ rm -f {STAMP}; exit 1; }}"])
+
+    def attempt(self, argv: list[str]) -> tuple[int, str]:
+        """Run a command to its end; what was on hold before is on hold after it, unless it was removed."""
+        if argv[1] == "update":
+            return super().attempt(argv)
+        before = sorted({*self.held(), *read_json(HOLDS, [])})
+        keep_json(HOLDS, before, 0o644)
+        try:
+            return super().attempt(argv)
+        finally:
+            self.hold_again(before)
+            keep_json(HOLDS, [], 0o644)
+
+    def hold_again(self, words: Iterable[str]) -> None:
+        """Put back holds that a change has dropped."""
+        lost = set(words) - set(self.held()) if words else set()
+        installed = self.versions(*sorted(lost)) if lost else {}
+        left = [word for word in lost if word.partition(":")[0] in installed]
+        if left:
+            self.hold(left)
+
+    def failure(self, message: str, said: str) -> Fault:
+        """Return the fault of a command; where a hold may be the cause, with the holds of this host."""
+        fault = super().failure(message, said)
+        held = self.held() if HELD_BACK.search(said) else []
+        if held:
+            listed = ", ".join(held[:MOST_HELD]) + (" and others" if len(held) > MOST_HELD else "")
+            fault.next_step += (
+                f"; on hold are {listed} (`apt-mark showhold`): if one of them is in the way, "
+                "release it with `apt-mark unhold`, apply again, and hold it again"
+            )
+        return fault
 
     def changes_in(self, said: str) -> Changes:
         """Return what a simulated transaction would change."""

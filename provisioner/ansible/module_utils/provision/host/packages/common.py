@@ -66,6 +66,8 @@ class PackageManager(ABC):
     environment: tuple[str, ...]
     # A shell command that lists installed packages, in a form that `names_in` reads.
     listing: str
+    # Shell commands that note the holds, and define `again`, which puts them back, where a change drops them.
+    keep_holds = ""
     locks: tuple[Path, ...] = ()
     pid_files: tuple[Path, ...] = ()
     # What makes the options of a transaction that runs, is only shown, only shown from cached lists, or only
@@ -121,6 +123,10 @@ class PackageManager(ABC):
     def release(self, words: Iterable[str]) -> None:
         """Remove holds."""
         self.hold((), words)
+
+    def hold_again(self, words: Iterable[str]) -> None:
+        """Put back holds that a change has dropped, where it does that."""
+        del words
 
     def repair(self) -> None:
         """Finish what an interrupted run has left."""

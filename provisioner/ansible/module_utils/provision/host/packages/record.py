@@ -28,11 +28,13 @@ shift 3
 rm -rf "$record"
 mkdir "$record"
 printf '%s\n' "$asked" > "$record/asked"
+again() { :; }
 before="cd '$record' && { test -e before || { $listing > before.new && mv before.new before; }; }"
 after() {
     if sh -c "$listing" > "$record/after.new" && sync "$record/after.new"; then
         mv "$record/after.new" "$record/after"
     fi
+    again || echo 'Not all holds could be put back; see apt-mark showhold.'
 }
 trap after EXIT
 trap 'exit 143' TERM
@@ -41,7 +43,16 @@ trap 'exit 143' TERM
 
 def command(packages: Manager, script: str, asked: list[str], names: list[str]) -> list[str]:
     """Return the command of a recorded transaction: `asked` is what it is for, `names` what it changes."""
-    return ["/bin/sh", "-ec", LISTS + script, "sh", str(RECORD), json.dumps(asked), packages.listing, *names]
+    return [
+        "/bin/sh",
+        "-ec",
+        LISTS + packages.keep_holds + script,
+        "sh",
+        str(RECORD),
+        json.dumps(asked),
+        packages.listing,
+        *names,
+    ]
 
 
 def installed_for(asked: list[str]) -> set[str]:
@@ -60,6 +71,8 @@ def settle(packages: Manager, asked: list[str]) -> dict[str, list[str]]:
     """Move what the last transaction has installed and removed into the ledger, and return both, once."""
     before, after = (packages.names_in(text_of(RECORD / name)) for name in ("before", "after"))
     wanted = read_json(RECORD / "asked", asked)
+    # Of a transaction that was killed; others have done this themselves.
+    packages.hold_again(text_of(RECORD / "held").split())
     shutil.rmtree(str(RECORD))
     if not before or not after:
         return {"installed": [], "removed": []}  # It is no longer known which packages are ours, so none is.
