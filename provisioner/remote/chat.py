@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from provisioner.ansible.module_utils.provision.engine.client import (
     CHAT,
     Engine,
+    LateError,
     NoAnswerError,
     Speed,
     key_of,
@@ -22,7 +24,9 @@ from provisioner.fleet.services import Service
 from provisioner.plain import one_line
 from provisioner.remote.ssh import Command, Remote
 
-ANSWER_SECONDS = 300.0
+# How long the engine may say nothing, and how long a whole answer may take unless the user sets it.
+SILENT_SECONDS = 300.0
+ANSWER_SECONDS = 900.0
 _KEY_FOLDER = "/etc/provision"
 
 
@@ -34,6 +38,7 @@ class Conversation:
     service: Service
     max_tokens: int | None = None
     temperature: float | None = None
+    seconds: float = ANSWER_SECONDS
     messages: list[dict[str, str]] = field(default_factory=list)
     speed: Speed | None = None
     _key: str | None = field(default=None, repr=False)
@@ -51,9 +56,10 @@ class Conversation:
         pieces = []
         try:
             with self._tunnel() as connection:
-                engine = Engine(self.service.url, key, ANSWER_SECONDS, lambda: connection)
+                engine = Engine(self.service.url, key, self._silence, lambda: connection)
                 self.speed = Speed()
-                for piece in engine.stream(CHAT, body, self.speed):
+                deadline = time.monotonic() + self.seconds
+                for piece in engine.stream(CHAT, body, self.speed, deadline):
                     pieces += [] if self.speed.thinking else [piece]
                     yield piece
         except NoAnswerError as error:
@@ -66,7 +72,7 @@ class Conversation:
         port = self.service.port or self.service.engine.port
         try:
             with self.remote.tunnel(address, port) as stream:
-                stream.settimeout(ANSWER_SECONDS)
+                stream.settimeout(self._silence)
                 connection = http.client.HTTPConnection(address)
                 connection.sock = stream
                 yield connection
@@ -75,11 +81,20 @@ class Conversation:
                 raise
             raise HostError(f"{self.service.unit}: {error.message}", self._logs()) from error
 
+    @property
+    def _silence(self) -> float:
+        """Return how long the engine may say nothing."""
+        return min(SILENT_SECONDS, self.seconds)
+
     def _trouble(self, error: NoAnswerError) -> HostError:
         """Return the error that a missing answer means for the user."""
-        if isinstance(error.__cause__, TimeoutError):
-            reason = f"{self.service.unit} sent nothing for {ANSWER_SECONDS:g} s"
+        silent = isinstance(error.__cause__, TimeoutError)
+        if silent and self._silence == SILENT_SECONDS:
+            reason = f"{self.service.unit} sent nothing for {SILENT_SECONDS:g} s"
             return HostError(reason, "check its load: provision status INVENTORY")
+        if silent or isinstance(error, LateError):
+            reason = f"{self.service.unit}: the answer was not complete after {self.seconds:g} s"
+            return HostError(reason, "give it more --timeout, or a shorter answer with --max-tokens")
         step: str | None = self._logs()
         if error.status:
             # Other refusals are about the question.

@@ -11,6 +11,7 @@ from provisioner.ansible.module_utils.provision.host.payload import Transfer
 from provisioner.runs import events as e
 from provisioner.runs import report as r
 from provisioner.runs.failures import failure_of, shipped
+from provisioner.runs.shared import Shared
 
 RUNNING, WAITING = "running", "waiting"
 SLOWEST = 5
@@ -144,6 +145,7 @@ class Fold:
         self._warnings: dict[r.Warned, None] = {}
         self._drivers: dict[str, r.Driver] = {}
         self._replaced: dict[tuple[str, str], r.Replaced] = {}
+        self._shared = Shared()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -181,10 +183,12 @@ class Fold:
         """Return how far a phase is on a host: an outcome of a report, or running, or waiting."""
         return self._hosts[host].cell(phase, self._course)
 
-    def add(self, event: e.Event) -> None:
-        """Add one event; a kind that the report does not use is ignored."""
+    def add(self, event: e.Event) -> e.Event:
+        """Add one event, and return it as it counts; a kind that the report does not use is ignored."""
         with self.lock:
-            self._add(event)
+            counted = self._shared.counted(event) if self._check else event
+            self._add(counted)
+            return counted
 
     def _add(self, event: e.Event) -> None:
         self._begun = event.t if self._begun is None else self._begun
@@ -206,8 +210,6 @@ class Fold:
     def report(self, run: str | None = None, log: str | None = None) -> r.Report:
         """Return the report of all events so far."""
         tallies = self._hosts.values()
-        times = self._clocked()
-        replaced = (one for one in self._replaced.values() if one.libraries)
         return r.Report(
             started=self._begun,
             finished=self._last,
@@ -218,10 +220,12 @@ class Fold:
             changes=tuple(self._changes),
             rungs=tuple(sorted(self._rungs.values(), key=self._rung_order)),
             answers=tuple(self._answers.values()),
-            warnings=(*self._warnings, *map(r.Replaced.warned, replaced)),
+            warnings=(*self._warnings, *(one.warned() for one in self._replaced.values() if one.libraries)),
             drivers=tuple(self._drivers.values()),
             replaced=tuple(self._replaced.values()),
-            phase_times=tuple(r.PhaseTime(phase, round(spent, 3)) for phase, spent in times.items()),
+            phase_times=tuple(
+                r.PhaseTime(phase, round(spent, 3)) for phase, spent in self._clocked().items()
+            ),
             slowest=tuple(sorted(self._slowest.values(), key=lambda time: -time.seconds)[:SLOWEST]),
             check=self._check,
             run=run,

@@ -64,7 +64,7 @@ class Request:
         argv += self.selection()
         if self.variables:
             argv += ["-e", json.dumps(dict(self.variables))]
-        argv += ["--check"] * self.check + ["--diff"] * self.diff
+        argv += ["--check"] * self.check + ["--diff"] * (self.diff or self.check)
         if self.forks:
             argv += ["--forks", str(self.forks)]
         argv += inventory_arguments(self.vault_password_files)

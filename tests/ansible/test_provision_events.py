@@ -126,6 +126,10 @@ def test_a_diff_is_kept_where_it_is_allowed(lines: Lines) -> None:
     assert "diff" not in only(lines, "Change without showing")
 
 
+def test_a_diff_shows_the_mode_and_the_owner_that_a_task_sets(lines: Lines) -> None:
+    assert "+++ after: /etc/x (mode 0640, group daemon)" in only(lines, "Change a file")["diff"]
+
+
 def test_a_task_with_secrets_shows_its_status_alone(lines: Lines) -> None:
     common = {"v", "t", "event", "host", "phase", "task", "path", "status", "duration_s"}
     assert set(only(lines, "Change a secret")) == common

@@ -106,7 +106,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         diff = result.result.get("diff")
         if diff and result.is_changed() and result.task.diff is True and not _hidden(result):
             key = (result.host.name, result.task._uuid)
-            self._diffs[key] = self._diffs.get(key, "") + COLOUR.sub("", self._get_diff(diff))
+            shown = [_with_rights(part, result.task) for part in (diff if isinstance(diff, list) else [diff])]
+            self._diffs[key] = self._diffs.get(key, "") + COLOUR.sub("", self._get_diff(shown))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End with Ansible's own counts."""
@@ -126,6 +127,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
                 shown["msg"] = shorten(NOISE.sub("", str(result.result.get("msg", ""))).strip(), TEXT_LIMIT)
         where = place(result.host.name, self._phase, result.task)
         self._events.write("result", **where, **origin(result.task), **shown)
+
+
+def _with_rights(part: Any, task: Any) -> Any:
+    """Return a part of a diff with the mode and the owner that a new file gets; Ansible leaves both out."""
+    given = {name: str(task.args.get(name) or "") for name in ("mode", "owner", "group")}
+    known = {name: value for name, value in given.items() if value and "{{" not in value}
+    if not (isinstance(part, dict) and part.get("after_header") and known):
+        return part
+    rights = ", ".join(f"{name} {value}" for name, value in known.items())
+    return {**part, "after_header": f"{part['after_header']} ({rights})"}
 
 
 def _hidden(result: Any) -> bool:

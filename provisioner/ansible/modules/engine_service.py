@@ -63,6 +63,8 @@ class Inspection:
         holder = processes.holder(given.address, given.port)
         self.holder = None if holder and holder.is_of(self.status.control_group) else holder
         self.wrong = [file for file in wanted if not file.is_right()]
+        # Taken now: afterwards the files are right.
+        self.diff = [file.diff() for file in self.wrong]
         keys = (files.setting(service.unit, suffix) for suffix in (".key", ".secret"))
         self.surplus = [] if service.api_key_file else [file for file in keys if file.exists()]
         found = inputs.read(service.unit, given.model_dir)
@@ -124,7 +126,7 @@ def start(module: AnsibleModule) -> Result:
             provision["replaced"] = [{"unit": service.unit}]
     return {
         "changed": found.changed,
-        "diff": [file.diff() for file in found.wrong],
+        "diff": found.diff,
         "action": found.action,
         "serving": not found.action and status.serving,
         # A service that is recovering by itself may fail once more than one that was just started.

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +22,21 @@ from provisioner.runs.fold import Fold
 
 PROGRESS_S = 10.0
 LINE = 300
+# Of one file in a diff; a unit has about a hundred lines, which are all of interest.
+DIFF_LINES, SCRIPT_LINES, SHOWN_LINES = 150, 30, 15
+
+
+def shortened(lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a diff, of a very long file only the first ones."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("--- ")] or [0]
+    for begin, end in itertools.pairwise([*({0} - {*starts}), *starts, len(lines)]):
+        part = lines[begin:end]
+        is_script = any(re.match(r"[+-]#!", line) for line in part[:SHOWN_LINES])
+        if len(part) <= (SCRIPT_LINES if is_script else DIFF_LINES):
+            yield from part
+        else:
+            yield from part[:SHOWN_LINES]
+            yield f"… {len(part) - SHOWN_LINES} more lines; events.jsonl in the folder of this run has them"
 
 
 class PlainScreen:
@@ -45,7 +63,7 @@ class PlainScreen:
 
     def event(self, event: Event) -> None:
         """Add an event, and print its lines if it has any."""
-        self._fold.add(event)
+        event = self._fold.add(event)
         if isinstance(event, PhaseStart):
             self._line(f"== {event.phase} ({hosts(len(event.hosts))})", "bold")
         elif isinstance(event, Progress):
@@ -74,7 +92,7 @@ class PlainScreen:
         elif event.status == r.CHANGED and event.item is None:
             self._line(f"changed {event.host}: {event.task}", "yellow")
         if self._diff and event.diff:
-            for line in clean(event.diff).rstrip().splitlines():
+            for line in shortened(clean(event.diff).rstrip().splitlines()):
                 style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
                 self._console.print(Text(f"    {line}", style), soft_wrap=True, highlight=False)
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,6 +27,9 @@ class Engine(ThreadingHTTPServer):
         self.thoughts: tuple[str, ...] = ()
         self.thinks_in = "reasoning"
         self.only_thinks = False
+        self.cut = False
+        # Seconds after which it says its words once more, for ever.
+        self.repeats_after = 0.0
         self.asked: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -61,9 +66,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._event({"choices": [{"delta": {self.server.thinks_in: thought}}]})
         for word in () if self.server.only_thinks else ("message ", str(len(asked["messages"])), "\x1b[31m"):
             self._event({"choices": [{"delta": {"content": word}}]})
+        with contextlib.suppress(OSError):
+            while self.server.repeats_after:
+                time.sleep(self.server.repeats_after)
+                self._event({"choices": [{"delta": {"content": "again "}}]})
         if self.server.breaks_off:
             self._event({"error": {"message": "the worker died"}})
-        cut = "length" if self.server.only_thinks else "stop"
+        cut = "length" if self.server.only_thinks or self.server.cut else "stop"
         self._event({"choices": [{"delta": {}, "finish_reason": cut}]})
         self._event({"choices": [], "usage": {"completion_tokens": 7}})
         self._chunk(b"data: [DONE]\n\n")

@@ -193,6 +193,31 @@ def test_chat_says_that_a_model_had_no_tokens_left_for_its_answer(
     assert "before an answer; a larger --max-tokens lets it finish" in said.err
 
 
+@pytest.mark.parametrize("pause", [0.05, 5.0])
+def test_chat_gives_up_on_an_answer_that_does_not_end(
+    fleet: Path, engine: Engine, pause: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.repeats_after = pause
+    assert call("chat", fleet, "good", "hello", "--timeout", "1") == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("message 1")
+    assert said.out.endswith("\n")
+    assert "good: vllm.service: the answer was not complete after 1 s" in said.err
+    assert "--timeout" in said.err
+    engine.repeats_after = 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "reached"), [(("--max-tokens", "2"), "--max-tokens"), ((), "the engine's limit")]
+)
+def test_chat_says_where_an_answer_was_cut(
+    fleet: Path, engine: Engine, given: tuple[str, ...], reached: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.cut = True
+    assert call("chat", fleet, "good", "hello", *given) == 0
+    assert f"(the answer ends here: it has reached {reached}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("goodbye", ["/exit", "/bye", " /quit "])
 def test_a_conversation_ends_with_a_goodbye_that_no_model_is_asked(
     fleet: Path, engine: Engine, goodbye: str, monkeypatch: pytest.MonkeyPatch

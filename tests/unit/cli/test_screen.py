@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -107,6 +108,60 @@ def test_a_diff_is_shown_when_asked_for() -> None:
         console, file = pipe()
         PlainScreen(console, Fold(), diff=diff).event(result)
         assert file.getvalue().splitlines() == ["changed alpha: Write", *lines]
+
+
+SCRIPT = ["--- before", "+++ after: /work/serve.py", "@@ -0,0 +1,121 @@", "+#!/usr/bin/env python3"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown", "left"),
+    [
+        ([*SCRIPT, *["+x"] * 117], 15, 106),
+        (["--- before", "+++ after: x.service", *["+x"] * 100], 102, 0),
+        (["--- before", "+++ after: lock.txt", *["+x"] * 400], 15, 387),
+        ([*SCRIPT, *["+x"] * 10], 14, 0),
+    ],
+)
+def test_a_diff_shows_the_beginning_of_a_long_script_and_all_files(
+    lines: list[str], shown: int, left: int
+) -> None:
+    after = ["--- before: b.env", "+++ after: b.env", "-A=1", "+A=2"]
+    diff = "".join(f"{line}\n" for line in [*lines, *after])
+    console, file = pipe()
+    PlainScreen(console, Fold(), diff=True).event(
+        events.Result(START, "a", "Host", "W", "changed", diff=diff)
+    )
+    printed = [line.strip() for line in file.getvalue().splitlines()][1:]
+    more = [f"… {left} more lines; events.jsonl in the folder of this run has them"] * bool(left)
+    assert printed == [*lines[:shown], *more, *after]
+
+
+def test_a_check_counts_what_services_share_once() -> None:
+    """The same difference is one change of a host, whichever task shows it; others are changes each."""
+
+    def result(task: str, diff: str, host: str = "a", **more: Any) -> events.Result:
+        return events.Result(START, host, "Serve", task, "changed", diff=diff, **more)
+
+    seen = [
+        result("Install the archive", "+/opt/x\n"),
+        result("Set up", "+one\n"),
+        result("Install the archive", "+/opt/x\n"),
+        result("Set up", "+two\n"),
+        result("Install packages", "+/opt/x\n"),
+        result("Restart", ""),
+        result("Restart", ""),
+        result("Install the archive", "+/opt/x\n", host="b"),
+    ]
+    for check, changes, printed in ((True, 6, 6), (False, 8, 8)):
+        console, file = pipe()
+        folded = Fold(phases=PHASES)
+        screen_of = PlainScreen(console, folded)
+        for event in (events.RunStart(START, check=check), *seen):
+            screen_of.event(event)
+        report = folded.report()
+        assert report.changed == changes
+        assert sum(cell.changed for host in report.hosts for cell in host.cells) == changes
+        assert file.getvalue().count("changed ") == printed
 
 
 def test_a_long_line_is_not_broken_for_a_pipe() -> None:

@@ -230,7 +230,7 @@ def test_a_dry_run_shows_the_change_and_the_consent_it_needs(host: Host) -> None
     before = host.files()
     end = host.call(check_mode=True, environment_text='A="2"\n')
     assert (end.failed, end.result["changed"]) == (False, True)
-    assert end.result["diff"][0]["after"] == 'A="2"\n'
+    assert (end.result["diff"][0]["before"], end.result["diff"][0]["after"]) == ('A="1"\n', 'A="2"\n')
     assert end.result["provision"]["consent"]
     assert (host.files(), host.calls) == (before, [])
 
@@ -355,6 +355,21 @@ def test_the_gate_is_packed_and_replaced_without_a_restart(host: Host) -> None:
     assert (end.result["changed"], end.result["action"], host.calls) == (True, "", [])
     assert end.result["diff"][0]["before"] == "(a program)\n"
     assert host.call().result["changed"] is False
+
+
+def test_a_diff_shows_mode_and_owner(host: Host) -> None:
+    path = host.root / "etc/x"
+    file = engine_files.ManagedFile(path, b"A=1\n", 0o640, "daemon")
+    assert file.diff()["before_header"] == f"{path} (absent)"
+    assert file.diff()["after_header"] == f"{path} (mode 0640, owner root:daemon)"
+    path.write_text("A=1\n")
+    path.chmod(0o604)
+    shown = file.diff()
+    assert shown["before"].startswith("mode 0604, owner ")
+    assert shown["after"] == "mode 0640, owner root:daemon\n"
+    path.write_text("A=2\n")
+    assert (file.diff()["before"], file.diff()["after"]) == ("A=2\n", "A=1\n")
+    assert "mode 0604" in file.diff()["before_header"]
 
 
 def test_the_key_is_written_and_never_shown(host: Host) -> None:

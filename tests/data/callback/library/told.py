@@ -15,6 +15,9 @@ def main() -> None:
             "changed": {"type": "bool", "default": False},
             "diff": {"type": "dict"},
             "token": {"type": "str", "no_log": True},
+            "mode": {"type": "str"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
         },
         supports_check_mode=True,
     )

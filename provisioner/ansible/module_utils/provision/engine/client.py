@@ -33,6 +33,10 @@ class NoAnswerError(Fault):
         self.status = status
 
 
+class LateError(NoAnswerError):
+    """Say that an answer was not complete at its deadline."""
+
+
 @dataclass
 class Speed:
     """Measure an answer while it streams, and hold what was said: thoughts first, then the answer."""
@@ -168,7 +172,7 @@ class Engine:
         with self._request(path, body, self.seconds) as answer:
             for event in _events(_accepted(path, answer)):
                 if time.monotonic() > deadline:
-                    raise NoAnswerError("the answer was not complete in time")
+                    raise LateError("the answer was not complete in time")
                 if event.get("error"):
                     raise NoAnswerError(f"the engine reported: {_message(event)}")
                 yield from speed.add(event)

@@ -17,7 +17,7 @@ from ..host import managed
 from ..host.commands import need
 from ..host.fault import Fault
 from ..host.files import replace_file
-from ..host.paths import text_of
+from ..host.paths import name_of, owner_of, text_of
 from .client import key_of
 
 SETTINGS = Path("/etc/provision")
@@ -47,25 +47,38 @@ class ManagedFile:
 
     def is_right(self) -> bool:
         """Return whether content, mode and owner are as they must be."""
+        return self._rights() == self._wanted_rights() and self.current() == self.content
+
+    def _rights(self) -> str:
+        """Return the file's mode and owner as a diff shows them, empty if there is no file."""
         try:
-            found, group = self.path.stat(), self.path.group()
-        except (FileNotFoundError, KeyError):  # KeyError: its group has no name
-            return False
-        owned = (found.st_mode & 0o7777, found.st_uid, group) == (self.mode, 0, self.group)
-        return owned and self.current() == self.content
+            found = self.path.stat()
+        except FileNotFoundError:
+            return ""
+        return f"mode {found.st_mode & 0o7777:04o}, owner {owner_of(found)}"
+
+    def _wanted_rights(self) -> str:
+        return f"mode {self.mode:04o}, owner {name_of(pwd.getpwuid, 0)}:{self.group}"
 
     def write(self) -> None:
         """Replace the file in one step."""
         replace_file(self.path, self.content, self.mode, grp.getgrnam(self.group).gr_gid)
 
     def diff(self) -> dict[str, str]:
-        """Return what Ansible shows as this file's difference."""
+        """Return what Ansible shows as this file's difference, with mode and owner."""
+        now, coming = self._rights(), self._wanted_rights()
+        if now and self.current() == self.content:
+            headers = dict.fromkeys(("before_header", "after_header"), str(self.path))
+            return {**headers, "before": f"{now}\n", "after": f"{coming}\n"}
         before, after = (content.decode(errors="replace") for content in (self.current(), self.content))
         if self.kind:
             shown = f"(a {self.kind})\n"
-            before, after = (shown, f"(another {self.kind})\n") if before else ("", shown)
-        headers = dict.fromkeys(("before_header", "after_header"), str(self.path))
-        return {**headers, "before": before, "after": after}
+            before, after = (shown, f"(another {self.kind})\n") if now else ("", shown)
+        heads = {
+            "before_header": f"{self.path} ({now or 'absent'})",
+            "after_header": f"{self.path} ({coming})",
+        }
+        return {**heads, "before": before, "after": after}
 
 
 def setting(unit: str, suffix: str) -> Path:

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from .settings import name_of
+from .paths import name_of
 
 
 class Owner(NamedTuple):

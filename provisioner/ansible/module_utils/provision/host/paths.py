@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import pwd
 import re
 import shutil
 from pathlib import Path
-from typing import Iterable
+from typing import Any, Callable, Iterable
 
 from .fault import Fault
 
@@ -64,6 +66,19 @@ def drop_empty(*folders: Path) -> None:
     for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def name_of(look_up: Callable[[int], Any], number: int) -> str:
+    """Return the name of a user or group, or its number if it has none."""
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def owner_of(found: os.stat_result) -> str:
+    """Return the owner and the group of a file."""
+    return f"{name_of(pwd.getpwuid, found.st_uid)}:{name_of(grp.getgrgid, found.st_gid)}"
 
 
 def sync(path: Path) -> None:

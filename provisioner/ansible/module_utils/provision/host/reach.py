@@ -13,8 +13,7 @@ from pathlib import Path
 
 from .commands import call, need
 from .fault import REMEDIES, Fault, fault_of
-from .paths import existing_parent, text_of
-from .settings import name_of
+from .paths import existing_parent, owner_of, text_of
 
 # A file system that does not answer for so long is taken for dead.
 STAT_SECONDS = 10
@@ -142,5 +141,4 @@ def _identity(user: str) -> tuple[list[str], bool]:
 
 def _mode(folder: str) -> str:
     found = Path(folder).stat()
-    owner = f"{name_of(pwd.getpwuid, found.st_uid)}:{name_of(grp.getgrgid, found.st_gid)}"
-    return f"mode {stat.S_IMODE(found.st_mode):04o}, owner {owner}"
+    return f"mode {stat.S_IMODE(found.st_mode):04o}, owner {owner_of(found)}"

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import functools
-import grp
 import os
-import pwd
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from .commands import CommandFault, call, need
 from .fault import Fault
 from .files import replace_file, replace_link
-from .paths import UNITS, text_of
+from .paths import UNITS, owner_of, text_of
 from .systemd import show
 
 COMMAND_SECONDS = 60
@@ -125,16 +123,7 @@ def read_directory(name: str) -> str | None:
         found = Path(name).stat()
     except FileNotFoundError:
         return None
-    owner = f"{name_of(pwd.getpwuid, found.st_uid)}:{name_of(grp.getgrgid, found.st_gid)}"
-    return f"{found.st_mode & 0o7777:04o} {owner}"
-
-
-def name_of(look_up: Callable[[int], Any], number: int) -> str:
-    """Return the name of a user or group, or its number if it has none."""
-    try:
-        return str(look_up(number)[0])
-    except KeyError:
-        return str(number)
+    return f"{found.st_mode & 0o7777:04o} {owner_of(found)}"
 
 
 def write_directory(name: str, value: str | None) -> None:
