@@ -127,7 +127,7 @@ def test_a_diff_is_kept_where_it_is_allowed(lines: Lines) -> None:
 
 
 def test_a_diff_shows_the_mode_and_the_owner_that_a_task_sets(lines: Lines) -> None:
-    assert "+++ after: /etc/x (mode 0640, group daemon)" in only(lines, "Change a file")["diff"]
+    assert "+++ after: /etc/x (mode 0640, owner root, group daemon)" in only(lines, "Change a file")["diff"]
 
 
 def test_a_task_with_secrets_shows_its_status_alone(lines: Lines) -> None:

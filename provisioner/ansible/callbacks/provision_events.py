@@ -130,13 +130,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 
 def _with_rights(part: Any, task: Any) -> Any:
-    """Return a part of a diff with the mode and the owner that a new file gets; Ansible leaves both out."""
-    given = {name: str(task.args.get(name) or "") for name in ("mode", "owner", "group")}
+    """Return a part of a diff with the place, mode and owner of a new file, which Ansible leaves out."""
+    given = {name: str(task.args.get(name) or "") for name in ("dest", "mode", "owner", "group")}
     known = {name: value for name, value in given.items() if value and "{{" not in value}
     if not (isinstance(part, dict) and part.get("after_header") and known):
         return part
+    # Ansible's own header is the file on the controller.
+    place_of = known.pop("dest", part["after_header"])
     rights = ", ".join(f"{name} {value}" for name, value in known.items())
-    return {**part, "after_header": f"{part['after_header']} ({rights})"}
+    return {**part, "after_header": f"{place_of} ({rights})" if rights else place_of}
 
 
 def _hidden(result: Any) -> bool:

@@ -15,6 +15,7 @@ def main() -> None:
             "changed": {"type": "bool", "default": False},
             "diff": {"type": "dict"},
             "token": {"type": "str", "no_log": True},
+            "dest": {"type": "str"},
             "mode": {"type": "str"},
             "owner": {"type": "str"},
             "group": {"type": "str"},
