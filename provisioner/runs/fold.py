@@ -186,11 +186,9 @@ class Fold:
     def add(self, event: e.Event) -> e.Event:
         """Add one event, and return it as it counts; a kind that the report does not use is ignored."""
         with self.lock:
-            counted = self._shared.counted(event) if self._check else event
-            self._add(counted)
-            return counted
+            return self._add(self._shared.counted(event) if self._check else event)
 
-    def _add(self, event: e.Event) -> None:
+    def _add(self, event: e.Event) -> e.Event:
         self._begun = event.t if self._begun is None else self._begun
         self._last = event.t
         if isinstance(event, e.RunStart):
@@ -206,6 +204,7 @@ class Fold:
             self._host(event.host).end(event)
         elif isinstance(event, e.RunEnd):
             self._end(event)
+        return event
 
     def report(self, run: str | None = None, log: str | None = None) -> r.Report:
         """Return the report of all events so far."""
@@ -223,9 +222,7 @@ class Fold:
             warnings=(*self._warnings, *(one.warned() for one in self._replaced.values() if one.libraries)),
             drivers=tuple(self._drivers.values()),
             replaced=tuple(self._replaced.values()),
-            phase_times=tuple(
-                r.PhaseTime(phase, round(spent, 3)) for phase, spent in self._clocked().items()
-            ),
+            phase_times=tuple(r.PhaseTime(name, round(spent, 3)) for name, spent in self._clocked().items()),
             slowest=tuple(sorted(self._slowest.values(), key=lambda time: -time.seconds)[:SLOWEST]),
             check=self._check,
             run=run,

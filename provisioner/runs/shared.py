@@ -16,7 +16,7 @@ class Shared:
         self._seen: set[tuple[str, int]] = set()
 
     def counted(self, event: Event) -> Event:
-        """Return the event as it counts: the same difference on the same host is no second change."""
+        """Return the event as it counts: the same difference on the same host is not a second change."""
         if not isinstance(event, Result) or event.status != r.CHANGED or event.item is not None:
             return event
         key = (event.host, hash(event.diff))

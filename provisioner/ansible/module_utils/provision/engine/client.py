@@ -34,7 +34,7 @@ class NoAnswerError(Fault):
 
 
 class LateError(NoAnswerError):
-    """Say that an answer was not complete at its deadline."""
+    """Report that an answer was not complete at its deadline."""
 
 
 @dataclass

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import functools
+import grp
 import os
+import pwd
 import re
 import shutil
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from .commands import CommandFault, call, need
 from .fault import Fault
