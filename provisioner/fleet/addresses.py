@@ -28,7 +28,8 @@ def mistake(address: str) -> tuple[str, str] | None:
             f"did you mean {meant}? the port is set by serve_port"
         )
     return "must be an IP address of the host or localhost, because engines do not look up names", (
-        f"such as {EVERY_IPV4} for every IPv4 address, or the address that `ip address` shows on the host"
+        f"such as {EVERY_IPV4} for every IPv4 address with serve_expose: everything, or the address that "
+        "`ip address` shows on the host"
     )
 
 

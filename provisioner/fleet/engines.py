@@ -63,6 +63,14 @@ class Requirement:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a plan says of a service where variables have certain values; None stands for any value."""
+
+    when: Mapping[str, tuple[Any, ...] | None]
+    note: str
+
+
+@dataclass(frozen=True)
 class Engine:
     """Describe an inference engine as its `engine.yml` does."""
 
@@ -94,6 +102,7 @@ class Engine:
     environment: Environment | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
+    notes: tuple[Note, ...] = ()
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -152,6 +161,7 @@ def read(path: Path) -> Engine:
         environment=_environment(document.get("environment")),
         limits={name: Limit(**limit) for name, limit in document.get("limits", {}).items()},
         requires=tuple(map(_requirement, document.get("requires", ()))),
+        notes=tuple(Note(_among(one["when"]), one["note"]) for one in document.get("notes", ())),
         profiles=document.get("profiles", {}),
     )
 

@@ -42,6 +42,15 @@ def requirements(service: Service) -> Iterator[Finding]:
             yield _contradiction(service, variable, requirement)
 
 
+def notes(service: Service) -> Iterator[str]:
+    """Yield what the engine wants said about the values of a service."""
+    for note in service.engine.notes:
+        values = {variable: service.settings.get(variable) for variable in note.when}
+        known = not variables.is_deferred(list(values.values()))
+        if known and all(_is_among(values[variable], among) for variable, among in note.when.items()):
+            yield f"{service.unit} {note.note}"
+
+
 def profile(service: Service) -> Iterator[Finding]:
     """Find a profile that the engine does not have."""
     chosen, offered = service.profile, service.engine.profiles

@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner import content, documents, versions
 from provisioner.errors import UsageError
-from provisioner.fleet import addresses, stack, unknown, variables
+from provisioner.fleet import addresses, knobs, stack, unknown, variables
 from provisioner.fleet.services import Service
 from provisioner.fleet.spec import Fleet, Host
 from provisioner.runs import evidence
@@ -109,6 +109,8 @@ def _of_services(fleet: Fleet) -> Iterator[tuple[str, str]]:
             for service in host.services:
                 if warning := doubt(service):
                     yield warning, host.name
+    for host in fleet.hosts:
+        yield from ((note, host.name) for service in host.services for note in knobs.notes(service))
 
 
 def _seen(fleet: Fleet) -> Iterator[tuple[str, str]]:

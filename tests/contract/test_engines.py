@@ -38,6 +38,7 @@ OPTIONAL_KEYS = {
     "library",
     "environment",
     "limits",
+    "notes",
     "requires",
     "profiles",
     "archives",

@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -341,3 +343,43 @@ def test_the_packed_gate_runs_alone(engine: Any, tmp_path: Path, broken: bool) -
     assert said.startswith(
         "/v1/completions answered 400: EngineCore is dead" if broken else "the model answered"
     )
+
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, {}); print(1, flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("handler", "ended_by", "says"),
+    [
+        ("lambda *_: exit(0)", 0, ""),
+        ("signal.SIG_DFL", -signal.SIGTERM, ""),
+        ("signal.SIG_IGN", -signal.SIGKILL, "requests were still running after 0 s, and were cut"),
+    ],
+)
+def test_a_stop_gives_the_engine_time_and_then_ends_it(
+    handler: str,
+    ended_by: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", STUBBORN.format(handler)], stdout=subprocess.PIPE) as engine:
+        assert engine.stdout
+        engine.stdout.readline()
+        # As systemd does: what has ended is gone at once.
+        reaper = threading.Thread(target=engine.wait)
+        reaper.start()
+        monkeypatch.setenv("MAINPID", str(engine.pid))
+        seconds = "0.3" if ended_by == -signal.SIGKILL else "30"
+        assert gate.main(["stop", "--seconds", seconds]) == 0
+        reaper.join(10)
+    assert engine.returncode == ended_by
+    assert capsys.readouterr().out.strip() == says
+
+
+@pytest.mark.parametrize("process", ["", "0", "4194304"])
+def test_a_stop_of_an_engine_that_has_ended_is_no_failure(
+    process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAINPID", process)
+    assert gate.main(["stop", "--seconds", "30"]) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.provision.engine import inputs
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -217,6 +218,50 @@ def test_the_unit_of_a_gpu_host_can_open_the_gpu(role: Any) -> None:
     assert "ProtectClock=" not in text  # it would close every device
     for device in ("char-nvidia", "char-nvidiactl", "char-nvidia-uvm", "char-nvidia-frontend"):
         assert f"DeviceAllow={device} rw\n" in text
+
+
+def test_an_engine_that_cuts_requests_by_itself_is_stopped_by_systemd(role: Any) -> None:
+    found = unit(role().file("engine.service.j2"))["Service"]
+    assert "ExecStop" not in found
+    assert "SuccessExitStatus" not in found
+    assert found["TimeoutStopSec"] == "60"
+
+
+@pytest.mark.parametrize(("seconds", "limit"), [(30, "60"), (315, "345")])
+def test_an_engine_that_waits_for_requests_is_given_a_time(role: Any, seconds: int, limit: str) -> None:
+    text = role().file("engine.service.j2", engine_common_stop_seconds=seconds)
+    found = unit(text)["Service"]
+    words = shlex.split(found["ExecStop"].removeprefix("-"))
+    assert words == [
+        "/usr/bin/python3",
+        "/usr/local/lib/provision/serve-gate",
+        "stop",
+        "--seconds",
+        str(seconds),
+    ]
+    # systemd itself ends nothing before the command has, and what that kills has not failed.
+    assert found["TimeoutStopSec"] == limit
+    assert found["SuccessExitStatus"] == "SIGKILL"
+    assert inputs.unit_digest(text.encode()) == inputs.unit_digest(role().file("engine.service.j2").encode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ([], 20),
+        (["--seed", 7], 20),
+        (["--shutdown-timeout", 0], 20),
+        (["--shutdown-timeout", 300], 320),
+        (["--shutdown-timeout=300"], 320),
+        (["--shutdown_timeout", "300", "--seed", 7], 320),
+        (["--shutdown-timeout=300", "--shutdown-timeout", "20"], 40),
+        (["--seed=7", "--shutdown-timeout=300"], 320),
+    ],
+)
+def test_a_time_to_drain_that_the_user_gives_bounds_the_stop(
+    role: Any, arguments: list[Any], seconds: int
+) -> None:
+    assert int(role(serve_args=arguments).value("__engine_vllm_stop_seconds")) == seconds
 
 
 def test_an_old_systemd_gets_what_it_knows(role: Any) -> None:

@@ -14,7 +14,7 @@ from ansible.module_utils.provision.engine.processes import Process, members
 from ansible.module_utils.provision.engine.settings import Running
 
 from tests.unit.engine.conftest import SERVING
-from tests.unit.fakes import Systemd
+from tests.unit.fakes import Said, Systemd
 
 GROUP = "/system.slice/system-ollama.slice/ollama@chat.service"
 STATUS = replace(SERVING, control_group=GROUP)
@@ -52,7 +52,7 @@ def one(running: Running, *sources: dict[str, Any], requested: Any = None, **mor
     return settings.settle(given, [Cause(**CAUSE)], running)
 
 
-CAUSE = {
+CAUSE: dict[str, Any] = {
     "setting": "slots",
     "pattern": "model architecture .* parallel",
     "meaning": "the model cannot answer in parallel",
@@ -185,3 +185,156 @@ def test_processes_that_differ_are_told_apart_by_what_they_serve(proc: Path, run
 def test_finds_a_place_in_a_document(place: str, value: Any) -> None:
     document = {"models": [{"name": "other", "size": 5}, {"name": "org/model", "size": 7}], "total": 3}
     assert settings.pick(document, place, "org/model") == value
+
+
+FAMILY = {"get": "/api/tags", "field": "models.*.details.family"}
+FORCED = {"setting": "slots", "meaning": "the family allows one", "next": "ask for one", "effective": "1"}
+
+
+def caused(running: Running, requested: Any, *causes: dict[str, Any], **more: Any) -> settings.Setting:
+    given = settings.Expected("slots", requested, sources=[PROCESS], **more)
+    return settings.settle(given, [Cause(**cause) for cause in causes], running)
+
+
+def runs_with(proc: Path, slots: int) -> None:
+    """Let the runner have this number of slots."""
+    words = ["llama-server", "-np", str(slots)]
+    (proc / "11/cmdline").write_bytes("\0".join(words).encode() + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("requested", "effective", "explained"), [(8, 1, True), (1, 5, False), (8, 5, False), (5, 2, False)]
+)
+def test_a_cause_is_shown_only_if_it_explains_the_very_figures(
+    proc: Path, running: Any, requested: int, effective: int, explained: bool
+) -> None:
+    runs_with(proc, effective)
+    log = 'msg="new model" embedding=false: model architecture mllama: no parallel'
+    found = caused(running(log), requested, {**FORCED, "pattern": "model architecture .*parallel"})
+    assert not found.is_right
+    assert bool(found.cause) is explained
+    assert bool(found.next_step) is explained
+
+
+@pytest.mark.parametrize(("family", "explained"), [("qwen35", True), ("llama", False), (None, False)])
+def test_what_the_engine_reports_of_a_model_can_be_the_cause(
+    proc: Path, engine: Any, running: Any, family: str | None, explained: bool
+) -> None:
+    runs_with(proc, 1)
+    engine.pages["/api/tags"] = {"models": [{"name": "org/model", "details": {"family": family}}]}
+    found = caused(running(), 4, {**FORCED, "source": FAMILY, "among": ["mllama", "qwen35"]})
+    assert (found.cause == "the family allows one (qwen35)") is explained
+    assert bool(found.cause) is explained
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "explained"), [(["embedding"], True), (["completion"], False), ([], False)]
+)
+def test_the_task_of_a_model_can_be_the_cause(
+    proc: Path, engine: Any, running: Any, capabilities: list[str], explained: bool
+) -> None:
+    runs_with(proc, 1)
+    engine.shown["/api/show"] = {"capabilities": capabilities}
+    # What every model's log contains is no sign of it.
+    found = caused(running("llama_context: embeddings = 0"), 4, {**FORCED, "task": "embed"})
+    assert bool(found.cause) is explained
+
+
+@pytest.fixture
+def dropin(tmp_path: Path, systemd: Systemd, programs: Any) -> Callable[[str], Path]:
+    """Give the unit a drop-in with this text."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "override.conf"
+        path.write_text(text)
+        before = systemd.control
+        programs.add(
+            "systemctl",
+            lambda argv: Said(f"DropInPaths={path}\n") if "--property=DropInPaths" in argv else before(argv),
+        )
+        return path
+
+    return write
+
+
+def with_unit(running: Running) -> Running:
+    return replace(running, unit="ollama@chat.service")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Service]\nEnvironment=OLLAMA_NUM_PARALLEL=5\n",
+        '[Service]\nEnvironment="A=1" "OLLAMA_NUM_PARALLEL=5"\n',
+        "[Service]\nEnvironment=OLLAMA_NUM_PARALLEL=4\nEnvironment=OLLAMA_NUM_PARALLEL=5\n",
+        "[Service]\nExecStart=\nExecStart=/opt/x serve --parallel 5\n",
+    ],
+)
+def test_a_drop_in_that_sets_the_value_is_the_cause_and_has_its_path(
+    proc: Path, running: Any, dropin: Any, text: str
+) -> None:
+    runs_with(proc, 5)
+    path = dropin(text)
+    made = with_unit(running("model architecture x does not support parallel requests"))
+    found = caused(made, 1, CAUSE, set_by=["OLLAMA_NUM_PARALLEL", "--parallel"])
+    assert found.cause.startswith(f"{path} sets ")
+    assert found.cause.endswith(" to 5")
+    assert found.next_step.startswith("remove that from the drop-in, then run `systemctl daemon-reload`")
+
+
+@pytest.mark.parametrize(
+    "text", ["[Service]\n# OLLAMA_NUM_PARALLEL=5\n", "[Service]\nEnvironment=MY_OLLAMA_NUM_PARALLEL=5\n", ""]
+)
+def test_a_drop_in_that_does_not_set_it_is_not_blamed(
+    proc: Path, running: Any, dropin: Any, text: str
+) -> None:
+    runs_with(proc, 5)
+    dropin(text)
+    assert caused(with_unit(running()), 1, set_by=["OLLAMA_NUM_PARALLEL"]).cause == ""
+
+
+def test_a_drop_in_with_another_value_than_the_effective_one_explains_nothing(
+    proc: Path, running: Any, dropin: Any
+) -> None:
+    runs_with(proc, 2)
+    dropin("[Service]\nEnvironment=OLLAMA_NUM_PARALLEL=5\n")
+    found = caused(with_unit(running()), 1, set_by=["OLLAMA_NUM_PARALLEL"])
+    assert (found.cause, found.next_step) == ("", "")
+
+
+def test_a_file_that_a_drop_in_reads_is_looked_into(
+    proc: Path, running: Any, dropin: Any, tmp_path: Path
+) -> None:
+    runs_with(proc, 5)
+    (tmp_path / "own.env").write_text('OLLAMA_NUM_PARALLEL="5"\n')
+    dropin(f"[Service]\nEnvironmentFile=-{tmp_path}/own.env\n")
+    cause = caused(with_unit(running()), 1, set_by=["OLLAMA_NUM_PARALLEL"]).cause
+    assert cause == f"{tmp_path}/own.env sets OLLAMA_NUM_PARALLEL to 5"
+
+
+def test_a_drop_in_with_a_value_that_the_engine_refuses_is_named_beside_the_reason(
+    proc: Path, running: Any, dropin: Any
+) -> None:
+    runs_with(proc, 1)
+    path = dropin("[Service]\nEnvironment=OLLAMA_NUM_PARALLEL=many\n")
+    refused = {
+        "setting": "slots",
+        "pattern": "invalid .*PARALLEL",
+        "meaning": "not a number",
+        "next": "correct it",
+    }
+    made = with_unit(running("invalid environment variable OLLAMA_NUM_PARALLEL"))
+    found = caused(made, 4, refused, set_by=["OLLAMA_NUM_PARALLEL"])
+    assert f"; {path} sets OLLAMA_NUM_PARALLEL to many" in found.cause
+    assert found.next_step == "correct it"
+
+
+@pytest.mark.parametrize(
+    ("slots", "says"), [(4, ", shared by 4: 2048 for each if all are in use"), (1, ""), (0, "")]
+)
+def test_what_several_share_is_counted_for_each(engine: Any, running: Any, slots: int, says: str) -> None:
+    engine.pages["/props"] = {"total_slots": slots, "n_ctx": 8192}
+    source, sharers = {"get": "/props", "field": "n_ctx"}, {"get": "/props", "field": "total_slots"}
+    for requested, said in ((None, "slots: 8192"), (4096, "slots: requested at least 4096, effective 8192")):
+        given = settings.Expected("slots", requested, True, shared_by=sharers, sources=[source])
+        assert settings.settle(given, [], running()).describe() == f"{said} (/props){says}"

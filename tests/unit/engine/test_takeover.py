@@ -51,12 +51,17 @@ def test_its_record_of_the_start_still_fits(engine: str, monkeypatch: pytest.Mon
 
 
 @EVERY_ENGINE
-def test_what_a_unit_sets_for_crashes_alone_restarts_nothing(engine: str) -> None:
+def test_what_a_unit_sets_for_a_crash_or_a_stop_alone_restarts_nothing(engine: str) -> None:
     text = (LEFT / engine / "etc/systemd/system" / f"{engine}.service").read_bytes()
     limits = b"LimitNOFILE=1048576\n"
     assert limits in text
     for more in (b"LimitCORE=1\n", b"# Why.\nLimitCORE=1\n", b"# Why.\nLimitCORE=infinity\n"):
         assert inputs.unit_digest(text.replace(limits, limits + more)) == inputs.unit_digest(text)
+    stops = b"TimeoutStopSec=60\n"
+    ends = b"# Why.\nExecStop=-x stop\nSuccessExitStatus=SIGKILL\n"
+    for instead in (stops + ends, b"TimeoutStopSec=345\n" + ends, b"TimeoutStopSec=90\n"):
+        assert stops in text
+        assert inputs.unit_digest(text.replace(stops, instead)) == inputs.unit_digest(text)
     assert inputs.unit_digest(text) == hashlib.sha256(text).hexdigest()
     assert inputs.unit_digest(text.replace(limits, b"LimitNOFILE=1\n")) != inputs.unit_digest(text)
 

@@ -112,3 +112,17 @@ def test_a_queued_start_counts_as_activating(active: str, job: str, expected: st
 
 def test_a_unit_that_systemd_says_nothing_of_is_inactive() -> None:
     assert systemd.state_of({}).active == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1min", 60),
+        ("5min 45s", 345),
+        ("1h 30min 500ms", 5400.5),
+        ("infinity", 0),
+        ("", 0),
+    ],
+)
+def test_a_time_is_read_as_systemd_shows_it(text: str, seconds: float) -> None:
+    assert systemd.duration(text) == seconds

@@ -48,9 +48,28 @@ def test_a_key_does_not_end_the_note_about_an_open_address(
     (tmp_path / "key").write_text("sk-test")
     words = f"serve_engine={engine} serve_model=a/b serve_model_revision=0123456789abcdef"
     words += " serve_address=0.0.0.0 serve_expose=everything serve_api_key_file=key"
-    (note,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings
+    note = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words}\n")).warnings[0]
     assert note.startswith(f"{engine}.service listens on 0.0.0.0, and an API key does not protect everything")
     assert open_still in note
+
+
+@pytest.mark.parametrize(
+    ("more", "noted"),
+    [
+        ("", "four requests at once that share one context"),
+        ("engine_llamacpp_parallel=4", ""),
+        ("engine_llamacpp_kv_unified=false", ""),
+        ("engine_llamacpp_parallel=4 engine_llamacpp_kv_unified=true", "(engine_llamacpp_kv_unified)"),
+        ("""serve_env='{"LLAMA_ARG_N_PARALLEL": 4}'""", ""),
+        ("serve_profile=latency", ""),
+        ("serve_task=embed", ""),
+    ],
+)
+def test_slots_that_share_one_context_are_noted(tmp_path: Path, more: str, noted: str) -> None:
+    words = f"serve_engine=llamacpp serve_model=a/b-GGUF serve_model_revision=0123456789abcdef {more}"
+    notes = plan.make(fleet(tmp_path / "slots.ini", f"gpu1 {words}\n")).warnings
+    assert len(notes) == bool(noted)
+    assert not noted or (notes[0].startswith("llamacpp.service answers ") and noted in notes[0])
 
 
 def test_a_pinned_model_on_loopback_needs_no_note(tmp_path: Path) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..host import systemd
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Hold what a journal may contain, what it means and what helps, for one setting if it has a name."""
+    """Hold what a journal may contain, what it means and what helps, for one setting if it has a name.
 
-    pattern: str
-    meaning: str
-    next: str
+    A cause of a setting may explain one `effective` value alone, and hold for models with one `task`, or
+    where the value of `source` is one of `among`.
+    """
+
+    pattern: str = ""
+    meaning: str = ""
+    next: str = ""
     setting: str = ""
+    effective: str = ""
+    task: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+    among: list[str] = field(default_factory=list)
 
     def seen(self, found: re.Match[str]) -> str:
         """Return the meaning, with the part of the journal that shows it."""
@@ -75,7 +84,7 @@ def matches(pattern: str | re.Pattern[str], lines: Iterable[str]) -> list[re.Mat
 
 
 def explain(
-    lines: Iterable[str], result: str, causes: Iterable[Mapping[str, str]], unit: str
+    lines: Iterable[str], result: str, causes: Iterable[Mapping[str, Any]], unit: str
 ) -> tuple[str, str]:
     """Return what the journal means and the next step; the meaning is empty if nothing is recognised."""
     lines = [*lines, f"result: {result}"]

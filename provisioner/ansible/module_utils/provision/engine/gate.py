@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guard the start of an engine: refuse a taken port before it, and wait for a real answer after it.
+"""Guard the start and the stop of an engine: refuse a taken port, wait for a real answer, bound the stop.
 
 Packed with what it imports into /usr/local/lib/provision/serve-gate, which the engine's unit runs.
 """
@@ -7,8 +7,10 @@ Packed with what it imports into /usr/local/lib/provision/serve-gate, which the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,8 @@ from .client import Engine, NoAnswerError
 PROC = Path("/proc")
 HEALTH_SECONDS = 5
 PAUSE_SECONDS = 0.5
+STOP_PAUSE_SECONDS = 0.1
+KILL_SECONDS = 10
 # Memory that an engine before this one has yet to free becomes available between two attempts.
 FAILED_ANSWERS = 5
 FREE_THE_PORT = "stop that process, or set serve_port to a free port"
@@ -85,6 +89,20 @@ def check(engine: Engine, health: str, model: str, seconds: float, wanted: str =
         tasks.prove(engine, does, model, "Hello", seconds)
 
 
+def stop(options: argparse.Namespace) -> None:
+    """Let the engine finish what it is answering, and end it if that takes too long."""
+    process = int(os.environ.get("MAINPID", "0") or "0")
+    for sent, seconds in ((signal.SIGTERM, options.seconds), (signal.SIGKILL, KILL_SECONDS)):
+        if not process or not (PROC / str(process)).exists():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, sent)
+        deadline = time.monotonic() + seconds
+        while (PROC / str(process)).exists() and time.monotonic() < deadline:
+            time.sleep(STOP_PAUSE_SECONDS)
+    sys.stdout.write(f"requests were still running after {options.seconds:.0f} s, and were cut\n")
+
+
 def given_by(unit_text: str) -> argparse.Namespace:
     """Return what a unit file passes to the gate before a start: unit, address, port and model directory."""
     line = next((line for line in unit_text.splitlines() if line.startswith(_BEFORE_START)), "")
@@ -112,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--timeout", type=float, default=1800)
     command.add_argument("--preload", action="append", default=[], metavar="MODEL")
     command.set_defaults(function=ready)
+    command = commands.add_parser("stop", help=(stop.__doc__ or "").splitlines()[0])
+    command.add_argument("--seconds", type=float, required=True)
+    command.set_defaults(function=stop)
     return parser
 
 

@@ -20,8 +20,11 @@ from ..host.files import read_json, replace_file
 from . import files
 
 READ_SECONDS = 60
-# What a unit sets for the case of a crash alone; a change of it needs no restart of what runs.
-_FOR_CRASHES = re.compile(rb"(?:^#[^\n]*\n)?^LimitCORE=[^\n]*\n", re.MULTILINE)
+# What a unit sets for a crash or a stop alone: a change of it needs no restart of what runs.
+_FOR_THE_END = re.compile(
+    rb"(?:^#[^\n]*\n)?^(?:LimitCORE=[^\n]*\n|ExecStop=[^\n]*\nSuccessExitStatus=[^\n]*\n)", re.MULTILINE
+)
+_STOP_SECONDS = re.compile(rb"^(TimeoutStopSec=)\d+$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,9 @@ def digests(unit: str, model_dir: str) -> dict[str, str]:
 
 
 def unit_digest(text: bytes) -> str:
-    """Return the digest of a unit's text, without what matters to the next crash alone."""
-    return hashlib.sha256(_FOR_CRASHES.sub(b"", text)).hexdigest()
+    """Return the digest of a unit's text, without what matters to the next crash or stop alone."""
+    # Units of earlier versions all have this limit.
+    return hashlib.sha256(_STOP_SECONDS.sub(rb"\g<1>60", _FOR_THE_END.sub(b"", text))).hexdigest()
 
 
 def _digest(path: Path, of: Callable[[bytes], str] = lambda text: hashlib.sha256(text).hexdigest()) -> str:

@@ -65,7 +65,7 @@ class Ladder:
         self.status = systemd.state(wanted.unit)
         key = files.read_key(wanted.unit)
         self.engine = Engine(wanted.url, key, wanted.answer_seconds)
-        self.running = Running(self.engine, wanted.model, self.status)
+        self.running = Running(self.engine, wanted.model, self.status, wanted.unit, wanted.task)
         self._log = f"`journalctl --unit {wanted.unit}` on the host"
 
     def climb(self) -> list[Rung]:

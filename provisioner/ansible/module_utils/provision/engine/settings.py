@@ -6,17 +6,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..host import systemd
+from ..host.paths import text_of
 from ..host.systemd import UnitState
-from . import processes
+from . import processes, tasks
 from .causes import Cause, journal, matches
 from .client import Engine, NoAnswerError
 from .processes import Process
 
 # The start of a service that has long served is far up in its journal.
 JOURNAL_LINES = 20000
+_REMOVE = "remove that from the drop-in, then run `systemctl daemon-reload` and restart the unit"
 _WORDS = {"true": 1.0, "on": 1.0, "yes": 1.0, "false": 0.0, "off": 0.0, "no": 0.0}
 
 
@@ -34,6 +38,8 @@ class Expected:
     name: str
     requested: Any = None
     at_least: bool = False
+    set_by: list[str] = field(default_factory=list)
+    shared_by: dict[str, Any] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -45,6 +51,7 @@ class Setting:
     effective: Effective | None
     cause: str = ""
     next_step: str = ""
+    sharers: int = 0
 
     @property
     def is_right(self) -> bool:
@@ -57,13 +64,21 @@ class Setting:
     def describe(self) -> str:
         """Return the setting as evidence."""
         name, requested, found = self.wanted.name, self.wanted.requested, self.effective
+        shared = self._share()
         if requested in (None, ""):
-            return f"{name}: {found.value} ({found.source})" if found else f"{name}: unknown"
+            return f"{name}: {found.value} ({found.source}){shared}" if found else f"{name}: unknown"
         said = f"{name}: requested {'at least ' if self.wanted.at_least else ''}{requested}"
         if found is None:
             return f"{said}, and nothing shows what took effect"
         because = f", because {self.cause}" if self.cause else ""
-        return f"{said}, effective {found.value} ({found.source}){because}"
+        return f"{said}, effective {found.value} ({found.source}){shared}{because}"
+
+    def _share(self) -> str:
+        """Return what each of those that share the value can count on."""
+        value = _plain(self.effective.value) if self.effective else ""
+        if self.sharers < 2 or not isinstance(value, float):
+            return ""
+        return f", shared by {self.sharers}: {int(value) // self.sharers} for each if all are in use"
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ class Running:
     engine: Engine
     model: str
     status: UnitState
+    unit: str = ""
+    task: str = tasks.AUTO
     _pages: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def page(self, path: str) -> Any:
@@ -86,6 +103,23 @@ class Running:
     def field(self, path: str, place: str) -> Any:
         """Return one value of such a document, None if it is not there."""
         return pick(self.page(path), place, self.model)
+
+    @functools.cached_property
+    def does(self) -> str:
+        """Return what the model is served for, empty if the engine does not answer."""
+        with contextlib.suppress(NoAnswerError):
+            return tasks.declared(self.engine, self.model) if self.task == tasks.AUTO else self.task
+        return ""
+
+    @functools.cached_property
+    def overrides(self) -> list[tuple[Path, str]]:
+        """Return the unit's drop-ins, and the files that they take the environment from, with their lines."""
+        listed = systemd.show(self.unit, "DropInPaths").get("DropInPaths", "") if self.unit else ""
+        found = {path: _lines(path) for path in map(Path, listed.split())}
+        for text in list(found.values()):
+            for name in re.findall(r"^EnvironmentFile=-?\"?([^\s\"]+)", text, re.MULTILINE):
+                found.setdefault(Path(name), _lines(Path(name)))
+        return list(found.items())
 
     @functools.cached_property
     def processes(self) -> list[Process]:
@@ -106,12 +140,50 @@ class Running:
 def settle(wanted: Expected, causes: list[Cause], running: Running) -> Setting:
     """Return a setting with what took effect, and why if that is not what was requested."""
     found = next(filter(None, (observe(source, running) for source in wanted.sources)), None)
-    setting = Setting(wanted, found)
-    for cause in [] if setting.is_right else causes:
-        match = running.logged(cause.pattern) if cause.setting == wanted.name else None
-        if match:
-            return Setting(wanted, found, cause.seen(match), cause.next)
+    sharers = observe(wanted.shared_by, running) if wanted.shared_by else None
+    setting = Setting(wanted, found, sharers=int(sharers.value) if sharers else 0)
+    if setting.is_right:
+        return setting
+    overrides = _overrides(wanted, running)
+    places = "; ".join(f"{path} sets {name} to {value}" for path, name, value in overrides)
+    if found and any(_fits(value, found.value, at_least=False) for _, _, value in overrides):
+        return replace(setting, cause=places, next_step=_REMOVE)
+    for cause in causes:
+        seen = _explains(cause, setting, running) if cause.setting == wanted.name else None
+        if seen is not None:
+            return replace(setting, cause="; ".join(filter(None, (seen, places))), next_step=cause.next)
     return setting
+
+
+def _explains(cause: Cause, setting: Setting, running: Running) -> str | None:
+    """Return what a cause means if it explains the very value that took effect, else None."""
+    found = setting.effective
+    if cause.effective and not (found and _fits(cause.effective, found.value, at_least=False)):
+        return None
+    if cause.task and running.does != cause.task:
+        return None
+    shown = observe(cause.source, running) if cause.source else None
+    if cause.source and (shown is None or str(shown.value) not in cause.among):
+        return None
+    if not cause.pattern:
+        return f"{cause.meaning} ({shown.value})" if shown else cause.meaning
+    match = running.logged(cause.pattern)
+    return cause.seen(match) if match else None
+
+
+def _overrides(wanted: Expected, running: Running) -> list[tuple[Path, str, str]]:
+    """Return where drop-ins set what decides a setting, each with its name and value."""
+    found = []
+    for path, text in running.overrides if wanted.set_by else ():
+        for name in wanted.set_by:
+            values = re.findall(rf"(?<![\w-]){re.escape(name)}(?:=|\s+)\"?([^\s\"]+)", text)
+            found += [(path, name, values[-1])] if values else []
+    return found
+
+
+def _lines(path: Path) -> str:
+    """Return the lines of a file without its comments."""
+    return "\n".join(line for line in text_of(path).splitlines() if not line.lstrip().startswith(("#", ";")))
 
 
 def observe(source: dict[str, Any], running: Running) -> Effective | None:

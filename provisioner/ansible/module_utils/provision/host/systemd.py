@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
 from .commands import COMMAND_SECONDS, call, need
 from .fault import Fault
 
-# Longer than the TimeoutStopSec of our units, after which systemd kills what is left.
+# Longer than most units take to stop, until systemd kills what is left.
 STOP_SECONDS = 120
+_UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,MainPID,NRestarts,NeedDaemonReload,"
     "InvocationID,ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic,ControlGroup,Job"
@@ -122,7 +124,15 @@ def _since(values: dict[str, str], event: str) -> float:
 
 def stop(unit: str) -> None:
     """Stop a unit and wait until all its processes have ended."""
-    systemctl("stop", unit, seconds=STOP_SECONDS)
+    limit = show(unit, "TimeoutStopUSec").get("TimeoutStopUSec", "")
+    # It holds for the command that stops the unit, and again for the processes that this leaves.
+    systemctl("stop", unit, seconds=2 * duration(limit) + STOP_SECONDS)
+
+
+def duration(text: str) -> float:
+    """Return the seconds in a time as systemd shows it, such as `1min 30s`."""
+    parts = re.findall(r"([0-9.]+)(us|ms|s|min|h|d)\b", text)
+    return sum(float(number) * _UNITS_OF_TIME[unit] for number, unit in parts)
 
 
 def forgive(unit: str) -> None:
