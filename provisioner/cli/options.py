@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,13 +33,12 @@ class Selection:
     def fleet(self) -> Fleet:
         """Return the checked fleet; raises InventoryError with all that is wrong."""
         with run.password_files(Secrets(vault_password=self.secrets.vault_password)) as passwords:
+            vault = [*run.inventory_arguments(self.vault_password_files), *passwords]
             found = inventory.load(
-                self.source,
-                limit=self.limit,
-                extra_vars=self.extra_vars,
-                vault_arguments=[*run.inventory_arguments(self.vault_password_files), *passwords],
+                self.source, limit=self.limit, extra_vars=self.extra_vars, vault_arguments=vault
             )
-        return spec.load(found, self.extra_vars)
+            unlock = functools.cache(functools.partial(inventory.unlock, vault_arguments=tuple(vault)))
+            return spec.load(found, self.extra_vars, unlock)
 
 
 _INVENTORY = click.argument("source", metavar="INVENTORY")

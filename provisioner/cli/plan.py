@@ -112,4 +112,6 @@ def _service(service: Service) -> tuple[str, str, str, str]:
     revision = model.revision[:SHOWN_DIGITS] if _DIGEST.fullmatch(model.revision) else model.revision
     source = f"{model.source} @ {revision}" if revision else model.source
     unit = service.unit.removesuffix(".service")
-    return unit, model.name, source, f"{service.address}:{service.port or '(run time)'}"
+    port = service.port or "(run time)"
+    places = (f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in service.listens_on)
+    return unit, model.name, source, " ".join(places)

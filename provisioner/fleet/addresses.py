@@ -8,7 +8,8 @@ from typing import Any
 
 LOCALHOST = "localhost"
 EVERY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound
-_EVERY = {EVERY_IPV4, "::"}
+EVERY_IPV6 = "::"
+_EVERY = {EVERY_IPV4, EVERY_IPV6}
 _LOOPBACK = {"127.0.0.1", "::1"}
 _BROADCAST = "255.255.255.255"
 

@@ -91,6 +91,8 @@ class Engine:
     argument_hints: Mapping[str, str] = field(default_factory=dict)
     api_key: bool = True
     unguarded: str = ""
+    both_families: bool = False
+    key_separator: str = ""
     suggested: bool = False
     default_tag: str = ""
     library: Library | None = None
@@ -149,6 +151,8 @@ def read(path: Path) -> Engine:
         parser=document.get("parser", "exact"),
         argument_hints=document.get("argument_hints", {}),
         api_key=document.get("api_key", True),
+        both_families=document.get("both_families", False),
+        key_separator=document.get("key_separator", ""),
         unguarded=document.get("unguarded", ""),
         suggested=document.get("suggested", False),
         default_tag=document.get("default_tag", ""),

@@ -16,6 +16,7 @@ from typing import Any
 from provisioner import settings
 from provisioner.errors import InventoryError, ProvisionError, UsageError
 from provisioner.fleet import findings, origins, structure
+from provisioner.fleet.files import UNLOCK_HINT, LockedError
 
 BUILTIN_GROUPS = ("all", "ungrouped")
 
@@ -40,7 +41,6 @@ _PLACE = re.compile(r"Origin: (\S.*:\d+):\d+$", re.MULTILINE)
 # How messages begin that it prints before it reads any inventory; later errors are in brackets.
 _NO_START = "ERROR: "
 _FORMS = "as name=value, as JSON, or as @FILE"
-_UNLOCK = "give the password of the vault with --ask-vault-pass or --vault-password-file"
 _NO_MATCH = re.compile(
     r"(?:Could not match supplied host pattern, ignoring: |subscripted pattern )'?([^'\n]+)"
 )
@@ -101,6 +101,16 @@ def load(
     return Inventory(source, {name: hosts.get(name, {}) for name in groups}, groups)
 
 
+def unlock(path: Path, vault_arguments: Sequence[str] = ()) -> bytes:
+    """Return the content of a file that is encrypted by Ansible's vault; raises LockedError."""
+    done = _call([sys.executable, "-m", "ansible", "vault", "view", *vault_arguments, str(path)])
+    if done.returncode == 0:
+        return done.stdout.encode()
+    if _NOT_UNLOCKED in done.stderr:
+        raise LockedError("is encrypted, and the password of the vault does not fit")
+    raise LockedError("is encrypted, and no password of the vault is given")
+
+
 def _check_variables(extra_vars: Sequence[str]) -> None:
     """Refuse what Ansible would ignore, or report without the name of the file."""
     for given in extra_vars:
@@ -128,7 +138,7 @@ def _list(
     if (variables or limited) and not done.stderr.startswith(_NO_START) and _call(argv).returncode == 0:
         reason = _reason(source, done.stderr)
         if variables and _call([*argv, *variables]).returncode:
-            step = _UNLOCK if "vault" in reason else f"give them {_FORMS}"
+            step = UNLOCK_HINT if "vault" in reason else f"give them {_FORMS}"
             raise UsageError(f"Ansible cannot read the variables of -e: {reason}", step)
         raise _wrong_limit(source, str(limit), reason, argv)
     raise _refusal(source, done.stderr)
@@ -161,9 +171,9 @@ def _refusal(source: str, stderr: str) -> ProvisionError:
     step = f"`ansible-inventory -i {source} --list -vvv` shows how each part was read"
     reason = _reason(source, stderr)
     if _LOCKED in reason:
-        reason, step = "its variables are encrypted", _UNLOCK
+        reason, step = "its variables are encrypted", UNLOCK_HINT
     elif _NOT_UNLOCKED in reason:
-        reason, step = "the password of the vault does not fit", _UNLOCK
+        reason, step = "the password of the vault does not fit", UNLOCK_HINT
     return InventoryError(f"Ansible cannot read the inventory {source}: {reason}", next_step=step)
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +14,7 @@ from provisioner.fleet import (
     addresses,
     arguments,
     environment,
+    files,
     gpus,
     knobs,
     models,
@@ -24,18 +23,13 @@ from provisioner.fleet import (
     variables,
 )
 from provisioner.fleet.engines import Library
+from provisioner.fleet.files import Unlock
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.gpus import Present
 from provisioner.fleet.services import Resolved, Service
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_FILE_HINT = "write the secret into it, mode 0600"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# What an engine takes as a key, and a client can send.
-_KEY = re.compile(rb"[\x21-\x7e]+")
-# Paths on hosts, besides the bundles of certificates.
-_ON_HOSTS = ("model_store_root", "cuda_toolkit_tmpdir")
-_ENCRYPTED = b"$ANSIBLE_VAULT"
 
 
 def resolve(
@@ -43,20 +37,24 @@ def resolve(
     defaults: Mapping[str, Mapping[str, Any]],
     folder: Path,
     present: Present | None = None,
+    unlock: Unlock | None = None,
 ) -> Resolved:
     """Return the services that a host's variables describe, and everything that is wrong with them.
 
-    Without the GPUs that are `present`, those that the inventory expects are assumed.
+    Without `present`, the GPUs that the inventory expects are assumed. Without a way to `unlock`
+    them, encrypted files are not looked into.
     """
     found = services.resolve(own, defaults)
     there = present or gpus.expected(own)
-    return Resolved(found.services, (*found.findings, *check(found.services, folder, there)))
+    return Resolved(found.services, (*found.findings, *check(found.services, folder, there, unlock)))
 
 
-def check(found: Sequence[Service], folder: Path, present: Present | None) -> list[Finding]:
+def check(
+    found: Sequence[Service], folder: Path, present: Present | None, unlock: Unlock | None
+) -> list[Finding]:
     """Return what is wrong with each service and with all of them together on one host."""
     findings = [finding for service in found for rule in _SERVICE_RULES for finding in rule(service)]
-    findings += [finding for service in found for finding in _key_file(service, folder)]
+    findings += [finding for service in found for finding in files.key(service, folder, unlock)]
     findings += [finding for service in found for finding in gpus.check(service, present)]
     for first, second in combinations(found, 2):
         findings += _pair(first, second)
@@ -174,64 +172,6 @@ def _no_key(service: Service) -> Iterator[Finding]:
         reason = f"cannot be set: {service.engine.title} does not support API keys"
         hint = "remove it, and put a gateway that checks keys in front"
         yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
-
-
-def _key_file(service: Service, folder: Path) -> Iterator[Finding]:
-    given = service.settings.get("serve_api_key_file")
-    if not given or variables.is_deferred(given):
-        return
-    if reason := _unreadable(folder, str(given)):
-        yield _finding(service, "serve_api_key_file", reason, given, hint=_FILE_HINT)
-    elif reason := _not_a_key((folder / Path(str(given)).expanduser()).read_bytes()):
-        hint = "write one line of printable ASCII characters into it"
-        yield _finding(service, "serve_api_key_file", reason, given, hint=hint)
-
-
-def _not_a_key(content: bytes) -> str | None:
-    """Return why a file contains no API key, or None; the key itself is not shown."""
-    key = content.rstrip()
-    if key.startswith(_ENCRYPTED) or _KEY.fullmatch(key):
-        return None
-    return "contains a space, a line break or a non-ASCII character" if key else "is empty, so it has no key"
-
-
-def paths(given: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find the host's variables that refer to files which cannot be there."""
-    for name, value in given.items():
-        if not value or variables.is_deferred(value):
-            continue
-        if name in _ON_HOSTS or name.endswith(("_ca_bundle", "_conda_prefix")):
-            if not str(value).startswith("/"):
-                yield Finding(name, "must be an absolute path on the host", value, True)
-        elif name.endswith(("_token_file", "_netrc_file")):
-            yield from _controller_file(name, str(value), _FILE_HINT)
-        elif name.endswith(("_repository_key_file", "_requirements")):
-            yield from _controller_file(name, str(value))
-        elif name == "host_base_ca_certificates":
-            for each in models.texts(value):
-                yield from _controller_file(name, each)
-
-
-def _controller_file(name: str, value: str, hint: str = "") -> Iterator[Finding]:
-    """Check one file on this machine."""
-    if not value.startswith(("/", "~")):
-        yield Finding(name, "must be an absolute path on this machine", value, True)
-    elif reason := _unreadable(Path("/"), value):
-        yield Finding(name, reason, value, True, hint)
-
-
-def _unreadable(folder: Path, name: str) -> str | None:
-    """Return why a file on this machine cannot be read, or None; a relative path starts at `folder`."""
-    try:
-        path = folder / Path(name).expanduser()
-        # In newer versions of Python, Path.is_file() hides why it failed.
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "there is no such file on this machine"
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return "there is no such file on this machine"
-    except (OSError, RuntimeError) as error:  # no such user, a name that is too long, a folder without access
-        return f"cannot be searched for on this machine: {getattr(error, 'strerror', None) or error}"
-    return None if os.access(path, os.R_OK) else "is not readable for you on this machine"
 
 
 def _pair(first: Service, second: Service) -> Iterator[Finding]:

@@ -61,6 +61,12 @@ class Service:
         return port if isinstance(port, int) else None
 
     @property
+    def listens_on(self) -> tuple[str, ...]:
+        """Return the addresses on which the engine will listen; for some, 0.0.0.0 means both families."""
+        both = self.engine.both_families and self.address == addresses.EVERY_IPV4
+        return (self.address, addresses.EVERY_IPV6) if both else (self.address,)
+
+    @property
     def url(self) -> str:
         """Return the base address that a client on the host itself uses."""
         address = {addresses.EVERY_IPV4: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
@@ -79,6 +85,7 @@ class Service:
             "model_dir": self.model.directory,
             "served_name": self.served_name,
             "url": self.url,
+            "listens_on": list(self.listens_on),
         }
 
 

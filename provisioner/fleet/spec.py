@@ -16,6 +16,7 @@ from provisioner.fleet import (
     connections,
     container_runtime,
     engines,
+    files,
     foreign,
     models,
     proxy,
@@ -26,6 +27,7 @@ from provisioner.fleet import (
     variables,
     written,
 )
+from provisioner.fleet.files import Unlock
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.inventory import Inventory
 from provisioner.fleet.origins import Origins
@@ -71,8 +73,8 @@ class Fleet:
     hosts: tuple[Host, ...]
 
 
-def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
-    """Return the fleet that `inventory` describes.
+def load(inventory: Inventory, extra_vars: Sequence[str] = (), unlock: Unlock | None = None) -> Fleet:
+    """Return the fleet that `inventory` describes; encrypted files that it refers to are read by `unlock`.
 
     Raises InventoryError with every problem, each with its origin and the nearest valid variable.
     """
@@ -80,7 +82,7 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
         raise InventoryError(
             f"{inventory.source} contains no host", next_step="add a host, or correct --limit"
         )
-    checked = _Checker(inventory, Origins(inventory.source, extra_vars))
+    checked = _Checker(inventory, Origins(inventory.source, extra_vars), unlock)
     hosts = tuple(checked.host(name) for name in inventory.hosts)
     found = {**checked.found}
     for name, finding in _shared_addresses(hosts):
@@ -96,7 +98,8 @@ def load(inventory: Inventory, extra_vars: Sequence[str] = ()) -> Fleet:
 class _Checker:
     """Resolve hosts one by one; hosts with equal variables are resolved once."""
 
-    def __init__(self, inventory: Inventory, origins: Origins) -> None:
+    def __init__(self, inventory: Inventory, origins: Origins, unlock: Unlock | None) -> None:
+        self._unlock = unlock
         self._inventory = inventory
         self.origins = origins
         self._defaults = {name: variables.defaults(engine.role) for name, engine in engines.load().items()}
@@ -171,10 +174,11 @@ class _Checker:
                     yield written.finding(variable, number, spelt, in_host_line=in_line)
 
     def _resolve(self, raw: Mapping[str, Any], own: Mapping[str, Any]) -> _Checked:
-        resolved = rules.resolve(own, self._defaults, self._inventory.folder)
+        folder, unlock = self._inventory.folder, self._unlock
+        resolved = rules.resolve(own, self._defaults, folder, unlock=unlock)
         of_others = models.texts(own.get(foreign.LIST))
         findings = [*unknown.find(raw, self._reserved, of_others), *resolved.findings]
-        findings += [*rules.paths(own), *python_env.check(own), *container_runtime.check(own)]
+        findings += [*files.paths(own, unlock), *python_env.check(own), *container_runtime.check(own)]
         findings += proxy.check(own, resolved.services)
         chain, found = compatibility.resolve(own, resolved.services)
         return resolved.services, chain, (*findings, *found)

@@ -143,10 +143,11 @@ def _exposed(service: Service) -> str | None:
     if variables.is_deferred(address) or addresses.is_loopback(address):
         return None
     title = service.engine.title
+    places = " and ".join(service.listens_on)
     if key:
-        return f"{service.unit} listens on {address}, and {service.engine.reachable}"
+        return f"{service.unit} listens on {places}, and {service.engine.reachable}"
     note = "serve_api_key_file" if service.engine.api_key else f"{title} does not support one"
-    return f"{service.unit} listens on {address} without an API key ({note})"
+    return f"{service.unit} listens on {places} without an API key ({note})"
 
 
 def _updated(service: Service) -> str | None:

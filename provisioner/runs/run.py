@@ -90,7 +90,8 @@ def execute(request: Request, run_dir: RunDir, on_event: Callable[[Event], None]
     Raises BusyError when another run holds the inventory. Ctrl-C ends Ansible, then this returns.
     """
     settings.known_hosts().parent.mkdir(parents=True, exist_ok=True)
-    run_dir.events.touch()
+    for file in (run_dir.events, run_dir.log):
+        file.touch(mode=0o600)
     with (
         locks.hold(request.inventory, run_dir.id) as lock,
         password_files(request.secrets) as passwords,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -19,6 +20,7 @@ from ansible.template import trust_as_template
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from provisioner.fleet import engines, gpus, rules, services, variables
+from provisioner.fleet.files import LockedError
 from provisioner.fleet.findings import Finding
 from provisioner.fleet.models import Model
 from provisioner.fleet.services import Service
@@ -47,7 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             name: self._defaults(engine.role) for name, engine in engines.load().items() if name in requested
         }
         probe = (given.get("ansible_facts") or {}).get("host_probe") or {}
-        resolved = rules.resolve(own, defaults, folder, gpus.found(probe))
+        resolved = rules.resolve(own, defaults, folder, gpus.found(probe), self._unlock)
         if resolved.findings:
             return {**result, **_failure(resolved.findings)}
         facts = {
@@ -58,6 +60,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             "provision_models": _models(resolved.services),
         }
         return {**result, "changed": False, "ansible_facts": facts}
+
+    def _unlock(self, path: Path) -> bytes:
+        """Return the content of a file that is encrypted by Ansible's vault; raises LockedError."""
+        try:
+            return Path(self._loader.get_real_file(str(path))).read_bytes()
+        except AnsibleError as error:
+            raise LockedError("is encrypted, and no password of the vault fits") from error
 
     def _defaults(self, role: str) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Service:
     api_key_file: str | None
     api_key_pending: bool
     key_variable: str
+    addresses: list[str] = field(default_factory=list)
 
     def files(self) -> list[ManagedFile]:
         """Return the files that the service needs, in the order in which they are safe to write."""
@@ -60,8 +61,9 @@ class Inspection:
         wanted, given = service.files(), gate.given_by(service.unit_text)
         self.model_dir = given.model_dir
         self.status, self.port = systemd.state(service.unit), given.port
-        holder = processes.holder(given.address, given.port)
-        self.holder = None if holder and holder.is_of(self.status.control_group) else holder
+        held = (processes.holder(address, given.port) for address in (given.address, *service.addresses))
+        others = (one for one in held if one and not one.is_of(self.status.control_group))
+        self.holder = next(others, None)
         self.wrong = [file for file in wanted if not file.is_right()]
         # Taken now: afterwards the files are right.
         self.diff = [file.diff() for file in self.wrong]
@@ -100,7 +102,9 @@ class Inspection:
 
 def start(module: AnsibleModule) -> Result:
     """Write files, create the user and queue the start or restart of the unit, as far as needed."""
-    service = Service(**{field.name: module.params[field.name] for field in fields(Service)})
+    service = Service(
+        **{one.name: module.params[one.name] for one in fields(Service) if one.name in module.params}
+    )
     refuse_foreign(service.unit, service.user)
     if module.params["task"] == AUTO:
         refuse_task(gate.given_by(service.unit_text).model_dir, module.params["tasks"])
@@ -250,6 +254,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "api_key_file": {"type": "path", "no_log": False},
     "api_key_pending": {"type": "bool", "default": False, "no_log": False},
     "key_variable": {"type": "str", "no_log": False},
+    "addresses": {"type": "list", "elements": "str", "default": []},
     "task": {"type": "str", "default": AUTO},
     "tasks": {"type": "list", "elements": "str", "default": []},
     "units": {"type": "list", "elements": "str", "default": []},

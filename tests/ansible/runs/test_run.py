@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_events_arrive_and_the_log_is_kept(tmp_path: Path, request_for: Request)
     events: list[Event] = []
     run_dir = rundir.create()
     outcome = run.execute(request_for, run_dir, events.append)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (run_dir.events, run_dir.log)} == {0o600}
     assert outcome == run.Outcome(returncode=0, interrupted=False)
     assert [event.task for event in events if isinstance(event, TaskStart)] == ["Work"]
     assert "PLAY [Preflight]" in run_dir.log.read_text()

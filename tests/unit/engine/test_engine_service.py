@@ -290,6 +290,17 @@ def test_a_foreign_owner_of_the_port_is_named_before_anything(host: Host) -> Non
     assert (host.files(), host.calls) == ({}, [])
 
 
+def test_an_owner_in_the_other_family_is_named_where_the_engine_listens_on_both(host: Host) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        text = unit_text(host.root, port).replace("127.0.0.1", "0.0.0.0")
+        alone = host.call(unit_text=text, addresses=["0.0.0.0"], check_mode=True)
+        both = host.call(unit_text=text, addresses=["0.0.0.0", "::"])
+    assert not alone.failed
+    assert both.failed
+    assert f"port {port} is taken by" in both.result["msg"]
+
+
 def test_the_services_own_process_may_hold_the_port() -> None:
     group = Path("/proc/self/cgroup").read_text().strip().rsplit(":", 1)[-1] or "/"
     own = replace(SERVING, control_group=group)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.fleet import engines, gpus, rules, variables
+from provisioner.fleet import engines, files, gpus, rules, variables
 from provisioner.fleet.gpus import Present
 
 VLLM = {"serve_engine": "vllm", "serve_model": "a/b"}
@@ -110,4 +110,4 @@ def test_a_port_of_0_is_no_port() -> None:
     ],
 )
 def test_a_path_that_depends_on_the_current_folder_is_refused(variable: str, value: str, says: str) -> None:
-    assert [one.reason for one in rules.paths({variable: value})] == [says]
+    assert [one.reason for one in files.paths({variable: value})] == [says]

@@ -119,6 +119,29 @@ def test_a_key_may_be_encrypted(tmp_path: Path, content: str) -> None:
     assert fleet_of(tmp_path / "hosts.ini", f"{HOST} serve_api_key_file={key}\n").hosts[0].services
 
 
+@pytest.mark.parametrize("words", ["engine_ollama_https_proxy={}", 'serve_env=\'{{"HTTPS_PROXY": "{}"}}\''])
+def test_a_proxy_of_ollama_has_no_password_which_its_log_would_show(tmp_path: Path, words: str) -> None:
+    ollama = "h1 serve_engine=ollama serve_model_source=ollama serve_model=qwen3:8b"
+    given = words.format("http://me:canary@proxy.example:3128")
+    (said,) = problems_of(tmp_path / "hosts.ini", f"{ollama} {given}\n")
+    assert "without user and password, which Ollama writes into its log" in said
+    assert "canary" not in said
+    allowed = words.format("http://proxy.example:3128")
+    assert fleet_of(tmp_path / "hosts.ini", f"{ollama} {allowed}\n").hosts[0].services
+
+
+def test_a_key_is_checked_as_its_engine_reads_it(tmp_path: Path) -> None:
+    key = tmp_path / "engine.key"
+    key.write_text("sk-1,sk-2\n")
+    llamacpp = "h1 serve_engine=llamacpp serve_model=a/b-GGUF"
+    (said,) = problems_of(tmp_path / "hosts.ini", f"{llamacpp} serve_api_key_file={key}\n")
+    assert said.startswith(
+        "serve_api_key_file: contains ',', at which llama.cpp divides it into several keys"
+    )
+    assert "sk-" not in said
+    assert fleet_of(tmp_path / "hosts.ini", f"{HOST} serve_api_key_file={key}\n").hosts[0].services
+
+
 @pytest.mark.parametrize("name", ["all", "0-3", "gpu0", "-1", "1.0", "", "x y", "0000:1b"])
 def test_a_gpu_is_named_as_the_driver_does(tmp_path: Path, name: str) -> None:
     (said,) = problems_of(tmp_path / "hosts.ini", f"[g]\n{HOST}\n[g:vars]\nserve_gpus=[{name!r}]\n")

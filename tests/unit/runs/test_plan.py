@@ -98,6 +98,18 @@ def test_a_tag_of_ollama_is_not_pinned_but_a_digest_is(tmp_path: Path) -> None:
     assert plan.make(fleet(tmp_path / "pinned.ini", pinned)).warnings == ()
 
 
+def test_every_address_of_ollama_is_one_of_both_families(tmp_path: Path) -> None:
+    pinned = f"serve_model=qwen3:8b serve_model_revision={'0123456789abcdef' * 4}"
+    words = f"serve_engine=ollama serve_model_source=ollama {pinned} serve_expose=everything"
+    (warning,) = plan.make(fleet(tmp_path / "open.ini", f"gpu1 {words} serve_address=0.0.0.0\n")).warnings
+    assert warning.startswith("ollama.service listens on 0.0.0.0 and :: without an API key")
+    (one,) = fleet(tmp_path / "one.ini", f"gpu1 {words} serve_address=192.0.2.1\n").hosts[0].services
+    assert one.listens_on == ("192.0.2.1",)
+    vllm = "gpu1 serve_engine=vllm serve_model=a/b serve_expose=everything serve_address=0.0.0.0\n"
+    (other,) = fleet(tmp_path / "other.ini", vllm).hosts[0].services
+    assert other.for_ansible()["listens_on"] == ["0.0.0.0"]
+
+
 @pytest.mark.usefixtures("made_up_engine")
 def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> None:
     words = "serve_engine=abacus serve_model=/a serve_model_source=path serve_address=0.0.0.0"
