@@ -99,6 +99,8 @@ class Conversation:
         if error.status:
             # Other refusals are about the question.
             step = "provision apply INVENTORY renews the key" if error.status in (401, 403) else None
+        if error.status in (404, 501) or "does not support" in str(error):
+            step = "a model for embeddings, scores or classes does not chat; provision verify shows its task"
         return HostError(f"{self.service.unit}: {one_line(error, 300)}", step)
 
     def _logs(self) -> str:

@@ -30,6 +30,8 @@ class Engine(ThreadingHTTPServer):
         self.cut = False
         # Seconds after which it says its words once more, for ever.
         self.repeats_after = 0.0
+        # How it refuses a chat.
+        self.refusal: tuple[int, str] | None = None
         self.asked: list[dict[str, Any]] = []
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -54,6 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._may():
+            return
+        if self.server.refusal:
+            status, reason = self.server.refusal
+            self._send(status, {"error": {"message": reason}})
             return
         self.server.asked.append(asked)
         self.send_response(200)

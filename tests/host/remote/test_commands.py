@@ -261,6 +261,29 @@ def test_an_answer_that_breaks_off_is_told(
     assert "provision logs INVENTORY good/vllm" in said
 
 
+@pytest.mark.parametrize(
+    ("refusal", "explained"),
+    [
+        ((404, "Not Found"), True),
+        ((400, '"nomic-embed-text" does not support chat'), True),
+        ((501, "This server does not support completions"), True),
+        ((400, "the prompt is too long"), False),
+    ],
+)
+def test_a_model_that_does_not_chat_is_explained(
+    fleet: Path,
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    refusal: tuple[int, str],
+    explained: bool,
+) -> None:
+    engine.refusal = refusal
+    assert call("chat", fleet, "good", "hello") == 1
+    said = capsys.readouterr().err
+    assert refusal[1] in said
+    assert ("a model for embeddings, scores or classes does not chat" in said) is explained
+
+
 def test_an_engine_that_does_not_listen_points_to_its_log(
     fleet: Path,
     sshd: Sshd,

@@ -253,6 +253,8 @@ def test_an_engine_that_waits_for_requests_is_given_a_time(role: Any, seconds: i
         (["--shutdown-timeout", 0], 20),
         (["--shutdown-timeout", 300], 320),
         (["--shutdown-timeout=300"], 320),
+        (["--shutdown-t", 300], 320),
+        (["--shutdown=300"], 320),
         (["--shutdown_timeout", "300", "--seed", 7], 320),
         (["--shutdown-timeout=300", "--shutdown-timeout", "20"], 40),
         (["--seed=7", "--shutdown-timeout=300"], 320),
