@@ -335,3 +335,11 @@ def test_a_driver_that_cannot_serve_its_gpus_gives_way_to_the_default_branch() -
         BARE, devices=[gpu("Blackwell")], installed=old, ready=module("550.90.07"), loaded="550.90.07"
     )
     assert chosen(decide(Wanted(), seen)) == ("change", "nvidia", "580", "open")
+
+
+def test_dkms_modules_without_their_source_are_named_before_a_change() -> None:
+    entries = ["/var/lib/dkms/nvidia/570.86"]
+    fault = refused(Wanted(), replace(BARE, sourceless=entries))
+    assert "DKMS lists modules whose source is gone (/var/lib/dkms/nvidia/570.86)" in str(fault)
+    assert fault.next_step.startswith("run `rm -r /var/lib/dkms/nvidia/570.86` on the host")
+    assert decide(Wanted(), replace(WORKING, sourceless=entries)).action == "keep"

@@ -6,7 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.provision.driver.packages import KERNEL
 from ansible.module_utils.provision.gpu import kernel as nvidia_kernel
+
+from tests.unit.fakes import Answers
 
 
 def say(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
@@ -185,3 +188,93 @@ def test_only_loaded_modules_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "printk").mkdir()
     monkeypatch.setattr(nvidia_kernel, "LOADED", tmp_path)
     assert nvidia_kernel.loaded() == {"nvidia"}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "owner", "names"),
+    [
+        ("5.14.0-570.12.1.el9_6.x86_64", "kernel-core", ["kernel-devel-5.14.0-570.12.1.el9_6.x86_64"]),
+        ("5.14.0-570.el9.x86_64+rt", "", ["kernel-rt-devel-5.14.0-570.el9.x86_64"]),
+        ("5.14.0-570.el9.aarch64+64k", "kernel-64k-core", ["kernel-64k-devel-5.14.0-570.el9.aarch64"]),
+        ("6.12.9-1.el9.elrepo.x86_64", "kernel-ml-core", ["kernel-ml-devel-6.12.9-1.el9.elrepo.x86_64"]),
+        (
+            "6.12.9-1.el9.elrepo.x86_64",
+            "",
+            ["kernel-ml-devel-6.12.9-1.el9.elrepo.x86_64", "kernel-lt-devel-6.12.9-1.el9.elrepo.x86_64"],
+        ),
+        ("5.15.0-300.el9uek.x86_64", "", ["kernel-uek-devel-5.15.0-300.el9uek.x86_64"]),
+        ("4.18.0-553.rt7.el8.x86_64", "kernel-rt-core", ["kernel-rt-devel-4.18.0-553.rt7.el8.x86_64"]),
+    ],
+)
+def test_headers_are_those_of_the_package_that_has_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, owner: str, names: list[str]
+) -> None:
+    programs = Answers(monkeypatch)
+    programs.answer(
+        "rpm -qf", f"{owner}\n" if owner else "not owned by any package\n", code=0 if owner else 1
+    )
+    assert nvidia_kernel.headers(kernel, apt=False) == names
+
+
+@pytest.mark.parametrize(
+    ("kernel", "owner", "names"),
+    [
+        ("6.8.0-90-generic", "linux-image-6.8.0-90-generic", ["linux-headers-6.8.0-90-generic"]),
+        ("6.1.0-18-cloud-amd64", "linux-image-6.1.0-18-cloud-amd64", ["linux-headers-6.1.0-18-cloud-amd64"]),
+        ("6.1.0-18-rt-amd64", "linux-image-6.1.0-18-rt-amd64", ["linux-headers-6.1.0-18-rt-amd64"]),
+        (
+            "6.8.12-4-pve",
+            "proxmox-kernel-6.8.12-4-pve-signed",
+            ["proxmox-headers-6.8.12-4-pve", "linux-headers-6.8.12-4-pve"],
+        ),
+        (
+            "5.15.1-1-pve",
+            "pve-kernel-5.15.1-1-pve",
+            ["pve-headers-5.15.1-1-pve", "linux-headers-5.15.1-1-pve"],
+        ),
+        (
+            "6.8.12-4-pve",
+            "",
+            ["proxmox-headers-6.8.12-4-pve", "pve-headers-6.8.12-4-pve", "linux-headers-6.8.12-4-pve"],
+        ),
+        ("6.9.0-custom", "", ["linux-headers-6.9.0-custom"]),
+    ],
+)
+def test_headers_of_apt_are_named_like_the_package_that_has_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, owner: str, names: list[str]
+) -> None:
+    said = f"{owner}: /boot/vmlinuz-{kernel}\n" if owner else ""
+    Answers(monkeypatch).answer("dpkg-query -S", said, code=0 if owner else 1)
+    assert nvidia_kernel.headers(kernel, apt=True) == names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kernel-ml-core",
+        "kernel-lt",
+        "kernel-rt-modules-extra",
+        "kernel-uek-core",
+        "kernel-ml-devel",
+        "proxmox-kernel-6.8.12-4-pve-signed",
+        "proxmox-default-kernel",
+        "pve-headers-5.15.1-1-pve",
+        "linux-image-6.1.0-18-cloud-amd64",
+        "linux-headers-rt-amd64",
+    ],
+)
+def test_kernels_of_every_kind_are_held_with_the_driver(name: str) -> None:
+    assert KERNEL.match(name)
+
+
+def test_an_entry_of_dkms_without_its_source_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(nvidia_kernel, "DKMS_TREE", tmp_path / "dkms")
+    for name, source in (("nvidia/570.86", "gone"), ("zfs/2.2", "here"), ("bare/1", "")):
+        (tmp_path / "dkms" / name).mkdir(parents=True)
+        if source:
+            (tmp_path / "dkms" / name / "source").symlink_to(tmp_path / source)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/dkms.conf").touch()
+    assert nvidia_kernel.sourceless() == [tmp_path / "dkms/nvidia/570.86"]

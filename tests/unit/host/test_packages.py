@@ -498,3 +498,15 @@ def test_a_lock_of_dnf_is_named_where_it_hides_packages() -> None:
     assert "dnf versionlock list" in advice(
         "All matches were filtered out by exclude filtering for argument: x"
     )
+
+
+def test_locks_that_dnf5_would_not_read_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dnf, "VERSIONLOCK", tmp_path / "versionlock.list")
+    (tmp_path / "dnf5").touch()
+    (tmp_path / "dnf").symlink_to("dnf5")
+    monkeypatch.setattr("shutil.which", lambda _: str(tmp_path / "dnf"))
+    with pytest.raises(Fault, match="dnf is dnf5 on this host"):
+        Dnf().hold(["kernel-core-0:6.1-1.*"])
+    assert not (tmp_path / "versionlock.list").exists()
+    # A removal goes on.
+    Dnf().release(["kernel-core-0:6.1-1.*"])

@@ -69,6 +69,8 @@ class Seen:
     running_headers: bool = True
     # Whether provision installed this driver.
     ours: bool = False
+    # The entries of DKMS whose source is gone.
+    sourceless: list[str] = field(default_factory=list)
     # What an earlier change did not reach: services that it stopped, or has not enabled.
     unfinished: list[str] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
@@ -105,6 +107,8 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     target = _target(wanted, seen)
     _refuse_unsigned(target, seen)
     action, why = _action(target, seen)
+    if action != KEEP:
+        _refuse_sourceless(seen.sourceless)
     if wanted.reboot in NO_REBOOT:
         _refuse_reboot(action, target, seen, *NO_REBOOT[wanted.reboot])
     may_reboot = wanted.reboot not in NO_REBOOT
@@ -124,6 +128,16 @@ def _refuse_unclear(installed: Installed) -> None:
         raise Fault(
             f"the driver that is installed is neither NVIDIA's nor the distribution's ({some})",
             "remove these packages, or set nvidia_driver_state: ignored to manage the driver yourself",
+        )
+
+
+def _refuse_sourceless(entries: list[str]) -> None:
+    """Refuse modules of DKMS without their source, because of which it may build no others."""
+    if entries:
+        listed = ", ".join(entries)
+        raise Fault(
+            f"DKMS lists modules whose source is gone ({listed}), and may build none because of them",
+            f"run `rm -r {' '.join(entries)}` on the host to remove what is left of them, then apply again",
         )
 
 

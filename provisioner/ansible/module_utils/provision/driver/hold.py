@@ -8,7 +8,7 @@ from typing import Mapping
 
 from ..host.files import read_json, write_json
 from ..host.packages import Apt, Dnf, Manager
-from ..host.packages.dnf import VERSIONLOCK_PLUGIN
+from ..host.packages.dnf import VERSIONLOCK_PLUGIN, refuse_dnf5
 from ..host.settings import write_file
 from .packages import KERNEL, is_family
 
@@ -72,6 +72,8 @@ def drift(packages: Manager, version: str | None, *, wants_hold: bool) -> list[s
 
 def prepare(packages: Manager) -> None:
     """Install the plugin without which dnf ignores its list of locks; small hosts do not have it."""
+    if isinstance(packages, Dnf):
+        refuse_dnf5()
     if isinstance(packages, Dnf) and packages.attempt(["dnf", "-q", "-C", "versionlock", "list"])[0]:
         packages.install([VERSIONLOCK_PLUGIN], "installing the plugin that holds versions")
 

@@ -60,6 +60,7 @@ def look() -> Seen:
         running_module=here_module.version if here_module else None,
         running_headers=kernels.has_headers(running),
         ours=RECORD.exists(),
+        sourceless=[str(path) for path in kernels.sourceless()],
         unfinished=_unfinished(devices),
         serving=serving,
     )

@@ -31,11 +31,14 @@ FAMILY = re.compile(
     r"|cuda-drivers|linux-(modules|objects|signatures)-nvidia-|kmod-nvidia|dnf-plugin-nvidia"
     r"|firmware-nvidia-gsp|xserver-xorg-video-nvidia)"
 )
-KERNEL_IMAGE = re.compile(r"linux-image-|linux-generic|kernel(-core)?$")
+KERNEL_IMAGE = re.compile(
+    r"linux-image-|linux-generic|(proxmox|pve)-kernel-|kernel(-(64k|ml|lt|rt|uek))?(-core)?$"
+)
 # What is held with a driver: a kernel, its headers and its modules, and the packages that bring newer ones.
 KERNEL = re.compile(
     r"linux-(image|headers|modules|modules-extra)-|linux-(generic|virtual|lowlatency|aws|azure|gcp|oracle|kvm)"
-    r"|kernel(-64k)?(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
+    r"|(proxmox|pve)-(default-)?(kernel|headers)(-|$)"
+    r"|kernel(-(64k|ml|lt|rt))?(-(core|modules|modules-core|modules-extra|devel|devel-matched|headers|uek.*))?$"
 )
 # What a driver cannot be without: the rest may have stayed behind, or stand beside another one.
 CORE = re.compile(

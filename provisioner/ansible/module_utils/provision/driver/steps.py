@@ -33,7 +33,10 @@ DRACUT_TEXT = '# Written by provision.\nomit_drivers+=" nouveau "\n'
 # What an initramfs takes beside the old one, in parts of its size, and what a driver takes where.
 SPARE = 1.2
 ROOT_BYTES = 2500 * 1024**2
-ARCHIVES = {"debian": "add a package source", "redhat": "set nvidia_driver_vault to an archive"}
+ARCHIVES = {
+    "debian": "add a package source",
+    "redhat": "enable a repository, or set nvidia_driver_vault to an archive,",
+}
 COMPILERS = {
     "debian": ("dkms", "gcc", "g++", "make"),
     "redhat": ("dkms", "gcc", "gcc-c++", "make", "elfutils-libelf-devel"),
@@ -85,8 +88,8 @@ def headers(manager: Manager, orders: Orders) -> None:
 
 def _kernel_headers(manager: Manager, system: System, kernel: str, vault: str) -> None:
     apt = isinstance(manager, Apt)
-    name = f"linux-headers-{kernel}" if apt else kernels.package("devel", kernel)
-    if not manager.unavailable(name):
+    names = kernels.headers(kernel, apt=apt)
+    for name in [name for name in names if not manager.unavailable(name)][:1]:
         # Our own holds are on the headers of the previous kernel.
         argv = manager.install_command([name], Allow(held=True), manager.run_options)
         code, said = manager.attempt(argv)
@@ -94,10 +97,11 @@ def _kernel_headers(manager: Manager, system: System, kernel: str, vault: str) -
             failed = f"installing the headers of kernel {kernel} failed (exit {code})"
             raise manager.failure(f"{failed}:\n{said}", said)
     if not apt and not kernels.has_headers(kernel):
-        _from_vault(manager, name, system, vault)
+        _from_vault(manager, names[0], system, vault)
     if not kernels.has_headers(kernel):
+        tried = " or ".join(names)
         raise Fault(
-            f"the headers of kernel {kernel}, which boots next, are in no repository ({name}), and the "
+            f"the headers of kernel {kernel}, which boots next, are in no repository ({tried}), and the "
             "modules of the driver cannot be compiled without them; nothing of the driver was changed",
             f"run `{_upgrade(manager, kernel)}` and reboot, or {ARCHIVES[system.family]} that has them; then "
             "apply again",
@@ -107,12 +111,16 @@ def _kernel_headers(manager: Manager, system: System, kernel: str, vault: str) -
 def _upgrade(manager: Manager, kernel: str) -> str:
     """Return the command that installs a newer kernel of the same kind, by what follows the newest one."""
     if not isinstance(manager, Apt):
-        _, _, variant = kernel.partition("+")
-        return f"dnf {UNLOCKED} upgrade kernel{f'-{variant}' if variant else ''}"
-    shown = manager.query("dpkg-query", "-W", "-f", "${Package}|${Depends}\\n", "linux-image-*")
+        # ELRepo's kernels are in a repository that it leaves disabled.
+        enabled = "--enablerepo=elrepo-kernel " if "elrepo" in kernel else ""
+        return f"dnf {UNLOCKED} {enabled}upgrade {' '.join(kernels.families(kernel))}"
+    shown = manager.query("dpkg-query", "-W", "-f", "${Package}|${Depends}\\n")
     rows = (line.partition("|") for line in shown.splitlines())
-    names = [name for name, _, depends in rows if f"linux-image-{kernel}" in depends]
-    return f"apt-get install {names[0] if names else 'linux-image-generic'}"
+    # What follows the newest kernel of a kind requires the image of one.
+    image = re.compile(rf"(image|kernel)-{re.escape(kernel)}(?![\w.+])")
+    names = [name for name, _, depends in rows if image.search(depends) and "headers" not in name]
+    other = "proxmox-default-kernel" if kernel.endswith("-pve") else "linux-image-generic"
+    return f"apt-get install {names[0] if names else other}"
 
 
 def _from_vault(manager: Manager, name: str, system: System, vault: str) -> None:

@@ -28,6 +28,15 @@ INITRAMFS_SECONDS = 120
 NAMES = ("nvidia", "nvidia-current-open", "nvidia-current")
 
 
+# Kernels of rpm's whose release says whose they are: ELRepo's, Oracle's, and those for real time.
+VENDORS = {
+    "elrepo": ["kernel-ml", "kernel-lt"],
+    "uek": ["kernel-uek"],
+    ".rt": ["kernel-rt"],
+}
+DKMS_TREE = Path("/var/lib/dkms")
+
+
 @dataclass(frozen=True)
 class KernelModule:
     """Describe the driver's module that a kernel would load."""
@@ -67,9 +76,30 @@ def _grub_entry() -> str:
 
 
 def package(part: str, kernel: str) -> str:
-    """Return the package with a part of a kernel of Red Hat's; variants have packages of their own."""
+    """Return the package with a part of a kernel of rpm's; kinds of kernels have packages of their own."""
+    return f"{families(kernel)[0]}-{part}-{kernel.partition('+')[0]}"
+
+
+def families(kernel: str) -> list[str]:
+    """Return what the packages of a kernel of rpm's are called: by its own package, else by its release."""
+    for path in (BOOT / f"vmlinuz-{kernel}", MODULES / kernel / "vmlinuz"):
+        owner = _said("rpm", "-qf", "--qf", "%{NAME}\n", str(path)).split()
+        if owner:
+            return [re.sub(r"(-modules)?-core$|-modules$", "", owner[0])]
     release, _, variant = kernel.partition("+")
-    return f"kernel-{variant}-{part}-{release}" if variant else f"kernel-{part}-{release}"
+    if variant:
+        return [f"kernel-{variant}"]
+    return next((names for mark, names in VENDORS.items() if mark in release), ["kernel"])
+
+
+def headers(kernel: str, *, apt: bool) -> list[str]:
+    """Return the packages that may have the headers of a kernel, the likeliest first."""
+    if not apt:
+        return [f"{name}-devel-{kernel.partition('+')[0]}" for name in families(kernel)]
+    said = _said("dpkg-query", "-S", str(BOOT / f"vmlinuz-{kernel}"))
+    owner = re.match(r"([a-z0-9.+-]+?)-(?:image|kernel)-", said)
+    names = [owner.group(1)] if owner else ["proxmox", "pve"] if kernel.endswith("-pve") else []
+    return [f"{name}-headers-{kernel}" for name in dict.fromkeys([*names, "linux"])]
 
 
 def order(release: str) -> list[tuple[int, str]]:
@@ -102,6 +132,17 @@ def dkms() -> set[tuple[str, str]]:
     """Return names and versions of what DKMS builds; it writes them in two ways, by its own version."""
     shown = _said("dkms", "status") if shutil.which("dkms") else ""
     return set(re.findall(r"(?m)^([^/,\s]+)[/,] ?([^,:\s]+).*: \S", shown))
+
+
+def sourceless() -> list[Path]:
+    """Return the entries of DKMS whose source is gone, as after a driver was removed by hand.
+
+    DKMS 3.0 then builds no module at all for the next kernel; 3.2 passes them over, and ends well.
+    """
+    # A pattern that ends with the link's own name would not find one that leads nowhere.
+    entries = sorted(DKMS_TREE.glob("*/*"))
+    links = [entry / "source" for entry in entries if (entry / "source").is_symlink()]
+    return [link.parent for link in links if not (link / "dkms.conf").exists()]
 
 
 def has_headers(kernel: str) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Iterable, Mapping
@@ -149,6 +150,8 @@ class Dnf(PackageManager):
     def hold(self, words: Iterable[str], instead_of: Iterable[str] = ()) -> None:
         """Replace lines in the list of versionlock; the other lines stay as they are."""
         text, ours = read_file(str(VERSIONLOCK)) or "", list(words)
+        if ours:
+            refuse_dnf5()
         mark, first = self.user.mark, self.user.first
         gone = {mark, *instead_of, *ours} - {""}
         kept = [line for line in text.splitlines() if line.strip() not in gone]
@@ -163,6 +166,16 @@ class Dnf(PackageManager):
         wanted = self.user.repositories
         known = self.query("dnf", "-q", "repolist", "--all").split() if wanted else []
         return [f"--enablerepo={name}" for name in wanted if name in known]
+
+
+def refuse_dnf5() -> None:
+    """Refuse locks where dnf is dnf5, which does not read this list: they would lock nothing."""
+    if Path(shutil.which("dnf") or "").resolve().name == "dnf5":
+        raise Fault(
+            "dnf is dnf5 on this host, and this tool cannot lock versions with it: an upgrade would "
+            "replace the driver, the kernel or the toolkit",
+            "use a distribution of the support matrix",
+        )
 
 
 def _needing(names: set[str]) -> set[str]:
