@@ -73,6 +73,8 @@ PLATFORMS = {
     "rocky9": Platform("rocky", "Rocky 9", "rockylinux:9"),
     "rocky10": Platform("rocky", "Rocky 10", "rockylinux:10"),
 }
+# Its programs ask for a password in another form.
+WITH_SUDO_RS = ("ubuntu2604",)
 IMAGES = tuple(dict.fromkeys([*SUITES, *PLATFORMS]))
 
 
@@ -92,7 +94,7 @@ def dressed(name: str) -> Layer:
     scripts = ("rocky.sh", "rocky-release.spec", "platform-python") if rocky else ("ubuntu.sh",)
     return Layer(
         name=name,
-        base=rocky_base() if rocky else tools(),
+        base=rocky_base() if rocky else with_sudo_rs() if name in WITH_SUDO_RS else tools(),
         command=_command(scripts[0], origin),
         files={**_files(*scripts), "os-release": (FOLDER / "os-release" / name).read_bytes()},
         origin=origin,
@@ -114,6 +116,11 @@ def tools() -> Layer:
     """Return the recipe of the Debian below all simulated hosts."""
     headers = (FOLDER / "headers.sh").read_text()
     return with_packages(image.recipe("debian13"), "tools", *TOOLS, finish=headers)
+
+
+def with_sudo_rs() -> Layer:
+    """Return the recipe of the Debian below the simulated hosts whose sudo is sudo-rs."""
+    return with_packages(tools(), "sudo-rs", "sudo-rs", finish=(FOLDER / "sudo-rs.sh").read_text())
 
 
 def rocky_base() -> Layer:
