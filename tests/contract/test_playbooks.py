@@ -24,6 +24,7 @@ PLAY_KEYS = {
     "vars",
     "any_errors_fatal",
     "serial",
+    "strategy",
 }
 
 
@@ -58,6 +59,8 @@ def test_a_play_holds_hosts_and_roles(playbook: Path) -> None:
             continue
         assert set(play) <= PLAY_KEYS
         assert play["gather_facts"] is False
+        # Or a host that hangs would hold up all others.
+        assert play["strategy"] == "free"
 
 
 @EVERY_PHASE
