@@ -140,11 +140,16 @@ def absent(module: AnsibleModule) -> dict[str, Any]:
     Models that cannot be removed are a warning, and stay in the record for a later run.
     """
     params = module.params
+    # A name in another case is the same model to Ollama.
     named: dict[str, set[str]] = {}
     for service in params["services"]:
-        named.setdefault(service["engine_ollama_models_dir"], set()).update(names(service))
+        folded = named.setdefault(service["engine_ollama_models_dir"], set())
+        folded.update(map(str.casefold, names(service)))
     known = {record["root"]: record for record in records()}
-    gone = {root: sorted(set(record["models"]) - named.get(root, set())) for root, record in known.items()}
+    gone = {
+        root: sorted(name for name in record["models"] if name.casefold() not in named.get(root, ()))
+        for root, record in known.items()
+    }
     # The user went with the last service; what it kept is root's to remove.
     user = params["user"] if Owner.named(params["user"]) else "root"
     stuck = {root: fault for root in known if gone[root] and (fault := obstacle(root, user))}

@@ -299,6 +299,11 @@ def test_removes_what_nothing_else_needs(site: Site, tmp_path: Path) -> None:
         ({"engine_ollama_models": [{"name": "a", "form": "b"}]}, "form is not a key", "did you mean from?"),
         ({"engine_ollama_models": [{"from": "b"}]}, "has no name", "add one"),
         ({"engine_ollama_models": [{"name": "small:1"}]}, "lists the model small:1 twice", "another name"),
+        (
+            {"engine_ollama_models": [{"name": "Small:1"}]},
+            "lists the model small:1 and Small:1 twice",
+            "to Ollama, names have no case",
+        ),
         ({"engine_ollama_parameters": {"num_cxt": 1}}, "num_cxt is not a parameter", "did you mean num_ctx?"),
         ({"engine_ollama_adapter": "x.gguf"}, "is not an absolute path", "on the host"),
         ({"serve_model_revision": "135m"}, "is not the digest", "the tag into serve_model"),

@@ -188,6 +188,17 @@ def test_a_folder_on_a_disk_that_is_not_mounted_is_remembered(host: Host) -> Non
     assert host.recorded() == ["old:1"]
 
 
+def test_a_model_that_is_spelt_in_another_case_is_not_another_one(host: Host) -> None:
+    host.add("small:1B")
+    assert host.held("Small:1b")
+    model = {"serve_model_source": "ollama", "serve_model": "Small:1b", "served_name": "Small:1b"}
+    service = {**model, "engine_ollama_models_dir": str(host.folder / "models")}
+    ended = host.call(services=[service])
+    assert (ended["changed"], host.recorded(), host.held("small:1B")) == (False, ["small:1B"], True)
+    Store(host.folder / "models").drop(Name.parse("SMALL:1b"))
+    assert not host.held("small:1B")
+
+
 def test_root_removes_the_models_of_a_user_that_is_gone(host: Host) -> None:
     host.add("old:1")
     host.after = BUSY

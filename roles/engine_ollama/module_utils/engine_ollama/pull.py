@@ -54,7 +54,10 @@ def _reason(source: Source, error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         if error.code == 404:
-            raise Fault(f"{source.url} has no model {source.name}", "check name and tag in serve_model")
+            raise Fault(
+                f"{source.url} has no model {source.name}",
+                "check name and tag in serve_model, which a registry may want in lower case",
+            )
         if error.code in (401, 403):
             raise Fault(
                 f"{source.url} refuses {source.name} ({error.code})",

@@ -58,7 +58,7 @@ def prepare(params: dict[str, Any], models: list[Wanted], doubts: set[str], reco
     needed = [model for model in models if model.name in doubts]
     for model in needed:
         # Noted before it is created, so that it is known as ours even if this run is interrupted.
-        known = (store.manifests / Name.parse(model.name).path).exists()
+        known = store.place(Name.parse(model.name)).exists()
         record["models"].setdefault(model.name, {"made": not known, "pending": True})
     write_record(record)
     mark(Path(root))
@@ -107,7 +107,7 @@ def unload(addresses: list[str], models: dict[str, Any]) -> None:
 def left(orders: NamedOrders) -> list[str]:
     """Return which of the models to remove are still there."""
     store = Store(Path(orders.root))
-    return [name for name in orders.names if (store.manifests / Name.parse(name).path).exists()]
+    return [name for name in orders.names if store.place(Name.parse(name)).exists()]
 
 
 def settled(

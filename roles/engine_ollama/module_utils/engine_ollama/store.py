@@ -52,10 +52,21 @@ class Store:
         """Return the path of a blob."""
         return self.blobs / digest.replace(":", "-")
 
+    def place(self, name: Name) -> Path:
+        """Return the path of a name's manifest; one that is there in another case is the same to Ollama."""
+        path = self.manifests
+        for part in name.path.split("/"):
+            if not (path / part).exists() and path.is_dir():
+                same = (one for one in path.iterdir() if one.name.casefold() == part.casefold())
+                path = next(same, path / part)
+            else:
+                path /= part
+        return path
+
     def manifest(self, name: Name) -> Manifest | None:
         """Return the manifest of a name, or None when there is none that can be read."""
         try:
-            return Manifest.read((self.manifests / name.path).read_bytes())
+            return Manifest.read(self.place(name).read_bytes())
         except (OSError, ValueError):
             return None
 
@@ -86,7 +97,7 @@ class Store:
 
     def drop(self, name: Name) -> None:
         """Remove a name, and the folders that this leaves empty."""
-        path = self.manifests / name.path
+        path = self.place(name)
         path.unlink(missing_ok=True)
         for folder in list(path.parents)[:3]:
             with contextlib.suppress(OSError):  # other models are in it

@@ -62,10 +62,11 @@ def wanted(service: dict[str, Any], gguf: str, modelfiles: dict[str, str]) -> li
     found = [_main(service, gguf, changes(main, modelfiles))]
     for name, item in items:
         found.append(_item(name, item, found, modelfiles))
-        if sum(one.name == name for one in found) > 1:
+        same = [one.name for one in found if one.name.casefold() == name.casefold()]
+        if len(same) > 1:
             raise Fault(
-                f"{service['unit']} lists the model {name} twice",
-                "give each item of engine_ollama_models another name",
+                f"{service['unit']} lists the model {' and '.join(dict.fromkeys(same))} twice",
+                "give each item of engine_ollama_models another name; to Ollama, names have no case",
             )
     return found
 
@@ -115,7 +116,7 @@ def _definitions(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name, item in _listed(service):
         given = {key: item[key] for key in (*SETTINGS, "from") if item.get(key)}
         origin = str(given.get("from") or name)
-        found[name] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
+        found[name.casefold()] = {**given, "from": origin if ":" in origin else f"{origin}:latest"}
     return found
 
 
