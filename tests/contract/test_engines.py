@@ -214,3 +214,18 @@ def requirements(lock: Path) -> list[str]:
     """Return a lock's requirements, each as one line with its hashes; without comments and options."""
     lines = lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith(("#", "-"))]
+
+
+@EVERY_ENGINE
+def test_settings_and_their_causes_have_the_keys_that_are_specified(role: Path) -> None:
+    """Nothing else checks them before a verification on a host."""
+    options = tree.specs(tree.ROOT / "roles/engine_common")["verify"]["options"]
+    variables = tree.load(role / "vars/main.yml") if (role / "vars/main.yml").exists() else {}
+    given = dict(variables or {})
+    for task in tree.load(role / "tasks/verify.yml"):
+        given |= task.get("vars", {})
+    for name in ("settings", "setting_causes"):
+        known = set(options[f"engine_common_{name}"]["options"])
+        for entries in (value for key, value in given.items() if key.endswith(name)):
+            wrong = [key for entry in entries if isinstance(entry, dict) for key in set(entry) - known]
+            assert not wrong
