@@ -35,6 +35,16 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "give the host a new key, or find out who answers at its address",
     ),
     (
+        r"Certificate invalid: name is not",
+        "the host's SSH certificate is for another name; refused",
+        "use a name that the certificate lists: in ansible_host, or as HostKeyAlias in the ssh configuration",
+    ),
+    (
+        r"Certificate invalid: ",
+        "the host's SSH certificate is not valid now; refused",
+        "have the host's key signed again, or compare the clocks; `ssh-keygen -L -f` shows its dates",
+    ),
+    (
         r"Host key verification failed|host key is known|authenticity of host",
         "the SSH host key is not known and unknown keys are refused",
         "connect once with ssh, compare the fingerprint with the host's own, accept it, then run this again",

@@ -150,6 +150,15 @@ def test_a_host_behind_a_jump_host_is_reached_through_it(servers: Callable[[], S
     assert len(host.known_hosts.read_text().splitlines()) == 2
 
 
+def test_a_host_behind_two_jump_hosts_is_reached_through_both(servers: Callable[[], Sshd]) -> None:
+    outer, inner, host = servers(), servers(), servers()
+    with Remote(host.way(jumps=(outer.hop(), inner.hop()))) as remote:
+        assert remote.run(Command("echo inside")).out == "inside\n"
+    assert (outer.tunnels, inner.tunnels) == ([("127.0.0.1", inner.port)], [("127.0.0.1", host.port)])
+    way = host.way(jumps=(outer.hop(), inner.hop(user="root")))
+    assert refusal(way).message == "jump host 127.0.0.1: the SSH login was refused"
+
+
 def test_a_jump_host_that_fails_is_named(servers: Callable[[], Sshd], nobody: int) -> None:
     way = servers().way(jumps=(servers().hop(port=nobody),))
     assert refusal(way).message.startswith("jump host 127.0.0.1: nothing listens")

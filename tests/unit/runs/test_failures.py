@@ -44,6 +44,8 @@ def test_a_changed_host_key_without_details_still_has_a_command() -> None:
         ),
         ("kex_exchange_identification: read: Connection reset by peer", "closed by the other side"),
         ("The ECDSA host key for x is marked as revoked.\nHost key verification failed.", "as revoked"),
+        ("Certificate invalid: expired\nHost key verification failed.", "certificate is not valid now"),
+        ("Certificate invalid: name is not a listed principal\nNo ECDSA host key is known", "another name"),
         ("Timeout (12s) waiting for privilege escalation prompt: ", "becoming root timed out"),
         ("channel 0: open failed: connect failed: \nstdio forwarding failed", "jump host cannot connect"),
         ("channel 0: open failed: administratively prohibited: x\nstdio forwarding failed", "not allow"),
