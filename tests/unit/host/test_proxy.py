@@ -173,6 +173,7 @@ DIRECT = [
         f"{DNF}(6): Could not resolve hostname for http://x/y [Could not resolve host: repo.example]",
         f"{UNKNOWN}repo.example",
     ),
+    ("the name repo.example cannot be resolved (try again)", f"{UNKNOWN}repo.example"),
     (
         "dial tcp: lookup registry.ollama.ai on 127.0.0.53:53: server misbehaving",
         f"{UNKNOWN}registry.ollama.ai",

@@ -16,6 +16,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from ..host import proxy
 from ..host.fault import Fault
 
 # Neither files nor FTP: a redirection must not lead there.
@@ -32,7 +33,7 @@ PASSING = (408, 425, 429)
 REMEDIES = {
     403: "check that this host and the user in the URL may fetch it",
     404: "check the version and the URL: there is no such file",
-    407: "put the right user and password into the proxy's URL in host_base_proxy",
+    407: "put the right user and password into the proxy's URL, in host_base_proxy or {environment}",
     410: "check the version and the URL: the file has been withdrawn",
 }
 REFUSED = "allow the address on the proxy, or list its host in no_proxy of host_base_proxy"
@@ -80,7 +81,7 @@ class Source:
             )
         place = f"[{host}]" if ":" in host else host
         place += f":{port}" if port else ""
-        self.path = parts.path
+        self.path, self.host = parts.path, host
         self._address = urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
         self._shown = urlunsplit((parts.scheme, place, parts.path, "", "")) + ("?…" if parts.query else "")
         self._credentials = ""
@@ -95,10 +96,11 @@ class Source:
 
     @property
     def through(self) -> str:
-        """Return whose name is resolved for a request, where that is the proxy's."""
+        """Return the host of the proxy through which a request goes, empty where it goes to the server."""
         parts = urlsplit(self._address)
-        through = parts.scheme in request.getproxies() and not request.proxy_bypass(parts.hostname or "")
-        return "proxy's " if through else ""
+        way = request.getproxies().get(parts.scheme, "")
+        found = proxy.parts(way) if way and not request.proxy_bypass(parts.hostname or "") else None
+        return found.host if found else ""
 
     def open(self, headers: dict[str, str], seconds: float) -> Any:
         """Return the answer to a request for the file; 416 counts as one."""
@@ -108,8 +110,8 @@ class Source:
         if self._credentials:
             # Not for the host of a redirection.
             asked.add_unredirected_header("Authorization", self._credentials)
-        for scheme, proxy in request.getproxies().items():
-            if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", proxy):
+        for scheme, way in request.getproxies().items():
+            if scheme in ("http", "https") and re.match(r"(?!https?://)\w+://", way):
                 raise Fault(
                     f"{scheme}_proxy does not point to an HTTP proxy",
                     f"set {scheme}_proxy in {self.variables.environment} to a URL such as http://host:port",
@@ -134,8 +136,10 @@ def status_fault(status: int, headers: Any, source: Source) -> Passing | Fault:
     if status in PASSING or status >= 500:
         return Passing(named, seconds_of((headers or {}).get("Retry-After") or ""))
     remedies = {**REMEDIES, 401: source.variables.login}
+    step = remedies.get(status, "check the URL and the server behind it")
     return Fault(
-        f"{source} cannot be fetched: {named}", remedies.get(status, "check the URL and the server behind it")
+        f"{source} cannot be fetched: {named}",
+        step.replace("{environment}", source.variables.environment),
     )
 
 
@@ -151,7 +155,8 @@ def network_fault(error: BaseException, source: Source, seconds: float) -> Passi
     if isinstance(cause, socket.timeout):
         return Passing(f"no data for {seconds:.0f} s")
     if isinstance(cause, socket.gaierror):
-        return Passing(f"the {source.through}name cannot be resolved ({cause.strerror})")
+        name = f"the proxy's name {source.through}" if source.through else f"the name {source.host}"
+        return Passing(f"{name} cannot be resolved ({cause.strerror})")
     tunnel = TUNNEL.search(str(cause))
     if tunnel:
         return _refused_by_proxy(int(tunnel.group(1)), source)

@@ -21,10 +21,10 @@ DENIED = re.compile(
 NAMED = re.compile(
     r"(?:[Cc]ould not|[Cc]ouldn't) resolve (?:host(?:name)?|proxy)?:? ?'?([\w.-]+\.[\w.-]+)"
     r"|failure resolving '([\w.-]+)'|wicked happened resolving '([\w.-]+)|lookup ([\w.-]+)(?: on [^ ]+)?:"
-    r"|host='([\w.-]+)'[^\n]*(?:name resolution|Name or service not known)"
+    r"|name ([\w.-]+) cannot be resolved|host='([\w.-]+)'[^\n]*(?:name resolution|Name or service not known)"
 )
 UNNAMED = re.compile(
-    r"[Nn]ame or service not known|failure in name resolution|name cannot be resolved|No address associated"
+    r"[Nn]ame or service not known|failure in name resolution|cannot be resolved|No address associated"
     r"|failed to lookup address|no such host|resolve (?:proxy|host)"
 )
 CLOSED = re.compile(
