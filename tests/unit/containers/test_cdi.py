@@ -11,6 +11,8 @@ from ansible.module_utils.provision.containers import cdi
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 
+from tests.unit.fakes import Answers
+
 LISTED = """\
 INFO[0000] Found 3 CDI devices
 nvidia.com/gpu=0
@@ -18,6 +20,11 @@ nvidia.com/gpu=GPU-1
 nvidia.com/gpu=all
 vendor.com/net=eth
 """
+# As nvidia-ctk 1.18 warns of it; logrus escapes the quotes.
+CLASH = (
+    'time="2026-11-29T09:00:00Z" level=warning msg="CDI registry has errors: conflicting device '
+    '\\"nvidia.com/gpu=0\\" (specs \\"/etc/cdi/nvidia.yaml\\", \\"/etc/cdi/mine.yaml\\")"\n'
+)
 GPUS: list[dict[str, Any]] = [{"uuid": "GPU-1", "mig": None}]
 
 
@@ -129,3 +136,41 @@ def test_says_when_links_cannot_be_made(tool: Tool, monkeypatch: pytest.MonkeyPa
     failed = CompletedProcess([], 1, "", "no such device")
     monkeypatch.setattr(cdi, "call", lambda *_argv, **_more: failed)
     assert cdi.link().endswith("--create-all --load-kernel-modules failed: no such device")
+
+
+@pytest.mark.parametrize("said", [CLASH, CLASH.replace("\\", "")])
+def test_two_specifications_that_hide_a_gpu_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    programs = Answers(monkeypatch)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(cdi, "KEPT", tmp_path / "etc/cdi/nvidia.yaml")
+    programs.answer("nvidia-ctk cdi list", err=said)
+    named = "/etc/cdi/mine.yaml and /etc/cdi/nvidia.yaml both describe nvidia.com/gpu=0"
+    assert cdi.fault_of(GPUS, None).startswith(named)
+    with pytest.raises(Fault, match=named):
+        cdi.generate(GPUS, None)
+    assert not any("generate" in line or "restart" in line for line in programs.ran)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ours"),
+    [
+        ("mine.yaml", "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices: []\n", False),
+        ("mine.json", '{"cdiVersion": "0.5.0",\n "kind": "nvidia.com/gpu"}', False),
+        ("network.yaml", "kind: vendor.com/net\n", True),
+        ("notes.txt", "kind: nvidia.com/gpu\n", True),
+    ],
+)
+def test_ours_is_written_only_where_no_other_describes_gpus(
+    tool: Tool, name: str, text: str, ours: bool
+) -> None:
+    tool.service = False
+    (tool.folder / "etc/cdi").mkdir(parents=True)
+    (tool.folder / "etc/cdi" / name).write_text(text)
+    if ours:
+        assert cdi.generate(GPUS, None) == cdi.KEPT
+        return
+    with pytest.raises(Fault, match=rf"{name} describes GPUs too, and two such files hide them"):
+        cdi.generate(GPUS, None)
+    assert "nvidia-ctk cdi generate" not in tool.called

@@ -510,3 +510,20 @@ def test_locks_that_dnf5_would_not_read_are_refused(monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "versionlock.list").exists()
     # A removal goes on.
     Dnf().release(["kernel-core-0:6.1-1.*"])
+
+
+def test_a_key_that_the_policy_refuses_is_not_called_a_wrong_one() -> None:
+    said = (
+        "W: OpenPGP signature verification failed: http://old.example stable InRelease: Sub-process "
+        "/usr/bin/sqv returned an error code (1), error message is: Signing key on 0123456789ABCDEF is not "
+        "bound: No binding signature at time 2026-03-01T00:00:00Z because: Policy rejected non-revocation "
+        "signature (PositiveCertification) requiring second pre-image resistance because: SHA1 is not "
+        "considered secure since 2026-02-01T00:00:00Z\n"
+        "E: The repository 'http://old.example stable InRelease' is not signed.\n"
+    )
+    step = Apt(User(steps={"key": "NVIDIA has a new key"})).failure("it failed", said).next_step
+    assert "apt's policy refuses keys that are signed with SHA-1" in step
+    assert "apt-sequoia.config" in step
+    assert advice("E: The repository 'x' is not signed.").startswith(
+        "the repository is not signed with a key"
+    )

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..host.commands import call
 from ..host.fault import Fault
-from ..host.settings import read_file
+from ..host.paths import text_of
+from ..host.settings import command, read_file
 from ..host.systemd import state
 
 TOOL = "nvidia-ctk"
@@ -29,8 +30,11 @@ RULE_TEXT = (
     "# Written by provision. systemd finds the GPUs of a container by these links when it reloads.\n"
     f'ACTION=="add", DEVPATH=="/bus/pci/drivers/nvidia", RUN+="/usr/bin/{" ".join(LINK)}"\n'
 )
+OF_GPUS = re.compile(r'(?m)^\s*"?kind"?:\s*"?nvidia\.com/gpu"?')
 LIST_SECONDS = 60
 GENERATE_SECONDS = 180
+# What the toolkit warns of: of two specifications of the same rank, neither counts.
+CONFLICT = re.compile(r'conflicting device \\*"([^"\\]+)\\*" \(specs \\*"([^"\\]+)\\*", \\*"([^"\\]+)\\*"\)')
 LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.([0-9]{3,}(?:\.[0-9]+)+)")
 
 
@@ -39,6 +43,24 @@ def listed() -> set[str]:
     shown = call(TOOL, "cdi", "list", seconds=LIST_SECONDS).stdout if shutil.which(TOOL) else ""
     words = (line.strip() for line in shown.splitlines())
     return {word.partition("=")[2] for word in words if word.startswith(f"{KIND}=")}
+
+
+def conflict() -> Fault | None:
+    """Return which two specifications hide a GPU from every container, as both describe it."""
+    found = CONFLICT.search(command(TOOL, "cdi", "list")[1])
+    if not found:
+        return None
+    device, *files = found.groups()
+    return Fault(
+        f"{' and '.join(sorted(files))} both describe {device}, so that no container gets it",
+        "remove the one that is out of date (compare them with `nvidia-ctk cdi generate`), then apply again",
+    )
+
+
+def others(path: Path) -> list[Path]:
+    """Return the specifications of GPUs beside this one, of the same rank."""
+    files = [one for one in sorted(path.parent.glob("*")) if one.suffix in (".yaml", ".json") and one != path]
+    return [one for one in files if OF_GPUS.search(text_of(one))]
 
 
 def missing(gpus: list[dict[str, Any]], names: set[str]) -> list[str]:
@@ -55,6 +77,9 @@ def described_drivers(folders: tuple[Path, ...] = FOLDERS) -> set[str]:
 def fault_of(gpus: list[dict[str, Any]], driver: str | None) -> str:
     """Return what is wrong with the specifications, or nothing."""
     absent = missing(gpus, listed())
+    clash = conflict() if absent else None
+    if clash:
+        return str(clash)
     if absent:
         return f"no CDI device for {', '.join(absent)}"
     # Ours counts; an older one that someone else has put into /etc/cdi may stay behind it.
@@ -76,11 +101,21 @@ def is_enabled(unit: str) -> bool:
 
 def generate(gpus: list[dict[str, Any]], driver: str | None) -> Path | None:
     """Write the specification, by the toolkit's own unit if that works; return the file if we wrote it."""
+    clash = conflict()
+    if clash:
+        raise clash
     if SERVICE in units():
         call("systemctl", "restart", SERVICE, seconds=GENERATE_SECONDS)
         if not fault_of(gpus, driver):
             return None
     path = PASSING if PASSING.exists() else KEPT
+    beside = others(path)
+    if beside:
+        # Ours would hide its GPUs from every container, and it is not ours to change.
+        raise Fault(
+            f"{fault_of(gpus, driver)}; {beside[0]} describes GPUs too, and two such files hide them",
+            f"run `{TOOL} cdi generate --output={beside[0]}` on the host or remove it, then apply again",
+        )
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     argv = (TOOL, "cdi", "generate", f"--output={path}")
     done = call(*argv, seconds=GENERATE_SECONDS)

@@ -8,13 +8,15 @@ from typing import Mapping
 
 from ..outward import trouble
 
-CLOCK, EXPIRED, KEY, STREAM, SPACE = "clock", "expired", "key", "stream", "space"
+CLOCK, EXPIRED, POLICY, KEY, STREAM, SPACE = "clock", "expired", "policy", "key", "stream", "space"
 CERTIFICATE, NETWORK, UNKNOWN, VERSION = "certificate", "network", "unknown", "version"
 REMOVAL, CONFLICT, LOCKED, DEPENDENCY, OTHER = "removal", "conflict", "locked", "dependency", "other"
 # What a package manager says for each cause.
 SAID = {
     CLOCK: r"not valid yet|is not yet valid",
     EXPIRED: r"is expired|Release file expired",
+    # Before the key: apt then also says that the repository is not signed.
+    POLICY: r"SHA-?1 is not considered secure|Policy rejected (non-revocation )?signature",
     KEY: r"NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|BADSIG|Public key for .* is not installed|GPG check FAILED"
     r"|GPG signature verification error|is not signed",
     STREAM: r"filtered out by modular filtering|excluded by modular",
@@ -33,6 +35,10 @@ SAID = {
 STEPS = {
     CLOCK: "the host's clock is slow: set it, then apply again",
     EXPIRED: "the mirror is out of date, or the host's clock is fast: fix that, then apply again",
+    POLICY: "since 2026-02-01 apt's policy refuses keys that are signed with SHA-1, as this one is; it "
+    "has not been rotated. Use a mirror or a key with a newer signature; until there is one, copy "
+    "/usr/share/apt/default-sequoia.config to /etc/crypto-policies/back-ends/apt-sequoia.config and "
+    "set a later date for sha1.second_preimage_resistance there",
     KEY: "the repository is not signed with a key that this host trusts: check the host's package sources",
     STREAM: "a module stream hides the packages: check `dnf module list` on the host",
     SPACE: "free space on the host, then apply again",
