@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from provisioner import settings
@@ -52,7 +53,8 @@ class Remote:
     def __init__(self, way: Way, seconds: float = LOGIN_SECONDS) -> None:
         self.way = way
         self._seconds = seconds
-        self._socket = settings.control_path_folder(os.environ) / secrets.token_hex(5)
+        self._variables = settings.ssh_environment()
+        self._socket = Path(self._variables["PROVISION_SSH_FILES"]) / secrets.token_hex(5)
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +72,17 @@ class Remote:
     def close(self) -> None:
         """Close the connection."""
         if self._socket.exists():
-            ssh = settings.ssh_environment()["PROVISION_SSH"]
-            argv = [ssh, "-F", "none", "-S", str(self._socket), "-O", "exit", "--", "host"]
+            argv = [
+                self._variables["PROVISION_SSH"],
+                "-F",
+                "none",
+                "-S",
+                str(self._socket),
+                "-O",
+                "exit",
+                "--",
+                "host",
+            ]
             session.errors(argv, os.environ, self._seconds)
 
     def run(self, command: Command, seconds: float = 30.0) -> Result:
@@ -220,7 +231,7 @@ class Remote:
         return [*argv, command] if command else argv
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **settings.ssh_environment()}
+        return {**os.environ, **self._variables}
 
 
 def _lines(talk: Session, mark: bytes) -> Iterator[str]:
