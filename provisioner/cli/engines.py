@@ -53,7 +53,8 @@ def _document(engine: Engine) -> dict[str, Any]:
 def _list(chosen: list[Engine], console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("engine", "title", "port", "formats", "models from", "devices", "tasks", "oldest safe"):
-        table.add_column(title)
+        # A name that is cut short cannot be used.
+        table.add_column(title, no_wrap=title == "engine", overflow="fold")
     for engine in chosen:
         lists = map(", ".join, (engine.formats, engine.sources, engine.devices, engine.tasks))
         cells = (engine.name, engine.title, str(engine.port), *lists, engine.minimum_safe or "")
