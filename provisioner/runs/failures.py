@@ -20,6 +20,15 @@ CHECK_LOGIN = (
     "check ansible_user and ansible_ssh_private_key_file; where only a password works, run it with --ask-pass"
 )
 
+# How the sentences begin that say what to do, in messages of asserts: these have no key of their own for it.
+REMEDY = re.compile(
+    r"(?:(?<=[.)] )(?:Use|Set|Write|Run|Update|From|Let|Correct|Remove|Free|Check|Start|Next:|To fix it,)"
+    r"|(?<=[:;] )(?:set|use)) .*",
+    re.DOTALL,
+)
+# Where not even that is known: a task of Ansible's own.
+LOOK = "read what this task reports in the log of the run, fix that, then run the same command again"
+
 # The first pattern that matches gives the reason and the next step.
 BECOME_SLOW = "becoming root timed out"
 SUDO_WAITS = "see what sudo waits for, such as a name service or a PAM module: `time sudo true` on the host"
@@ -129,11 +138,25 @@ def failure_of(event: Result) -> r.Failure:
         task=event.task,
         where=shipped(event.path),
         message=message or HIDDEN,
-        next=step or hint(event.msg),
+        next=step or hint(event.msg) or remedy(event.msg) or LOOK,
         kind=event.status,
         item=event.item,
         consent=event.provision.consent,
+        detail=event.provision.detail or "",
     )
+
+
+def remedy(message: str) -> str | None:
+    """Return the sentences of a message that say what to do, which messages of roles end with."""
+    found = REMEDY.search(message)
+    return message[found.start() :].strip() if found else None
+
+
+def cause(failure: r.Failure) -> str:
+    """Return the message without the sentences that are its next step."""
+    step = failure.next or ""
+    whole = failure.message.removesuffix(step)
+    return whole.rstrip() or failure.message
 
 
 def shipped(path: str) -> str:

@@ -59,6 +59,7 @@ class Failure:
     kind: str = FAILED
     item: str | None = None
     consent: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from provisioner.cli.screen.text import host_text, hosts, progress, replace_unen
 from provisioner.plain import clean
 from provisioner.runs import report as r
 from provisioner.runs.events import Event, PhaseStart, Progress, Result
-from provisioner.runs.failures import failure_of
+from provisioner.runs.failures import cause, failure_of
 from provisioner.runs.fold import Fold
 
 PROGRESS_S = 10.0
@@ -105,7 +105,7 @@ class PlainScreen:
         failure = failure_of(event)
         item = f" · {event.item}" if event.item else ""
         self._line(f"{event.status} {event.host}: {event.task}{item} ({failure.where})", "bold red")
-        self._line(f"  {failure.message}")
+        self._line(f"  {cause(failure)}")
         if failure.next:
             self._line(f"  next: {failure.next}")
 

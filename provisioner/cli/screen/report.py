@@ -13,6 +13,7 @@ from rich.text import Text
 from provisioner.cli.screen.text import duration, host_text, hosts, legend, replace_unencodable, symbol
 from provisioner.plain import clean, one_line
 from provisioner.runs import report as r
+from provisioner.runs.failures import cause
 
 MANY_HOSTS = 30
 NARROW = 60
@@ -109,8 +110,11 @@ def _failures(report: r.Report) -> Iterator[Text]:
         if failure.where:
             head.append(" ").append(host_text(f"({failure.where})", "dim"))
         yield head
-        for line in _message(failure.message):
+        for line in _message(cause(failure)):
             yield Text(f"  {line}")
+        if failure.detail:
+            count = len(failure.detail.splitlines())
+            yield Text(f"  (its output, {count} line{'' if count == 1 else 's'}, is in the log)", "dim")
         for need in failure.consent:
             yield Text.assemble("  would ", host_text(need))
         if failure.next:

@@ -12,7 +12,9 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from provisioner.ansible.module_utils.provision.host import proxy
+from provisioner.ansible.module_utils.provision.host.fault import cause_in
 from provisioner.ansible.module_utils.provision.host.outward import trouble
+from provisioner.ansible.module_utils.provision.host.packages.advice import cause_line
 
 
 def explained(said: str, given: Mapping[str, Any]) -> str:
@@ -21,9 +23,14 @@ def explained(said: str, given: Mapping[str, Any]) -> str:
     return f"{found.says}. Next: {found.step}." if found else ""
 
 
+def cause(said: str) -> str:
+    """Return the one line that shows why the installation failed; all of it is in the log."""
+    return cause_line(said) or cause_in(said)
+
+
 class FilterModule:
-    """Offer the filter to the role's tasks."""
+    """Offer the filters to the role's tasks."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return every filter by its name."""
-        return {"host_base_explained": explained}
+        return {"host_base_explained": explained, "host_base_cause": cause}

@@ -130,7 +130,7 @@ def test_polls_with_progress_until_it_is_there(builder: Builder) -> None:
 def test_a_failed_build_shows_its_last_words(builder: Builder) -> None:
     builder.completes = False
     builder.now = UnitState(active="failed", result="exit-code", exit_status=1, invocation="one")
-    with pytest.raises(virtual_environment.Fault, match=r"failed \(exit-code, exit 1\):\nDownloading"):
+    with pytest.raises(virtual_environment.Fault, match=r"failed \(exit-code, exit 1\): Downloading"):
         call(builder)
 
 

@@ -287,7 +287,7 @@ def test_a_failure_speaks_in_the_words_of_the_unit(
 def test_a_crash_shows_the_journal(tmp_path: Path, model: dict[str, Any], units: Systemd) -> None:
     units.after = UnitState(active="failed", result="signal", exit_status=9, invocation="43")
     answer(tmp_path, model, {"state": "failed", "message": "old news", "next": "", "invocation": "42"})
-    with pytest.raises(Fault, match=r"failed \(signal, exit 9\):\nwhat the journal says"):
+    with pytest.raises(Fault, match=r"failed \(signal, exit 9\): what the journal says"):
         model_store.fetch(Module(**parameters(tmp_path, model)))
 
 

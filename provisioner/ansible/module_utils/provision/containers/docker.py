@@ -173,6 +173,6 @@ def control(verb: str) -> None:
     done = call("systemctl", verb, UNIT, seconds=START_SECONDS)
     if done.returncode:
         raise Fault(
-            f"Docker does not {verb}: {done.stderr.strip()}\n{journal(12, f'--unit={UNIT}')}",
+            f"Docker does not {verb}:\n{done.stderr.strip()}\n{journal(12, f'--unit={UNIT}')}",
             f"read 'journalctl -u {UNIT}' on the host, repair it, then apply again",
         )

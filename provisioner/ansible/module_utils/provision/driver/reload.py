@@ -70,7 +70,7 @@ def load() -> None:
         done = call("modprobe", name, seconds=COMMAND_SECONDS)
         if done.returncode:
             raise Fault(
-                f"modprobe {name} failed: {done.stderr.strip()}\n{kernel_log()}",
+                f"modprobe {name} failed:\n{done.stderr.strip()}\n{kernel_log()}",
                 "see `dmesg | grep -iE 'nvrm|nvidia'` on the host",
             )
 

@@ -59,11 +59,13 @@ class Rollback:
         except Exception as error:
             second = fault_of(error)
             raise Fault(
-                f"{fault}\nand the previous driver could not be restored: {second}", second.next_step
+                f"{fault}; and the previous driver could not be restored: {second}",
+                second.next_step,
+                fault.detail or second.detail,
             ) from error
         lost = self._lost()
         if lost:
-            raise Fault(f"{fault}\nand {lost}", fault.next_step)
+            raise Fault(f"{fault}; and {lost}", fault.next_step, fault.detail)
         note("the packages are what they were before")
 
     def _restore(self) -> None:

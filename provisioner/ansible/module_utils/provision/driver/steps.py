@@ -12,7 +12,7 @@ from ..host import follow
 from ..host.fault import Fault
 from ..host.follow import note
 from ..host.packages import Allow, Apt, Manager
-from ..host.packages.advice import advice
+from ..host.packages.advice import advice, cause_line
 from ..host.packages.dnf import UNLOCKED
 from ..host.paths import last_lines, require_room
 from ..host.settings import write_file
@@ -50,7 +50,8 @@ def run(argv: list[str], what: str) -> None:
     """Run a program to its end; a failure is reported as one of `what`."""
     code, said = attempt(argv)
     if code:
-        raise Fault(f"{what} failed (exit {code}):\n{said}", advice(said, USER.unit))
+        step = advice(said, USER.unit)
+        raise Fault(f"{what} failed (exit {code}):\n{said}", step, cause=cause_line(said))
 
 
 def attempt(argv: list[str]) -> tuple[int, str]:

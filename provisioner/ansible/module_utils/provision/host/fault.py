@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any, Callable
 
 NO_CONSENT = "run again with --yes, or answer the question, to allow the interruption"
@@ -24,21 +25,45 @@ REMEDIES = {
     errno.EMFILE: "raise the limit of open files",
     errno.ENOMEM: "free memory on the host",
 }
+CAUSE_LENGTH = 300
+# How apt and dpkg, dnf, pip, uv, conda, compilers, curl and Python begin the line that shows the error.
+_ERROR_LINE = re.compile(
+    r"(?:E: |dpkg: error|(?:\S+: )?(?:fatal|(?:fatal )?error): ?\S|Errors? during |ERROR:? \S|curl: \(\d+\) "
+    r"|\S*(?:Error|Exception): )",
+    re.IGNORECASE,
+)
 REPAIR = "fix the reported problem on the host"
 RETRY = "then run the same command again"
 
 
 class Fault(Exception):
-    """Report what went wrong; `next_step` is what to do about it."""
+    """Report what went wrong; `next_step` is what to do about it.
 
-    def __init__(self, message: str, next_step: str) -> None:
+    Where a program's output follows a first line that ends with a colon, the message is that line and the
+    one line of the output that shows the cause; `detail` has all of it, for the log.
+    """
+
+    def __init__(self, message: str, next_step: str, detail: str = "", cause: str = "") -> None:
+        head, _, output = message.partition(":\n")
+        if output and "\n" not in head:
+            message, detail = f"{head}: {cause or cause_in(output)}", output.strip("\n")
+        elif message.endswith(":\n"):
+            message = f"{head}, and it printed nothing"
         super().__init__(message)
         self.next_step = next_step
+        self.detail = detail
 
     @property
     def provision(self) -> dict[str, Any]:
         """Return the `provision` key of a module's result that reports this fault."""
-        return {"next": self.next_step}
+        return {"next": self.next_step, **({"detail": self.detail} if self.detail else {})}
+
+
+def cause_in(output: str) -> str:
+    """Return the line of a program's output that shows why it failed: its first error, else its last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    found = (line for line in lines if _ERROR_LINE.match(line))
+    return next(found, lines[-1] if lines else "it printed nothing")[:CAUSE_LENGTH]
 
 
 class ConsentNeeded(Fault):
@@ -92,5 +117,7 @@ def undo(error: BaseException, *steps: Callable[[], object]) -> None:
     if failed:
         said = "; ".join(str(one) for one in failed)
         raise Fault(
-            f"{fault_of(error)}\nand not all of it could be undone: {said}", failed[0].next_step
+            f"{fault_of(error)}; and not all of it could be undone: {said}",
+            failed[0].next_step,
+            fault_of(error).detail,
         ) from error

@@ -82,6 +82,8 @@ class Payload:
     consent: tuple[str, ...] = ()
     warning: tuple[str, ...] = ()
     next: str | None = None
+    # What a program printed before it failed, for the log; the message has the one line that counts.
+    detail: str | None = None
     skipped: str | None = None
     driver: DriverSeen | None = None
     replaced: tuple[Replaced, ...] = ()

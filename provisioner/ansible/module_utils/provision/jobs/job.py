@@ -110,7 +110,7 @@ class Job:
     def failure(self, now: UnitState, report: dict[str, Any]) -> Fault:
         """Return why the unit failed, from its state file if it wrote one."""
         if report.get("state") == "failed" and report.get("invocation") in ("", now.invocation):
-            return Fault(report["message"], report["next"])
+            return Fault(report["message"], report["next"], report.get("detail", ""))
         tail = journal_tail(self.unit, 20, now.invocation)
         return Fault(
             f"{self.unit} failed ({now.result}, exit {now.exit_status}):\n{tail}",

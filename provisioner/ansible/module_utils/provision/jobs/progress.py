@@ -78,7 +78,8 @@ def failed(error: BaseException, label: str = "") -> dict[str, Any]:
     """Return the state of a job that an exception has ended, with the step's label unless it is a fault."""
     fault = fault_of(error)
     about = f"{label}: " if label and fault is not error else ""
-    return {"state": "failed", "message": f"{about}{fault}", "next": fault.next_step}
+    detail = {"detail": fault.detail} if fault.detail else {}
+    return {"state": "failed", "message": f"{about}{fault}", "next": fault.next_step, **detail}
 
 
 def write_state(path: Path, body: dict[str, Any]) -> None:

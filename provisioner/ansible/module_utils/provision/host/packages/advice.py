@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import Mapping
 
+from ..fault import CAUSE_LENGTH
 from ..outward import trouble
 
 CLOCK, EXPIRED, POLICY, KEY, STREAM, SPACE = "clock", "expired", "policy", "key", "stream", "space"
@@ -46,12 +47,21 @@ STEPS = {
     NETWORK: "check that the host can reach its mirrors (DNS, proxy, firewall), or set another mirror",
     VERSION: "the repository does not have that version: choose another",
     UNKNOWN: "check the package sources of the host and the mirror variables of host_base",
-    REMOVAL: "the packages listed above would have to be removed: remove them by hand if no one needs them",
-    CONFLICT: "the packages listed above exclude each other: remove by hand the one that no one needs",
+    REMOVAL: "packages would have to be removed, see the log: remove them by hand if no one needs them",
+    CONFLICT: "packages exclude each other, see the log: remove by hand the one that no one needs",
     LOCKED: "a lock or an exclusion hides the packages: check `dnf versionlock list`, and `exclude` in "
     "/etc/dnf/dnf.conf and in the repositories",
-    DEPENDENCY: "another package requires these at another version: read the package manager's message above",
+    DEPENDENCY: "another package requires these at another version: the output in the log shows which",
 }
+
+
+def cause_line(said: str) -> str:
+    """Return the line of a package manager's output that shows the cause, empty if none is known."""
+    for pattern in SAID.values():
+        for line in said.splitlines():
+            if re.search(pattern, line):
+                return line.strip()[:CAUSE_LENGTH]
+    return ""
 
 
 def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) -> str:
@@ -59,6 +69,6 @@ def advice(said: str, unit: str = "", steps: Mapping[str, str] | None = None) ->
     found = trouble(said)
     if found:
         return f"{found.says}: {found.step}"
-    where = f"read 'journalctl -u {unit}' on the host" if unit else "read the message above"
+    where = f"read 'journalctl -u {unit}' on the host" if unit else "read its output in the log"
     known = {**STEPS, OTHER: f"{where}, then apply again", **(steps or {})}
     return known[next((cause for cause, pattern in SAID.items() if re.search(pattern, said)), OTHER)]

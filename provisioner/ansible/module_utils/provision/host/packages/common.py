@@ -15,7 +15,7 @@ from typing import Callable, Iterable, Mapping
 from .. import commands, follow
 from ..fault import Fault
 from ..paths import text_of
-from .advice import advice
+from .advice import advice, cause_line
 
 QUERY_SECONDS = 300
 LOCK_PAUSE = 0.5
@@ -180,7 +180,7 @@ class PackageManager(ABC):
 
     def failure(self, message: str, said: str) -> Fault:
         """Return the fault of a command, with what to do about its output."""
-        return Fault(message, advice(said, self.user.unit, self.user.steps))
+        return Fault(message, advice(said, self.user.unit, self.user.steps), cause=cause_line(said))
 
     def lock_owner(self) -> str:
         """Return which process holds the package manager's lock, or nothing."""
