@@ -68,7 +68,8 @@ def test_an_installer_that_fails_leaves_nothing_but_its_last_words(
     midway = f"echo '[ERROR]: unsupported gcc version 14' | tee {log} >&2; exit 1"
     with pytest.raises(Fault, match=r"installer of CUDA toolkit 13\.0\.2 failed \(exit 1\)") as caught:
         bring(host, site, midway=midway)
-    assert f"{log}:\n[ERROR]: unsupported gcc version 14" in str(caught.value)
+    assert str(caught.value).endswith("(exit 1): [ERROR]: unsupported gcc version 14")
+    assert f"{log}:\n[ERROR]: unsupported gcc version 14" in caught.value.detail
     assert caught.value.next_step.startswith("set cuda_toolkit_override: true")
     assert (list(host.local.iterdir()), host.ledger) == ([], {})
     assert bring(host, site)["changed"] is True
