@@ -119,6 +119,14 @@ def test_an_engine_that_checks_no_key_is_not_asked_for_one(tmp_path: Path) -> No
     assert warning == f"{expected}, on gpu1"
 
 
+@pytest.mark.usefixtures("made_up_engine")
+@pytest.mark.parametrize(("beads", "noted"), [(13, True), (12, False)])
+def test_an_engine_has_its_own_notes_for_certain_values(tmp_path: Path, beads: int, noted: bool) -> None:
+    words = f"serve_engine=abacus serve_model=/a serve_model_source=path engine_abacus_beads={beads}"
+    notes = plan.make(fleet(tmp_path / "beads.ini", f"gpu1 {words}\n")).warnings
+    assert notes == (("abacus.service has an unlucky number of beads, on gpu1",) if noted else ())
+
+
 def test_hosts_of_others_are_listed_before_anything_is_done_to_them(tmp_path: Path) -> None:
     words = "serve_engine=vllm serve_model=a/b serve_model_revision=0123456789abcdef"
     text = f"[storage]\nnfs1\n[bastions]\njump site=x\n[gpu]\ngpu1 {words}\nspare serve_port=8001\n"
