@@ -106,7 +106,7 @@ def _service(found: Mapping[str, Any], service: Service, host: str) -> ServiceSt
     # A model without a tag may be listed under the default one.
     tag = service.engine.default_tag
     outdated = Replaced(host, found["unit"], tuple(found["replaced"]))
-    state, note = _state(found, (model, f"{model}:{tag}") if tag else (model,))
+    state, note = _state(found, (model, f"{model}:{tag}") if tag else (model,), any_case=bool(tag))
     return ServiceStatus(
         name=found["name"],
         unit=found["unit"],
@@ -119,8 +119,8 @@ def _service(found: Mapping[str, Any], service: Service, host: str) -> ServiceSt
     )
 
 
-def _state(found: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
-    """Return the state and, unless it serves, the reason."""
+def _state(found: Mapping[str, Any], model: Sequence[str], *, any_case: bool) -> tuple[str, str]:
+    """Return the state and, unless it serves, the reason; names with a default tag have no case."""
     active = found["active"]
     absent = {
         "not-found": ("missing", "not installed on this host yet: run provision apply"),
@@ -135,7 +135,8 @@ def _state(found: Mapping[str, Any], model: Sequence[str]) -> tuple[str, str]:
         return active, failed if active == "failed" else "provision apply starts it"
     if found["error"] or found["health"] != 200:
         return "unhealthy", one_line(found["error"] or f"its health check returns {found['health']}")
-    if not set(model) & set(found["models"]):
+    fold = str.casefold if any_case else str
+    if not set(map(fold, model)) & set(map(fold, found["models"])):
         names = ", ".join(found["models"]) or "no model"
         return "unhealthy", f"serves {one_line(names)} instead of {model[0]}"
     return SERVING, ""

@@ -47,7 +47,8 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     doubts = doubted(models, record)
     job = OllamaJob(managed.stem(service["unit"]), params)
     result = {"changed": bool(doubts or before), "finished": True, "models": sorted(doubts), "repaired": []}
-    result.update(name=main_name(service), preload=preloaded(service))
+    result.update(name=as_listed(service, main_name(service)))
+    result.update(preload=[as_listed(service, name) for name in preloaded(service)])
     result["diff"] = [*owner_diffs(root, before, user), *diffs(models, doubts, record)]
     if not module.check_mode:
         mark(folder)
@@ -125,12 +126,25 @@ def forget(root: str, reported: dict[str, Any]) -> None:
         write_record(record)
 
 
+def as_listed(service: dict[str, Any], name: str) -> str:
+    """Return the name of a model as Ollama lists it."""
+    try:
+        return Store(Path(service["engine_ollama_models_dir"])).spelt(name)
+    except OSError:  # the directory cannot be read, which is reported elsewhere
+        return name
+
+
 def finish(service: dict[str, Any], status: str, evidence: str, step: str = APPLY) -> dict[str, Any]:
     """Return the result with the files rung of the service; one that failed fails the module."""
     failed = status == FAILED
     found = Rung("files", status, evidence, service["serve_name"], step if failed else None)
     provision = {"rungs": [found.to_dict()], **({"next": step} if failed else {})}
-    result = {"changed": False, "finished": True, "provision": provision, "name": main_name(service)}
+    result = {
+        "changed": False,
+        "finished": True,
+        "provision": provision,
+        "name": as_listed(service, main_name(service)),
+    }
     return {**result, "failed": True, "msg": evidence} if failed else result
 
 

@@ -195,6 +195,8 @@ def test_a_model_that_is_spelt_in_another_case_is_not_another_one(host: Host) ->
     service = {**model, "engine_ollama_models_dir": str(host.folder / "models")}
     ended = host.call(services=[service])
     assert (ended["changed"], host.recorded(), host.held("small:1B")) == (False, ["small:1B"], True)
+    assert Store(host.folder / "models").spelt("Small:1b") == "small:1B"
+    assert Store(host.folder / "models").spelt("other/New:2") == "other/New:2"
     Store(host.folder / "models").drop(Name.parse("SMALL:1b"))
     assert not host.held("small:1B")
 

@@ -60,6 +60,14 @@ def test_each_state_is_a_word_and_a_reason(said: dict[str, Any], state: str, not
     assert judged.is_well is (state == "serving")
 
 
+@pytest.mark.parametrize(("tag", "state"), [("latest", "serving"), ("", "unhealthy")])
+def test_names_of_models_with_tags_have_no_case(tag: str, state: str) -> None:
+    engine = dataclasses.replace(SERVICE.engine, default_tag=tag)
+    service = dataclasses.replace(SERVICE, engine=engine)
+    answer = {"services": [{**GOOD, "models": ["A/B:latest"]}], "unnamed": []}
+    assert status.judge(Way("gpu1", services=(service,)), answer, None).services[0].state == state
+
+
 def test_a_service_with_replaced_libraries_serves_and_says_so() -> None:
     libraries = ["/usr/lib/x86_64-linux-gnu/libssl.so.3"]
     answer = {"services": [{**GOOD, "replaced": libraries}], "unnamed": []}

@@ -63,6 +63,10 @@ class Store:
                 path /= part
         return path
 
+    def spelt(self, text: str) -> str:
+        """Return a name as Ollama lists it, which is the case in which it was stored."""
+        return str(Name(*self.place(Name.parse(text)).relative_to(self.manifests).parts))
+
     def manifest(self, name: Name) -> Manifest | None:
         """Return the manifest of a name, or None when there is none that can be read."""
         try:
