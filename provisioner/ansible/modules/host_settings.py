@@ -27,6 +27,7 @@ TRUST = {
 RUNTIME = Path("/run/provision")
 UNITS = "/etc/systemd/system"
 SYSCTL_FILE = "/etc/sysctl.d/60-provision.conf"
+CONTAINER_UNIT = "docker.service"
 CHRONY = ("chrony.service", "chronyd.service")
 
 
@@ -170,6 +171,13 @@ class Settings:
                 if KINDS["service"].read(unit) == "on":
                     run_checked("systemctl", "restart", unit)
 
+    def warnings(self) -> list[str]:
+        """Return what the host does not do by itself: a running Docker keeps a proxy that is gone."""
+        gone = f"file {proxied.DOCKER}" in self.changes and not Path(proxied.DOCKER).exists()
+        if not gone or KINDS["service"].read(CONTAINER_UNIT) != "on":
+            return []
+        return ["Docker uses the previous proxy until it is restarted: systemctl restart docker"]
+
     def run(self) -> dict[str, Any]:
         """Apply or restore the settings, and return the result."""
         absent = self.module.params["state"] == "absent"
@@ -184,8 +192,9 @@ class Settings:
             shutil.rmtree(str(RUNTIME), ignore_errors=True)
             if LEDGER.parent.is_dir() and not any(LEDGER.parent.iterdir()):
                 LEDGER.parent.rmdir()
-        changed = bool(self.changes)
-        return {"changed": changed, "changes": self.changes, "notes": self.notes, "diff": self.diff}
+        changed, warnings = bool(self.changes), self.warnings()
+        result = {"changed": changed, "changes": self.changes, "notes": self.notes, "diff": self.diff}
+        return {**result, **({"provision": {"warning": warnings}} if warnings else {})}
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -383,3 +383,17 @@ def test_a_wrong_proxy_out_of_a_vault_is_reported_without_it(out: Path) -> None:
         call(proxy={"http": "http://me:a b@proxy:1"}, scope=SCOPE)
     assert "a b" not in f"{caught.value}{caught.value.next_step}"
     assert list(out.glob("proxy*")) == []
+
+
+def test_warns_that_docker_keeps_a_proxy_that_is_gone(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(proxied, "DOCKER", str(tmp_path / "drop-in"))
+    monkeypatch.setitem(host_kinds.KINDS, "service", Kind(lambda _: "on", lambda *_: None))
+    call(setting("file", str(tmp_path / "drop-in"), "x\n"))
+    (tmp_path / "drop-in").touch()
+    assert "provision" not in call(check=True)
+    (tmp_path / "drop-in").unlink()
+    assert "systemctl restart docker" in str(call()["provision"]["warning"])
+    assert "provision" not in call()
+    assert not host
