@@ -99,6 +99,40 @@ def test_what_no_repetition_mends(status: int, kind: str) -> None:
     assert describe(error)["kind"] == kind
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "variable"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "untrusted", "model_store_ca_bundle"),
+        (
+            "Could not find a suitable TLS CA certificate bundle, invalid path: /x",
+            "authority",
+            "model_store_ca_bundle",
+        ),
+        ("Invalid URL 'hub/api': No scheme supplied", "address", "model_store_modelscope_endpoint"),
+        ("Connection refused", "transient", ""),
+    ],
+)
+def test_what_is_wrong_on_this_side_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, text: str, kind: str, variable: str
+) -> None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    error = RuntimeError("download failed")
+    error.__cause__ = OSError(text)
+    answer = describe(error)
+    assert answer["kind"] == kind
+    if variable:
+        with pytest.raises(Fault) as caught:
+            Failures(Orders.read(SPEC)).add([answer], progressed=False)
+        assert variable in caught.value.next_step
+
+
+def test_a_file_of_authorities_that_is_missing_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every library says which file it has not found."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    assert describe(FileNotFoundError(2, "No such file or directory"))["kind"] == "authority"
+
+
 def test_a_mirror_gets_its_companion_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     made = environment(Orders.read(SPEC))

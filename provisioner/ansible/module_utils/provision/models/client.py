@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
@@ -18,6 +20,14 @@ from typing import Any, Iterator
 
 from .files import CLIENT_NOTES
 
+# The variables by which the clients find the CA file: httpx of Hugging Face's, requests of ModelScope's.
+AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+# What no further attempt can mend, by what the libraries say: httpx, requests, and Python's ssl below them.
+OWN_FAULTS = {
+    "address": r"UnsupportedProtocol|MissingSchema|InvalidSchema|InvalidURL|No scheme supplied",
+    "authority": r"suitable TLS CA certificate bundle|no certificate or crl found|PEM lib",
+    "untrusted": r"CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+}
 # What the Hugging Face client holds back before it writes: its own 10 MiB are lost with each connection.
 BLOCK = 1024**2
 
@@ -124,6 +134,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException, status: int) -> str:
+    if not status:
+        texts = "\n".join(f"{type(cause).__name__}: {cause}" for cause in _chain(error))
+        own = next((kind for kind, pattern in OWN_FAULTS.items() if re.search(pattern, texts)), "")
+        missing = [name for name in AUTHORITIES if not Path(os.environ.get(name) or "/").exists()]
+        if own or missing:
+            return "authority" if missing and own != "address" else own
     if any(getattr(cause, "errno", None) == errno.ENOSPC for cause in _chain(error)):
         return "full"
     names = {parent.__name__ for parent in type(error).__mro__}

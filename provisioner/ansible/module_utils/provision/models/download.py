@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -22,6 +23,11 @@ HUB_NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 REFETCHES = 2
 # A round in which less than this arrived counts as one without progress.
 PROGRESS_BYTES = 1024**2
+ADDRESS = re.compile(r"https?://[^/]")
+TRUST = (
+    "set model_store_ca_bundle to a file on the host that contains the certificate authority of the server "
+    "or proxy, or add that to host_base_ca_certificates"
+)
 ALTERED = (
     "a mirror or proxy alters the file, or the revision has changed: try another endpoint, or remove the "
     "model's directory and apply again"
@@ -47,6 +53,9 @@ class Failures:
         self.orders = orders
         self.hub = f"{HUB_NAMES[orders.source]} at {orders.endpoint}"
         self.patience = Patience(self.hub, orders.attempts)
+        if not ADDRESS.match(orders.endpoint):
+            # ModelScope's client tries for minutes.
+            raise Fault(*self.own("it has no scheme")["address"])
 
     def add(self, said: list[dict[str, Any]], *, progressed: bool) -> None:
         """Wait before the next round, or give up."""
@@ -85,7 +94,25 @@ class Failures:
                 "check the endpoint and the model's page on the hub",
             ),
         }
-        return Fault(*texts[answer["kind"]])
+        return Fault(*{**texts, **self.own(error)}[answer["kind"]])
+
+    def own(self, error: str) -> dict[str, tuple[str, str]]:
+        """Return what is wrong with how the hub is asked, by kind of failure."""
+        endpoint = f"model_store_{self.orders.source}_endpoint"
+        return {
+            "address": (
+                f"{self.orders.endpoint} is not the address of a hub ({error})",
+                f"set {endpoint} to an address that begins with https:// or http://",
+            ),
+            "authority": (
+                f"the file of certificate authorities is missing on the host, or contains none ({error})",
+                "correct model_store_ca_bundle, which is a path on the host, or leave it empty",
+            ),
+            "untrusted": (
+                f"the certificate of {self.hub} cannot be trusted ({error})",
+                f"{TRUST}, and check the host's clock",
+            ),
+        }
 
 
 class Download:
