@@ -20,7 +20,7 @@ from provisioner.ansible.module_utils.provision.host.packages.advice import caus
 def explained(said: str, given: Mapping[str, Any]) -> str:
     """Return what keeps the host from its package sources and what to do, empty where that is unknown."""
     found = trouble(said, proxy.environment(given))
-    return f"{found.says}. Next: {found.step}." if found else ""
+    return f"{found.says}. {found.step[0].upper()}{found.step[1:]}." if found else ""
 
 
 def cause(said: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -85,3 +86,14 @@ def test_a_proxy_is_used_while_python_is_installed_and_then_removed(script: str,
     assert f"--property=EnvironmentFile=-{file}" in started
     assert "s3cret" not in started
     assert not file.exists()
+
+
+def test_a_failed_installation_has_one_cause_and_one_remedy() -> None:
+    explained = runpy.run_path(str(VARS.parents[1] / "filter_plugins/host_base.py"))["explained"]
+    said = "Result=exit-code\nE: Failed to fetch http://x  Temporary failure resolving 'proxy.example'"
+    assert explained(said, {}).startswith(
+        "the host cannot resolve the name proxy.example. Fix /etc/resolv.conf"
+    )
+    proxied = explained(said, {"https": "http://proxy.example:1"})
+    assert proxied.startswith("the host cannot resolve the name of the proxy, proxy.example. Use the proxy's")
+    assert explained("E: dpkg was interrupted", {}) == ""
