@@ -148,6 +148,7 @@ SAID = [
     ("Caused by: tunnel error: proxy authorization required", REFUSED),
     (f"{APT}401  Unauthorized [IP: 10.0.0.5 8889]", REFUSED),
     ("Tunnel connection failed: 401 Unauthorized", REFUSED),
+    ("  cause: tunnel error: unsuccessful", "the proxy opened no connection to the address"),
     (f"{APT}403  Access denied [IP: 10.0.0.5 8890]", DENIED),
     (f"{DNF}(56): Failure [CONNECT tunnel failed, response 403]", DENIED),
     (f"{APT}Temporary failure resolving 'proxy.example'", PROXY_NAME),

@@ -15,7 +15,7 @@ LOGIN = re.compile(
 )
 DENIED = re.compile(
     r"(?:CONNECT tunnel failed, response|Tunnel connection failed:|the proxy refused with HTTP) 4\d\d"
-    r"|HTTP code 4\d\d from proxy|tunnel error: unsuccessful"
+    r"|HTTP code 4\d\d from proxy"
 )
 # A client that reports whose name it could not resolve, and one that does not.
 NAMED = re.compile(
@@ -57,6 +57,12 @@ def trouble(said: str, environment: Mapping[str, str] | None = None) -> Trouble 
             "the proxy refused the address, or the server behind it did (HTTP 403)",
             "allow the address on the proxy, or list its host in no_proxy of host_base_proxy",
             final=True,
+        )
+    # uv hides the status of the proxy's answer.
+    if "tunnel error: unsuccessful" in said:
+        return Trouble(
+            "the proxy opened no connection to the address",
+            "check user and password in host_base_proxy, and that the proxy allows and reaches the address",
         )
     if NAMED.search(said) or UNNAMED.search(said):
         return _unresolved(said, through)
