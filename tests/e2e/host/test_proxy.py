@@ -64,11 +64,7 @@ def closed(machines: Machines) -> Iterator[Machines]:
 
 
 def test_everything_goes_through_the_proxy_and_nothing_shows_its_password(closed: Machines) -> None:
-    command = ("--phase", "preflight", "--phase", "host")
-    refused = closed.apply("--phase", "preflight", code=1)
-    assert "the host cannot resolve the name " in refused.out
-    assert "host_base_proxy" in refused.out
-    done = closed.apply(*command, "-e", json.dumps(PROXY))
+    done = closed.apply("--phase", "host", "-e", json.dumps(PROXY))
     assert PASSWORD not in done.out + done.err
     closed.sh(HOST, "command -v tree python3")
     # So do the host's own updates.
@@ -79,5 +75,5 @@ def test_everything_goes_through_the_proxy_and_nothing_shows_its_password(closed
         "600 /var/lib/provision/host_base.json",
     ]
     # Without the variable, nothing of it is left.
-    closed.apply(*command, "-e", json.dumps({**PROXY, "host_base_proxy": {}}))
+    closed.apply("--phase", "host", "-e", json.dumps({**PROXY, "host_base_proxy": {}}))
     assert closed.sh(HOST, HOLDERS) == ""
