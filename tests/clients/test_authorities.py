@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which certificates each hub's real client trusts, and what it is called when it trusts none."""
+"""Which certificates each real client trusts, and what it is called when it trusts none."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
+import os
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +27,46 @@ from provisioner.lab.hub import Hub
 from tests.clients.conftest import Served
 from tests.clients.served import assert_nothing_served, assert_served_whole
 
-# The variable by which each client finds the authorities; uv of the role python_env has a test of its role.
+# The variable by which each client finds the authorities, as the roles model_store and python_env set them.
 AUTHORITIES = {"huggingface": "SSL_CERT_FILE", "modelscope": "REQUESTS_CA_BUNDLE"}
+AUTHORITY_OF_UV = "SSL_CERT_FILE"
+# The file of the server, beside that of the authority.
+SERVER = "server.pem"
 
 
-def certificate(folder: Path) -> Path:
-    """Make a certificate for loopback that signs itself, and return the file with it and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+def certificates(folder: Path) -> Path:
+    """Make an authority and a certificate for loopback that it signs; return the file with the authority.
+
+    One that signs itself would do for OpenSSL, but uv takes none for a server that may sign others.
+    """
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
+    server = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+
+    def made(name: x509.Name, public: ec.EllipticCurvePublicKey, *, ca: bool) -> bytes:
+        builder = (
+            x509.CertificateBuilder(authority, name, public, x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
-        .sign(key, hashes.SHA256())
-    )
+        if not ca:
+            builder = builder.add_extension(loopback, critical=False)
+        return builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path = folder / "loopback.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    path = folder / "authority.pem"
+    path.write_bytes(made(authority, authority_key.public_key(), ca=True))
+    path.with_name(SERVER).write_bytes(made(server, key.public_key(), ca=False) + private)
     return path
 
 
-class SecureHub(Hub):
-    """A hub whose connections are encrypted, each in the thread that serves it."""
+class Secure(ThreadingHTTPServer):
+    """A server whose connections are encrypted, each in the thread that serves it."""
 
     context: ssl.SSLContext
 
@@ -63,25 +79,48 @@ class SecureHub(Hub):
         """Say nothing of clients that do not trust it."""
 
 
+class SecureHub(Secure, Hub):
+    """A hub of models over TLS."""
+
+
+class Index(BaseHTTPRequestHandler):
+    """An index of packages that has none."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving(server: Secure, authority: Path) -> Iterator[None]:
+    """Let a server work in a thread, with the certificate of an authority."""
+    server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.context.load_cert_chain(authority.with_name(SERVER))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    return certificate(tmp_path)
+    return certificates(tmp_path)
 
 
 @pytest.fixture
 def hub(tmp_path: Path, authority: Path) -> Iterator[Served]:
     """Serve one model over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority)
-    with SecureHub(("127.0.0.1", 0), tmp_path / "hub") as server:
-        server.context = context
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with SecureHub(("127.0.0.1", 0), tmp_path / "hub") as server, serving(server, authority):
         served = Served(server, tmp_path / "hub")
         served.url = served.url.replace("http://", "https://")
         yield served
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +171,22 @@ def test_an_endpoint_without_a_scheme_ends_at_once(orders: Any, source: str) -> 
     assert fault.next_step.startswith(
         f"set model_store_{source}_endpoint to an address that begins with https://"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(True, "not found in the package registry"), (False, "invalid peer certificate")]
+)
+def test_uv_reads_the_variable_that_is_its_own(
+    tmp_path: Path, authority: Path, monkeypatch: pytest.MonkeyPatch, given: bool, said: str
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("UV_", "SSL_CERT_"))]:
+        monkeypatch.delenv(name)
+    if given:
+        monkeypatch.setenv(AUTHORITY_OF_UV, str(authority))
+    uv = [sys.executable, "-m", "uv", "--no-config", "--cache-dir", str(tmp_path / "cache"), "pip", "install"]
+    with Secure(("127.0.0.1", 0), Index) as server, serving(server, authority):
+        index = f"https://127.0.0.1:{server.server_port}/simple"
+        command = [*uv, "--target", str(tmp_path / "target"), "--index-url", index, "made-up-package"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert said in " ".join(done.stderr.split()), done.stderr

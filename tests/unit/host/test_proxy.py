@@ -199,6 +199,21 @@ def test_without_a_proxy_a_name_leads_to_the_variable(said: str, says: str) -> N
     assert "set host_base_proxy" in found.step
 
 
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        ("cause: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "an authority has signed"),
+        ("ValueError: check_hostname requires server_hostname", "give the index a name"),
+    ],
+)
+def test_a_server_that_other_clients_accept_is_explained(said: str, step: str) -> None:
+    for environment in ({}, THROUGH):
+        found = trouble(said, environment)
+        assert found
+        assert step in found.step
+        assert found.final
+
+
 def test_what_is_reached_directly_is_not_blamed_on_the_proxy() -> None:
     assert trouble("Connection refused", THROUGH) is None
     assert trouble("Hash Sum mismatch", THROUGH) is None

@@ -41,6 +41,22 @@ class Trouble(NamedTuple):
     final: bool = False
 
 
+# What two clients say of a server that others accept; findings/ shows both.
+CERTIFICATES = {
+    "CaUsedAsEndEntity": Trouble(
+        "the server's certificate signs itself, and uv accepts none that may sign others",
+        "give the server a certificate that an authority has signed, and list the authority in "
+        "host_base_ca_certificates",
+        final=True,
+    ),
+    "check_hostname requires server_hostname": Trouble(
+        "pip accepts a server with TLS by its name only, not by its address",
+        "give the index a name, in the DNS or in /etc/hosts, and use it in python_env_index_url",
+        final=True,
+    ),
+}
+
+
 def trouble(said: str, environment: Mapping[str, str] | None = None) -> Trouble | None:
     """Return what keeps the host from the outside, None where the output shows nothing of that kind."""
     given = os.environ if environment is None else environment
@@ -58,6 +74,9 @@ def trouble(said: str, environment: Mapping[str, str] | None = None) -> Trouble 
             "allow the address on the proxy, or list its host in no_proxy of host_base_proxy",
             final=True,
         )
+    for sign, certificate in CERTIFICATES.items():
+        if sign in said:
+            return certificate
     # uv hides the status of the proxy's answer.
     if "tunnel error: unsuccessful" in said:
         return Trouble(
