@@ -74,9 +74,6 @@ def trouble(said: str, environment: Mapping[str, str] | None = None) -> Trouble 
             "allow the address on the proxy, or list its host in no_proxy of host_base_proxy",
             final=True,
         )
-    for sign, certificate in CERTIFICATES.items():
-        if sign in said:
-            return certificate
     # uv hides the status of the proxy's answer.
     if "tunnel error: unsuccessful" in said:
         return Trouble(
@@ -91,7 +88,7 @@ def trouble(said: str, environment: Mapping[str, str] | None = None) -> Trouble 
             f"the proxy {through.host}:{through.port} does not answer",
             "check host and port in host_base_proxy, and that the proxy accepts this host",
         )
-    return None
+    return next((found for sign, found in CERTIFICATES.items() if sign in said), None)
 
 
 def _unresolved(said: str, through: Parts | None) -> Trouble:
