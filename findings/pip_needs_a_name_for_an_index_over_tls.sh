@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Guess:    an index at https://192.0.2.10/simple works with pip if its certificate is for that address and its authority is given.
+# Guess:    an index at https://ADDRESS/simple works with pip if its certificate is for that address and its authority is given.
 # Seen:     pip 25.3 ends with a traceback, "ValueError: check_hostname requires server_hostname", before it looks at the certificate:
 #           its truststore wants a name, and its urllib3 passes none for an address. --use-deprecated=legacy-certs gets through, and so
 #           does the same server under a name.
