@@ -59,8 +59,6 @@ class Request:
         """Return the command that runs it; it contains no secret."""
         playbook = str(content.playbook(self.playbook))
         argv = [sys.executable, "-m", "ansible", "playbook", playbook, "-i", self.inventory]
-        if self.phases:
-            argv += ["--tags", ",".join(self.phases)]
         argv += self.selection()
         if self.variables:
             argv += ["-e", json.dumps(dict(self.variables))]
@@ -69,6 +67,10 @@ class Request:
             argv += ["--forks", str(self.forks)]
         argv += inventory_arguments(self.vault_password_files)
         return argv + ["-" + "v" * self.verbosity] * bool(self.verbosity)
+
+    def tags(self) -> dict[str, str]:
+        """Return the environment that chooses phases; to what it says, the option --tags would only add."""
+        return {"ANSIBLE_RUN_TAGS": ",".join(self.phases)} if self.phases else {}
 
     def selection(self) -> list[str]:
         """Return the arguments that choose hosts and set variables."""
@@ -99,7 +101,7 @@ def execute(request: Request, run_dir: RunDir, on_event: Callable[[Event], None]
     ):
         process = subprocess.Popen(
             [*request.argv(), *passwords],
-            env=settings.environment(run_dir.events),
+            env={**settings.environment(run_dir.events), **request.tags()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import stat
@@ -70,3 +71,28 @@ def test_the_handlers_of_the_caller_come_back(tmp_path: Path, request_for: Reque
     write(tmp_path, "true")
     run.execute(request_for, rundir.create(), lambda _: None)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+PHASES = """
+- {name: Preflight, ansible.builtin.import_playbook: one.yml, tags: [preflight, always]}
+- {name: Host, ansible.builtin.import_playbook: one.yml, tags: [host]}
+- {name: Serve, ansible.builtin.import_playbook: one.yml, tags: [serve]}
+"""
+
+
+@pytest.mark.parametrize(("phases", "tasks"), [((), 3), (("host", "preflight"), 2)])
+def test_only_the_chosen_phases_run_whatever_the_users_settings_say(
+    tmp_path: Path,
+    request_for: Request,
+    monkeypatch: pytest.MonkeyPatch,
+    phases: tuple[str, ...],
+    tasks: int,
+) -> None:
+    write(tmp_path, "true")
+    (tmp_path / "site.yml").write_text(PHASES)
+    (tmp_path / "ansible.cfg").write_text("[tags]\nrun = serve\nskip = host\n")
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
+    events: list[Event] = []
+    request = dataclasses.replace(request_for, playbook="site", phases=phases)
+    assert run.execute(request, rundir.create(), events.append).returncode == 0
+    assert len([event for event in events if isinstance(event, TaskStart)]) == tasks

@@ -24,9 +24,10 @@ def test_the_command_is_what_an_ansible_user_would_type() -> None:
     )
     text = " ".join(request.argv())
     assert text.endswith(
-        'site.yml -i lab.ini --tags models,serve --limit gpu1 -e a=1 -e {"provision_consent": false}'
+        'site.yml -i lab.ini --limit gpu1 -e a=1 -e {"provision_consent": false}'
         " --check --diff --forks 5 --vault-password-file secret -vvv"
     )
+    assert request.tags() == {"ANSIBLE_RUN_TAGS": "models,serve"}
 
 
 def test_passwords_travel_in_private_files_that_go_away() -> None:
