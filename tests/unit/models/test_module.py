@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.systemd import UnitState
 from ansible.module_utils.provision.jobs.sandbox import sandbox
-from ansible.module_utils.provision.models import owners
+from ansible.module_utils.provision.models import files, owners
 from ansible.module_utils.provision.models.fetch import install, make_root
 from ansible.module_utils.provision.models.files import KnownFile, Manifest, Wanted, hash_file, write_stamps
 
@@ -112,6 +112,16 @@ def test_models_of_a_group_whose_number_changed_are_given_back(
         ".provision-manifest.json",
         ".provision-stamps.json",
     }
+
+
+def test_stamps_that_are_written_again_stay_the_readers(
+    model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deep look and Ollama's links renew them; the next run has nothing to give back then."""
+    directory, given = publish(model), list[int]()
+    monkeypatch.setattr("os.fchown", lambda _file, _user, group: given.append(group))
+    files.write_stamps(directory, ["a.gguf"])
+    assert given == [directory.stat().st_gid]
 
 
 def test_owners_that_the_file_system_does_not_let_go_are_a_warning(

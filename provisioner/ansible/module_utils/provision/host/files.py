@@ -60,6 +60,6 @@ def keep_json(path: Path, body: Any, mode: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, body: Any, mode: int) -> None:
+def write_json(path: Path, body: Any, mode: int, group: int = -1) -> None:
     """Replace a JSON file in one step."""
-    replace_file(path, (json.dumps(body, indent=1) + "\n").encode(), mode)
+    replace_file(path, (json.dumps(body, indent=1) + "\n").encode(), mode, group)

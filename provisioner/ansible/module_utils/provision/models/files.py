@@ -103,7 +103,9 @@ def stamp(path: Path) -> list[int]:
 
 def write_stamps(directory: Path, names: Iterable[str]) -> None:
     """Record that these files, and no others, were right just now."""
-    write_json(directory / STAMPS, {name: stamp(directory / name) for name in sorted(names)}, MODE)
+    stamps = {name: stamp(directory / name) for name in sorted(names)}
+    # Of the model's readers, or the next run would have to give the file back to them.
+    write_json(directory / STAMPS, stamps, MODE, directory.stat().st_gid)
 
 
 def untouched(directory: Path, names: Iterable[str]) -> set[str]:
