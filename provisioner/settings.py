@@ -163,7 +163,7 @@ def control_path_folder(given: Mapping[str, str]) -> Path:
     places.append(Path.home() / ".ansible/provision-ssh")
     bases = (tempfile.gettempdir(), _SHORTEST)
     places += [Path(base) / f"provision-ssh-{os.getuid()}" for base in bases]
-    chosen = next((place for place in places if _fits_a_socket(place) and is_private(place)), None)
+    chosen = next((place for place in places if _fits_a_socket(place) and _is_private(place)), None)
     return chosen or Path(tempfile.mkdtemp(prefix="provision-ssh-", dir=_SHORTEST))
 
 
@@ -173,8 +173,7 @@ def _fits_a_socket(folder: Path) -> bool:
     return len(os.fsencode(path)) + _SOCKET_NAME <= _SOCKET_PATH and not set(path) & set("%\"'$\\ \t")
 
 
-def is_private(folder: Path) -> bool:
-    """Return whether a folder, made where there is none, belongs to this user alone and can be written to."""
+def _is_private(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()

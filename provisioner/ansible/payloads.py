@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ def fetch() -> None:
     kept, here = _kept(), _here()
     # Without a cache everything is packed again, as Ansible does anyway.
     with contextlib.suppress(OSError):
-        if settings.is_private(kept):
+        if _is_trusted(kept):
             here.mkdir(mode=0o700, exist_ok=True)
             os.utime(kept)
             for file in kept.iterdir():
@@ -46,11 +47,21 @@ def keep() -> None:
     """Keep what this run has packed, for those that follow."""
     kept, here = _kept(), _here()
     with contextlib.suppress(OSError):
-        if here.is_dir() and settings.is_private(kept):
+        if here.is_dir() and _is_trusted(kept):
             for file in here.iterdir():
                 if not file.is_symlink() and _is_ours(file.name):
                     _copy(file, kept / file.name)
             _prune(kept.parent)
+
+
+def _is_trusted(kept: Path) -> bool:
+    """Return whether no one else can put a file there; Ansible executes what it finds."""
+    for folder in (settings.cache_home(), kept.parent, kept):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            return False
+    return True
 
 
 def _here() -> Path:

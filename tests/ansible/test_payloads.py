@@ -88,10 +88,11 @@ def test_modules_that_may_change_unseen_are_not_kept(here: Path) -> None:
     assert sorted(file.read_text() for file in here.iterdir()) == PACKED
 
 
-def test_a_folder_that_others_may_write_to_is_not_trusted(here: Path) -> None:
+@pytest.mark.parametrize("open_one", ["provision", "provision/modules", "provision/modules/*"])
+def test_a_folder_that_others_may_write_to_is_not_trusted(here: Path, open_one: str) -> None:
     payloads.keep()
-    (kept,) = here.parent.glob("cache/provision/modules/*")
-    kept.chmod(0o777)
+    (folder,) = (here.parent / "cache").glob(open_one)
+    folder.chmod(0o777)
     for file in here.iterdir():
         file.unlink()
     payloads.fetch()
