@@ -24,7 +24,7 @@ FOLDERS = ("tests/unit", "tests/ansible", "tests/contract")
 # Programs of hosts meet the newest Python in every run too, on lab hosts of Debian unstable.
 MORE_FOLDERS = ("tests/host",)
 # Of the contributor's tools, those that the tests import or run.
-TOOLS = ("huggingface-hub", "modelscope-hub", "pytest", "pytest-xdist", "ruff", "yamllint")
+TOOLS = ("huggingface-hub", "modelscope-hub", "paramiko", "pytest", "pytest-xdist", "ruff", "yamllint")
 RUN = """
 set -eu
 python=$1 source=$2 work=$3

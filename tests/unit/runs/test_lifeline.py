@@ -47,6 +47,6 @@ def test_a_killed_ansible_ends_what_its_workers_started(tmp_path: Path) -> None:
 def test_without_the_pipe_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(lifeline.VARIABLE, raising=False)
     assert not lifeline.start(["false"])
-    # As of an Ansible above this one.
-    monkeypatch.setenv(lifeline.VARIABLE, "1 0")
+    # As of an Ansible above this one; no process, not even the first of a container, has this number.
+    monkeypatch.setenv(lifeline.VARIABLE, "-1 0")
     assert not lifeline.start(["false"])
