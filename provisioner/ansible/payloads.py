@@ -3,7 +3,7 @@
 
 Once in every run Ansible parses and packs a module and all that it imports, which takes more processor time
 than anything else in a run with nothing to change. It looks first in the folder `ansiballz_cache` of the
-run's own temporary folder (lib/ansible/executor/module_common.py of ansible-core 2.17 to 2.21).
+run's own temporary folder (lib/ansible/executor/module_common.py of ansible-core 2.19 to 2.21).
 """
 
 from __future__ import annotations
