@@ -30,9 +30,9 @@ SETS_KEPT = 4
 BUILTIN, PLAIN = "ansible.modules.", "ansible.legacy."
 
 
-def fetch() -> None:
-    """Hand this run what earlier runs packed from the same files."""
-    kept, here = _kept(), _here()
+def fetch() -> Path:
+    """Hand this run what earlier runs packed from the same files; return where it keeps its own."""
+    kept, here = settings.cache_home() / "modules" / _digest(), _here()
     # Without a cache everything is packed again, as Ansible does anyway.
     with contextlib.suppress(OSError):
         if _is_trusted(kept):
@@ -41,15 +41,16 @@ def fetch() -> None:
             for file in kept.iterdir():
                 if not (here / file.name).exists():
                     (here / file.name).symlink_to(file)
+    return kept
 
 
-def keep() -> None:
-    """Keep what this run has packed, for those that follow."""
-    kept, here = _kept(), _here()
+def keep(kept: Path) -> None:
+    """Keep what this run has packed, for those that find the files as this one did at its start."""
+    here, modules = _here(), _modules()
     with contextlib.suppress(OSError):
         if here.is_dir() and _is_trusted(kept):
             for file in here.iterdir():
-                if not file.is_symlink() and _is_ours(file.name):
+                if not file.is_symlink() and _is_ours(file.name, modules):
                     _copy(file, kept / file.name)
             _prune(kept.parent)
 
@@ -68,15 +69,11 @@ def _here() -> Path:
     return Path(constants.DEFAULT_LOCAL_TMP) / FOLDER
 
 
-def _kept() -> Path:
-    return settings.cache_home() / "modules" / _digest()
-
-
-def _is_ours(name: str) -> bool:
+def _is_ours(name: str, modules: set[str]) -> bool:
     module = name.partition("-")[0]
     if name.endswith((".lock", "-part")):
         return False
-    return module.startswith(BUILTIN) or module.removeprefix(PLAIN) in _modules()
+    return module.startswith(BUILTIN) or module.removeprefix(PLAIN) in modules
 
 
 def _modules() -> set[str]:

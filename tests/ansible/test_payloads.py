@@ -80,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_modules_that_may_change_unseen_are_not_kept(here: Path) -> None:
-    payloads.keep()
+    payloads.keep(payloads.fetch())
     assert names(here.parent / "cache") == PACKED
     for file in here.iterdir():
         file.unlink()
@@ -90,7 +90,7 @@ def test_modules_that_may_change_unseen_are_not_kept(here: Path) -> None:
 
 @pytest.mark.parametrize("open_one", ["provision", "provision/modules", "provision/modules/*"])
 def test_a_folder_that_others_may_write_to_is_not_trusted(here: Path, open_one: str) -> None:
-    payloads.keep()
+    payloads.keep(payloads.fetch())
     (folder,) = (here.parent / "cache").glob(open_one)
     folder.chmod(0o777)
     for file in here.iterdir():
@@ -102,8 +102,7 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(here: Path, open_one: 
 def test_without_a_place_for_it_ansible_packs_as_ever(here: Path) -> None:
     (here.parent / "cache").write_text("a file")
     before = sorted(here.iterdir())
-    payloads.keep()
-    payloads.fetch()
+    payloads.keep(payloads.fetch())
     assert sorted(here.iterdir()) == before
 
 
@@ -112,6 +111,6 @@ def test_old_sets_go(here: Path) -> None:
     for number in range(9):
         (folder / str(number)).mkdir(parents=True)
         os.utime(folder / str(number), (number, number))
-    payloads.keep()
+    payloads.keep(payloads.fetch())
     assert len(list(folder.iterdir())) == payloads.SETS_KEPT
     assert names(here.parent / "cache") == PACKED

@@ -34,9 +34,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Fetch them."""
         del playbook
-        payloads.fetch()
+        self._kept = payloads.fetch()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Keep them."""
         del stats
-        payloads.keep()
+        payloads.keep(self._kept)
