@@ -105,7 +105,6 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
     models = [model for model in module.params["models"] if model["source"] in (*HUBS, "path")]
     found = {m["directory"]: read_manifest(Path(m["directory"])) for m in models}
     held = {directory: manifest for directory, manifest in sorted(found.items()) if manifest}
-    results = {directory: glance(Path(directory), manifest) for directory, manifest in held.items()}
     if held and module.params["deep"] and not module.check_mode:
         job, run = Job(VERIFY_UNIT, PROGRAM, module.params), module.params["run"]
         reported = job.report()
@@ -114,6 +113,8 @@ def verify(module: AnsibleModule) -> dict[str, Any]:
         if not reported:
             return job.progress()
         results = reported["results"]
+    else:
+        results = {directory: glance(Path(directory), manifest) for directory, manifest in held.items()}
     rungs = [rung(model, name, results) for model in models for name in model["services"]]
     provision: dict[str, Any] = {"rungs": [one.to_dict() for one in rungs]}
     result = {"changed": False, "finished": True, "provision": provision}

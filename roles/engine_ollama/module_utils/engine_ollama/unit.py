@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.provision.engine import files
 from ansible.module_utils.provision.host.fault import Fault
 from ansible.module_utils.provision.host.files import replace_file
 from ansible.module_utils.provision.host.owners import Owner, give_back
@@ -56,20 +57,11 @@ class OllamaJob(Job):
         self.spec.chmod(0o640)
 
 
-def exists(group: str) -> bool:
-    """Return whether this host has a group of that name."""
-    try:
-        grp.getgrnam(group)
-    except KeyError:
-        return False
-    return True
-
-
 def limits(root: str, readable: list[str], *, linked: bool) -> dict[str, object]:
     """Return the sandbox of a job: like the engine's, and closed except for the models directory."""
     homes = any(path.startswith(("/home/", "/root/", "/run/user/")) for path in [root, *readable])
     return {
-        **({"SupplementaryGroups": READERS} if exists(READERS) else {}),
+        **({"SupplementaryGroups": READERS} if files.known(grp.getgrnam, READERS) else {}),
         "KillMode": "mixed",
         "ProtectSystem": "strict",
         "ReadWritePaths": quoted(root),

@@ -102,7 +102,8 @@ def read_key(unit: str) -> str:
     return key_of(text_of(setting(unit, ".key")))
 
 
-def _known(look_up: Callable[[str], object], name: str) -> bool:
+def known(look_up: Callable[[str], object], name: str) -> bool:
+    """Return whether the host has a user or a group of that name."""
     try:
         look_up(name)
     except KeyError:
@@ -112,7 +113,7 @@ def _known(look_up: Callable[[str], object], name: str) -> bool:
 
 def user_is_right(user: str, groups: list[str]) -> bool:
     """Return whether the system user exists and is in every group."""
-    if not _known(pwd.getpwnam, user) or not all(_known(grp.getgrnam, group) for group in [user, *groups]):
+    if not known(pwd.getpwnam, user) or not all(known(grp.getgrnam, group) for group in [user, *groups]):
         return False
     return all(user in grp.getgrnam(group).gr_mem for group in groups)
 
@@ -130,9 +131,9 @@ def is_foreign_user(user: str) -> bool:
 def make_user(user: str, groups: list[str]) -> None:
     """Create the engine's system user, without a home directory, a shell or a password."""
     for group in [user, *groups]:
-        if not _known(grp.getgrnam, group):
+        if not known(grp.getgrnam, group):
             _account("groupadd", "--system", group)
-    if not _known(pwd.getpwnam, user):
+    if not known(pwd.getpwnam, user):
         shell = "/usr/sbin/nologin" if Path("/usr/sbin/nologin").exists() else "/sbin/nologin"
         home = ["--no-create-home", "--home-dir", "/nonexistent"]
         words = ["--system", "--comment", COMMENT, "--gid", user, *home, "--shell", shell]
@@ -143,10 +144,10 @@ def make_user(user: str, groups: list[str]) -> None:
 
 def remove_user(user: str) -> None:
     """Remove the engine's user and its group."""
-    if _known(pwd.getpwnam, user):
+    if known(pwd.getpwnam, user):
         _account("userdel", user)
     # On most hosts, userdel has removed the group too; one that others were added to is theirs now.
-    if _known(grp.getgrnam, user) and not _in_use(grp.getgrnam(user)):
+    if known(grp.getgrnam, user) and not _in_use(grp.getgrnam(user)):
         _account("groupdel", user)
 
 

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
 import pwd
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from .paths import name_of
+from .paths import name_of, owner_name
 
 
 class Owner(NamedTuple):
@@ -36,7 +35,7 @@ class Owner(NamedTuple):
         return cls(found.pw_uid, found.pw_gid)
 
     def __str__(self) -> str:
-        return f"{name_of(pwd.getpwuid, self.user)}:{name_of(grp.getgrgid, self.group)}"
+        return owner_name(self.user, self.group)
 
     @property
     def nameless(self) -> bool:

@@ -78,7 +78,12 @@ def name_of(look_up: Callable[[int], Any], number: int) -> str:
 
 def owner_of(found: os.stat_result) -> str:
     """Return the owner and the group of a file."""
-    return f"{name_of(pwd.getpwuid, found.st_uid)}:{name_of(grp.getgrgid, found.st_gid)}"
+    return owner_name(found.st_uid, found.st_gid)
+
+
+def owner_name(user: int, group: int) -> str:
+    """Return a user and a group by their names, or by their numbers where they have none."""
+    return f"{name_of(pwd.getpwuid, user)}:{name_of(grp.getgrgid, group)}"
 
 
 def sync(path: Path) -> None:

@@ -11,11 +11,11 @@ from .files import (
     STAMPS,
     Manifest,
     RemoteFile,
+    changed,
     hash_files,
     mismatch,
     read_manifest,
     strangers,
-    untouched,
     write_stamps,
 )
 from .orders import CheckOrders
@@ -28,10 +28,10 @@ REMOVE = "remove them: they are of unknown origin, and an engine may load them"
 
 def glance(directory: Path, manifest: Manifest) -> dict[str, Any]:
     """Compare one model with its manifest by sizes, times and inodes, as when its hashes were right."""
-    changed = sorted(set(manifest.files) - untouched(directory, manifest.files))
-    if changed:
-        more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
-        evidence = f"{directory / changed[0]}{more} changed since the hashes were checked"
+    names = changed(directory, manifest.files)
+    if names:
+        more = f" and {len(names) - 1} more files" if len(names) > 1 else ""
+        evidence = f"{directory / names[0]}{more} changed since the hashes were checked"
         return {"status": "failed", "evidence": evidence, "next": READ}
     return _foreign(directory, manifest) or _passed(
         manifest, f"unchanged since the sha256 of each was checked; {DEEP}"

@@ -114,6 +114,11 @@ def untouched(directory: Path, names: Iterable[str]) -> set[str]:
     return {name for name in names if stamps.get(name) and stamp(directory / name) == stamps[name]}
 
 
+def changed(directory: Path, names: Iterable[str]) -> list[str]:
+    """Return the files that have changed since their hashes were right, or are gone."""
+    return sorted(set(names) - untouched(directory, names))
+
+
 def doubt(directory: Path, wanted: Wanted) -> str:
     """Return why the directory may not hold what is wanted; nothing when it does. Reads no file's content."""
     if not directory.is_dir():
@@ -123,10 +128,10 @@ def doubt(directory: Path, wanted: Wanted) -> str:
         return "it has no manifest"
     if manifest.wanted != wanted:
         return f"it contains {manifest.wanted} with another choice of files"
-    changed = sorted(set(manifest.files) - untouched(directory, manifest.files))
-    if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return f"{changed[0]}{more} changed since the hashes were checked"
+    names = changed(directory, manifest.files)
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0]}{more} changed since the hashes were checked"
     return ""
 
 
